@@ -1,0 +1,143 @@
+"""A domain: one data set's name, label set and slicing plane, all that must travel with trained weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from custom_components.errors import InputError
+
+__all__ = ["PLANES", "Domain", "find_domain", "output_channels"]
+
+PLANES = {"sagittal": 0, "coronal": 1, "axial": 2}
+"""Slicing plane -> the axis of a volume in RAS+ order (x to the right, y anterior, z superior) that it stacks along."""
+
+
+@dataclass(frozen=True)
+class Domain:
+    """One data set as the network sees it.
+
+    Class 0 is background (label value 0); class `i + 1` is the i-th entry of `labels`.
+
+    Args:
+        name: short identifier, e.g. "ankle".
+        labels: foreground label value in the files -> name, in class order. Values lie in 1..255 and need not be dense.
+        plane: acquisition plane, one of `PLANES`; slices are taken along its normal.
+        modality: free text, e.g. "MR T1 gradient echo".
+
+    Example:
+        >>> ankle = Domain("ankle", {5: "calcaneus", 2: "talus"}, "axial")
+        >>> ankle.num_classes
+        3
+        >>> ankle.encode(np.array([0, 5, 2]), source="scan.nii.gz")
+        array([0, 1, 2], dtype=uint8)
+        >>> ankle.decode(np.array([0, 1, 2]))
+        array([0, 5, 2], dtype=uint8)
+    """
+
+    name: str
+    labels: Mapping[int, str]
+    plane: str
+    modality: str = "MR"
+
+    def __post_init__(self) -> None:
+        if self.plane not in PLANES:
+            raise InputError(f"plane of domain {self.name} must be one of {', '.join(PLANES)}, got {self.plane!r}")
+        bad = [value for value in self.labels if not 1 <= value <= 255]
+        if bad or not self.labels:
+            raise InputError(
+                f"label values of domain {self.name} must be one or more whole numbers from 1 to 255 (0 is background), "
+                f"got {bad or 'none'}; renumber them in the manifest and the label files"
+            )
+        if len(set(self.labels.values())) != len(self.labels):
+            raise InputError(f"label names of domain {self.name} must differ, got {list(self.labels.values())}")
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes, background included."""
+        return len(self.labels) + 1
+
+    def encode(self, values: np.ndarray, *, source: str) -> np.ndarray:
+        """Turn label values into class indices.
+
+        Args:
+            values: label map of any numeric type and shape.
+            source: name of the file, for the error message.
+
+        Returns:
+            `uint8` array of the same shape, in 0..num_classes-1.
+
+        Raises:
+            InputError: a value is not a label of this domain.
+        """
+        found, inverse = np.unique(values, return_inverse=True)
+        class_of = {0: 0} | {value: index for index, value in enumerate(self.labels, start=1)}
+        unknown = [value for value in found.tolist() if value not in class_of]
+        if unknown:
+            shown = ", ".join(f"{value:g}" for value in unknown[:5])
+            raise InputError(
+                f"label values in {source} must be 0 or one of {list(self.labels)} (domain {self.name}), "
+                f"got {shown}; correct the file or add the label to the manifest"
+            )
+        return np.array([class_of[value] for value in found.tolist()], dtype=np.uint8)[inverse].reshape(values.shape)
+
+    def decode(self, classes: np.ndarray) -> np.ndarray:
+        """Turn class indices (0..num_classes-1) back into the `uint8` label values of the files."""
+        return np.array([0, *self.labels], dtype=np.uint8)[classes]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain types only, so that a checkpoint loads with `weights_only=True`; `from_dict` reverses it."""
+        return {
+            "name": self.name,
+            "labels": [[value, name] for value, name in self.labels.items()],
+            "plane": self.plane,
+            "modality": self.modality,
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Domain:
+        """Rebuild a domain from `to_dict`."""
+        labels = {int(value): str(name) for value, name in data["labels"]}
+        return cls(str(data["name"]), labels, str(data["plane"]), str(data["modality"]))
+
+
+def find_domain(domains: Sequence[Domain], name: str | None) -> int:
+    """Index of the domain called `name`; `None` is accepted when there is only one.
+
+    Raises:
+        InputError: no such domain, or none named among several.
+    """
+    names = [domain.name for domain in domains]
+    if name is None and len(names) == 1:
+        return 0
+    if name not in names:
+        raise InputError(f"domain must be one of {', '.join(names)}, got {name!r}; name the one the scan belongs to")
+    return names.index(name)
+
+
+def output_channels(num_classes: Sequence[int], head: str) -> list[list[int]]:
+    """For each domain, the output channel of each of its classes.
+
+    With domain-specific heads every domain has channels 0..C_k-1 of its own. With one shared head the channels are the
+    union: background first, then the foreground classes of each domain in turn.
+
+    Args:
+        num_classes: classes of each domain, background included.
+        head: "domain" or "shared".
+
+    Example:
+        >>> output_channels([4, 3], "domain")
+        [[0, 1, 2, 3], [0, 1, 2]]
+        >>> output_channels([4, 3], "shared")
+        [[0, 1, 2, 3], [0, 4, 5]]
+    """
+    if head not in ("domain", "shared"):
+        raise InputError(f"head must be 'domain' or 'shared', got {head!r}")
+    channels, first = [], 1
+    for count in num_classes:
+        channels.append([0, *range(first, first + count - 1)])
+        first += count - 1 if head == "shared" else 0
+    return channels
