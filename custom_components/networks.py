@@ -1,0 +1,274 @@
+"""The U-Net of the paper: shared convolutions, with norm and head either shared or one for each domain."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from custom_components.domains import output_channels
+from custom_components.network_blocks import AttentionGate, ConvBlock, OpenGate
+from custom_components.norms import DomainSpecificBatchNorm2d, group_by_domain
+
+__all__ = ["EmbeddingForward", "MultiDomainUNet", "count_parameters"]
+
+
+class MultiDomainUNet(nn.Module):
+    """One 2D U-Net for K domains, each with its own label set.
+
+    The same definition serves the paper's three schemes: *base* (one domain), *joint* (`norm="shared"`,
+    `head="shared"`: one output layer over the union of all classes) and *DSL* (the default).
+
+    Called with one tensor it answers for one domain, the `domain` attribute: that is what bundles, exporters and
+    `monai.inferers.SliceInferer` need. Called with a domain index for each sample it takes mixed batches.
+
+    Args:
+        num_classes: classes of each domain, background included, e.g. `[4, 3]`.
+        in_channels: channels of the image.
+        widths: feature maps at each resolution, finest first; the last is the size of the embedding.
+        norm: "domain" or "shared" batch norm.
+        head: "domain" or "shared" 1x1 output layer.
+        attention: gate the skips (Attention U-Net).
+        embedding: where the embedding is taken: "bottleneck" (the paper's form: after the last norm and ReLU) or
+            "convolution" (the last bottleneck convolution, before the domain's own affine weights could label it).
+        domain_names: names of the domains, so that `domain` may be one of them.
+        domain: index or name of the domain answered for when none is given.
+
+    Shape:
+        Input (N, in_channels, H, W), H and W multiples of `size_factor` (16 for five widths). Output
+        (N, channels, H, W): the domain's own classes, or the union with a shared head. In a mixed batch the
+        channels that a domain does not have hold -30,000, a probability of 0.
+
+    Source:
+        Boutillon et al. 2021, sections 2.1 and 3.2 and fig. 2; Ronneberger 2015; Oktay 2018 for the gates.
+
+    Example:
+        >>> network = MultiDomainUNet([4, 3], widths=[8, 16], domain_names=["ankle", "shoulder"], domain="shoulder")
+        >>> network(torch.rand(2, 1, 32, 32)).shape
+        torch.Size([2, 3, 32, 32])
+        >>> network(torch.rand(2, 1, 32, 32), torch.tensor([1, 0])).shape
+        torch.Size([2, 4, 32, 32])
+    """
+
+    def __init__(
+        self,
+        num_classes: Sequence[int],
+        *,
+        in_channels: int = 1,
+        widths: Sequence[int] = (32, 64, 128, 256, 512),
+        norm: str = "domain",
+        head: str = "domain",
+        attention: bool = False,
+        embedding: str = "bottleneck",
+        domain_names: Sequence[str] | None = None,
+        domain: int | str = 0,
+    ) -> None:
+        super().__init__()
+        for name, value, allowed in (
+            ("norm", norm, ("domain", "shared")),
+            ("embedding", embedding, ("bottleneck", "convolution")),
+        ):
+            if value not in allowed:
+                raise ValueError(f"{name} must be {' or '.join(map(repr, allowed))}, got {value!r}")
+        if len(widths) < 2:
+            raise ValueError(f"widths must name at least two resolutions, got {list(widths)}")
+        if len(num_classes) < 1 or min(num_classes) < 2:
+            raise ValueError(f"num_classes must be at least 2 for each of one or more domains, got {list(num_classes)}")
+        names = [str(index) for index in range(len(num_classes))] if domain_names is None else list(domain_names)
+        if len(names) != len(num_classes) or len(set(names)) != len(names):
+            raise ValueError(f"domain_names must be {len(num_classes)} different names, got {names}")
+
+        self.num_classes = [int(count) for count in num_classes]
+        self.domain_names = names
+        self.head = head
+        self.shared_norm = norm == "shared"
+        self.embedding = embedding
+        self.size_factor = 2 ** (len(widths) - 1)
+        # What rebuilds this network, in plain types: travels in the checkpoint.
+        self._settings = {
+            "in_channels": int(in_channels),
+            "widths": [int(width) for width in widths],
+            "norm": norm,
+            "attention": bool(attention),
+        }
+
+        num_norms = 1 if self.shared_norm else len(self.num_classes)
+        self.encoder = nn.ModuleList(
+            ConvBlock(source, width, num_norms)
+            for source, width in zip([in_channels, *widths[:-2]], widths[:-1], strict=True)
+        )
+        self.pool = nn.MaxPool2d(2)
+        self.bottleneck = ConvBlock(widths[-2], widths[-1], num_norms)
+        self.up = nn.ModuleList(
+            nn.ConvTranspose2d(below, width, kernel_size=2, stride=2)
+            for below, width in zip(widths[:0:-1], widths[-2::-1], strict=True)
+        )
+        self.gates = nn.ModuleList(
+            AttentionGate(width, below, num_norms) if attention else OpenGate()
+            for below, width in zip(widths[:0:-1], widths[-2::-1], strict=True)
+        )
+        self.decoder = nn.ModuleList(ConvBlock(2 * width, width, num_norms) for width in widths[-2::-1])
+        if head == "shared":
+            channels = [1 + max(max(own) for own in output_channels(self.num_classes, head))]
+        else:
+            channels = [len(own) for own in output_channels(self.num_classes, head)]
+        self.heads = nn.ModuleList(nn.Conv2d(widths[0], count, kernel_size=1) for count in channels)
+        self.max_channels = max(channels)
+        self.absent_logit = -3.0e4  # exp() of it is 0, and float16 holds it
+        self.domain = 0
+        self.set_domain(domain)
+
+    def forward(self, x: Tensor, domains: Tensor | None = None) -> Tensor:
+        """Logits for the configured domain, or for each sample's own; see the class for shapes."""
+        if domains is None:
+            features, _ = self._features(x, self._norm_groups([(self.domain, x.shape[0])]))
+            return self._head(features, self.domain)
+        logits, _ = self.forward_with_embedding(x, domains)
+        return logits
+
+    def forward_with_embedding(self, x: Tensor, domains: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits of a mixed batch and the globally max-pooled embedding of each image.
+
+        Args:
+            x: images, shape (N, in_channels, H, W).
+            domains: domain index of each, shape (N,), on the CPU for speed.
+
+        Returns:
+            Logits (N, channels, H, W), see the class, and embeddings (N, widths[-1]).
+        """
+        if domains.numel() != x.shape[0]:
+            raise ValueError(f"domains must hold one index a sample ({x.shape[0]}), got {domains.numel()}")
+        order, groups = group_by_domain(domains, len(self.num_classes))
+        in_order = bool((order[1:] > order[:-1]).all())
+        order = order.to(x.device)
+        features, embedding = self._features(x if in_order else x.index_select(0, order), self._norm_groups(groups))
+        logits = self._heads_grouped(features, groups)
+        if not in_order:
+            inverse = torch.argsort(order)
+            logits, embedding = logits.index_select(0, inverse), embedding.index_select(0, inverse)
+        return logits, embedding
+
+    def _norm_groups(self, groups: list[tuple[int, int]]) -> list[tuple[int, int]]:
+        if not self.shared_norm:
+            return groups
+        total = 0
+        for group in groups:
+            total += group[1]
+        return [(0, total)]
+
+    def _features(self, x: Tensor, groups: list[tuple[int, int]]) -> tuple[Tensor, Tensor]:
+        if x.shape[2] % self.size_factor != 0 or x.shape[3] % self.size_factor != 0:
+            raise ValueError(
+                f"image size must be a multiple of {self.size_factor}, got {x.shape[2]} x {x.shape[3]}; set image_size"
+            )
+        skips: list[Tensor] = []
+        for block in self.encoder:
+            x = block(x, groups)
+            skips.append(x)
+            x = self.pool(x)
+        convolution = self.bottleneck.convolve(x, groups)
+        x = self.bottleneck.activate(convolution, groups)
+        embedding = torch.amax(x if self.embedding == "bottleneck" else convolution, dim=(2, 3))
+        for up, gate, block in zip(self.up, self.gates, self.decoder):  # noqa: B905  (TorchScript)
+            x = block(torch.cat([gate(skips.pop(), x, groups), up(x)], dim=1), groups)
+        return x, embedding
+
+    def _head(self, features: Tensor, domain: int) -> Tensor:
+        wanted = 0 if self.head == "shared" else domain
+        logits = features
+        for index, head in enumerate(self.heads):
+            if index == wanted:
+                logits = head(features)
+        return logits
+
+    def _heads_grouped(self, features: Tensor, groups: list[tuple[int, int]]) -> Tensor:
+        if self.head == "shared":
+            return self._head(features, 0)
+        outputs: list[Tensor] = []
+        for part, group in zip(torch.split(features, [group[1] for group in groups], dim=0), groups):  # noqa: B905
+            logits = self._head(part, group[0])
+            missing = self.max_channels - logits.shape[1]
+            if missing > 0:
+                logits = nn.functional.pad(logits, [0, 0, 0, 0, 0, missing], value=self.absent_logit)
+            outputs.append(logits)
+        return torch.cat(outputs, dim=0)
+
+    @torch.jit.unused
+    def set_domain(self, domain: int | str) -> None:
+        """Choose the domain, by index or name, that `network(x)` answers for."""
+        if isinstance(domain, str):
+            if domain not in self.domain_names:
+                raise ValueError(f"domain must be one of {', '.join(self.domain_names)}, got {domain!r}")
+            domain = self.domain_names.index(domain)
+        if not 0 <= domain < len(self.num_classes):
+            raise ValueError(f"domain index must be 0..{len(self.num_classes) - 1}, got {domain}")
+        self.domain = int(domain)
+
+    @torch.jit.unused
+    def add_domain(self, num_classes: int, *, name: str, like: int | str = 0) -> int:
+        """Add a domain to a trained network: its norms start as copies of domain `like`, its head afresh.
+
+        Outputs for the other domains do not change. Needs `norm="domain"` and `head="domain"`.
+
+        Returns:
+            Index of the new domain.
+        """
+        if self.shared_norm or self.head == "shared":
+            raise ValueError("a domain can be added only to a network with norm='domain' and head='domain'")
+        if name in self.domain_names:
+            raise ValueError(f"domain {name!r} must be new, the network has {', '.join(self.domain_names)}")
+        if num_classes < 2:
+            raise ValueError(f"num_classes must be at least 2 (background and one bone), got {num_classes}")
+        source = self.domain_names.index(like) if isinstance(like, str) else like
+        for module in self.modules():
+            if isinstance(module, DomainSpecificBatchNorm2d):
+                module.add_domain(source)
+        model_head = self.heads[0]
+        self.heads.append(nn.Conv2d(model_head.in_channels, num_classes, kernel_size=1).to(model_head.weight))
+        self.num_classes.append(int(num_classes))
+        self.domain_names.append(name)
+        self.max_channels = max(self.max_channels, num_classes)
+        return len(self.num_classes) - 1
+
+    @torch.jit.unused
+    def settings(self) -> dict[str, Any]:
+        """Keyword arguments, in plain types, that build this network again."""
+        return {
+            **self._settings,
+            "num_classes": list(self.num_classes),
+            "head": self.head,
+            "embedding": self.embedding,
+            "domain_names": list(self.domain_names),
+        }
+
+
+class EmbeddingForward(nn.Module):
+    """Calls `MultiDomainUNet.forward_with_embedding` as an ordinary module, which trainers and DDP can wrap."""
+
+    def __init__(self, network: MultiDomainUNet) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor, domains: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits and embeddings; see `MultiDomainUNet.forward_with_embedding`."""
+        return self.network.forward_with_embedding(x, domains)
+
+
+def count_parameters(network: MultiDomainUNet) -> tuple[int, int]:
+    """Number of trainable weights, and how many of them belong to the configured domain alone.
+
+    Example:
+        >>> total, own = count_parameters(MultiDomainUNet([4]))
+        >>> f"{total / 1e6:.2f} M, {own} of the domain"
+        '7.77 M, 6020 of the domain'
+    """
+    total = sum(weight.numel() for weight in network.parameters())
+    own = 0
+    for module in network.modules():
+        if isinstance(module, DomainSpecificBatchNorm2d) and not network.shared_norm:
+            own += sum(weight.numel() for weight in module.norms[network.domain].parameters())
+    if network.head == "domain":
+        own += sum(weight.numel() for weight in network.heads[network.domain].parameters())
+    return total, own

@@ -1,0 +1,129 @@
+"""From a volume to the stack of slices that the network sees, and back: the same functions train and infer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from custom_components.domains import PLANES
+from custom_components.errors import InputError
+from custom_components.volumes import canonical_spacing_mm, from_canonical, to_canonical
+
+__all__ = ["Preprocessing", "pixel_spacing_mm", "restore_stack", "stack_labels", "stack_slices"]
+
+_CHUNK = 32  # slices resized at once: bounds memory on a large scan
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """Settings that must be the same in training and in inference.
+
+    Args:
+        image_size: slices are resized to this many pixels (rows, columns).
+        normalization: "volume" gives each volume zero mean and unit variance, "slice" each slice. The paper does not say
+            which; "volume" is the default because a slice of pure air would otherwise become amplified noise.
+    """
+
+    image_size: tuple[int, int]
+    normalization: str = "volume"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "image_size", tuple(int(size) for size in self.image_size))
+        if len(self.image_size) != 2 or min(self.image_size) < 1:
+            raise InputError(f"image_size must be two positive whole numbers, got {list(self.image_size)}")
+        if self.normalization not in ("volume", "slice"):
+            raise InputError(f"normalization must be 'volume' or 'slice', got {self.normalization!r}")
+
+
+def stack_slices(array: np.ndarray, affine: np.ndarray, *, plane: str, settings: Preprocessing) -> Tensor:
+    """Turn a volume into normalised slices of one size.
+
+    The volume is brought to the closest RAS+ axis order (no interpolation), so that any storage order gives the same
+    slices; slices are taken along the plane's normal and resized linearly with anti-aliasing.
+
+    Args:
+        array: shape (X, Y, Z), any axis order.
+        affine: its voxel-to-world matrix, shape (4, 4), in mm.
+        plane: slicing plane, a key of `domains.PLANES`.
+        settings: size and normalisation.
+
+    Returns:
+        float32, shape (num_slices, rows, columns).
+
+    Source:
+        Boutillon et al. 2021, section 3.1.
+    """
+    stack = _canonical_stack(array, affine, plane)
+    parts = [
+        interpolate(
+            torch.from_numpy(np.ascontiguousarray(part, dtype=np.float32))[:, None],
+            size=settings.image_size,
+            mode="bilinear",
+            align_corners=False,
+            antialias=True,
+        )[:, 0]
+        for part in _chunks(stack)
+    ]
+    images = torch.cat(parts)
+    dims = (0, 1, 2) if settings.normalization == "volume" else (1, 2)
+    deviation, mean = torch.std_mean(images, dim=dims, keepdim=True, correction=0)
+    return (images - mean) / deviation.clamp(min=1e-6)
+
+
+def stack_labels(array: np.ndarray, affine: np.ndarray, *, plane: str, settings: Preprocessing) -> Tensor:
+    """Turn a class-index volume into slices by nearest neighbour; shapes as in `stack_slices`, dtype uint8."""
+    stack = _canonical_stack(array, affine, plane)
+    parts = [
+        interpolate(
+            torch.from_numpy(np.ascontiguousarray(part, dtype=np.uint8))[:, None],
+            size=settings.image_size,
+            mode="nearest-exact",
+        )[:, 0]
+        for part in _chunks(stack)
+    ]
+    return torch.cat(parts)
+
+
+def restore_stack(logits: Tensor, *, shape: Sequence[int], affine: np.ndarray, plane: str) -> np.ndarray:
+    """Bring predictions back to the grid of the source volume.
+
+    Logits are interpolated linearly and the largest wins, which places a boundary between pixels where a label map
+    resized by nearest neighbour would have steps.
+
+    Args:
+        logits: shape (num_slices, channels, rows, columns).
+        shape: (X, Y, Z) of the source.
+        affine: of the source.
+        plane: slicing plane.
+
+    Returns:
+        Channel indices, uint8, shape (X, Y, Z) in the source's axis order.
+    """
+    # A view that numbers nothing: only its axis order and strides matter here.
+    target = _canonical_stack(np.empty(shape, dtype=np.uint8), affine, plane)
+    for first in range(0, len(logits), _CHUNK):
+        part = logits[first : first + _CHUNK].float()
+        part = interpolate(part, size=target.shape[1:], mode="bilinear", align_corners=False)
+        target[first : first + _CHUNK] = part.argmax(dim=1).to(torch.uint8).cpu().numpy()
+    return np.ascontiguousarray(from_canonical(np.moveaxis(target, 0, PLANES[plane]), affine))
+
+
+def pixel_spacing_mm(shape: Sequence[int], affine: np.ndarray, *, plane: str, settings: Preprocessing) -> np.ndarray:
+    """Size in mm of a pixel (row step, column step) of the resized slices of a volume of this shape (X, Y, Z)."""
+    spacing = np.asarray(canonical_spacing_mm(affine))
+    size = np.asarray(to_canonical(np.empty(shape, dtype=bool), affine).shape)
+    in_plane = [axis for axis in range(3) if axis != PLANES[plane]]
+    return spacing[in_plane] * size[in_plane] / np.asarray(settings.image_size)
+
+
+def _canonical_stack(array: np.ndarray, affine: np.ndarray, plane: str) -> np.ndarray:
+    return np.moveaxis(to_canonical(array, affine), PLANES[plane], 0)
+
+
+def _chunks(stack: np.ndarray) -> list[np.ndarray]:
+    return [stack[first : first + _CHUNK] for first in range(0, len(stack), _CHUNK)]

@@ -1,0 +1,111 @@
+"""Batches that hold an equal share of every domain, in an order that depends on (seed, epoch) alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from torch.utils.data import Sampler
+
+__all__ = ["DomainBalancedBatchSampler", "SampleKey"]
+
+
+class SampleKey(NamedTuple):
+    """Names one drawing of one sample: its augmentation is a pure function of (seed, index, epoch, cycle).
+
+    Args:
+        index: position in the data set.
+        epoch: epoch, from 1.
+        cycle: how often the sample's domain had been passed through before in this epoch, from 0.
+    """
+
+    index: int
+    epoch: int
+    cycle: int
+
+
+class DomainBalancedBatchSampler(Sampler[list[SampleKey]]):
+    """Each batch takes an equal share of every domain, contiguous by domain.
+
+    An epoch is one pass over the largest domain; smaller ones cycle, shuffled anew each time. No sample is lost: the last
+    batch is smaller instead. When the batch size is no multiple of the number of domains the extra places go round.
+
+    Args:
+        domains: domain index of each sample of the data set.
+        batch_size: samples in a batch over all domains and ranks.
+        seed: with the epoch, decides the order.
+        rank: this process among the data-parallel ones.
+        num_ranks: number of data-parallel processes; each takes every `num_ranks`-th sample of each domain's share, so
+            that together they see the batch that a single process would.
+
+    Raises:
+        ValueError: no samples, a domain index without samples, or a batch too small for one sample a domain and rank.
+
+    Example:
+        >>> sampler = DomainBalancedBatchSampler([0, 0, 0, 0, 1, 1], batch_size=4, seed=0)
+        >>> [[key.index // 4 for key in batch] for batch in sampler]
+        [[0, 0, 1, 1], [0, 0, 1, 1]]
+    """
+
+    def __init__(
+        self, domains: Sequence[int], *, batch_size: int, seed: int = 0, rank: int = 0, num_ranks: int = 1
+    ) -> None:
+        self._members = [np.flatnonzero(np.asarray(domains) == k) for k in range(max(domains, default=-1) + 1)]
+        empty = [k for k, members in enumerate(self._members) if len(members) == 0]
+        if not self._members or empty:
+            raise ValueError(f"every domain must have training samples, got none for {empty or 'any'}")
+        if batch_size < len(self._members) * num_ranks:
+            raise ValueError(
+                f"batch_size must be at least {len(self._members) * num_ranks} (one sample for each of "
+                f"{len(self._members)} domains on each of {num_ranks} processes), got {batch_size}; raise it"
+            )
+        if not 0 <= rank < num_ranks:
+            raise ValueError(f"rank must be 0..{num_ranks - 1}, got {rank}")
+        self.batch_size = batch_size
+        self.seed = seed
+        self.rank = rank
+        self.num_ranks = num_ranks
+        self.epoch = 1
+        self._plan = self._plan_shares()
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch (from 1) that the next iteration draws."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        """Number of batches in an epoch."""
+        return len(self._plan)
+
+    def __iter__(self) -> Iterator[list[SampleKey]]:
+        """Batches of this rank."""
+        streams = [self._stream(domain) for domain in range(len(self._members))]
+        for shares in self._plan:
+            batch: list[SampleKey] = []
+            for stream, share in zip(streams, shares, strict=True):
+                batch += [next(stream) for _ in range(share)][self.rank :: self.num_ranks]
+            yield batch
+
+    def _plan_shares(self) -> list[list[int]]:
+        """Samples of each domain in each batch, until every domain has been seen whole."""
+        num_domains = len(self._members)
+        base, extra = divmod(self.batch_size, num_domains)
+        seen = np.zeros(num_domains, dtype=int)
+        sizes = np.array([len(members) for members in self._members])
+        plan: list[list[int]] = []
+        while (seen < sizes).any():
+            turn = len(plan)
+            shares = np.array([base + ((domain + turn) % num_domains < extra) for domain in range(num_domains)])
+            # The last batch takes no more than what is left, and never less than one sample a domain and rank.
+            shares = np.minimum(shares, max((sizes - seen).max(), self.num_ranks))
+            seen += shares
+            plan.append(shares.tolist())
+        return plan
+
+    def _stream(self, domain: int) -> Iterator[SampleKey]:
+        members, cycle = self._members[domain], 0
+        while True:
+            generator = np.random.default_rng((self.seed, self.epoch, domain, cycle))
+            for index in generator.permutation(members).tolist():
+                yield SampleKey(index, self.epoch, cycle)
+            cycle += 1
