@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -115,19 +115,3 @@ def build_network(model: TrainedModel, *, domain: str | None = None) -> MultiDom
     except RuntimeError as error:
         raise InputError(f"weights must fit the network they come with, got {error}; train again") from error
     return network.eval()
-
-
-def check_same_domains(model: TrainedModel, domains: Sequence[Domain]) -> None:
-    """Refuse to evaluate a model on data sets that differ from what it was trained on in labels or plane.
-
-    Raises:
-        InputError: a domain the model does not know, or one with other labels or another plane.
-    """
-    for domain in domains:
-        known = model.domain(domain.name)
-        if (dict(known.labels), known.plane) != (dict(domain.labels), domain.plane):
-            raise InputError(
-                f"domain {domain.name} must have the labels and plane of the checkpoint "
-                f"({dict(known.labels)}, {known.plane}), got {dict(domain.labels)}, {domain.plane}; "
-                "use the manifest it was trained with"
-            )

@@ -39,7 +39,7 @@ def prepare_slices(
     return image, SliceTarget(label, batch["domain"], batch["case"]), (batch["domain"],), {}
 
 
-def list_scans(images: Sequence[str | Path] | str | Path, *, domain: str | None) -> list[dict[str, Any]]:
+def list_scans(images: Sequence[str | Path] | str | Path) -> list[dict[str, Any]]:
     """Items of an inference data set from paths; a folder stands for the NIfTI files directly in it.
 
     Raises:
@@ -64,7 +64,7 @@ def list_scans(images: Sequence[str | Path] | str | Path, *, domain: str | None)
                 f"{name}_seg.nii.gz; rename one or segment them into different folders"
             )
         seen[name] = path
-        items.append({"image": path, "name": name} | ({} if domain is None else {"domain": domain}))
+        items.append({"image": path, "name": name})
     return items
 
 
@@ -121,7 +121,7 @@ class VolumeEvaluator(SupervisedEvaluator):
     """MONAI's evaluator for whole volumes: one bad volume costs that volume only.
 
     Each item's `domain`, if it has one, is set on the network first. After the run `failures` holds
-    `(file, cause)` of each volume that could not be segmented, and `finish()` turns them into one error.
+    `(name, cause)` of each volume that could not be segmented, and `finish()` turns them into one error.
     Arguments are those of `SupervisedEvaluator`, with `postprocessing` a `Compose` of dictionary transforms.
     """
 
@@ -139,9 +139,14 @@ class VolumeEvaluator(SupervisedEvaluator):
                 return self._segment(item)
             except Exception as error:
                 item["failure"] = failure_of(error)
-        self.failures.append((str(self.data_loader.dataset.data[self.num_volumes - 1]["image"]), item["failure"]))
-        _logger.error(item["failure"])
+        self.record_failure(item, item["failure"])
         return item
+
+    def record_failure(self, item: dict[str, Any], cause: str) -> None:
+        """Note that a volume could not be segmented or scored, and go on."""
+        item["failure"] = cause
+        self.failures.append((item["name"], cause))
+        _logger.error(cause)
 
     def _segment(self, item: dict[str, Any]) -> dict[str, Any]:
         if "domain" in item:

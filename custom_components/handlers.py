@@ -149,10 +149,17 @@ class CheckpointHandler:
         optimizer: resumed with the run.
         lr_scheduler: resumed with the run.
         evaluator: the validation engine, whose key metric decides what is best.
+        patience: validations without improvement after which training stops; 0 for never.
     """
 
     def __init__(
-        self, run: TrainingRun, *, optimizer: Optimizer, lr_scheduler: LRScheduler, evaluator: SupervisedEvaluator
+        self,
+        run: TrainingRun,
+        *,
+        optimizer: Optimizer,
+        lr_scheduler: LRScheduler,
+        evaluator: SupervisedEvaluator,
+        patience: int = 0,
     ) -> None:
         self.run = run
         self.optimizer = optimizer
@@ -160,6 +167,8 @@ class CheckpointHandler:
         self.evaluator = evaluator
         self.best: float | None = None
         self.best_epoch = 0
+        self.patience = patience
+        self.num_stale = 0
 
     def attach(self, engine: Engine) -> None:
         """Register with a trainer, after the validation handler and the log."""
@@ -180,7 +189,7 @@ class CheckpointHandler:
             raise InputError(f"{path} must continue the same network, got {error}; use the run's own settings") from error
         if engine.scaler is not None and content["scaler"] is not None:
             engine.scaler.load_state_dict(content["scaler"])
-        self.best, self.best_epoch = content["best"], content["best_epoch"]
+        self.best, self.best_epoch, self.num_stale = content["best"], content["best_epoch"], content["num_stale"]
         engine.state.epoch = content["training"]["epoch"]
         engine.state.iteration = engine.state.epoch * engine.state.epoch_length
         _logger.info("continuing after epoch %d", engine.state.epoch)
@@ -188,8 +197,10 @@ class CheckpointHandler:
     def _save(self, engine: Any) -> None:
         epoch = engine.state.epoch
         score = _scores(self.evaluator, epoch).get(self.evaluator.state.key_metric_name)
+        if score is not None:
+            self.num_stale += 1
         if score is not None and (self.best is None or score > self.best):
-            self.best, self.best_epoch = score, epoch
+            self.best, self.best_epoch, self.num_stale = score, epoch, 0
             save_checkpoint(self.run.output_dir / "model.pt", self.run.model(epoch=epoch, validation_dice=score))
         save_checkpoint(
             self.run.output_dir / "last.pt",
@@ -199,7 +210,11 @@ class CheckpointHandler:
             scaler=None if engine.scaler is None else engine.scaler.state_dict(),
             best=self.best,
             best_epoch=self.best_epoch,
+            num_stale=self.num_stale,
         )
+        if self.patience and self.num_stale >= self.patience:
+            _logger.info("stopping early: %d validations without improvement", self.num_stale)
+            engine.terminate()
 
     def _finish(self, engine: Any) -> None:
         if self.best is None:

@@ -111,7 +111,8 @@ class MultiDomainSegmentationLoss(nn.Module):
         contrastive_weight: lambda; 0 leaves the term out.
 
     Shape:
-        prediction is `(logits, embeddings)` of `networks.EmbeddingForward`, target is `(label, domains)`.
+        prediction is `(logits, embeddings)` of `networks.EmbeddingForward`, target is `(label, domains)`,
+        of which more may follow (`engines.SliceTarget`).
 
     After each call `terms` holds the detached parts, for logging.
 
@@ -135,9 +136,9 @@ class MultiDomainSegmentationLoss(nn.Module):
         self.contrastive_weight = contrastive_weight
         self.terms: dict[str, Tensor] = {}
 
-    def forward(self, prediction: tuple[Tensor, Tensor], target: tuple[Tensor, Tensor]) -> Tensor:
+    def forward(self, prediction: tuple[Tensor, Tensor], target: Sequence[Tensor]) -> Tensor:
         """See the class."""
-        (logits, embeddings), (label, domains) = prediction, target
+        (logits, embeddings), (label, domains, *_) = prediction, target
         loss = self.cross_entropy(logits, label, domains)
         self.terms = {"cross_entropy": loss.detach()}
         if self.contrastive_weight > 0:

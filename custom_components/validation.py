@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
 from ignite.engine import Engine
 from ignite.metrics import Metric
 from monai.utils.enums import CommonKeys as Keys
+from torch import Tensor
 
 from custom_components.domains import Domain, output_channels
+from custom_components.engines import SliceTarget
 
 __all__ = ["StackDice"]
 
@@ -33,7 +34,7 @@ class StackDice(Metric):
         self.domains = list(domains)
         self.case_domains = list(case_domains)
         self.channels = output_channels([domain.num_classes for domain in domains], head)
-        super().__init__()
+        super().__init__(output_transform=lambda output: (output[Keys.PRED][0], output[Keys.LABEL]))
 
     def reset(self) -> None:
         """Forget all counts."""
@@ -41,10 +42,9 @@ class StackDice(Metric):
         self._counts = torch.zeros(len(self.case_domains), most, 2, dtype=torch.long)
         self._num_updates = 0
 
-    def update(self, output: dict[str, Any]) -> None:
-        """Count one batch: `pred` holds (logits, embeddings), `label` an `engines.SliceTarget`."""
-        logits, _ = output[Keys.PRED]
-        label, domains, cases = output[Keys.LABEL]
+    def update(self, output: tuple[Tensor, SliceTarget]) -> None:
+        """Count one batch, given its logits and its target."""
+        logits, (label, _, cases) = output
         channel = logits.argmax(dim=1).cpu()
         label = label[:, 0].cpu().long()
         for case in cases.unique():

@@ -1,0 +1,320 @@
+"""Data manifests: which files make up a data set, what their labels mean, whom they show."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any
+
+import yaml
+from nibabel.orientations import io_orientation
+
+from custom_components.domains import PLANES, Domain
+from custom_components.errors import InputError
+from custom_components.volumes import read_affine
+
+__all__ = ["Case", "Manifest", "load_manifest", "load_manifests"]
+
+_TOP: dict[str, Any] = {
+    **dict.fromkeys(("domain", "description", "modality", "plane", "licence", "source", "root", "tested"), str),
+    **{"slice_axis": int, "labels": dict, "cases": (list, dict)},
+}
+_CASE = dict.fromkeys(("name", "image", "label", "subject", "group"), str)
+_PATTERN = dict.fromkeys(("image", "label", "subject", "subject_pattern"), str)
+_TYPE_NAMES = {str: "text (in quotes if it looks like a number)", int: "a whole number", dict: "a mapping"}
+_FOREIGN_KEYS = {"training", "channel_names"}
+
+
+@dataclass(frozen=True)
+class Case:
+    """One image with its label.
+
+    Args:
+        name: unique in its domain; usable as a file name.
+        domain: name of the domain.
+        image: NIfTI file.
+        label: NIfTI file on the same grid, or None when nobody has segmented it.
+        subject: the person, unique in the domain; several cases may show one person.
+        group: free text, e.g. "healthy".
+    """
+
+    name: str
+    domain: str
+    image: Path
+    label: Path | None
+    subject: str
+    group: str | None = None
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """One data set: its domain, its cases in order, and where it comes from."""
+
+    domain: Domain
+    cases: tuple[Case, ...]
+    licence: str
+    source: str
+    path: Path
+
+
+def load_manifest(path: str | Path, *, dataset_dir: str | Path | None = None, check_files: bool = True) -> Manifest:
+    """Read and check a manifest; `data_manifests/README.md` shows the format.
+
+    A `dataset.json` of the Medical Segmentation Decathlon or of nnU-Net v2 is accepted as it stands: its files lie
+    beside it, slices run along the last array axis, and every case counts as its own subject.
+
+    Args:
+        path: YAML or JSON.
+        dataset_dir: what `root` is relative to; the manifest's own folder if None. Not used for a `dataset.json`.
+        check_files: whether files must exist. If not, a pattern may match nothing, and without any image `slice_axis`
+            is taken as an axis of a volume in RAS+ order.
+
+    Raises:
+        InputError: the manifest breaks a rule of the format, or a file is missing.
+    """
+    path = Path(path)
+    data = given = _parse(path)
+    base = path.parent if dataset_dir is None else Path(dataset_dir)
+    if path.suffix.lower() == ".json" and _FOREIGN_KEYS & given.keys():
+        data, base = _translate(given, path), path.parent
+    _check_keys(data, _TOP, required=("domain", "labels", "licence", "source", "cases"), where=str(path))
+    name = data["domain"]
+    if not re.fullmatch(r"[a-z0-9_-]+", name):
+        raise InputError(f"domain in {path} must be lower-case letters, digits, _ or -, got {name!r}; rename it")
+    root = base / _relative(data.get("root", "."), key="root", where=str(path))
+    if check_files and not root.is_dir():
+        raise InputError(f"root of {path} must be an existing folder, got {root}; set root: or the data set folder")
+    entries = data["cases"]
+    if isinstance(entries, dict):
+        entries = _match_pattern(entries, root, path, check_files)
+    cases = tuple(_read_case(entry, index, root, data, path) for index, entry in enumerate(entries))
+    if check_files:
+        _check_files(cases, given.get("numTraining", len(cases)), path)
+    plane = _find_plane(data, [case.image for case in cases if case.image.is_file()], path)
+    try:
+        domain = Domain(name, _read_labels(data["labels"], path), plane, data.get("modality", "MR"))
+    except InputError as error:
+        raise InputError(f"{error} ({path})") from error
+    return Manifest(domain, cases, data["licence"], data["source"], path)
+
+
+def load_manifests(
+    paths: str | Path | Sequence[str | Path], *, dataset_dir: str | Path | None = None
+) -> list[Manifest]:
+    """Read one manifest per domain, in the given order; a single path may be given as it is.
+
+    Raises:
+        InputError: no path, two manifests of one domain, or see `load_manifest`.
+    """
+    paths = [paths] if isinstance(paths, (str, Path)) else list(paths)
+    if not paths:
+        raise InputError("manifests must be one or more files, got none; name at least one data manifest")
+    manifests: dict[str, Manifest] = {}
+    for path in paths:
+        manifest = load_manifest(path, dataset_dir=dataset_dir)
+        first = manifests.setdefault(manifest.domain.name, manifest)
+        if first is not manifest:
+            raise InputError(
+                f"domain of {path} must differ from the others, got {manifest.domain.name!r} as in {first.path}; "
+                "rename one of them"
+            )
+    return list(manifests.values())
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML in which a key that appears twice is an error."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        pairs = [
+            (self.construct_object(key, deep=True), self.construct_object(value, deep=True))
+            for key, value in node.value
+        ]
+        return _unique(pairs)
+
+
+def _unique(pairs: list[tuple[Any, Any]]) -> dict[Any, Any]:
+    keys = [key for key, _ in pairs]
+    repeated = sorted({str(key) for key in keys if keys.count(key) > 1})
+    if repeated:
+        raise ValueError(f"the key {', '.join(repeated)} twice")
+    return dict(pairs)
+
+
+def _parse(path: Path) -> dict[str, Any]:
+    if path.suffix.lower() not in (".yaml", ".yml", ".json") or not path.is_file():
+        raise InputError(f"manifest must be an existing .yaml or .json file, got {path}; check the path")
+    try:
+        text = path.read_text(encoding="utf-8")
+        if path.suffix.lower() == ".json":
+            data = json.loads(text, object_pairs_hook=_unique)
+        else:
+            data = yaml.load(text, Loader=_Loader)
+    except (ValueError, TypeError, yaml.YAMLError) as error:
+        raise InputError(f"manifest {path} must be valid {path.suffix[1:]}, got: {error}; correct it") from error
+    if not isinstance(data, dict):
+        raise InputError(
+            f"manifest {path} must be a mapping of keys, got {type(data).__name__}; see the README beside it"
+        )
+    return data
+
+
+def _check_keys(data: Any, table: Mapping[str, Any], *, required: Sequence[str], where: str) -> None:
+    if not isinstance(data, dict):
+        raise InputError(f"{where} must be a mapping, got {data!r}; allowed keys are {', '.join(table)}")
+    for key, value in data.items():
+        if key not in table:
+            close = difflib.get_close_matches(str(key), table, n=1)
+            remedy = f"did you mean {close[0]}?" if close else f"allowed are {', '.join(table)}"
+            raise InputError(f"key in {where} must be a known one, got {key!r}; {remedy}")
+        if not isinstance(value, table[key]) or isinstance(value, bool) or value == "":
+            rule = _TYPE_NAMES.get(table[key], "a list or a mapping")
+            raise InputError(f"{key} in {where} must be {rule}, got {value!r}; correct it")
+    for key in required:
+        if key not in data:
+            raise InputError(f"{key} in {where} must be given, got nothing; add it")
+
+
+def _relative(value: str, *, key: str, where: str) -> str:
+    if PurePosixPath(value).is_absolute() or PureWindowsPath(value).drive or ".." in re.split(r"[/\\]", value):
+        raise InputError(
+            f"{key} in {where} must be relative and without '..', got {value!r}; give the folder at run time"
+        )
+    return value
+
+
+def _read_labels(labels: dict[Any, Any], path: Path) -> dict[int, str]:
+    found: dict[int, str] = {}
+    for key, name in labels.items():
+        if isinstance(key, bool) or not re.fullmatch(r"\d{1,3}", str(key)) or int(key) in found:
+            raise InputError(f"label value in {path} must be a whole number given once, got {key!r}; correct labels")
+        if not isinstance(name, str) or not name:
+            raise InputError(f"name of label {key} in {path} must be text, got {name!r}; put it in quotes")
+        found[int(key)] = name
+    if found.get(0, "background").lower() != "background":
+        raise InputError(f"label 0 in {path} must be background, got {found[0]!r}; renumber the labels")
+    return {value: name for value, name in found.items() if value}
+
+
+def _match_pattern(pattern: dict[str, Any], root: Path, path: Path, check_files: bool) -> list[dict[str, str]]:
+    """One entry for each file that fits `image`, in the order of the case names; hidden files are not cases."""
+    where = f"cases of {path}"
+    _check_keys(pattern, _PATTERN, required=("image",), where=where)
+    for key in ("image", "label", "subject"):
+        if key in pattern and (
+            "{case}" not in pattern[key] or re.search(r"[{}*?]", pattern[key].replace("{case}", ""))
+        ):
+            raise InputError(
+                f"{key} in {where} must hold {{case}} and no other wildcard, got {pattern[key]!r}; correct it"
+            )
+    image = _relative(pattern["image"], key="image", where=where)
+    parts = [re.escape(part) for part in str(PurePosixPath(image)).split("{case}")]
+    fits = re.compile(parts[0] + r"(?P<case>[^/.][^/]*)" + "(?P=case)".join(parts[1:]))
+    files = root.glob(image.replace("[", "[[]").replace("{case}", "*")) if root.is_dir() else ()
+    found = (fits.fullmatch(file.relative_to(root).as_posix()) for file in files)
+    names = sorted(match["case"] for match in found if match)
+    if not names and check_files:
+        raise InputError(f"cases of {path} must match files in {root}, got none for {image}; check root and pattern")
+    entries = []
+    for name in names:
+        entry: dict[str, str] = {"name": name}
+        entry |= {key: pattern[key].replace("{case}", name) for key in _CASE if key in pattern}
+        if "subject_pattern" in pattern:
+            entry["subject"] = _find_subject(pattern["subject_pattern"], name, where)
+        entries.append(entry)
+    return entries
+
+
+def _find_subject(pattern: str, name: str, where: str) -> str:
+    try:
+        match = re.search(pattern, name)
+        if match and match[1]:
+            return match[1]
+    except (re.error, IndexError) as error:
+        raise InputError(
+            f"subject_pattern in {where} must be a regular expression with one group, got {pattern!r}; {error}"
+        ) from error
+    raise InputError(f"subject_pattern in {where} must fit every case name, got no subject for {name}; correct it")
+
+
+def _read_case(entry: Any, index: int, root: Path, data: dict[str, Any], path: Path) -> Case:
+    where = f"case {index + 1} of {path}"
+    _check_keys(entry, _CASE, required=("image",), where=where)
+    image = root / _relative(entry["image"], key="image", where=where)
+    label = root / _relative(entry["label"], key="label", where=where) if "label" in entry else None
+    name = entry.get("name", re.sub(r"\.nii(\.gz)?$", "", image.name, flags=re.IGNORECASE))
+    if re.search(r"[/\\]|^\.", name):
+        raise InputError(
+            f"name in {where} must be usable as a file name, got {name!r}; leave out slashes and leading dots"
+        )
+    return Case(name, data["domain"], image, label, entry.get("subject", name), entry.get("group"))
+
+
+def _check_files(cases: Sequence[Case], expected: int, path: Path) -> None:
+    names = [case.name for case in cases]
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise InputError(f"case names in {path} must differ, got {', '.join(repeated)} twice; set name:")
+    if not cases or len(cases) != expected:
+        stated = "one or more" if expected == len(cases) else f"{expected} (numTraining)"
+        raise InputError(f"cases of {path} must be {stated}, got {len(cases)}; check that all files are there")
+    for case in cases:
+        for key, file in (("image", case.image), ("label", case.label)):
+            if file is not None and not file.is_file():
+                raise InputError(
+                    f"{key} of case {case.name} in {path} must exist, got no file {file}; check root and path"
+                )
+
+
+def _find_plane(data: dict[str, Any], images: Sequence[Path], path: Path) -> str:
+    if ("plane" in data) == ("slice_axis" in data):
+        raise InputError(
+            f"{path} must have either plane or slice_axis, got {'both' if 'plane' in data else 'none'}; keep one"
+        )
+    if "plane" in data:
+        return data["plane"]
+    axis = data["slice_axis"]
+    if axis not in (0, 1, 2):
+        raise InputError(f"slice_axis in {path} must be 0, 1 or 2, got {axis}; count the array axes from 0")
+    names = {index: name for name, index in PLANES.items()}
+    planes = {image: names[int(io_orientation(read_affine(image))[axis, 0])] for image in images}
+    values = list(planes.values()) or [names[axis]]
+    usual = max(values, key=values.count)
+    for image, plane in planes.items():
+        if plane != usual:
+            raise InputError(
+                f"slices of {image} along axis {axis} must be {usual} as in the other files, got {plane}; set plane:"
+            )
+    return usual
+
+
+def _translate(data: dict[str, Any], path: Path) -> dict[str, Any]:
+    """Our keys for a Decathlon or nnU-Net v2 `dataset.json`."""
+    decathlon = "training" in data
+    channels = data.get("modality" if decathlon else "channel_names", {})
+    if not isinstance(channels, dict) or len(channels) != 1:
+        raise InputError(f"images of {path} must have one channel, got {channels!r}; write a manifest for one channel")
+    labels = data.get("labels")
+    if not isinstance(labels, dict):
+        raise InputError(f"labels in {path} must be a mapping, got {labels!r}; correct it")
+    if not decathlon:
+        odd = [name for name, value in labels.items() if not isinstance(value, int) or name == "ignore"]
+        if odd:
+            raise InputError(
+                f"labels in {path} must be single values, got a region or ignore label {odd[0]!r}; write a manifest"
+            )
+        labels = {str(value): name for name, value in labels.items()}
+    ending = data.get("file_ending", ".nii.gz")
+    pattern = {"image": f"imagesTr/{{case}}_0000{ending}", "label": f"labelsTr/{{case}}{ending}"}
+    return {
+        "domain": re.sub(r"[^a-z0-9_-]+", "_", str(data.get("name") or path.absolute().parent.name).lower()),
+        "modality": str(next(iter(channels.values()))),
+        "slice_axis": 2,
+        "labels": labels,
+        "licence": str(data.get("licence") or data.get("license") or "not stated"),
+        "source": str(data.get("reference") or "not stated"),
+        "cases": data["training"] if decathlon else pattern,
+    }
