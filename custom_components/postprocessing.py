@@ -170,7 +170,7 @@ class KeepLargestComponentd(_LabelMapTransform):
         allow_missing_keys: whether an item may lack a key.
 
     Example:
-        >>> clean = KeepLargestComponentd("pred", num_classes=None)
+        >>> clean = KeepLargestComponentd("pred")
         >>> clean({"pred": np.array([[[[1, 0, 1, 1]]]])})["pred"]
         array([[[[0, 0, 1, 1]]]])
     """
@@ -178,7 +178,7 @@ class KeepLargestComponentd(_LabelMapTransform):
     def __init__(
         self,
         keys: KeysCollection,
-        num_classes: int | None,
+        num_classes: int | None = None,
         connectivity: int = 1,
         allow_missing_keys: bool = False,
     ) -> None:
@@ -205,7 +205,7 @@ class SphericalClosingd(_LabelMapTransform):
     def __init__(
         self,
         keys: KeysCollection,
-        num_classes: int | None,
+        num_classes: int | None = None,
         radius: int = 2,
         allow_missing_keys: bool = False,
     ) -> None:

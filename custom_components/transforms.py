@@ -139,7 +139,7 @@ class SaveLabelMapd(_ModelTransform):
             path.parent.mkdir(parents=True, exist_ok=True)
             names = {"0": "background"} | {str(value): label for value, label in domain.labels.items()}
             record = {"image": source.path.name, "domain": domain.name, "labels": names}
-            write_atomically(path.with_name(f"{name}_seg.json"), (json.dumps(record, indent=2) + "\n").encode())
+            write_atomically(self.output_dir / f"{name}_seg.json", (json.dumps(record, indent=2) + "\n").encode())
             write_label_map(path, np.asarray(item[key])[0], like=source)
             item["saved"] = path
         return item

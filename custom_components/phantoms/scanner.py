@@ -7,12 +7,15 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import binary_dilation
 from scipy.ndimage import label as label_components
 
 from custom_components.phantoms.canvas import SUB_SLICES, Canvas, noise_on_grid
 from custom_components.phantoms.shapes import Array
 
 __all__ = ["Acquisition", "acquire", "rasterise"]
+
+_LEAST_COVER, _BRIDGE_COVER = 0.4, 0.1
 
 
 @dataclass(frozen=True)
@@ -49,20 +52,37 @@ def acquire(canvas: Canvas, acquisition: Acquisition, *, rng: np.random.Generato
 def rasterise(canvas: Canvas, bones: Mapping[int, Array]) -> NDArray[np.uint8]:
     """Label map of the bones: a voxel belongs to the bone that fills most of it, and at least 40 %.
 
-    Crumbs that the grid breaks off a thin bone are dropped, so each label is one 6-connected component.
+    Where the grid breaks a thin bone, voxels between the pieces that hold a little of it are added, and crumbs still
+    apart are dropped: each label is one 6-connected component.
     """
+    covers = {value: _thick(np.clip(0.5 - field / np.float32(canvas.edge_mm), 0, 1)) for value, field in bones.items()}
     labels = np.zeros((canvas.shape[0], canvas.shape[1], canvas.shape[2] // SUB_SLICES), np.uint8)
-    best = np.full(labels.shape, 0.4, np.float32)
-    for value, field in bones.items():
-        cover = _thick(np.clip(np.float32(0.5) - field / np.float32(canvas.edge_mm), 0, 1))
+    best = np.full(labels.shape, _LEAST_COVER, np.float32)
+    for value, cover in covers.items():
         labels[cover >= best] = value
         best = np.maximum(best, cover)
-    for value in bones:
-        parts, count = label_components(labels == value)
-        if count > 1:
-            largest = 1 + int(np.argmax(np.bincount(parts.ravel())[1:]))
-            labels[(parts > 0) & (parts != largest)] = 0
+    for value, cover in covers.items():
+        bone = labels == value
+        labels[bone] = 0
+        labels[_joined(bone, spare=(cover >= _BRIDGE_COVER) & (labels == 0))] = value
     return labels
+
+
+def _joined(bone: NDArray[np.bool_], *, spare: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The largest piece of `bone` with the pieces that few more voxels of `spare` connect to it."""
+    while True:
+        parts, count = label_components(bone)
+        if count <= 1:
+            return bone
+        largest = parts == 1 + int(np.argmax(np.bincount(parts.ravel())[1:]))
+        for reach in (1, 2, 3):
+            near = binary_dilation(largest, iterations=reach) & binary_dilation(bone & ~largest, iterations=reach)
+            bridge = near & spare & ~bone
+            if bridge.any():
+                break
+        else:
+            return largest
+        bone = bone | bridge
 
 
 def _thick(values: Array) -> Array:

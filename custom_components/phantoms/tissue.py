@@ -49,7 +49,8 @@ def paint_body(canvas: Canvas, skin: Array, contrast: Contrast, *, rng: np.rando
 def mottled_marrow(canvas: Canvas, contrast: Contrast, *, rng: np.random.Generator) -> Array:
     """Signal of fatty marrow, uneven as trabeculae and red marrow make it."""
     fine = np.float32(0.045) * smooth_noise(canvas, rng=rng, wavelength_mm=7.0)
-    return contrast.marrow * (1 + fine + np.float32(0.04) * smooth_noise(canvas, rng=rng, wavelength_mm=25.0))
+    coarse = np.float32(0.04) * smooth_noise(canvas, rng=rng, wavelength_mm=25.0)
+    return np.float32(contrast.marrow) * (np.float32(1) + fine + coarse)
 
 
 def paint_bone(
