@@ -68,7 +68,6 @@ class EpochLog:
         self.evaluator = evaluator
         self._rows: list[dict[str, Any]] = []
         self._writer: SummaryWriter | None = None
-        self._started = 0.0
         self._reset()
 
     def attach(self, engine: Engine) -> None:
@@ -85,7 +84,7 @@ class EpochLog:
         self._sums: dict[str, torch.Tensor] = {}
         self._num_batches = 0
         self._num_slices = 0
-        self._started = time.perf_counter()
+        self._started = self._ended = time.perf_counter()
 
     def _open(self, engine: Engine) -> None:
         self._writer = SummaryWriter(str(self.path.parent / "tensorboard"))
@@ -100,6 +99,7 @@ class EpochLog:
             self._sums[name] = self._sums.get(name, torch.zeros_like(value)) + value
         self._num_batches += 1
         self._num_slices += len(output["image"])
+        self._ended = time.perf_counter()  # validation comes before the report, and is not training time
 
     def _report(self, engine: Engine) -> None:
         epoch = engine.state.epoch
@@ -109,7 +109,7 @@ class EpochLog:
                 f"loss must stay finite, got {means} in epoch {epoch}; the last good checkpoint is kept: "
                 "lower learning_rate and continue with --resume true"
             )
-        seconds = time.perf_counter() - self._started
+        seconds = self._ended - self._started
         scores = _scores(self.evaluator, epoch)
         row = {
             "epoch": epoch,

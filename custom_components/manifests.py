@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -15,6 +15,7 @@ from nibabel.orientations import io_orientation
 
 from custom_components.domains import PLANES, Domain
 from custom_components.errors import InputError
+from custom_components.layouts import check_relative, is_dataset_json, match_pattern, translate_dataset_json
 from custom_components.volumes import read_affine
 
 __all__ = ["Case", "Manifest", "load_manifest", "load_manifests"]
@@ -26,7 +27,6 @@ _TOP: dict[str, Any] = {
 _CASE = dict.fromkeys(("name", "image", "label", "subject", "group"), str)
 _PATTERN = dict.fromkeys(("image", "label", "subject", "subject_pattern"), str)
 _TYPE_NAMES = {str: "text (in quotes if it looks like a number)", int: "a whole number", dict: "a mapping"}
-_FOREIGN_KEYS = {"training", "channel_names"}
 
 
 @dataclass(frozen=True)
@@ -79,24 +79,23 @@ def load_manifest(path: str | Path, *, dataset_dir: str | Path | None = None, ch
     path = Path(path)
     data = given = _parse(path)
     base = path.parent if dataset_dir is None else Path(dataset_dir)
-    if path.suffix.lower() == ".json" and _FOREIGN_KEYS & given.keys():
-        data, base = _translate(given, path), path.parent
+    if is_dataset_json(given, path):
+        data, base = translate_dataset_json(given, path), path.parent
     _check_keys(data, _TOP, required=("domain", "labels", "licence", "source", "cases"), where=str(path))
     name = data["domain"]
     if not re.fullmatch(r"[a-z0-9_-]+", name):
         raise InputError(f"domain in {path} must be lower-case letters, digits, _ or -, got {name!r}; rename it")
-    root = base / _relative(data.get("root", "."), key="root", where=str(path))
+    root = base / check_relative(data.get("root", "."), key="root", where=str(path))
     if check_files and not root.is_dir():
         raise InputError(f"root of {path} must be an existing folder, got {root}; set root: or the data set folder")
-    entries = data["cases"]
-    if isinstance(entries, dict):
-        entries = _match_pattern(entries, root, path, check_files)
+    entries = data["cases"] if isinstance(data["cases"], list) else _expand(data["cases"], root, path, check_files)
     cases = tuple(_read_case(entry, index, root, data, path) for index, entry in enumerate(entries))
     if check_files:
         _check_files(cases, given.get("numTraining", len(cases)), path)
     plane = _find_plane(data, [case.image for case in cases if case.image.is_file()], path)
+    labels = _read_labels(data["labels"], path)
     try:
-        domain = Domain(name, _read_labels(data["labels"], path), plane, data.get("modality", "MR"))
+        domain = Domain(name, labels, plane, data.get("modality", "MR"))
     except InputError as error:
         raise InputError(f"{error} ({path})") from error
     return Manifest(domain, cases, data["licence"], data["source"], path)
@@ -145,16 +144,14 @@ def _unique(pairs: list[tuple[Any, Any]]) -> dict[Any, Any]:
 
 
 def _parse(path: Path) -> dict[str, Any]:
-    if path.suffix.lower() not in (".yaml", ".yml", ".json") or not path.is_file():
+    suffix = path.suffix.lower()
+    if suffix not in (".yaml", ".yml", ".json") or not path.is_file():
         raise InputError(f"manifest must be an existing .yaml or .json file, got {path}; check the path")
     try:
         text = path.read_text(encoding="utf-8")
-        if path.suffix.lower() == ".json":
-            data = json.loads(text, object_pairs_hook=_unique)
-        else:
-            data = yaml.load(text, Loader=_Loader)
+        data = json.loads(text, object_pairs_hook=_unique) if suffix == ".json" else yaml.load(text, Loader=_Loader)
     except (ValueError, TypeError, yaml.YAMLError) as error:
-        raise InputError(f"manifest {path} must be valid {path.suffix[1:]}, got: {error}; correct it") from error
+        raise InputError(f"manifest {path} must be valid {suffix[1:]}, got: {error}; correct it") from error
     if not isinstance(data, dict):
         raise InputError(
             f"manifest {path} must be a mapping of keys, got {type(data).__name__}; see the README beside it"
@@ -178,14 +175,6 @@ def _check_keys(data: Any, table: Mapping[str, Any], *, required: Sequence[str],
             raise InputError(f"{key} in {where} must be given, got nothing; add it")
 
 
-def _relative(value: str, *, key: str, where: str) -> str:
-    if PurePosixPath(value).is_absolute() or PureWindowsPath(value).drive or ".." in re.split(r"[/\\]", value):
-        raise InputError(
-            f"{key} in {where} must be relative and without '..', got {value!r}; give the folder at run time"
-        )
-    return value
-
-
 def _read_labels(labels: dict[Any, Any], path: Path) -> dict[int, str]:
     found: dict[int, str] = {}
     for key, name in labels.items():
@@ -199,52 +188,20 @@ def _read_labels(labels: dict[Any, Any], path: Path) -> dict[int, str]:
     return {value: name for value, name in found.items() if value}
 
 
-def _match_pattern(pattern: dict[str, Any], root: Path, path: Path, check_files: bool) -> list[dict[str, str]]:
-    """One entry for each file that fits `image`, in the order of the case names; hidden files are not cases."""
+def _expand(pattern: dict[str, Any], root: Path, path: Path, check_files: bool) -> list[dict[str, str]]:
     where = f"cases of {path}"
     _check_keys(pattern, _PATTERN, required=("image",), where=where)
-    for key in ("image", "label", "subject"):
-        if key in pattern and (
-            "{case}" not in pattern[key] or re.search(r"[{}*?]", pattern[key].replace("{case}", ""))
-        ):
-            raise InputError(
-                f"{key} in {where} must hold {{case}} and no other wildcard, got {pattern[key]!r}; correct it"
-            )
-    image = _relative(pattern["image"], key="image", where=where)
-    parts = [re.escape(part) for part in str(PurePosixPath(image)).split("{case}")]
-    fits = re.compile(parts[0] + r"(?P<case>[^/.][^/]*)" + "(?P=case)".join(parts[1:]))
-    files = root.glob(image.replace("[", "[[]").replace("{case}", "*")) if root.is_dir() else ()
-    found = (fits.fullmatch(file.relative_to(root).as_posix()) for file in files)
-    names = sorted(match["case"] for match in found if match)
-    if not names and check_files:
-        raise InputError(f"cases of {path} must match files in {root}, got none for {image}; check root and pattern")
-    entries = []
-    for name in names:
-        entry: dict[str, str] = {"name": name}
-        entry |= {key: pattern[key].replace("{case}", name) for key in _CASE if key in pattern}
-        if "subject_pattern" in pattern:
-            entry["subject"] = _find_subject(pattern["subject_pattern"], name, where)
-        entries.append(entry)
+    entries = match_pattern(pattern, root, where=where)
+    if check_files and not entries:
+        raise InputError(f"{where} must match files in {root}, got none for {pattern['image']}; check root and pattern")
     return entries
-
-
-def _find_subject(pattern: str, name: str, where: str) -> str:
-    try:
-        match = re.search(pattern, name)
-        if match and match[1]:
-            return match[1]
-    except (re.error, IndexError) as error:
-        raise InputError(
-            f"subject_pattern in {where} must be a regular expression with one group, got {pattern!r}; {error}"
-        ) from error
-    raise InputError(f"subject_pattern in {where} must fit every case name, got no subject for {name}; correct it")
 
 
 def _read_case(entry: Any, index: int, root: Path, data: dict[str, Any], path: Path) -> Case:
     where = f"case {index + 1} of {path}"
     _check_keys(entry, _CASE, required=("image",), where=where)
-    image = root / _relative(entry["image"], key="image", where=where)
-    label = root / _relative(entry["label"], key="label", where=where) if "label" in entry else None
+    image = root / check_relative(entry["image"], key="image", where=where)
+    label = root / check_relative(entry["label"], key="label", where=where) if "label" in entry else None
     name = entry.get("name", re.sub(r"\.nii(\.gz)?$", "", image.name, flags=re.IGNORECASE))
     if re.search(r"[/\\]|^\.", name):
         raise InputError(
@@ -289,32 +246,3 @@ def _find_plane(data: dict[str, Any], images: Sequence[Path], path: Path) -> str
                 f"slices of {image} along axis {axis} must be {usual} as in the other files, got {plane}; set plane:"
             )
     return usual
-
-
-def _translate(data: dict[str, Any], path: Path) -> dict[str, Any]:
-    """Our keys for a Decathlon or nnU-Net v2 `dataset.json`."""
-    decathlon = "training" in data
-    channels = data.get("modality" if decathlon else "channel_names", {})
-    if not isinstance(channels, dict) or len(channels) != 1:
-        raise InputError(f"images of {path} must have one channel, got {channels!r}; write a manifest for one channel")
-    labels = data.get("labels")
-    if not isinstance(labels, dict):
-        raise InputError(f"labels in {path} must be a mapping, got {labels!r}; correct it")
-    if not decathlon:
-        odd = [name for name, value in labels.items() if not isinstance(value, int) or name == "ignore"]
-        if odd:
-            raise InputError(
-                f"labels in {path} must be single values, got a region or ignore label {odd[0]!r}; write a manifest"
-            )
-        labels = {str(value): name for name, value in labels.items()}
-    ending = data.get("file_ending", ".nii.gz")
-    pattern = {"image": f"imagesTr/{{case}}_0000{ending}", "label": f"labelsTr/{{case}}{ending}"}
-    return {
-        "domain": re.sub(r"[^a-z0-9_-]+", "_", str(data.get("name") or path.absolute().parent.name).lower()),
-        "modality": str(next(iter(channels.values()))),
-        "slice_axis": 2,
-        "labels": labels,
-        "licence": str(data.get("licence") or data.get("license") or "not stated"),
-        "source": str(data.get("reference") or "not stated"),
-        "cases": data["training"] if decathlon else pattern,
-    }

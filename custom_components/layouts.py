@@ -1,0 +1,121 @@
+"""Where a data set keeps its files: relative paths, file name patterns, the `dataset.json` of two other projects."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any
+
+from custom_components.errors import InputError
+
+__all__ = ["check_relative", "is_dataset_json", "match_pattern", "translate_dataset_json"]
+
+
+def check_relative(value: str, *, key: str, where: str) -> str:
+    """The path as given, unless it is absolute (on any system) or leaves its folder by `..`.
+
+    Raises:
+        InputError: it is or does; `key` and `where` name the place in the message.
+    """
+    if PurePosixPath(value).is_absolute() or PureWindowsPath(value).drive or ".." in re.split(r"[/\\]", value):
+        raise InputError(
+            f"{key} in {where} must be relative and without '..', got {value!r}; give the folder at run time"
+        )
+    return value
+
+
+def match_pattern(pattern: Mapping[str, str], root: Path, *, where: str) -> list[dict[str, str]]:
+    """One entry for each file that fits `image`, in the order of the case names; hidden files are not cases.
+
+    Args:
+        pattern: `image` and perhaps `label` and `subject`, relative paths or texts that hold `{case}`, which stands for
+            one path part or a piece of one; perhaps `subject_pattern`, a regular expression whose first group is the
+            subject in the case name.
+        root: the folder the paths start from.
+        where: what the pattern is part of, for the message.
+
+    Returns:
+        Mappings with `name` and the given keys, filled in; none if no file fits.
+
+    Raises:
+        InputError: a pattern without `{case}` or with another wildcard, an `image` that is not relative, or a `subject_pattern` that does not fit.
+    """
+    filled = {key: pattern[key] for key in ("image", "label", "subject") if key in pattern}
+    for key, text in filled.items():
+        if "{case}" not in text or re.search(r"[{}*?]", text.replace("{case}", "")):
+            raise InputError(f"{key} in {where} must hold {{case}} and no other wildcard, got {text!r}; correct it")
+    image = check_relative(pattern["image"], key="image", where=where)
+    parts = [re.escape(part) for part in str(PurePosixPath(image)).split("{case}")]
+    fits = re.compile(parts[0] + r"(?P<case>[^/.][^/]*)" + "(?P=case)".join(parts[1:]))
+    files = root.glob(image.replace("[", "[[]").replace("{case}", "*")) if root.is_dir() else ()
+    found = (fits.fullmatch(file.relative_to(root).as_posix()) for file in files)
+    entries = []
+    for name in sorted(match["case"] for match in found if match):
+        entry = {"name": name} | {key: text.replace("{case}", name) for key, text in filled.items()}
+        if "subject_pattern" in pattern:
+            entry["subject"] = _find_subject(pattern["subject_pattern"], name, where)
+        entries.append(entry)
+    return entries
+
+
+def is_dataset_json(data: Mapping[str, Any], path: Path) -> bool:
+    """Whether a file's content is a `dataset.json` of the Medical Segmentation Decathlon or of nnU-Net v2."""
+    return path.suffix.lower() == ".json" and ("training" in data or "channel_names" in data)
+
+
+def translate_dataset_json(data: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    """The keys of a manifest for a Decathlon or nnU-Net v2 `dataset.json`.
+
+    The domain takes the data set's name, or that of the file's folder; slices run along the last array axis.
+
+    Args:
+        data: the file's content.
+        path: the file.
+
+    Raises:
+        InputError: several channels, or labels that are not single values.
+
+    Example:
+        >>> nnunet = {"channel_names": {"0": "T1"}, "labels": {"background": 0, "talus": 1}, "name": "My Ankle"}
+        >>> manifest = translate_dataset_json(nnunet, Path("dataset.json"))
+        >>> manifest["domain"], manifest["labels"], manifest["cases"]["image"]
+        ('my_ankle', {'0': 'background', '1': 'talus'}, 'imagesTr/{case}_0000.nii.gz')
+    """
+    decathlon = "training" in data
+    channels = data.get("modality" if decathlon else "channel_names", {})
+    if not isinstance(channels, dict) or len(channels) != 1:
+        raise InputError(f"images of {path} must have one channel, got {channels!r}; write a manifest for one channel")
+    labels = data.get("labels")
+    if not isinstance(labels, dict):
+        raise InputError(f"labels in {path} must be a mapping, got {labels!r}; correct it")
+    if not decathlon:
+        odd = [name for name, value in labels.items() if not isinstance(value, int) or name == "ignore"]
+        if odd:
+            raise InputError(
+                f"labels in {path} must be single values, got a region or ignore label {odd[0]!r}; write a manifest"
+            )
+        labels = {str(value): name for name, value in labels.items()}
+    ending = data.get("file_ending", ".nii.gz")
+    pattern = {"image": f"imagesTr/{{case}}_0000{ending}", "label": f"labelsTr/{{case}}{ending}"}
+    return {
+        "domain": re.sub(r"[^a-z0-9_-]+", "_", str(data.get("name") or path.absolute().parent.name).lower()),
+        "modality": str(next(iter(channels.values()))),
+        "slice_axis": 2,
+        "labels": labels,
+        "licence": str(data.get("licence") or data.get("license") or "not stated"),
+        "source": str(data.get("reference") or "not stated"),
+        "cases": data["training"] if decathlon else pattern,
+    }
+
+
+def _find_subject(pattern: str, name: str, where: str) -> str:
+    try:
+        match = re.search(pattern, name)
+        if match and match[1]:
+            return match[1]
+    except (re.error, IndexError) as error:
+        raise InputError(
+            f"subject_pattern in {where} must be a regular expression with one group, got {pattern!r}; {error}"
+        ) from error
+    raise InputError(f"subject_pattern in {where} must fit every case name, got no subject for {name}; correct it")
