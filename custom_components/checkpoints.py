@@ -60,7 +60,7 @@ class TrainedModel:
 
 
 def save_checkpoint(path: Path, model: TrainedModel, **more: Any) -> None:
-    """Write a model, and for a checkpoint to resume from the state of the optimizer and the like, whole or not at all."""
+    """Write a model whole or not at all; `more` is what resuming needs besides, such as the optimizer's state."""
     buffer = io.BytesIO()
     torch.save({**model.to_dict(), **more}, buffer)
     write_atomically(path, buffer.getvalue())

@@ -110,11 +110,11 @@ def _load(case: Case, domain: Domain, preprocessing: Preprocessing) -> tuple[Ten
         raise InputError(f"case {case.name} must have a label to train or validate on; add it or leave the case out")
     image = read_volume(case.image)
     label = domain.encode(read_label(case.label, like=image).array, source=str(case.label))
-    grid = {"plane": domain.plane, "settings": preprocessing}
+    plane, affine = domain.plane, image.affine
     return (
-        stack_slices(image.array, image.affine, **grid),
-        stack_labels(label, image.affine, **grid),
-        pixel_spacing_mm(image.array.shape, image.affine, **grid),
+        stack_slices(image.array, affine, plane=plane, settings=preprocessing),
+        stack_labels(label, affine, plane=plane, settings=preprocessing),
+        pixel_spacing_mm(image.array.shape, affine, plane=plane, settings=preprocessing),
     )
 
 

@@ -49,7 +49,7 @@ class Domain:
         bad = [value for value in self.labels if not 1 <= value <= 255]
         if bad or not self.labels:
             raise InputError(
-                f"label values of domain {self.name} must be one or more whole numbers from 1 to 255 (0 is background), "
+                f"label values of domain {self.name} must be whole numbers from 1 to 255 (0 is background), "
                 f"got {bad or 'none'}; renumber them in the manifest and the label files"
             )
         if len(set(self.labels.values())) != len(self.labels):

@@ -14,16 +14,24 @@ from monai.utils.enums import CommonKeys as Keys
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from custom_components.errors import InputError
+from custom_components.errors import InputError, find_cause
 from custom_components.manifests import Case
 
-__all__ = ["SliceTarget", "VolumeDataset", "VolumeEvaluator", "VolumeLoader", "list_cases", "list_scans", "prepare_slices"]
+__all__ = [
+    "SliceTarget",
+    "VolumeDataset",
+    "VolumeEvaluator",
+    "VolumeLoader",
+    "list_cases",
+    "list_scans",
+    "prepare_slices",
+]
 
 _logger = logging.getLogger(__name__)
 
 
 class SliceTarget(NamedTuple):
-    """What a batch of slices is compared with: label (N, 1, H, W), domains (N,) and cases (N,), the last two on the CPU."""
+    """What a batch is compared with: label (N, 1, H, W); domains (N,) and cases (N,), both on the CPU."""
 
     label: Tensor
     domains: Tensor
@@ -86,7 +94,7 @@ def list_cases(cases: Sequence[Case]) -> list[dict[str, Any]]:
 
 
 class VolumeDataset(Dataset[dict[str, Any]]):
-    """Volumes for `VolumeEvaluator`; one that cannot be read becomes an item with a `failure` instead of ending the run.
+    """Volumes for `VolumeEvaluator`; one that cannot be read becomes an item with a `failure` and ends nothing.
 
     Args:
         data: items with at least `image`, a path.
@@ -169,13 +177,8 @@ class VolumeEvaluator(SupervisedEvaluator):
 
 
 def failure_of(error: BaseException) -> str:
-    """The one line that explains a failure of one volume; re-raises what is no fault of that volume.
-
-    MONAI wraps what a transform raises in a RuntimeError: the first `InputError` or `OSError` behind it counts.
-    """
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, InputError | OSError):
-            return " ".join(str(cause).split())
-        cause = cause.__cause__ or cause.__context__
-    raise error
+    """The one line that explains a failure of one volume; re-raises what is no fault of that volume."""
+    cause = find_cause(error, InputError, OSError)
+    if cause is None:
+        raise error
+    return " ".join(str(cause).split())

@@ -88,9 +88,7 @@ def check_evaluation(*, model: TrainedModel, split: Split, domains: Sequence[Dom
                 "use the manifest it was trained with"
             )
     seen = {
-        (row["domain"], row["subject"])
-        for side in ("training", "validation")
-        for row in model.training["split"][side]
+        (row["domain"], row["subject"]) for side in ("training", "validation") for row in model.training["split"][side]
     }
     for case in split.testing:
         if (case.domain, case.subject) in seen:

@@ -76,7 +76,7 @@ class EpochLog:
         engine.add_event_handler(Events.EPOCH_STARTED, lambda _: self._reset())
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._add)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._report)
-        engine.add_event_handler(Events.COMPLETED, lambda _: self._writer and self._writer.close())
+        engine.add_event_handler(Events.COMPLETED, self._close)
         if sys.stderr.isatty():
             ProgressBar(desc="epoch", persist=False).attach(engine)
 
@@ -91,6 +91,10 @@ class EpochLog:
         if self.path.is_file():
             with self.path.open(newline="") as file:
                 self._rows = [row for row in csv.DictReader(file) if int(row["epoch"]) <= engine.state.epoch]
+
+    def _close(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
 
     def _add(self, engine: Engine) -> None:
         output = engine.state.output
@@ -141,8 +145,8 @@ class EpochLog:
 class CheckpointHandler:
     """Keep `model.pt` (best on validation) and `last.pt` (to resume from), each written whole or not at all.
 
-    With the sample order and augmentations pure functions of (seed, epoch), a run resumed from `last.pt` goes on exactly
-    as if it had never stopped.
+    Sample order and augmentation being pure functions of (seed, epoch), a run resumed from `last.pt` goes on exactly as
+    if it had never stopped.
 
     Args:
         run: names the folder, provides the network and what travels with it, says whether to resume.
@@ -186,7 +190,9 @@ class CheckpointHandler:
             self.optimizer.load_state_dict(content["optimizer"])
             self.lr_scheduler.load_state_dict(content["lr_scheduler"])
         except (KeyError, RuntimeError, ValueError) as error:
-            raise InputError(f"{path} must continue the same network, got {error}; use the run's own settings") from error
+            raise InputError(
+                f"{path} must continue the same network, got {error}; use the run's own settings"
+            ) from error
         if engine.scaler is not None and content["scaler"] is not None:
             engine.scaler.load_state_dict(content["scaler"])
         self.best, self.best_epoch, self.num_stale = content["best"], content["best_epoch"], content["num_stale"]
@@ -223,7 +229,9 @@ class CheckpointHandler:
             )
             _logger.warning("no epoch validated: model.pt holds the last weights; lower val_interval")
         else:
-            _logger.info("best epoch %d, validation Dice %.4f: %s", self.best_epoch, self.best, self.run.output_dir / "model.pt")
+            _logger.info(
+                "best epoch %d, validation Dice %.4f: %s", self.best_epoch, self.best, self.run.output_dir / "model.pt"
+            )
 
 
 def _scores(evaluator: SupervisedEvaluator, epoch: int) -> dict[str, float]:

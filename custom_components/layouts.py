@@ -39,7 +39,8 @@ def match_pattern(pattern: Mapping[str, str], root: Path, *, where: str) -> list
         Mappings with `name` and the given keys, filled in; none if no file fits.
 
     Raises:
-        InputError: a pattern without `{case}` or with another wildcard, an `image` that is not relative, or a `subject_pattern` that does not fit.
+        InputError: a pattern without `{case}` or with another wildcard, an `image` that is not relative, or a
+            `subject_pattern` that does not fit.
     """
     filled = {key: pattern[key] for key in ("image", "label", "subject") if key in pattern}
     for key, text in filled.items():

@@ -60,8 +60,8 @@ class MultiDomainCrossEntropyLoss(nn.Module):
 class SupervisedContrastiveLoss(nn.Module):
     """Pull embeddings of one domain together and push domains apart.
 
-    Cosine similarity, self excluded from the denominator, no projection head, no rescaling by the temperature. An anchor
-    without a positive is left out of the mean; a batch without any positive gives 0. Computed in float32.
+    Cosine similarity, self excluded from the denominator, no projection head, no rescaling by the temperature. An
+    anchor without a positive is left out of the mean; a batch without any positive gives 0. Computed in float32.
 
     Args:
         temperature: tau of eq. 3.

@@ -198,13 +198,7 @@ class MultiDomainUNet(nn.Module):
     @torch.jit.unused
     def set_domain(self, domain: int | str) -> None:
         """Choose the domain, by index or name, that `network(x)` answers for."""
-        if isinstance(domain, str):
-            if domain not in self.domain_names:
-                raise ValueError(f"domain must be one of {', '.join(self.domain_names)}, got {domain!r}")
-            domain = self.domain_names.index(domain)
-        if not 0 <= domain < len(self.num_classes):
-            raise ValueError(f"domain index must be 0..{len(self.num_classes) - 1}, got {domain}")
-        self.domain = int(domain)
+        self.domain = self._domain_index(domain)
 
     @torch.jit.unused
     def add_domain(self, num_classes: int, *, name: str, like: int | str = 0) -> int:
@@ -221,12 +215,12 @@ class MultiDomainUNet(nn.Module):
             raise ValueError(f"domain {name!r} must be new, the network has {', '.join(self.domain_names)}")
         if num_classes < 2:
             raise ValueError(f"num_classes must be at least 2 (background and one bone), got {num_classes}")
-        source = self.domain_names.index(like) if isinstance(like, str) else like
+        source = self._domain_index(like)
         for module in self.modules():
             if isinstance(module, DomainSpecificBatchNorm2d):
                 module.add_domain(source)
-        model_head = self.heads[0]
-        self.heads.append(nn.Conv2d(model_head.in_channels, num_classes, kernel_size=1).to(model_head.weight))
+        weight = self.heads[0].get_parameter("weight")
+        self.heads.append(nn.Conv2d(weight.shape[1], num_classes, kernel_size=1).to(weight))
         self.num_classes.append(int(num_classes))
         self.domain_names.append(name)
         self.max_channels = max(self.max_channels, num_classes)
@@ -242,6 +236,16 @@ class MultiDomainUNet(nn.Module):
             "embedding": self.embedding,
             "domain_names": list(self.domain_names),
         }
+
+    @torch.jit.unused
+    def _domain_index(self, domain: int | str) -> int:
+        if isinstance(domain, str):
+            if domain not in self.domain_names:
+                raise ValueError(f"domain must be one of {', '.join(self.domain_names)}, got {domain!r}")
+            domain = self.domain_names.index(domain)
+        if not 0 <= domain < len(self.num_classes):
+            raise ValueError(f"domain index must be 0..{len(self.num_classes) - 1}, got {domain}")
+        return int(domain)
 
 
 class EmbeddingForward(nn.Module):

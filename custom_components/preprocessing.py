@@ -25,8 +25,8 @@ class Preprocessing:
 
     Args:
         image_size: slices are resized to this many pixels (rows, columns).
-        normalization: "volume" gives each volume zero mean and unit variance, "slice" each slice. The paper does not say
-            which; "volume" is the default because a slice of pure air would otherwise become amplified noise.
+        normalization: "volume" gives each volume zero mean and unit variance, "slice" each slice. The paper does not
+            say which; "volume" is the default because a slice of pure air would otherwise become amplified noise.
     """
 
     image_size: tuple[int, int]

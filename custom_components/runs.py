@@ -23,7 +23,7 @@ from monai.utils import set_determinism
 
 from custom_components.checkpoints import TrainedModel
 from custom_components.domains import Domain
-from custom_components.errors import InputError
+from custom_components.errors import InputError, find_cause
 from custom_components.files import write_atomically
 from custom_components.networks import MultiDomainUNet, count_parameters
 from custom_components.preprocessing import Preprocessing
@@ -62,18 +62,24 @@ def check_settings(config: Mapping[str, Any]) -> None:
         InputError: naming the setting and the nearest known ones.
 
     Example:
-        >>> check_settings({"max_epochs": 3, "max_epoch": 5, "run": "$print(@max_epochs)"})
-        Traceback (most recent call last):
-        custom_components.errors.InputError: setting max_epoch must be one that the configuration uses; did you mean max_epochs?
+        >>> try:
+        ...     check_settings({"max_epochs": 3, "max_epoch": 5, "run": "$print(@max_epochs)"})
+        ... except InputError as error:
+        ...     print(error)
+        setting max_epoch must be one that the configuration uses; did you mean max_epochs?
     """
     used = {name for text in _strings(config) for name in re.findall(r"[@%]([A-Za-z_]\w*)", text)}
     # What MONAI itself asks a bundle for by name ("train::trainer": the part before the separator).
-    asked = {str(entry["id"]).split("::")[0] for table in (TrainProperties, InferProperties) for entry in table.values()}
+    asked = {
+        str(entry["id"]).split("::")[0] for table in (TrainProperties, InferProperties) for entry in table.values()
+    }
     known = used | asked | _WORKFLOW_KEYS
     for name in config:
         if name not in known:
             near = difflib.get_close_matches(name, sorted(known & set(config)), n=2)
-            hint = f"did you mean {' or '.join(near)}?" if near else f"known are {', '.join(sorted(used & set(config)))}"
+            hint = (
+                f"did you mean {' or '.join(near)}?" if near else f"known are {', '.join(sorted(used & set(config)))}"
+            )
             raise InputError(f"setting {name} must be one that the configuration uses; {hint}")
 
 
@@ -140,7 +146,7 @@ class TrainingRun:
             raise InputError(f"resume needs {last}, got no such file; start without it")
         if not self.resume and (last.exists() or best.exists()):
             raise InputError(
-                f"output_dir must not hold another run, got {self.output_dir} with {(last if last.exists() else best).name}; "
+                f"output_dir must not hold another run, got {self.output_dir} with a model in it; "
                 "choose another folder, or continue with --resume true"
             )
         self.output_dir.mkdir(parents=True, exist_ok=True)
@@ -151,7 +157,11 @@ class TrainingRun:
         self._write("run.json", json.dumps(self._record() | {"weights": total, "weights_per_domain": own}, indent=2))
         _logger.info("split (fold %s):\n%s", self.split.fold, describe(self.split))
         _logger.info(
-            "%.2f M weights, %d of them (%.2f %%) for each domain alone; %s", total / 1e6, own, 100 * own / total, self.device
+            "%.2f M weights, %d of them (%.2f %%) for each domain alone; %s",
+            total / 1e6,
+            own,
+            100 * own / total,
+            self.device,
         )
 
     def model(self, *, epoch: int, validation_dice: float | None) -> TrainedModel:
@@ -211,9 +221,7 @@ def _print_input_errors_plainly() -> None:
         return
 
     def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-        cause: BaseException | None = error
-        while cause is not None and not isinstance(cause, InputError):
-            cause = cause.__cause__ or cause.__context__
+        cause = find_cause(error, InputError)
         if cause is None:
             sys.__excepthook__(kind, error, trace)
         else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 from torch.utils.data import Sampler
@@ -11,7 +11,8 @@ from torch.utils.data import Sampler
 __all__ = ["DomainBalancedBatchSampler", "SampleKey"]
 
 
-class SampleKey(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class SampleKey:
     """Names one drawing of one sample: its augmentation is a pure function of (seed, index, epoch, cycle).
 
     Args:
@@ -28,8 +29,8 @@ class SampleKey(NamedTuple):
 class DomainBalancedBatchSampler(Sampler[list[SampleKey]]):
     """Each batch takes an equal share of every domain, contiguous by domain.
 
-    An epoch is one pass over the largest domain; smaller ones cycle, shuffled anew each time. No sample is lost: the last
-    batch is smaller instead. When the batch size is no multiple of the number of domains the extra places go round.
+    An epoch is one pass over the largest domain; smaller ones cycle, shuffled anew each time. No sample is lost: the
+    last batch is smaller instead. When the batch size is no multiple of the number of domains the extra places go round.
 
     Args:
         domains: domain index of each sample of the data set.

@@ -119,8 +119,8 @@ class DecodeLabelsd(_ModelTransform):
 class SaveLabelMapd(_ModelTransform):
     """Write `<output_dir>/<name>_seg.nii.gz` on the source grid, and its labels' names beside it as JSON.
 
-    `name` is the item's `name`, else the file name of the source. The JSON is written first: whoever finds the label map
-    finds its names.
+    `name` is the item's `name`, else the file name of the source. The JSON is written first: whoever finds the
+    label map finds its names.
     """
 
     def __init__(

@@ -1,0 +1,133 @@
+"""Arguments, one line for what a user did wrong, and exit codes.
+
+A subcommand imports what it needs only when it runs, so that `multijoint --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import custom_components
+
+__all__ = ["main"]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one subcommand.
+
+    Args:
+        arguments: as after the command's name; `None` takes them from the command line.
+
+    Returns:
+        Exit code: 0, or 1 after printing one line about what could not be used (2 for wrong usage, by argparse).
+    """
+    options = _parser().parse_args(arguments)
+    from custom_components.errors import InputError
+
+    try:
+        options.run(options)
+    except (InputError, OSError) as error:
+        if options.debug:
+            raise
+        sys.stderr.write(f"error: {error}\n")
+        return 1
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted\n")
+        return 130
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="multijoint",
+        description="Segment bones in small, heterogeneous MR data sets with one network. Not a medical device.",
+        epilog="Training is `python -m monai.bundle run training --config_file ...`: see the README.",
+    )
+    parser.add_argument("--version", action="version", version=custom_components.__version__)
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    phantoms = _add(
+        commands,
+        "phantoms",
+        _phantoms,
+        help="write synthetic ankle and shoulder MR volumes with labels and a manifest",
+        example="multijoint phantoms phantoms --cases 12 --seed 0",
+    )
+    phantoms.add_argument("out", type=Path, metavar="OUT", help="folder to write to, one folder a domain")
+    phantoms.add_argument(
+        "--domains", nargs="+", default=["ankle", "shoulder"], metavar="DOMAIN", help="ankle, shoulder"
+    )
+    phantoms.add_argument("--cases", type=int, default=6, metavar="N", help="subjects a domain (default 6)")
+    phantoms.add_argument("--seed", type=int, default=0, metavar="S", help="same seed, same files (default 0)")
+    phantoms.add_argument("--size", type=int, default=96, metavar="VOXELS", help="longer in-plane side (default 96)")
+
+    segment = _add(
+        commands,
+        "segment",
+        _segment,
+        help="segment NIfTI volumes with a trained model",
+        example="multijoint segment scan.nii.gz --domain shoulder --checkpoint runs/x/model.pt --output out",
+    )
+    segment.add_argument(
+        "images", nargs="+", type=Path, metavar="SCAN", help=".nii or .nii.gz files, or folders of them"
+    )
+    segment.add_argument("--checkpoint", type=Path, required=True, metavar="FILE", help="model.pt of a training run")
+    segment.add_argument("--domain", metavar="NAME", help="domain of the scans; needed when the model knows several")
+    segment.add_argument("--output", type=Path, required=True, metavar="FOLDER", help="where the label maps go")
+    segment.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ... (default auto)")
+
+    overlay = _add(
+        commands,
+        "overlay",
+        _overlay,
+        help="draw a segmentation over its scan as a PNG, three planes",
+        example="multijoint overlay scan.nii.gz out/scan_seg.nii.gz --output scan.png",
+    )
+    overlay.add_argument("image", type=Path, metavar="SCAN")
+    overlay.add_argument("segmentation", type=Path, metavar="SEGMENTATION", help="with its .json of names beside it")
+    overlay.add_argument("--reference", type=Path, metavar="FILE", help="reference label map, outlined in white")
+    overlay.add_argument("--output", type=Path, required=True, metavar="PNG")
+    return parser
+
+
+def _add(
+    commands: argparse._SubParsersAction, name: str, run: object, *, help: str, example: str
+) -> argparse.ArgumentParser:
+    parser = commands.add_parser(name, help=help, description=help.capitalize() + ".", epilog=f"Example: {example}")
+    parser.set_defaults(run=run)
+    return parser
+
+
+def _phantoms(options: argparse.Namespace) -> None:
+    from custom_components.phantoms import write_phantoms
+
+    for manifest in write_phantoms(
+        options.out, domains=options.domains, num_cases=options.cases, seed=options.seed, size=options.size
+    ):
+        print(manifest)
+
+
+def _segment(options: argparse.Namespace) -> None:
+    from custom_components.cli.segment import segment
+
+    if options.debug:
+        os.environ["MULTIJOINT_DEBUG"] = "1"
+    segment(
+        options.images,
+        checkpoint=options.checkpoint,
+        domain=options.domain,
+        output_dir=options.output,
+        device=options.device,
+    )
+
+
+def _overlay(options: argparse.Namespace) -> None:
+    from custom_components.clinic import draw_overlay
+
+    draw_overlay(options.output, options.image, options.segmentation, reference=options.reference)
+    print(options.output)
