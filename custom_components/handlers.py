@@ -86,11 +86,8 @@ class EpochLog:
         self._num_slices = 0
         self._started = self._ended = time.perf_counter()
 
-    def _open(self, engine: Engine) -> None:
+    def _open(self) -> None:
         self._writer = SummaryWriter(str(self.path.parent / "tensorboard"))
-        if self.path.is_file():
-            with self.path.open(newline="") as file:
-                self._rows = [row for row in csv.DictReader(file) if int(row["epoch"]) <= engine.state.epoch]
 
     def _close(self) -> None:
         if self._writer is not None:
@@ -123,7 +120,7 @@ class EpochLog:
             "seconds": round(seconds, 2),
             "slices_per_second": round(self._num_slices / seconds, 1),
         }
-        self._rows.append(row)
+        self._rows = [*self._earlier_rows(epoch), row]
         self._write()
         assert self._writer is not None  # opened when the engine started
         for name, value in row.items():
@@ -132,6 +129,13 @@ class EpochLog:
         self._writer.flush()
         shown = ", ".join(f"{name} {value:.4g}" for name, value in row.items() if name != "epoch")
         _logger.info("epoch %d/%d: %s", epoch, engine.state.max_epochs, shown)
+
+    def _earlier_rows(self, epoch: int) -> list[dict[str, Any]]:
+        """Rows so far; after a resumption those of the run it continues."""
+        if not self._rows and self.path.is_file():
+            with self.path.open(newline="") as file:
+                self._rows = [dict(row) for row in csv.DictReader(file)]
+        return [row for row in self._rows if int(row["epoch"]) < epoch]
 
     def _write(self) -> None:
         columns = list(dict.fromkeys(name for row in self._rows for name in row))

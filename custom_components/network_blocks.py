@@ -41,7 +41,8 @@ class AttentionGate(nn.Module):
     """Additive attention gate on a skip connection.
 
     The skip is projected by a strided 2x2 convolution to the gating signal's grid, added to its projection, and
-    squeezed to one coefficient a position, which is interpolated back and weighs the skip; a 1x1 convolution and norm follow.
+    squeezed to one coefficient a position, which is interpolated back and weighs the skip; a 1x1 convolution and norm
+    follow.
 
     Shape:
         skip (N, skip_channels, 2H, 2W) and gating signal (N, gate_channels, H, W) to (N, skip_channels, 2H, 2W).

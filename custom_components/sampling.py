@@ -30,7 +30,7 @@ class DomainBalancedBatchSampler(Sampler[list[SampleKey]]):
     """Each batch takes an equal share of every domain, contiguous by domain.
 
     An epoch is one pass over the largest domain; smaller ones cycle, shuffled anew each time. No sample is lost: the
-    last batch is smaller instead. When the batch size is no multiple of the number of domains the extra places go round.
+    last batch is smaller instead. When the batch size is no multiple of the number of domains, extra places go round.
 
     Args:
         domains: domain index of each sample of the data set.

@@ -1,0 +1,54 @@
+# `make demo` and `make test` do all the set-up on a fresh machine: Python 3.11 or later, make, and a package registry.
+PYTHON ?= python3
+BIN := .venv/bin
+DEMO := runs/demo
+JOINT := bundles/multijoint_mr_bone_segmentation
+MANIFESTS := "['$(DEMO)/phantoms/ankle/manifest.yaml','$(DEMO)/phantoms/shoulder/manifest.yaml']"
+TRAIN := "['$(JOINT)/configs/train.yaml','$(JOINT)/configs/demo.yaml']"
+EVALUATE := "['$(JOINT)/configs/train.yaml','$(JOINT)/configs/demo.yaml','$(JOINT)/configs/evaluate.yaml']"
+# Tested in fold 0, so never seen in training.
+UNSEEN := ankle shoulder
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint format clean
+
+help: ## Show this list
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+.venv/ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade-strategy only-if-needed -c constraints.txt -e ".[dev]"
+	@touch $@
+
+demo: .venv/ready ## Train one network on two phantom joints, segment unseen scans, score and draw them (a few minutes)
+	rm -rf $(DEMO)
+	$(BIN)/multijoint phantoms $(DEMO)/phantoms --domains $(UNSEEN) --cases 12 --seed 0
+	$(BIN)/python -m monai.bundle run training --config_file $(TRAIN) --bundle_root $(JOINT) \
+		--manifests $(MANIFESTS) --fold 0 --output_dir $(DEMO)/model
+	set -e; for domain in $(UNSEEN); do \
+		$(BIN)/python -m monai.bundle run inference --config_file $(JOINT)/configs/inference.yaml --bundle_root $(JOINT) \
+			--checkpoint $(DEMO)/model/model.pt --domain $$domain \
+			--images "['$(DEMO)/phantoms/$$domain/images/$${domain}_000.nii.gz']" --output_dir $(DEMO)/segmented; \
+		$(BIN)/multijoint overlay $(DEMO)/phantoms/$$domain/images/$${domain}_000.nii.gz \
+			$(DEMO)/segmented/$${domain}_000_seg.nii.gz \
+			--reference $(DEMO)/phantoms/$$domain/labels/$${domain}_000.nii.gz --output $(DEMO)/$$domain.png; \
+	done
+	$(BIN)/python -m monai.bundle run evaluating --config_file $(EVALUATE) --bundle_root $(JOINT) \
+		--manifests $(MANIFESTS) --fold 0 --checkpoint $(DEMO)/model/model.pt --output_dir $(DEMO)/evaluation
+	@echo; cat $(DEMO)/evaluation/summary.txt
+	@echo; echo "pictures: $(DEMO)/ankle.png $(DEMO)/shoulder.png; model: $(DEMO)/model/model.pt"
+
+test: .venv/ready ## Run the tests
+	$(BIN)/python -m pytest
+
+lint: .venv/ready ## Check style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: .venv/ready ## Put the code in order
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean: ## Remove the virtual environment and everything made
+	rm -rf .venv $(DEMO) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
