@@ -103,9 +103,14 @@ def restore_stack(logits: Tensor, *, shape: Sequence[int], affine: np.ndarray, p
 
     Returns:
         Channel indices, uint8, shape (X, Y, Z) in the source's axis order.
+
+    Raises:
+        ValueError: more or fewer slices than the source has along the plane's normal.
     """
     # A view that numbers nothing: only its axis order and strides matter here.
     target = _canonical_stack(np.empty(shape, dtype=np.uint8), affine, plane)
+    if len(logits) != len(target):
+        raise ValueError(f"logits must have one slice for each of the {len(target)} of the source, got {len(logits)}")
     for first in range(0, len(logits), _CHUNK):
         part = logits[first : first + _CHUNK].float()
         part = interpolate(part, size=target.shape[1:], mode="bilinear", align_corners=False)

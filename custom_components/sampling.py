@@ -41,7 +41,8 @@ class DomainBalancedBatchSampler(Sampler[list[SampleKey]]):
             that together they see the batch that a single process would.
 
     Raises:
-        ValueError: no samples, a domain index without samples, or a batch too small for one sample a domain and rank.
+        ValueError: no samples, a domain index that is negative or without samples, or a batch too small for one sample
+            a domain and rank.
 
     Example:
         >>> sampler = DomainBalancedBatchSampler([0, 0, 0, 0, 1, 1], batch_size=4, seed=0)
@@ -52,6 +53,8 @@ class DomainBalancedBatchSampler(Sampler[list[SampleKey]]):
     def __init__(
         self, domains: Sequence[int], *, batch_size: int, seed: int = 0, rank: int = 0, num_ranks: int = 1
     ) -> None:
+        if min(domains, default=0) < 0:
+            raise ValueError(f"domain index must be 0 or more, got {min(domains)}")
         self._members = [np.flatnonzero(np.asarray(domains) == k) for k in range(max(domains, default=-1) + 1)]
         empty = [k for k, members in enumerate(self._members) if len(members) == 0]
         if not self._members or empty:

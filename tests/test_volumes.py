@@ -1,11 +1,8 @@
-import gzip
 import itertools
 import logging
-import struct
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import itk
 import nibabel as nib
@@ -40,16 +37,6 @@ def save(
     return path
 
 
-def patch(path: Path, **fields: Any) -> Path:
-    """Overwrite header fields of an uncompressed NIfTI-1 file, unchecked."""
-    raw = path.read_bytes()
-    header = nib.Nifti1Header(raw[:348])
-    for name, value in fields.items():
-        header[name] = value
-    path.write_bytes(header.binaryblock + raw[348:])
-    return path
-
-
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "scan.nii"
@@ -66,17 +53,6 @@ def test_reads_values_and_affine(tmp_path: Path, image_class: type, name: str) -
     np.testing.assert_array_equal(read_affine(tmp_path / name), AFFINE)
 
 
-@pytest.mark.parametrize("endianness", ["<", ">"])
-def test_applies_the_intensity_scaling_in_any_byte_order(path: Path, endianness: str) -> None:
-    header = nib.Nifti1Header(endianness=endianness)
-    header.set_data_shape((2, 1, 1))
-    header.set_data_dtype(np.dtype(endianness + "i2"))
-    header.set_sform(np.eye(4), 1)
-    header["scl_slope"], header["scl_inter"], header["vox_offset"], header["magic"] = 2, -3, 352, b"n+1"
-    path.write_bytes(header.binaryblock + bytes(4) + struct.pack(endianness + "2h", 10, 20))
-    assert read_volume(path).array.ravel().tolist() == [17.0, 37.0]
-
-
 def test_one_volume_in_4d_is_read_as_3d_and_written_as_3d(path: Path) -> None:
     volume = read_volume(save(path, ARRAY[..., None]))
     assert volume.array.shape == (2, 3, 4)
@@ -86,114 +62,46 @@ def test_one_volume_in_4d_is_read_as_3d_and_written_as_3d(path: Path) -> None:
 
 @pytest.mark.parametrize(("unit", "factor"), [("mm", 1), ("unknown", 1), ("meter", 1000), ("micron", 0.001)])
 def test_units_become_mm_and_stay_in_the_written_header(path: Path, unit: str, factor: float) -> None:
-    save(path)
-    volume = read_volume(patch(path, xyzt_units=nib.nifti1.unit_codes[unit]))
+    image = nib.Nifti1Image(ARRAY, AFFINE)
+    image.header.set_xyzt_units(unit)
+    nib.save(image, path)
+    volume = read_volume(path)
     np.testing.assert_allclose(volume.affine[:3], AFFINE[:3] * factor)
     write_label_map(path.with_name("out.nii"), np.zeros((2, 3, 4), np.uint8), like=volume)
     assert nib.load(path.with_name("out.nii")).header.get_xyzt_units()[0] == unit
     np.testing.assert_allclose(read_label(path.with_name("out.nii")).affine, volume.affine)
 
 
-def test_sform_wins_then_qform_then_voxel_sizes_with_a_warning(path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    moved = AFFINE.copy()
-    moved[:3, 3] = (1, 2, 3)
-    image = nib.Nifti1Image(ARRAY, None)
-    image.set_qform(AFFINE, 1)
-    image.set_sform(moved, 2)
-    nib.save(image, path)
-    np.testing.assert_allclose(read_volume(path).affine, moved)
-    np.testing.assert_allclose(read_volume(patch(path, sform_code=0)).affine, AFFINE, atol=1e-6)
+def test_a_volume_without_orientation_is_read_with_a_warning(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    read_volume(save(path))
     assert not caplog.records
-    with caplog.at_level(logging.WARNING):
-        assert read_volume(patch(path, qform_code=0)).spacing_mm == (0.5, 2.0, 3.0)
-    assert "states no orientation" in caplog.text
-
-
-def _truncate(path: Path) -> Path:
-    packed = gzip.compress(save(path).read_bytes())
-    path = path.with_name("scan.nii.gz")
-    path.write_bytes(packed[:-20])
-    return path
-
-
-def _break_checksum(path: Path) -> Path:
-    packed = bytearray(gzip.compress(save(path).read_bytes()))
-    packed[-6] ^= 1
-    path = path.with_name("scan.nii.gz")
-    path.write_bytes(packed)
-    return path
-
-
-def _write(path: Path, data: bytes) -> Path:
-    path.write_bytes(data)
-    return path
-
-
-def _with_nan(path: Path) -> Path:
-    array = ARRAY.astype(np.float32)
-    array[0, 0, :2] = np.nan, np.inf
-    return save(path, array)
-
-
-def _affine(path: Path, matrix: list[list[float]]) -> Path:
-    """Set the sform alone."""
-    save(path)
-    rows = {f"srow_{axis}": [*row, 0] for axis, row in zip("xyz", matrix, strict=True)}
-    return patch(path, qform_code=0, pixdim=[1, 1, 1, 1, 0, 0, 0, 0], **rows)
-
-
-def _other_qform(path: Path) -> Path:
-    image = nib.Nifti1Image(ARRAY, AFFINE)
-    image.set_sform(AFFINE, 1)
-    image.set_qform(np.diag([0.5, 2, 3, 1]), 1)
+    image = nib.Nifti1Image(ARRAY, None)
+    image.header.set_zooms((0.5, 2, 3))
     nib.save(image, path)
-    return path
+    with caplog.at_level(logging.WARNING):
+        assert read_volume(path).spacing_mm == (0.5, 2.0, 3.0)
+    assert "scan.nii states no orientation" in caplog.text
 
 
-def _rgb(path: Path) -> Path:
-    nib.save(nib.Nifti1Image(np.zeros((2, 3, 4), [("R", "u1"), ("G", "u1"), ("B", "u1")]), AFFINE), path)
-    return path
+def _truncated(path: Path) -> Path:
+    whole = save(path.with_name("whole.nii.gz")).read_bytes()
+    path.with_name("scan.nii.gz").write_bytes(whole[:-20])
+    return path.with_name("scan.nii.gz")
 
 
-NOT_READABLE: dict[str, tuple[Callable[[Path], Path], str]] = {
-    "missing": (lambda p: p, "must be an existing file, got nothing there; check the path"),
-    "folder": (lambda p: (p.mkdir(), p)[1], "must be an existing file, got a folder"),
-    "extension": (lambda p: p.with_suffix(".mha"), r"must be a \.nii or \.nii\.gz file"),
-    "empty": (lambda p: _write(p, b""), "must not be empty"),
-    "empty gz": (lambda p: _write(p.with_name("scan.nii.gz"), b""), "must not be empty"),
-    "truncated gz": (_truncate, "must be an intact gzip file"),
-    "checksum": (_break_checksum, "must be an intact gzip file, got: CRC check failed"),
-    "not gz": (lambda p: save(p).rename(p.with_name("scan.nii.gz")), "intact gzip file, got: Not a gzipped file"),
-    "not NIfTI": (lambda p: _write(p, b"DICM" * 200), "must start with a NIfTI header"),
-    "pair": (lambda p: patch(save(p), magic=b"ni1"), r"got half of a \.hdr/\.img pair"),
-    "data type": (lambda p: patch(save(p), datatype=3), "header of .* must be valid NIfTI"),
-    "unit": (lambda p: patch(save(p), xyzt_units=7), "header of .* must be valid NIfTI"),
-    "slope": (lambda p: patch(save(p), scl_slope=1, scl_inter=np.inf), "header of .* must be valid NIfTI"),
-    "short": (lambda p: _write(p, save(p).read_bytes()[:-5]), "got 5 bytes less"),
-    "4D": (lambda p: save(p, np.stack([ARRAY, ARRAY], axis=-1)), r"one 3D volume, got shape \(2, 3, 4, 2\)"),
-    "2D": (lambda p: save(p, ARRAY[0]), r"one 3D volume, got shape \(3, 4\)"),
-    "complex": (lambda p: save(p, ARRAY.astype(np.complex64)), "real numbers, got complex64"),
-    "colour": (_rgb, "real numbers, got .*colour"),
-    "NaN": (_with_nan, "must be finite, got 2 NaN or infinite"),
-    "constant": (lambda p: save(p, np.full((2, 3, 4), 5, np.int16)), "must not be constant, got 5 in every voxel"),
-    "too large": (lambda p: save(p, ARRAY * 1e300), "must fit in 32-bit floats"),
-    "pixdim": (lambda p: patch(save(p), pixdim=[1, 0.5, 0, 3, 0, 0, 0, 0]), "voxel sizes in .* must be positive"),
-    "sform NaN": (lambda p: _affine(p, [[np.nan, 0, 0], [0, 1, 0], [0, 0, 1]]), "must be finite"),
-    "sform zero": (lambda p: _affine(p, [[0, 0, 0], [0, 1, 0], [0, 0, 1]]), "positive voxel sizes"),
-    "singular": (lambda p: _affine(p, [[1, 1, 0], [0, 0, 0], [0, 0, 1]]), "right angles, got a cosine of 1.000"),
-    "shear": (lambda p: _affine(p, [[1, 0.1, 0], [0, 1, 0], [0, 0, 1]]), "cosine of 0.100 .*resample"),
-    "scale": (
-        lambda p: _affine(p, [[1.02, 0, 0], [0, 1, 0], [0, 0, 1]]),
-        r"must agree, got pixdim .* and sform \[1.02",
-    ),
-    "qform NaN": (lambda p: patch(save(p), qoffset_x=np.nan), "qform of .* must be finite"),
-    "qform": (_other_qform, "sform and qform of .* must agree, got axes AIR and RAS"),
+UNTRUSTED: dict[str, tuple[Callable[[Path], Path], str]] = {
+    "name": (lambda path: path.with_suffix(".mha"), r"must be a \.nii or \.nii\.gz file"),
+    "container": (_truncated, "must be an intact gzip file"),
+    "voxels": (lambda path: save(path, np.stack([ARRAY, ARRAY], axis=-1)), "must be one 3D volume"),
+    "geometry": (lambda path: save(path, affine=AFFINE * (1e10, 1, 1, 1)), "affine of .* must be finite"),
+    "constant": (lambda path: save(path, np.full_like(ARRAY, 5)), "must not be constant, got 5 in every voxel"),
+    "too large": (lambda path: save(path, ARRAY * 1e300), "must fit in 32-bit floats, got 0 to 2.3e"),
 }
 
 
-@pytest.mark.parametrize("problem", NOT_READABLE)
+@pytest.mark.parametrize("problem", UNTRUSTED)
 def test_what_cannot_be_trusted_is_refused(path: Path, problem: str) -> None:
-    make, message = NOT_READABLE[problem]
+    make, message = UNTRUSTED[problem]
     broken = make(path)
     with pytest.raises(InputError, match=message) as caught:
         read_volume(broken)
@@ -216,10 +124,6 @@ def test_any_other_header_is_read_or_refused(tmp_path_factory: pytest.TempPathFa
     assert np.isfinite(volume.array).all()
     assert np.isfinite(volume.affine).all()
     assert min(volume.spacing_mm) > 0
-
-
-def test_small_disagreements_are_accepted(path: Path) -> None:
-    assert read_volume(_affine(path, [[1.005, 0, 0], [0, 1, 0.005], [0, 0, 1]])).spacing_mm[0] == pytest.approx(1.005)
 
 
 def test_labels(path: Path) -> None:
@@ -271,11 +175,13 @@ def test_all_axis_orders(path: Path, order: tuple[tuple[int, ...], tuple[int, ..
 def _check_with_itk(path: Path, affine: np.ndarray) -> None:
     """An independent reader sees the same voxels at the same places (its world is LPS+)."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # its compiled modules warn when they are loaded, and crash if that is an error
+        warnings.simplefilter("ignore")  # any use may load a compiled module, whose warning as an error crashes at exit
         image = itk.imread(str(path))
-    np.testing.assert_array_equal(itk.array_from_image(image).T, ARRAY)
+        array = itk.array_from_image(image).T
+        direction = itk.array_from_matrix(image.GetDirection())
+    np.testing.assert_array_equal(array, ARRAY)
     seen = np.eye(4)
-    seen[:3, :3] = itk.array_from_matrix(image.GetDirection()) * np.asarray(image.GetSpacing())
+    seen[:3, :3] = direction * np.asarray(image.GetSpacing())
     seen[:3, 3] = np.asarray(image.GetOrigin())
     np.testing.assert_allclose(np.diag([-1, -1, 1, 1]) @ seen, affine, atol=1e-5)
 

@@ -1,0 +1,144 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+from conftest import BUNDLES
+
+from custom_components.cli import main
+
+JOINT = BUNDLES / "multijoint_mr_bone_segmentation"
+
+
+def scan_of(manifests: dict[str, str], domain: str) -> Path:
+    return Path(manifests[domain]).parent / "images" / f"{domain}_000.nii.gz"
+
+
+def segment(trained: Path, out: Path, *scans: object, domain: str = "ankle", **replaced: Path) -> int:
+    checkpoint = replaced.get("checkpoint", trained / "model.pt")
+    arguments = ["--checkpoint", str(checkpoint), "--domain", domain, "--output", str(out), "--device", "cpu"]
+    return main(["segment", *map(str, scans), *arguments])
+
+
+def error_line(capsys: pytest.CaptureFixture[str]) -> str:
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert lines[-1].startswith("error: "), lines
+    assert not any("Traceback" in line for line in lines)
+    return lines[-1]
+
+
+def test_phantoms_are_written_and_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["phantoms", str(tmp_path), "--domains", "shoulder", "--cases", "1", "--size", "32"]) == 0
+    assert capsys.readouterr().out.split() == [str(tmp_path / "shoulder" / "manifest.yaml")]
+    assert (tmp_path / "shoulder" / "labels" / "shoulder_000.nii.gz").is_file()
+    assert main(["phantoms", str(tmp_path), "--domains", "elbow"]) == 1
+    assert "elbow" in error_line(capsys)
+
+
+def test_segment_takes_a_folder_and_names_no_code_may_run_from(
+    trained: Path, manifests: dict[str, str], tmp_path: Path
+) -> None:
+    """A `$` or `@` in a file name is code or a reference to MONAI's configurations."""
+    scans = tmp_path / "scans"
+    scans.mkdir()
+    source = scan_of(manifests, "ankle")
+    for name in ("plain", "a@b", "$open('x')"):
+        (scans / f"{name}.nii.gz").write_bytes(source.read_bytes())
+    assert segment(trained, tmp_path / "out", scans) == 0
+    maps = sorted(path.name for path in (tmp_path / "out").glob("*.nii.gz"))
+    assert maps == ["$open('x')_seg.nii.gz", "a@b_seg.nii.gz", "plain_seg.nii.gz"]
+    assert nibabel.load(tmp_path / "out" / maps[0]).shape == nibabel.load(source).shape
+
+
+def test_good_scans_are_written_and_bad_ones_listed(
+    trained: Path, manifests: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    good = scan_of(manifests, "ankle")
+    image = nibabel.load(good)
+    bad = {}
+    (tmp_path / "short.nii.gz").write_bytes(good.read_bytes()[:1000])
+    bad["short"] = "must be an intact gzip file"
+    voxels = np.asarray(image.dataobj).astype(np.float32)
+    voxels[0, 0, 0] = np.nan
+    nibabel.save(nibabel.Nifti1Image(voxels, image.affine), tmp_path / "nan.nii.gz")
+    bad["nan"] = "finite"
+    nibabel.save(nibabel.Nifti1Image(np.zeros((4, 4, 4, 2), np.float32), image.affine), tmp_path / "four.nii.gz")
+    bad["four"] = "must be one 3D volume"
+    assert segment(trained, tmp_path / "out", good, *(tmp_path / f"{name}.nii.gz" for name in bad)) == 1
+    line = error_line(capsys)
+    assert "3 of 4 scans could not be segmented" in line
+    for name, cause in bad.items():
+        assert f"{name}.nii.gz" in line
+        assert cause in line
+    written = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert written == ["ankle_000_seg.json", "ankle_000_seg.nii.gz"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"domain": "elbow"}, "domain must be one of ankle, shoulder, got 'elbow'"),
+        ({"checkpoint": Path("none.pt")}, "checkpoint none.pt must be a file, got none"),
+        ({"checkpoint": Path(__file__)}, "must be a readable PyTorch file"),
+    ],
+)
+def test_what_segment_cannot_use_is_one_line(
+    change: dict, message: str, trained: Path, manifests: dict, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert segment(trained, tmp_path / "out", scan_of(manifests, "ankle"), **change) == 1
+    assert message in error_line(capsys)
+    assert not (tmp_path / "out").exists()
+
+
+def test_scans_of_one_name_never_overwrite_each_other(
+    trained: Path, manifests: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = scan_of(manifests, "ankle")
+    (tmp_path / source.name).write_bytes(source.read_bytes())
+    assert segment(trained, tmp_path / "out", source, tmp_path / source.name) == 1
+    assert "scans must have different names" in error_line(capsys)
+
+
+def test_overlay_draws_a_picture(manifests: dict[str, str], tmp_path: Path) -> None:
+    label = Path(manifests["ankle"]).parent / "labels" / "ankle_000.nii.gz"
+    arguments = [str(scan_of(manifests, "ankle")), str(label), "--reference", str(label)]
+    assert main(["overlay", *arguments, "--output", str(tmp_path / "picture.png")]) == 0
+    assert (tmp_path / "picture.png").read_bytes().startswith(b"\x89PNG")
+
+
+def run_bundle_in_shell(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "monai.bundle", "run", *arguments, "--bundle_root", str(JOINT)]
+    environment = {key: value for key, value in os.environ.items() if key != "MULTIJOINT_DEBUG"}
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment, cwd="/")
+
+
+def test_misspelt_override_on_the_command_line_is_one_line_and_an_exit_code(
+    manifests: dict[str, str], tmp_path: Path
+) -> None:
+    done = run_bundle_in_shell(
+        "training",
+        *("--config_file", str(JOINT / "configs" / "train.yaml"), "--manifests", manifests["ankle"]),
+        *("--output_dir", str(tmp_path / "run"), "--max_epoch", "1"),
+    )
+    assert done.returncode == 1
+    assert done.stderr.strip().splitlines()[-1] == (
+        "error: setting max_epoch must be one that the configuration uses; did you mean max_epochs?"
+    )
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_bundle_inference_from_another_working_directory(
+    trained: Path, manifests: dict[str, str], tmp_path: Path
+) -> None:
+    done = run_bundle_in_shell(
+        "inference",
+        *("--config_file", str(JOINT / "configs" / "inference.yaml"), "--checkpoint", str(trained / "model.pt")),
+        *("--domain", "shoulder", "--images", str([str(scan_of(manifests, "shoulder"))])),
+        *("--output_dir", str(tmp_path / "out"), "--device", "cpu"),
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out" / "shoulder_000_seg.nii.gz").is_file()

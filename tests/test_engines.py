@@ -1,0 +1,129 @@
+from pathlib import Path
+
+import pytest
+import torch
+from monai.transforms import Compose, Lambdad
+
+from custom_components.engines import (
+    VolumeDataset,
+    VolumeEvaluator,
+    VolumeLoader,
+    failure_of,
+    list_cases,
+    list_scans,
+    prepare_slices,
+)
+from custom_components.errors import InputError
+from custom_components.manifests import Case
+from custom_components.networks import MultiDomainUNet
+
+
+def test_prepare_slices_gives_image_target_and_domains() -> None:
+    batch = {
+        "image": torch.rand(2, 1, 4, 4),
+        "label": torch.ones(2, 1, 4, 4, dtype=torch.uint8),
+        "domain": torch.tensor([0, 1]),
+        "case": torch.tensor([3, 4]),
+    }
+    image, target, arguments, keywords = prepare_slices(batch, "cpu")
+    assert torch.equal(image, batch["image"])
+    assert torch.equal(target.label, batch["label"])
+    assert (target.domains, target.cases, arguments, keywords) == (
+        batch["domain"],
+        batch["case"],
+        (batch["domain"],),
+        {},
+    )
+
+
+def test_scans_come_from_files_and_folders_in_order(tmp_path: Path) -> None:
+    for name in ("b.nii.gz", "a.nii", "notes.txt"):
+        (tmp_path / name).touch()
+    items = list_scans([tmp_path, Path("other/c.nii.gz")])
+    assert [item["name"] for item in items] == ["a", "b", "c"]
+    assert list_scans(str(tmp_path / "a.nii")) == [{"image": tmp_path / "a.nii", "name": "a"}]
+
+
+def test_scans_that_cannot_be_listed(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"folder .* must hold .nii or .nii.gz files, got none"):
+        list_scans([tmp_path])
+    with pytest.raises(InputError, match="images must name at least one scan"):
+        list_scans([])
+    with pytest.raises(InputError, match=r"scans must have different names, got one/a.nii and two/a.nii.gz"):
+        list_scans(["one/a.nii", "two/a.nii.gz"])
+
+
+def test_cases_keep_their_domain_apart() -> None:
+    cases = [Case("c1", domain, Path("i.nii"), Path("l.nii"), "s1") for domain in ("ankle", "shoulder")]
+    assert [item["name"] for item in list_cases(cases)] == ["ankle/c1", "shoulder/c1"]
+    with pytest.raises(InputError, match="the split must have a test case"):
+        list_cases([])
+
+
+def test_failure_is_the_cause_behind_monais_wrapping() -> None:
+    def raise_wrapped(inner: Exception) -> None:
+        try:
+            raise inner
+        except Exception as error:
+            raise RuntimeError("applying transform") from error
+
+    for inner in (InputError("scan.nii must be a volume"), OSError("disk full")):
+        with pytest.raises(RuntimeError) as caught:
+            raise_wrapped(inner)
+        assert failure_of(caught.value) == str(inner)
+    with pytest.raises(ZeroDivisionError):
+        failure_of(ZeroDivisionError())
+
+
+def make_evaluator(items: list[dict], read: object, after: object) -> VolumeEvaluator:
+    network = MultiDomainUNet([2, 3], widths=[2, 4], domain_names=["ankle", "shoulder"])
+    return VolumeEvaluator(
+        device="cpu",
+        val_data_loader=VolumeLoader(VolumeDataset(items, Lambdad("image", read))),
+        network=network,
+        inferer=lambda images, network: network(images),
+        postprocessing=Compose([Lambdad("pred", after)]),
+    )
+
+
+def test_one_bad_volume_costs_that_volume_only() -> None:
+    seen: list[tuple[int, ...]] = []
+
+    def read(path: str) -> torch.Tensor:
+        if path == "bad":
+            raise InputError("bad must be a volume, got noise; replace it")
+        return torch.zeros(1, 4, 4)
+
+    items = [
+        {"image": "first", "name": "first", "domain": "shoulder"},
+        {"image": "bad", "name": "bad", "domain": "shoulder"},
+        {"image": "last", "name": "last", "domain": "ankle"},
+    ]
+    evaluator = make_evaluator(items, read, lambda pred: seen.append(tuple(pred.shape)))
+    evaluator.run()
+    assert seen == [(3, 4, 4), (2, 4, 4)]  # the item's own domain decides the classes
+    assert evaluator.failures == [("bad", "bad must be a volume, got noise; replace it")]
+    with pytest.raises(InputError, match="1 of 3 scans could not be segmented: bad must be a volume"):
+        evaluator.finish()
+
+
+def test_failure_while_saving_is_listed_and_a_bug_is_not_hidden() -> None:
+    def full_disk(_: torch.Tensor) -> None:
+        raise OSError("no space left on device: out/a_seg.nii.gz")
+
+    def bug(_: torch.Tensor) -> None:
+        raise KeyError("oops")
+
+    items = [{"image": "a", "name": "a"}]
+    evaluator = make_evaluator(items, lambda _: torch.zeros(1, 4, 4), full_disk)
+    evaluator.run()
+    assert evaluator.failures[0][1].startswith("no space left on device")
+    with pytest.raises(RuntimeError, match="Lambda"):
+        make_evaluator(items, lambda _: torch.zeros(1, 4, 4), bug).run()
+
+
+def test_run_without_failures_finishes_quietly() -> None:
+    evaluator = make_evaluator([{"image": "a", "name": "a"}], lambda _: torch.zeros(1, 4, 4), lambda pred: pred)
+    evaluator.run()
+    evaluator.finish()
+    assert evaluator.num_volumes == 1
