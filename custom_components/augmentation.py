@@ -12,6 +12,8 @@ from monai.transforms import MapTransform, Randomizable
 from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample
 
+from custom_components.errors import InputError
+
 __all__ = ["RandFlipRotateTranslated"]
 
 
@@ -45,11 +47,11 @@ class RandFlipRotateTranslated(Randomizable, MapTransform):
     ) -> None:
         super().__init__(keys)
         if not set(flip_axes) <= {0, 1}:
-            raise ValueError(f"flip_axes must be within [0, 1] (rows, columns), got {list(flip_axes)}")
+            raise InputError(f"flip_axes must be within [0, 1] (rows, columns), got {list(flip_axes)}")
         if not 0 <= max_translation <= 1:
-            raise ValueError(f"max_translation must be a fraction from 0 to 1, got {max_translation}")
+            raise InputError(f"max_translation must be a fraction from 0 to 1, got {max_translation}")
         if not 0 <= max_rotation <= 180:
-            raise ValueError(f"max_rotation must be from 0 to 180 degrees, got {max_rotation}")
+            raise InputError(f"max_rotation must be from 0 to 180 degrees, got {max_rotation}")
         self.flip_axes = tuple(flip_axes)
         self.max_translation = max_translation
         self.max_rotation = max_rotation

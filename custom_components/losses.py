@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from custom_components.domains import output_channels
+from custom_components.errors import InputError
 
 __all__ = ["MultiDomainCrossEntropyLoss", "MultiDomainSegmentationLoss", "SupervisedContrastiveLoss"]
 
@@ -81,7 +82,7 @@ class SupervisedContrastiveLoss(nn.Module):
     def __init__(self, *, temperature: float = 0.1) -> None:
         super().__init__()
         if not temperature > 0:
-            raise ValueError(f"temperature must be positive, got {temperature}")
+            raise InputError(f"temperature must be positive, got {temperature}")
         self.temperature = temperature
 
     def forward(self, embeddings: Tensor, domains: Tensor) -> Tensor:
@@ -130,7 +131,7 @@ class MultiDomainSegmentationLoss(nn.Module):
     ) -> None:
         super().__init__()
         if not contrastive_weight >= 0:
-            raise ValueError(f"contrastive_weight must be 0 or more, got {contrastive_weight}")
+            raise InputError(f"contrastive_weight must be 0 or more, got {contrastive_weight}")
         self.cross_entropy = MultiDomainCrossEntropyLoss(num_classes, head=head)
         self.contrastive = SupervisedContrastiveLoss(temperature=temperature)
         self.contrastive_weight = contrastive_weight

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from custom_components.domains import output_channels
+from custom_components.errors import InputError
 from custom_components.network_blocks import AttentionGate, ConvBlock, OpenGate
 from custom_components.norms import DomainSpecificBatchNorm2d, group_by_domain
 
@@ -71,14 +72,14 @@ class MultiDomainUNet(nn.Module):
             ("embedding", embedding, ("bottleneck", "convolution")),
         ):
             if value not in allowed:
-                raise ValueError(f"{name} must be {' or '.join(map(repr, allowed))}, got {value!r}")
+                raise InputError(f"{name} must be {' or '.join(map(repr, allowed))}, got {value!r}")
         if len(widths) < 2:
-            raise ValueError(f"widths must name at least two resolutions, got {list(widths)}")
+            raise InputError(f"widths must name at least two resolutions, got {list(widths)}")
         if len(num_classes) < 1 or min(num_classes) < 2:
-            raise ValueError(f"num_classes must be at least 2 for each of one or more domains, got {list(num_classes)}")
+            raise InputError(f"num_classes must be at least 2 for each of one or more domains, got {list(num_classes)}")
         names = [str(index) for index in range(len(num_classes))] if domain_names is None else list(domain_names)
         if len(names) != len(num_classes) or len(set(names)) != len(names):
-            raise ValueError(f"domain_names must be {len(num_classes)} different names, got {names}")
+            raise InputError(f"domain_names must be {len(num_classes)} different names, got {names}")
 
         self.num_classes = [int(count) for count in num_classes]
         self.domain_names = names
@@ -210,11 +211,11 @@ class MultiDomainUNet(nn.Module):
             Index of the new domain.
         """
         if self.shared_norm or self.head == "shared":
-            raise ValueError("a domain can be added only to a network with norm='domain' and head='domain'")
+            raise InputError("a domain can be added only to a network with norm='domain' and head='domain'")
         if name in self.domain_names:
-            raise ValueError(f"domain {name!r} must be new, the network has {', '.join(self.domain_names)}")
+            raise InputError(f"domain {name!r} must be new, the network has {', '.join(self.domain_names)}")
         if num_classes < 2:
-            raise ValueError(f"num_classes must be at least 2 (background and one bone), got {num_classes}")
+            raise InputError(f"num_classes must be at least 2 (background and one bone), got {num_classes}")
         source = self._domain_index(like)
         for module in self.modules():
             if isinstance(module, DomainSpecificBatchNorm2d):
@@ -241,7 +242,7 @@ class MultiDomainUNet(nn.Module):
     def _domain_index(self, domain: int | str) -> int:
         if isinstance(domain, str):
             if domain not in self.domain_names:
-                raise ValueError(f"domain must be one of {', '.join(self.domain_names)}, got {domain!r}")
+                raise InputError(f"domain must be one of {', '.join(self.domain_names)}, got {domain!r}")
             domain = self.domain_names.index(domain)
         if not 0 <= domain < len(self.num_classes):
             raise ValueError(f"domain index must be 0..{len(self.num_classes) - 1}, got {domain}")

@@ -40,14 +40,14 @@ _WORKFLOW_KEYS = {"imports", "initialize", "run", "finalize", "training", "evalu
 def begin(*, seed: int | None = None) -> None:
     """First step of every workflow, named in a configuration's `initialize`.
 
-    Refuses settings that nothing uses (a misspelt override), prints `InputError`s as one line instead of a traceback
-    (unless MULTIJOINT_DEBUG is set), and makes the run deterministic.
+    Refuses settings that nothing uses (a misspelt override), prints an `InputError` or `OSError` as one line instead of
+    a traceback (unless MULTIJOINT_DEBUG is set), and makes the run deterministic.
 
     Args:
         seed: for the weights' initial values and everything random; `None` leaves the generators alone.
     """
     if not os.environ.get("MULTIJOINT_DEBUG"):
-        _print_input_errors_plainly()
+        _print_errors_plainly()
     check_settings(_active_config())
     if seed is not None:
         set_determinism(seed=seed)
@@ -139,8 +139,16 @@ class TrainingRun:
         """Write the run's record and print its split.
 
         Raises:
-            InputError: the folder holds a run already and `resume` is false, or there is nothing to resume.
+            InputError: the image size does not suit the network, the folder holds a run already and `resume` is false,
+                or there is nothing to resume.
         """
+        rows, columns = self.preprocessing.image_size
+        factor = self.network.size_factor
+        if rows % factor or columns % factor:
+            raise InputError(
+                f"image_size must be multiples of {factor} for {len(self.network.settings()['widths'])} widths, "
+                f"got {[rows, columns]}; round it"
+            )
         last, best = self.output_dir / "last.pt", self.output_dir / "model.pt"
         if self.resume and not last.is_file():
             raise InputError(f"resume needs {last}, got no such file; start without it")
@@ -216,12 +224,12 @@ def _plain(value: Any) -> Any:
     return value if value is None or isinstance(value, bool | int | float | str) else str(value)
 
 
-def _print_input_errors_plainly() -> None:
+def _print_errors_plainly() -> None:
     if sys.excepthook is not sys.__excepthook__:
         return
 
     def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-        cause = find_cause(error, InputError)
+        cause = find_cause(error, InputError, OSError)
         if cause is None:
             sys.__excepthook__(kind, error, trace)
         else:

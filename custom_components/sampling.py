@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from torch.utils.data import Sampler
 
+from custom_components.errors import InputError
+
 __all__ = ["DomainBalancedBatchSampler", "SampleKey"]
 
 
@@ -58,9 +60,9 @@ class DomainBalancedBatchSampler(Sampler[list[SampleKey]]):
         self._members = [np.flatnonzero(np.asarray(domains) == k) for k in range(max(domains, default=-1) + 1)]
         empty = [k for k, members in enumerate(self._members) if len(members) == 0]
         if not self._members or empty:
-            raise ValueError(f"every domain must have training samples, got none for {empty or 'any'}")
+            raise InputError(f"every domain must have training samples, got none for {empty or 'any'}")
         if batch_size < len(self._members) * num_ranks:
-            raise ValueError(
+            raise InputError(
                 f"batch_size must be at least {len(self._members) * num_ranks} (one sample for each of "
                 f"{len(self._members)} domains on each of {num_ranks} processes), got {batch_size}; raise it"
             )

@@ -16,6 +16,7 @@ from monai.transforms import MapTransform
 
 from custom_components.checkpoints import TrainedModel
 from custom_components.domains import find_domain, output_channels
+from custom_components.errors import InputError
 from custom_components.files import write_atomically
 from custom_components.preprocessing import restore_stack, stack_slices
 from custom_components.volumes import read_volume, write_label_map
@@ -78,7 +79,7 @@ class RestoreSourceGridd(_ModelTransform):
     With one head for all domains, a class of another domain becomes background.
 
     Raises:
-        ValueError: logits that are not finite.
+        InputError: logits that are not finite.
     """
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
@@ -88,7 +89,7 @@ class RestoreSourceGridd(_ModelTransform):
         for key in self.key_iterator(item):
             logits = torch.as_tensor(item[key]).permute(3, 0, 1, 2)
             if not bool(torch.isfinite(logits).all()):
-                raise ValueError(f"prediction for {source.path.name} must be finite, got NaN or infinity; train again")
+                raise InputError(f"prediction for {source.path.name} must be finite, got NaN or infinity; train again")
             channels = restore_stack(
                 logits,
                 shape=source.array.shape,

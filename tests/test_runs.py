@@ -99,3 +99,11 @@ def test_model_holds_a_copy_of_what_travels(tmp_path: Path) -> None:
     assert model.training["split"]["testing"] == [{"domain": "ankle", "case": "a0", "subject": "s0"}]
     assert model.network["num_classes"] == [2]
     assert model.weights.keys() == run.network.state_dict().keys()
+
+
+def test_image_size_must_suit_the_network(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run")
+    run.preprocessing = Preprocessing((8, 9))
+    with pytest.raises(InputError, match=r"image_size must be multiples of 2 for 2 widths, got \[8, 9\]"):
+        run.start()
+    assert not (tmp_path / "run").exists()
