@@ -39,7 +39,7 @@ def test_plain_dictionary_rebuilds_the_domain_in_class_order(values: list[int]) 
 
 @pytest.mark.parametrize("foreign", [3, -1, 2.5, np.nan])
 def test_a_foreign_label_value_is_refused_with_the_file(foreign: float) -> None:
-    with pytest.raises(InputError, match=rf"label values in left\.nii must be .* domain ankle\), got {foreign:g};"):
+    with pytest.raises(InputError, match=rf"label values in left\.nii must be .*\(domain ankle\), got {foreign:g};"):
         ANKLE.encode(np.array([0, 5, foreign]), source="left.nii")
 
 
