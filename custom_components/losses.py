@@ -39,6 +39,8 @@ class MultiDomainCrossEntropyLoss(nn.Module):
 
     def forward(self, logits: Tensor, target: Tensor, domains: Tensor) -> Tensor:
         """See the class."""
+        if not len(domains) == len(target) == len(logits):
+            raise ValueError(f"domains and target must have one entry a sample ({len(logits)}), got {len(domains)}")
         if target.ndim == logits.ndim:
             target = target[:, 0]
         per_domain = []

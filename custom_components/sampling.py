@@ -101,7 +101,7 @@ class DomainBalancedBatchSampler(Sampler[list[SampleKey]]):
         plan: list[list[int]] = []
         while (seen < sizes).any():
             turn = len(plan)
-            shares = np.array([base + ((domain + turn) % num_domains < extra) for domain in range(num_domains)])
+            shares = np.array([base + ((domain - turn * extra) % num_domains < extra) for domain in range(num_domains)])
             # The last batch takes no more than what is left, and never less than one sample a domain and rank.
             shares = np.minimum(shares, max((sizes - seen).max(), self.num_ranks))
             seen += shares
