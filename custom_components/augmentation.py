@@ -20,8 +20,9 @@ __all__ = ["RandFlipRotateTranslated"]
 class RandFlipRotateTranslated(Randomizable, MapTransform):
     """Randomly flip, rotate and translate a slice and its label together, resampling once.
 
-    Resized pixels need not be square; the rotation is rigid in millimetres, by the item's `pixel_spacing`. What enters
-    from outside the field of view is air (the slice's minimum) and background.
+    The slice is rotated (a positive angle as `torch.rot90` with k = 1), then flipped, then shifted (positive towards
+    higher indices). Resized pixels need not be square; the rotation is rigid in millimetres, by the item's
+    `pixel_spacing`. What enters from outside the field of view is air (the slice's minimum) and background.
 
     Args:
         keys: the image, then the label.

@@ -59,10 +59,10 @@ class TrainedModel:
         }
 
 
-def save_checkpoint(path: Path, model: TrainedModel, **more: Any) -> None:
-    """Write a model whole or not at all; `more` is what resuming needs besides, such as the optimizer's state."""
+def save_checkpoint(path: Path, model: TrainedModel, *, resume: Mapping[str, Any] | None = None) -> None:
+    """Write a model whole or not at all; `resume` is what going on needs besides, such as the optimizer's state."""
     buffer = io.BytesIO()
-    torch.save({**model.to_dict(), **more}, buffer)
+    torch.save(model.to_dict() | ({} if resume is None else {"resume": dict(resume)}), buffer)
     write_atomically(path, buffer.getvalue())
 
 
@@ -91,6 +91,9 @@ def load_checkpoint(path: str | Path, *, device: str | torch.device = "cpu") -> 
 def load_model(path: str | Path) -> TrainedModel:
     """Read a trained model onto the CPU; see `load_checkpoint` for errors."""
     content = load_checkpoint(path)
+    missing = [key for key in ("domains", "preprocessing", "network", "model", "training") if key not in content]
+    if missing:
+        raise InputError(f"checkpoint {path} must hold {', '.join(missing)}, got none; train again")
     return TrainedModel(
         domains=tuple(Domain.from_dict(data) for data in content["domains"]),
         preprocessing=Preprocessing(**content["preprocessing"]),

@@ -190,16 +190,17 @@ class CheckpointHandler:
         path = self.run.output_dir / "last.pt"
         content = load_checkpoint(path, device=self.run.device)
         try:
+            state = content["resume"]
             self.run.network.load_state_dict(content["model"])
-            self.optimizer.load_state_dict(content["optimizer"])
-            self.lr_scheduler.load_state_dict(content["lr_scheduler"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.lr_scheduler.load_state_dict(state["lr_scheduler"])
         except (KeyError, RuntimeError, ValueError) as error:
             raise InputError(
                 f"{path} must continue the same network, got {error}; use the run's own settings"
             ) from error
-        if engine.scaler is not None and content["scaler"] is not None:
-            engine.scaler.load_state_dict(content["scaler"])
-        self.best, self.best_epoch, self.num_stale = content["best"], content["best_epoch"], content["num_stale"]
+        if engine.scaler is not None and state["scaler"] is not None:
+            engine.scaler.load_state_dict(state["scaler"])
+        self.best, self.best_epoch, self.num_stale = state["best"], state["best_epoch"], state["num_stale"]
         engine.state.epoch = content["training"]["epoch"]
         engine.state.iteration = engine.state.epoch * engine.state.epoch_length
         _logger.info("continuing after epoch %d", engine.state.epoch)
@@ -215,12 +216,14 @@ class CheckpointHandler:
         save_checkpoint(
             self.run.output_dir / "last.pt",
             self.run.model(epoch=epoch, validation_dice=score),
-            optimizer=self.optimizer.state_dict(),
-            lr_scheduler=self.lr_scheduler.state_dict(),
-            scaler=None if engine.scaler is None else engine.scaler.state_dict(),
-            best=self.best,
-            best_epoch=self.best_epoch,
-            num_stale=self.num_stale,
+            resume={
+                "optimizer": self.optimizer.state_dict(),
+                "lr_scheduler": self.lr_scheduler.state_dict(),
+                "scaler": None if engine.scaler is None else engine.scaler.state_dict(),
+                "best": self.best,
+                "best_epoch": self.best_epoch,
+                "num_stale": self.num_stale,
+            },
         )
         if self.patience and self.num_stale >= self.patience:
             _logger.info("stopping early: %d validations without improvement", self.num_stale)

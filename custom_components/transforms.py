@@ -137,7 +137,6 @@ class SaveLabelMapd(_ModelTransform):
         name = item.get("name") or source.path.name.removesuffix(".gz").removesuffix(".nii")
         for key in self.key_iterator(item):
             path = self.output_dir / f"{name}_seg.nii.gz"
-            path.parent.mkdir(parents=True, exist_ok=True)
             names = {"0": "background"} | {str(value): label for value, label in domain.labels.items()}
             record = {"image": source.path.name, "domain": domain.name, "labels": names}
             write_atomically(self.output_dir / f"{name}_seg.json", (json.dumps(record, indent=2) + "\n").encode())

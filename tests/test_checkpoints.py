@@ -54,10 +54,10 @@ def test_more_to_resume_from_travels_in_the_same_file(tmp_path: Path) -> None:
     optimizer = torch.optim.Adam([weight])
     weight.grad = torch.ones(3)
     optimizer.step()
-    save_checkpoint(tmp_path / "last.pt", make_model(), optimizer=optimizer.state_dict(), epoch=3)
-    content = load_checkpoint(tmp_path / "last.pt")
-    assert content["epoch"] == 3
-    torch.testing.assert_close(content["optimizer"], optimizer.state_dict())
+    save_checkpoint(tmp_path / "last.pt", make_model(), resume={"optimizer": optimizer.state_dict(), "best": 0.5})
+    state = load_checkpoint(tmp_path / "last.pt")["resume"]
+    assert state["best"] == 0.5
+    torch.testing.assert_close(state["optimizer"], optimizer.state_dict())
     assert load_model(tmp_path / "last.pt").domains == DOMAINS
 
 
@@ -112,6 +112,12 @@ def test_a_foreign_checkpoint_is_refused_with_its_path(tmp_path: Path, foreign: 
         InputError, match=rf"checkpoint {path} must be a model trained by this project \(multijoint-1\)"
     ):
         load_model(path)
+
+
+def test_an_incomplete_checkpoint_is_refused_with_what_it_lacks(tmp_path: Path) -> None:
+    torch.save({"format": "multijoint-1", "model": {}, "network": {}, "training": {}}, tmp_path / "model.pt")
+    with pytest.raises(InputError, match=r"model\.pt must hold domains, preprocessing, got none"):
+        load_model(tmp_path / "model.pt")
 
 
 def test_a_missing_file_is_refused_with_its_path(tmp_path: Path) -> None:

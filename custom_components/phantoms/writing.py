@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import io
-import os
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ import nibabel as nib
 import numpy as np
 
 from custom_components.errors import InputError
+from custom_components.files import write_atomically
 from custom_components.phantoms.recipes import PHANTOM_DOMAINS, Recipe, make_phantom
 
 __all__ = ["PHANTOM_DOMAINS", "write_phantoms"]
@@ -56,19 +56,17 @@ def write_phantoms(
 
 def _write_domain(folder: Path, name: str, *, num_cases: int, seed: int, size: int) -> Path:
     recipe = PHANTOM_DOMAINS[name]
-    for part in ("images", "labels"):
-        (folder / part).mkdir(parents=True, exist_ok=True)
     rows = []
     for index in range(num_cases):
         rng = np.random.default_rng(np.random.SeedSequence([seed, zlib.crc32(name.encode()), index]))
         phantom = make_phantom(recipe, index=index, size=size, rng=rng)
         case = f"{name}_{index:03d}"
         image, label = f"images/{case}.nii.gz", f"labels/{case}.nii.gz"
-        _replace(folder / image, _nifti_bytes(phantom.image, phantom.affine))
-        _replace(folder / label, _nifti_bytes(phantom.label, phantom.affine))
+        write_atomically(folder / image, _nifti_bytes(phantom.image, phantom.affine))
+        write_atomically(folder / label, _nifti_bytes(phantom.label, phantom.affine))
         rows.append(f"{{name: {case}, image: {image}, label: {label}, subject: {case}, group: {phantom.group}}}")
     manifest = folder / "manifest.yaml"
-    _replace(manifest, _manifest(name, recipe, rows, seed=seed).encode())
+    write_atomically(manifest, _manifest(name, recipe, rows, seed=seed).encode())
     return manifest
 
 
@@ -99,9 +97,3 @@ def _nifti_bytes(values: np.ndarray, affine: np.ndarray) -> bytes:
     with gzip.GzipFile(filename="", mode="wb", fileobj=buffer, mtime=0, compresslevel=6) as packed:
         packed.write(volume.to_bytes())
     return buffer.getvalue()
-
-
-def _replace(path: Path, content: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    temporary.write_bytes(content)
-    os.replace(temporary, path)

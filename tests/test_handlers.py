@@ -1,0 +1,112 @@
+"""Handlers where the bundle tests do not reach: broken losses, early stopping, resuming another network."""
+
+import csv
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from ignite.engine import Engine, Events
+from ignite.engine.events import State
+
+from custom_components.domains import Domain
+from custom_components.errors import InputError
+from custom_components.handlers import CheckpointHandler, EpochLog, SetSamplerEpoch
+from custom_components.manifests import Case
+from custom_components.networks import MultiDomainUNet
+from custom_components.preprocessing import Preprocessing
+from custom_components.runs import TrainingRun
+from custom_components.sampling import DomainBalancedBatchSampler
+from custom_components.splits import Split
+
+
+def make_engine(losses: list[float]) -> Engine:
+    """An engine of one batch an epoch, whose loss in epoch i is losses[i - 1]."""
+
+    def step(engine: Engine, batch: int) -> dict:
+        return {"loss": torch.tensor(losses[engine.state.epoch - 1]), "image": torch.zeros(4, 1, 2, 2)}
+
+    engine = Engine(step)
+    engine.scaler = None
+    return engine
+
+
+def make_evaluator(scores: list[float]) -> tuple[SimpleNamespace, object]:
+    """Stands for a validation engine that has run in each epoch with the given key metric."""
+    evaluator = SimpleNamespace(state=State(epoch=0, key_metric_name="dice", metrics={}))
+
+    def validate(engine: Engine) -> None:
+        evaluator.state.epoch = engine.state.epoch
+        evaluator.state.metrics = {"dice": scores[engine.state.epoch - 1]}
+
+    return evaluator, validate
+
+
+def make_run(folder: Path, widths: list[int], *, resume: bool = False) -> TrainingRun:
+    case = Case("a", "ankle", Path("i.nii"), Path("l.nii"), "s")
+    return TrainingRun(
+        folder,
+        domains=[Domain("ankle", {1: "talus"}, "axial")],
+        split=Split((case,), (), (), fold=0, num_folds=3),
+        network=MultiDomainUNet([2], widths=widths, domain_names=["ankle"]),
+        preprocessing=Preprocessing((8, 8)),
+        resume=resume,
+    )
+
+
+def train(run: TrainingRun, scores: list[float], *, patience: int = 0) -> Engine:
+    optimizer = torch.optim.Adam(run.network.parameters())
+    scheduler = torch.optim.lr_scheduler.PolynomialLR(optimizer, total_iters=10)
+    evaluator, validate = make_evaluator(scores)
+    engine = make_engine([1.0] * len(scores))
+    engine.add_event_handler(Events.EPOCH_COMPLETED, validate)
+    engine.add_event_handler(Events.EPOCH_COMPLETED, lambda: run.network.heads[0].bias.data.add_(1))
+    handler = CheckpointHandler(
+        run, optimizer=optimizer, lr_scheduler=scheduler, evaluator=evaluator, patience=patience
+    )
+    handler.attach(engine)
+    engine.run([0], max_epochs=len(scores))
+    return engine
+
+
+def test_best_is_kept_apart_from_last(tmp_path: Path) -> None:
+    run = make_run(tmp_path, [2, 4])
+    start = run.network.heads[0].bias.detach().clone()
+    train(run, [0.1, 0.5, 0.3])
+    best, last = (torch.load(tmp_path / name, weights_only=True) for name in ("model.pt", "last.pt"))
+    assert (best["training"]["epoch"], best["training"]["validation_dice"]) == (2, 0.5)
+    assert last["training"]["epoch"] == 3
+    assert torch.equal(best["model"]["heads.0.bias"], start + 2)
+    assert torch.equal(last["model"]["heads.0.bias"], start + 3)
+
+
+def test_patience_ends_a_run_that_no_longer_improves(tmp_path: Path) -> None:
+    assert train(make_run(tmp_path / "a", [2, 4]), [0.5, 0.4, 0.6, 0.5, 0.4, 0.9], patience=2).state.epoch == 5
+    assert train(make_run(tmp_path / "b", [2, 4]), [0.5, 0.4, 0.6, 0.5, 0.4, 0.9]).state.epoch == 6
+
+
+def test_resuming_another_network_is_refused(tmp_path: Path) -> None:
+    train(make_run(tmp_path, [2, 4]), [0.1])
+    with pytest.raises(InputError, match=r"last\.pt must continue the same network"):
+        train(make_run(tmp_path, [2, 8], resume=True), [0.1])
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_broken_loss_stops_the_run_before_it_is_logged(bad: float, tmp_path: Path) -> None:
+    optimizer = torch.optim.Adam([torch.nn.Parameter(torch.ones(1))], lr=0.5)
+    evaluator, _ = make_evaluator([])
+    engine = make_engine([0.25, bad])
+    EpochLog(tmp_path, loss=SimpleNamespace(terms={}), optimizer=optimizer, evaluator=evaluator).attach(engine)
+    with pytest.raises(InputError, match=r"loss must stay finite, got .* in epoch 2; the last good checkpoint is kept"):
+        engine.run([0], max_epochs=2)
+    with (tmp_path / "log.csv").open(newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert (row["epoch"], float(row["loss"]), float(row["learning_rate"])) == ("1", 0.25, 0.5)
+
+
+def test_sampler_is_told_the_epoch() -> None:
+    sampler = DomainBalancedBatchSampler([0, 0, 0], batch_size=2)
+    engine = Engine(lambda *_: None)
+    SetSamplerEpoch(sampler).attach(engine)
+    engine.run([0], max_epochs=3)
+    assert sampler.epoch == 3
