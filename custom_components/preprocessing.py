@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,7 +13,7 @@ from torch.nn.functional import interpolate
 
 from custom_components.domains import PLANES
 from custom_components.errors import InputError
-from custom_components.volumes import canonical_spacing_mm, from_canonical, to_canonical
+from custom_components.volumes import canonical_spacing_mm, to_canonical
 
 __all__ = ["Preprocessing", "pixel_spacing_mm", "restore_stack", "stack_labels", "stack_slices"]
 
@@ -59,17 +60,7 @@ def stack_slices(array: np.ndarray, affine: np.ndarray, *, plane: str, settings:
         Boutillon et al. 2021, section 3.1.
     """
     stack = _canonical_stack(array, affine, plane)
-    parts = [
-        interpolate(
-            torch.from_numpy(np.ascontiguousarray(part, dtype=np.float32))[:, None],
-            size=settings.image_size,
-            mode="bilinear",
-            align_corners=False,
-            antialias=True,
-        )[:, 0]
-        for part in _chunks(stack)
-    ]
-    images = torch.cat(parts)
+    images = _resized(stack, np.float32, settings, mode="bilinear", align_corners=False, antialias=True)
     dims = (0, 1, 2) if settings.normalization == "volume" else (1, 2)
     deviation, mean = torch.std_mean(images, dim=dims, keepdim=True, correction=0)
     return (images - mean) / deviation.clamp(min=1e-6)
@@ -77,16 +68,7 @@ def stack_slices(array: np.ndarray, affine: np.ndarray, *, plane: str, settings:
 
 def stack_labels(array: np.ndarray, affine: np.ndarray, *, plane: str, settings: Preprocessing) -> Tensor:
     """Turn a class-index volume into slices by nearest neighbour; shapes as in `stack_slices`, dtype uint8."""
-    stack = _canonical_stack(array, affine, plane)
-    parts = [
-        interpolate(
-            torch.from_numpy(np.ascontiguousarray(part, dtype=np.uint8))[:, None],
-            size=settings.image_size,
-            mode="nearest-exact",
-        )[:, 0]
-        for part in _chunks(stack)
-    ]
-    return torch.cat(parts)
+    return _resized(_canonical_stack(array, affine, plane), np.uint8, settings, mode="nearest-exact")
 
 
 def restore_stack(logits: Tensor, *, shape: Sequence[int], affine: np.ndarray, plane: str) -> np.ndarray:
@@ -107,15 +89,15 @@ def restore_stack(logits: Tensor, *, shape: Sequence[int], affine: np.ndarray, p
     Raises:
         ValueError: more or fewer slices than the source has along the plane's normal.
     """
-    # A view that numbers nothing: only its axis order and strides matter here.
-    target = _canonical_stack(np.empty(shape, dtype=np.uint8), affine, plane)
+    result = np.empty(shape, dtype=np.uint8)
+    target = _canonical_stack(result, affine, plane)  # a view: what is written to it stands in `result`
     if len(logits) != len(target):
         raise ValueError(f"logits must have one slice for each of the {len(target)} of the source, got {len(logits)}")
     for first in range(0, len(logits), _CHUNK):
         part = logits[first : first + _CHUNK].float()
         part = interpolate(part, size=target.shape[1:], mode="bilinear", align_corners=False)
         target[first : first + _CHUNK] = part.argmax(dim=1).to(torch.uint8).cpu().numpy()
-    return np.ascontiguousarray(from_canonical(np.moveaxis(target, 0, PLANES[plane]), affine))
+    return result
 
 
 def pixel_spacing_mm(shape: Sequence[int], affine: np.ndarray, *, plane: str, settings: Preprocessing) -> np.ndarray:
@@ -130,5 +112,13 @@ def _canonical_stack(array: np.ndarray, affine: np.ndarray, plane: str) -> np.nd
     return np.moveaxis(to_canonical(array, affine), PLANES[plane], 0)
 
 
-def _chunks(stack: np.ndarray) -> list[np.ndarray]:
-    return [stack[first : first + _CHUNK] for first in range(0, len(stack), _CHUNK)]
+def _resized(stack: np.ndarray, dtype: type[np.generic], settings: Preprocessing, **how: Any) -> Tensor:
+    parts = [
+        interpolate(
+            torch.from_numpy(np.ascontiguousarray(stack[first : first + _CHUNK], dtype=dtype))[:, None],
+            size=settings.image_size,
+            **how,
+        )[:, 0]
+        for first in range(0, len(stack), _CHUNK)
+    ]
+    return torch.cat(parts)

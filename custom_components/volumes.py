@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from nibabel.orientations import apply_orientation, io_orientation, ornt_transform
+from nibabel.orientations import apply_orientation, io_orientation
 
 from custom_components.errors import InputError
 from custom_components.files import write_atomically
@@ -27,7 +27,6 @@ from custom_components.nifti import (
 __all__ = [
     "Volume",
     "canonical_spacing_mm",
-    "from_canonical",
     "read_affine",
     "read_label",
     "read_volume",
@@ -151,12 +150,6 @@ def to_canonical(array: np.ndarray, affine: np.ndarray) -> np.ndarray:
         array([1, 0])
     """
     return apply_orientation(array, io_orientation(affine))
-
-
-def from_canonical(array: np.ndarray, affine: np.ndarray) -> np.ndarray:
-    """Undo `to_canonical` exactly; `affine` is again that of the source."""
-    identity = np.array([[0, 1], [1, 1], [2, 1]])
-    return apply_orientation(array, ornt_transform(identity, io_orientation(affine)))
 
 
 def canonical_spacing_mm(affine: np.ndarray) -> tuple[float, float, float]:
