@@ -42,7 +42,7 @@ def build_shoulder(canvas: Canvas, subject: Subject) -> dict[int, Array]:
     Returns:
         Label value -> signed distance to the bone in mm. The joint gap holds whatever the pose, since the scapula is
         cut back from the humerus. Growth plates belong to their bone. The blade is never
-        thinner than 1.2 voxels nor spine and acromion than 0.8 slices, so that a coarse grid still shows them.
+        thinner than 2 voxels nor spine and acromion than 1 slice, so that a coarse grid still shows them.
     """
     sick = subject.pathological
     turn = subject.about(-45 if sick else -10, 10)
@@ -94,8 +94,8 @@ def _humerus(subject: Subject) -> Shape:
 def _scapula(subject: Subject, canvas: Canvas) -> Shape:
     small = 0.9 if subject.pathological else 1.0
     voxel = canvas.edge_mm / canvas.mm_per_unit
-    sheet = max(subject.about(4.2, 0.4), 1.2 * voxel)
-    ledge, shelf = max(1.1 * sheet, 2.4 * voxel), max(subject.about(8.0, 0.6), 2.4 * voxel)
+    sheet = max(subject.about(4.2, 0.4), 2.0 * voxel)
+    ledge, shelf = max(1.1 * sheet, 3.0 * voxel), max(subject.about(8.0, 0.6), 3.0 * voxel)
 
     def bowed(x: Array, z: Array) -> Array:
         return (0.0030 * (x - 82) ** 2 + 0.0008 * (z + 30) ** 2 - 6.0).astype(np.float32)
