@@ -97,6 +97,7 @@ class MultiDomainUNet(nn.Module):
         self.head = head
         self.shared_norm = norm == "shared"
         self.embedding = embedding
+        self.foreground_prior = float(foreground_prior)
         self.size_factor = 2 ** (len(widths) - 1)
         # What rebuilds this network, in plain types: travels in the checkpoint.
         self._settings = {
@@ -104,7 +105,6 @@ class MultiDomainUNet(nn.Module):
             "widths": [int(width) for width in widths],
             "norm": norm,
             "attention": bool(attention),
-            "foreground_prior": float(foreground_prior),
         }
 
         num_norms = 1 if self.shared_norm else len(self.num_classes)
@@ -233,7 +233,7 @@ class MultiDomainUNet(nn.Module):
             if isinstance(module, DomainSpecificBatchNorm2d):
                 module.add_domain(source)
         weight = self.heads[0].get_parameter("weight")
-        self.heads.append(_make_head(weight.shape[1], num_classes, self._settings["foreground_prior"]).to(weight))
+        self.heads.append(_make_head(weight.shape[1], num_classes, self.foreground_prior).to(weight))
         self.num_classes.append(int(num_classes))
         self.domain_names.append(name)
         self.max_channels = max(self.max_channels, num_classes)
@@ -247,6 +247,7 @@ class MultiDomainUNet(nn.Module):
             "num_classes": list(self.num_classes),
             "head": self.head,
             "embedding": self.embedding,
+            "foreground_prior": self.foreground_prior,
             "domain_names": list(self.domain_names),
         }
 

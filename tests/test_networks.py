@@ -1,4 +1,5 @@
 import itertools
+import math
 import warnings
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from custom_components.errors import InputError
-from custom_components.networks import EmbeddingForward, MultiDomainUNet, count_parameters
+from custom_components.networks import EmbeddingForward, MultiDomainUNet, count_parameters, group_parameters
 from custom_components.norms import DomainSpecificBatchNorm2d
 
 WIDTHS = [4, 6, 8]
@@ -281,3 +282,31 @@ def test_bad_domains_are_refused() -> None:
         network(make_images(2), torch.tensor([0, 2]))
     with pytest.raises(ValueError, match=r"domains must hold one index a sample \(2\), got 1"):
         network(make_images(2), torch.tensor([0]))
+
+
+def test_every_bone_starts_at_its_prior() -> None:
+    network = MultiDomainUNet([4, 3], widths=WIDTHS, foreground_prior=0.02).eval()
+    for domain, count in enumerate(network.num_classes):
+        head = network.heads[domain]
+        head.weight.data.zero_()  # the bias alone: the random weights scatter around it
+        network.set_domain(domain)
+        probability = network(torch.randn(1, 1, 32, 32)).softmax(dim=1).mean(dim=(0, 2, 3))
+        expected = 0.02 / (1 + 0.02 * (count - 1))
+        torch.testing.assert_close(probability[1:], torch.full((count - 1,), expected))
+    index = network.add_domain(3, name="knee")
+    torch.testing.assert_close(network.heads[index].bias, torch.tensor([0.0, math.log(0.02), math.log(0.02)]))
+
+
+@pytest.mark.parametrize("prior", [0.0, 1.0, -0.5])
+def test_foreground_prior_must_be_a_probability(prior: float) -> None:
+    with pytest.raises(ValueError, match="foreground_prior must be a probability between 0 and 1"):
+        make_network(foreground_prior=prior)
+
+
+def test_parameter_groups_hold_every_weight_once_and_the_heads_learn_faster() -> None:
+    network = make_network()
+    body, heads = group_parameters(network, learning_rate=0.5, head_factor=10)
+    assert (body["lr"], heads["lr"]) == (0.5, 5.0)
+    assert {id(weight) for weight in heads["params"]} == {id(weight) for weight in network.heads.parameters()}
+    together = [id(weight) for group in (body, heads) for weight in group["params"]]
+    assert sorted(together) == sorted(id(weight) for weight in network.parameters())
