@@ -6,8 +6,10 @@ import csv
 import io
 import logging
 import math
+import resource
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -117,8 +119,11 @@ class EpochLog:
             **means,
             "learning_rate": self.optimizer.param_groups[0]["lr"],
             **scores,
+            "steps": self._num_batches,
             "seconds": round(seconds, 2),
             "slices_per_second": round(self._num_slices / seconds, 1),
+            "epoch_seconds": round(time.perf_counter() - self._started, 2),  # with validation
+            "peak_memory_mib": round(_peak_memory_mib(), 1),
         }
         self._rows = [*self._earlier_rows(epoch), row]
         self._write()
@@ -158,6 +163,7 @@ class CheckpointHandler:
         lr_scheduler: resumed with the run.
         evaluator: the validation engine, whose key metric decides what is best.
         patience: validations without improvement after which training stops; 0 for never.
+        keep_epochs: epochs whose model is kept as well, as `epoch_<n>.pt`.
     """
 
     def __init__(
@@ -168,6 +174,7 @@ class CheckpointHandler:
         lr_scheduler: LRScheduler,
         evaluator: SupervisedEvaluator,
         patience: int = 0,
+        keep_epochs: Sequence[int] = (),
     ) -> None:
         self.run = run
         self.optimizer = optimizer
@@ -177,6 +184,7 @@ class CheckpointHandler:
         self.best_epoch = 0
         self.patience = patience
         self.num_stale = 0
+        self.keep_epochs = frozenset(keep_epochs)
 
     def attach(self, engine: Engine) -> None:
         """Register with a trainer, after the validation handler and the log."""
@@ -208,14 +216,18 @@ class CheckpointHandler:
     def _save(self, engine: Any) -> None:
         epoch = engine.state.epoch
         score = _scores(self.evaluator, epoch).get(self.evaluator.state.key_metric_name)
+        model = self.run.model(epoch=epoch, validation_dice=score)
         if score is not None:
             self.num_stale += 1
         if score is not None and (self.best is None or score > self.best):
             self.best, self.best_epoch, self.num_stale = score, epoch, 0
-            save_checkpoint(self.run.output_dir / "model.pt", self.run.model(epoch=epoch, validation_dice=score))
+            save_checkpoint(self.run.output_dir / "model.pt", model)
+        if epoch in self.keep_epochs:
+            save_checkpoint(self.run.output_dir / f"epoch_{epoch}.pt", model)
+        # Last: a run killed before this line repeats the epoch, and writes the same files again.
         save_checkpoint(
             self.run.output_dir / "last.pt",
-            self.run.model(epoch=epoch, validation_dice=score),
+            model,
             resume={
                 "optimizer": self.optimizer.state_dict(),
                 "lr_scheduler": self.lr_scheduler.state_dict(),
@@ -239,6 +251,14 @@ class CheckpointHandler:
             _logger.info(
                 "best epoch %d, validation Dice %.4f: %s", self.best_epoch, self.best, self.run.output_dir / "model.pt"
             )
+
+
+def _peak_memory_mib() -> float:
+    """Most memory taken so far: of the GPU where there is one in use, else of the process."""
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        return torch.cuda.max_memory_allocated() / 2**20
+    unit = 1 if sys.platform == "darwin" else 2**10  # ru_maxrss: bytes there, KiB elsewhere
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
 
 
 def _scores(evaluator: SupervisedEvaluator, epoch: int) -> dict[str, float]:

@@ -163,6 +163,23 @@ class MultiDomainUNet(nn.Module):
             logits, embedding = logits.index_select(0, inverse), embedding.index_select(0, inverse)
         return logits, embedding
 
+    @torch.jit.unused
+    def embed(self, x: Tensor, domains: Tensor) -> tuple[Tensor, Tensor]:
+        """Globally max-pooled features of the bottleneck, by the encoder alone.
+
+        Args:
+            x: images, shape (N, in_channels, H, W).
+            domains: domain index of each, shape (N,), on the CPU: whose norms it passes through.
+
+        Returns:
+            After the last norm and ReLU (the paper's embedding), and of the last convolution, before the last norm's
+            own affine weights; (N, widths[-1]) each.
+        """
+        order, groups = group_by_domain(domains, len(self.num_classes))
+        _, convolution, bottleneck = self._encode(x.index_select(0, order.to(x.device)), self._norm_groups(groups))
+        inverse = torch.argsort(order).to(x.device)
+        return bottleneck.amax(dim=(2, 3)).index_select(0, inverse), convolution.amax(dim=(2, 3))[inverse]
+
     def _norm_groups(self, groups: list[tuple[int, int]]) -> list[tuple[int, int]]:
         if not self.shared_norm:
             return groups
@@ -171,7 +188,8 @@ class MultiDomainUNet(nn.Module):
             total += group[1]
         return [(0, total)]
 
-    def _features(self, x: Tensor, groups: list[tuple[int, int]]) -> tuple[Tensor, Tensor]:
+    def _encode(self, x: Tensor, groups: list[tuple[int, int]]) -> tuple[list[Tensor], Tensor, Tensor]:
+        """Skips, the bottleneck's last convolution, and what its norm and ReLU make of it."""
         if x.shape[2] % self.size_factor != 0 or x.shape[3] % self.size_factor != 0:
             raise ValueError(
                 f"image size must be a multiple of {self.size_factor}, got {x.shape[2]} x {x.shape[3]}; set image_size"
@@ -182,7 +200,10 @@ class MultiDomainUNet(nn.Module):
             skips.append(x)
             x = self.pool(x)
         convolution = self.bottleneck.convolve(x, groups)
-        x = self.bottleneck.activate(convolution, groups)
+        return skips, convolution, self.bottleneck.activate(convolution, groups)
+
+    def _features(self, x: Tensor, groups: list[tuple[int, int]]) -> tuple[Tensor, Tensor]:
+        skips, convolution, x = self._encode(x, groups)
         embedding = torch.amax(x if self.embedding == "bottleneck" else convolution, dim=(2, 3))
         for up, gate, block in zip(self.up, self.gates, self.decoder):  # noqa: B905  (TorchScript)
             x = block(torch.cat([gate(skips.pop(), x, groups), up(x)], dim=1), groups)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,7 +37,13 @@ class Split:
         }
 
 
-def make_splits(manifests: Sequence[Manifest], *, fold: int, num_folds: int | None = None) -> Split:
+def make_splits(
+    manifests: Sequence[Manifest],
+    *,
+    fold: int,
+    num_folds: int | None = None,
+    train_subjects: Mapping[str, int] | None = None,
+) -> Split:
     """Split every data set by subject for one fold of a cross-validation.
 
     Subjects count in the order of the manifest. Leave-one-out: fold i tests subject i, the next one (cyclic)
@@ -50,9 +56,13 @@ def make_splits(manifests: Sequence[Manifest], *, fold: int, num_folds: int | No
         manifests: one per domain.
         fold: 0 .. `count_folds` - 1.
         num_folds: number of groups, 3 up to the subjects of the smallest data set; None for leave-one-out.
+        train_subjects: domain -> how many of its training subjects to train on, for learning curves; the others of
+            that domain stay out. They count from the one after the validation subjects (cyclic), so that a larger number
+            adds subjects to those of a smaller one and other folds train on others.
 
     Raises:
-        InputError: fewer than 3 labelled subjects in a data set, or `num_folds` or `fold` out of range.
+        InputError: fewer than 3 labelled subjects in a data set, or `num_folds`, `fold` or `train_subjects` out of
+            range.
 
     Source:
         Boutillon et al., "Multi-Task, Multi-Domain Deep Segmentation with Shared Representations and Contrastive
@@ -69,6 +79,7 @@ def make_splits(manifests: Sequence[Manifest], *, fold: int, num_folds: int | No
         subjects = _subjects(manifest)
         groups = num_folds or len(subjects)
         group_of = {subject: index % groups for index, subject in enumerate(subjects)}
+        trained = _trained_subjects(manifest, group_of, fold, groups, train_subjects or {})
         for case in manifest.cases:
             if case.label is None:
                 continue
@@ -77,8 +88,12 @@ def make_splits(manifests: Sequence[Manifest], *, fold: int, num_folds: int | No
                 testing.append(case)
             elif group == (fold + 1) % groups:
                 validation.append(case)
-            else:
+            elif case.subject in trained:
                 training.append(case)
+    unknown = sorted((train_subjects or {}).keys() - {manifest.domain.name for manifest in manifests})
+    if unknown:
+        known = ", ".join(manifest.domain.name for manifest in manifests)
+        raise InputError(f"train_subjects must name domains among {known}, got {unknown[0]}; correct the name")
     return Split(tuple(training), tuple(validation), tuple(testing), fold, total)
 
 
@@ -120,6 +135,25 @@ def describe(split: Split) -> str:
     widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     return "\n".join([f"fold {split.fold} of 0..{split.num_folds - 1}", *lines])
+
+
+def _trained_subjects(
+    manifest: Manifest, group_of: Mapping[str, int], fold: int, groups: int, train_subjects: Mapping[str, int]
+) -> set[str]:
+    subjects = list(group_of)
+    start = (fold + 2) % groups
+    left = [
+        subject
+        for subject in subjects[start:] + subjects[:start]
+        if group_of[subject] not in (fold, (fold + 1) % groups)
+    ]
+    wanted = train_subjects.get(manifest.domain.name, len(left))
+    if isinstance(wanted, bool) or not isinstance(wanted, int) or not 1 <= wanted <= len(left):
+        raise InputError(
+            f"train_subjects of {manifest.domain.name} must be a whole number from 1 to {len(left)} (those left in fold "
+            f"{fold}), got {wanted!r}; take fewer"
+        )
+    return set(left[:wanted])
 
 
 def _names(cases: Sequence[Case]) -> str:

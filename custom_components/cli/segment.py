@@ -8,12 +8,10 @@ from pathlib import Path
 
 from monai.bundle import ConfigWorkflow
 
-import custom_components
+from custom_components.bundle_folders import find_bundle
 from custom_components.errors import InputError, find_cause
 
 __all__ = ["segment"]
-
-_BUNDLE = "multijoint_mr_bone_segmentation"
 
 
 def segment(
@@ -31,7 +29,7 @@ def segment(
     Raises:
         InputError: what cannot be used; the scans that can are still written.
     """
-    bundle = _find_bundle()
+    bundle = find_bundle()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     logging.getLogger("ignite").setLevel(logging.WARNING)
     workflow = ConfigWorkflow(
@@ -52,11 +50,3 @@ def segment(
     except RuntimeError as error:
         raise (find_cause(error, InputError) or error) from None
 
-
-def _find_bundle() -> Path:
-    """The bundle in an installed package, or in the repository."""
-    package = Path(custom_components.__file__).parent
-    for folder in (package / "bundles", package.parent / "bundles"):
-        if (folder / _BUNDLE).is_dir():
-            return folder / _BUNDLE
-    raise InputError(f"the bundle {_BUNDLE} must be installed with the package, got none; reinstall multijoint")
