@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from custom_components.errors import InputError
 
-__all__ = ["write_atomically"]
+__all__ = ["write_arrays", "write_atomically"]
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -50,3 +55,15 @@ def write_atomically(path: Path, data: bytes) -> None:
             temporary.unlink(missing_ok=True)
     except OSError as error:
         raise type(error)(error.errno, f"could not write the file: {error.strerror or error}", str(path)) from error
+
+
+def write_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
+    """Write arrays as a compressed `.npz`, whole or not at all; the same arrays give the same bytes.
+
+    Args:
+        path: file to write or replace.
+        arrays: by name; anything that `numpy.asarray` takes, but no objects.
+    """
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **dict(arrays))
+    write_atomically(path, buffer.getvalue())

@@ -163,7 +163,7 @@ class CheckpointHandler:
         lr_scheduler: resumed with the run.
         evaluator: the validation engine, whose key metric decides what is best.
         patience: validations without improvement after which training stops; 0 for never.
-        keep_epochs: epochs whose model is kept as well, as `epoch_<n>.pt`.
+        snapshots: epochs whose model is kept as well, as `epoch_<n>.pt`.
     """
 
     def __init__(
@@ -174,7 +174,7 @@ class CheckpointHandler:
         lr_scheduler: LRScheduler,
         evaluator: SupervisedEvaluator,
         patience: int = 0,
-        keep_epochs: Sequence[int] = (),
+        snapshots: Sequence[int] = (),
     ) -> None:
         self.run = run
         self.optimizer = optimizer
@@ -184,7 +184,7 @@ class CheckpointHandler:
         self.best_epoch = 0
         self.patience = patience
         self.num_stale = 0
-        self.keep_epochs = frozenset(keep_epochs)
+        self.snapshots = frozenset(snapshots)
 
     def attach(self, engine: Engine) -> None:
         """Register with a trainer, after the validation handler and the log."""
@@ -222,7 +222,7 @@ class CheckpointHandler:
         if score is not None and (self.best is None or score > self.best):
             self.best, self.best_epoch, self.num_stale = score, epoch, 0
             save_checkpoint(self.run.output_dir / "model.pt", model)
-        if epoch in self.keep_epochs:
+        if epoch in self.snapshots:
             save_checkpoint(self.run.output_dir / f"epoch_{epoch}.pt", model)
         # Last: a run killed before this line repeats the epoch, and writes the same files again.
         save_checkpoint(

@@ -34,7 +34,8 @@ __all__ = ["TrainingRun", "begin", "check_settings", "select_device"]
 _logger = logging.getLogger(__name__)
 
 _PACKAGES = ("monai", "torch", "numpy", "scipy", "nibabel", "pytorch-ignite", "scikit-image")
-_WORKFLOW_KEYS = {"imports", "initialize", "run", "finalize", "training", "evaluating", "inference", "_meta_"}
+_WORKFLOW_KEYS = {"imports", "initialize", "run", "finalize", "_meta_"}
+_WORKFLOW_KEYS |= {"training", "evaluating", "inference", "embedding_slices"}
 
 
 def begin(*, seed: int | None = None) -> None:

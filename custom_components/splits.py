@@ -57,8 +57,8 @@ def make_splits(
         fold: 0 .. `count_folds` - 1.
         num_folds: number of groups, 3 up to the subjects of the smallest data set; None for leave-one-out.
         train_subjects: domain -> how many of its training subjects to train on, for learning curves; the others of
-            that domain stay out. They count from the one after the validation subjects (cyclic), so that a larger number
-            adds subjects to those of a smaller one and other folds train on others.
+            that domain stay out. They count from the one after the validation subjects (cyclic), so that a larger
+            number adds subjects to those of a smaller one and other folds train on others.
 
     Raises:
         InputError: fewer than 3 labelled subjects in a data set, or `num_folds`, `fold` or `train_subjects` out of
@@ -150,8 +150,8 @@ def _trained_subjects(
     wanted = train_subjects.get(manifest.domain.name, len(left))
     if isinstance(wanted, bool) or not isinstance(wanted, int) or not 1 <= wanted <= len(left):
         raise InputError(
-            f"train_subjects of {manifest.domain.name} must be a whole number from 1 to {len(left)} (those left in fold "
-            f"{fold}), got {wanted!r}; take fewer"
+            f"train_subjects of {manifest.domain.name} must be a whole number from 1 to {len(left)} (those left in "
+            f"fold {fold}), got {wanted!r}; take fewer"
         )
     return set(left[:wanted])
 

@@ -28,6 +28,7 @@ __all__ = [
     "Volume",
     "canonical_spacing_mm",
     "read_affine",
+    "read_grid",
     "read_label",
     "read_volume",
     "to_canonical",
@@ -100,8 +101,15 @@ def read_label(path: str | Path, *, like: Volume | None = None) -> Volume:
 
 def read_affine(path: str | Path) -> np.ndarray:
     """Affine of a NIfTI file in mm, as `read_volume` gives it, without reading the voxels."""
+    return read_grid(path)[1]
+
+
+def read_grid(path: str | Path) -> tuple[tuple[int, int, int], np.ndarray]:
+    """Shape (X, Y, Z) and affine of a NIfTI file, without reading the voxels."""
     path = Path(path)
-    return find_affine(parse_header(read_bytes(path, limit=MAX_HEADER_BYTES), path), path)
+    header = parse_header(read_bytes(path, limit=MAX_HEADER_BYTES), path)
+    x, y, z = (int(size) for size in header.get_data_shape()[:3])
+    return (x, y, z), find_affine(header, path)
 
 
 def write_label_map(path: str | Path, labels: np.ndarray, *, like: Volume) -> None:

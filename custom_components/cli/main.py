@@ -92,7 +92,64 @@ def _parser() -> argparse.ArgumentParser:
     overlay.add_argument("segmentation", type=Path, metavar="SEGMENTATION", help="with its .json of names beside it")
     overlay.add_argument("--reference", type=Path, metavar="FILE", help="reference label map, outlined in white")
     overlay.add_argument("--output", type=Path, required=True, metavar="PNG")
+
+    _add_experiment(commands)
     return parser
+
+
+def _add_experiment(commands: argparse._SubParsersAction) -> None:
+    run = _add(
+        commands,
+        "experiment",
+        _experiment,
+        help="train and score several methods in a cross-validation; a second call goes on where the first stopped",
+        example="multijoint experiment --manifests a/manifest.yaml b/manifest.yaml --methods all --out runs/exp",
+    )
+    run.add_argument(
+        "--out", type=Path, required=True, metavar="FOLDER", help="where jobs, rows, tables and figures go"
+    )
+    run.add_argument("--manifests", nargs="+", type=Path, metavar="FILE", help="two or more; needed by the first call")
+    run.add_argument(
+        "--methods",
+        default="all",
+        metavar="NAMES",
+        help="all, or names joined by commas: unet-base,unet-joint,unet-dsl,attunet-base,attunet-joint,attunet-dsl,"
+        "proposed, an override file of your own, or NAME+FILE.yaml (default all)",
+    )
+    run.add_argument("--folds", default="all", metavar="FOLDS", help="all, or e.g. 0-4 (default all)")
+    run.add_argument("--seeds", default="0", metavar="SEEDS", help="e.g. 0,1,2 (default 0)")
+    run.add_argument(
+        "--train-subjects",
+        default="all",
+        metavar="NUMBERS",
+        help="e.g. 3,5,8,all: also train with so few of one data set's own subjects (default all)",
+    )
+    run.add_argument(
+        "--set", nargs="+", default=[], metavar="NAME=VALUE", help="settings of train.yaml, the same for every method"
+    )
+    run.add_argument("--engine", default="local", choices=["local", "ray"], help="where jobs run (default local)")
+    run.add_argument("--address", metavar="HOST:PORT", help="of a running Ray cluster that sees the same files")
+    run.add_argument(
+        "--threads", type=int, default=1, metavar="N", help="processor threads of a job; part of the result (default 1)"
+    )
+    run.add_argument("--jobs", type=int, metavar="N", help="most jobs at once (default: as many as have room)")
+    run.add_argument(
+        "--dry-run", action="store_true", help="print the jobs, who is tested, and an estimate; write nothing"
+    )
+    run.add_argument("--status", action="store_true", help="print what is done, and gather its rows")
+
+    for name, function, text in (
+        ("tables", _tables, "write tables 1 and 2 of an experiment from its saved rows"),
+        ("figures", _figures, "draw figures 3 and 4 of an experiment from its saved rows"),
+    ):
+        drawn = _add(commands, name, function, help=text, example=f"multijoint {name} runs/exp")
+        drawn.add_argument("folder", type=Path, metavar="FOLDER", help="the experiment's --out")
+        if name == "figures":
+            drawn.add_argument("--curves", action="store_true", help="also losses and validation Dice over the epochs")
+        else:
+            drawn.add_argument(
+                "--against", default="proposed", metavar="METHOD", help="the method that others are compared with"
+            )
 
 
 def _add(
@@ -124,6 +181,26 @@ def _segment(options: argparse.Namespace) -> None:
         output_dir=options.output,
         device=options.device,
     )
+
+
+def _experiment(options: argparse.Namespace) -> None:
+    from custom_components.cli.experiment import experiment
+
+    experiment(options)
+
+
+def _tables(options: argparse.Namespace) -> None:
+    from custom_components.experiments.tables import write_tables
+
+    for path in write_tables(options.folder, against=options.against):
+        print(path)
+
+
+def _figures(options: argparse.Namespace) -> None:
+    from custom_components.experiments.figures import write_figures
+
+    for path in write_figures(options.folder, curves=options.curves):
+        print(path)
 
 
 def _overlay(options: argparse.Namespace) -> None:

@@ -49,4 +49,3 @@ def segment(
         workflow.run()
     except RuntimeError as error:
         raise (find_cause(error, InputError) or error) from None
-

@@ -1,0 +1,201 @@
+"""`multijoint experiment`: what was asked for, and what becomes of it, in words."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import signal
+import time
+from collections import Counter
+from collections.abc import Sequence
+from types import FrameType
+from typing import Any
+
+import yaml
+
+from custom_components.cluster import Resources, stop_processes
+from custom_components.errors import InputError
+from custom_components.experiments import (
+    ALL_SUBJECTS,
+    Plan,
+    estimate_seconds,
+    gather,
+    load_plan,
+    make_plan,
+    read_state,
+    run_plan,
+)
+from custom_components.splits import Split
+
+__all__ = ["experiment", "parse_numbers", "parse_settings", "parse_subjects"]
+
+
+def experiment(options: argparse.Namespace) -> None:
+    """Run `multijoint experiment` with its parsed arguments.
+
+    Raises:
+        InputError: the arguments do not make an experiment, or some of its jobs failed.
+    """
+    folder = options.out.resolve()
+    if options.status or (options.manifests is None and (folder / "plan.json").is_file()):
+        plan = load_plan(folder)
+    else:
+        plan = make_plan(
+            folder,
+            manifests=options.manifests or [],
+            methods=options.methods.split(","),
+            folds=None if options.folds == "all" else parse_numbers(options.folds, name="folds"),
+            seeds=parse_numbers(options.seeds, name="seeds"),
+            train_subjects=parse_subjects(options.train_subjects),
+            settings=parse_settings(options.set),
+            threads=options.threads,
+        )
+    if options.status:
+        gather(folder)
+        print(_status(plan))
+        return
+    seconds = estimate_seconds(plan)
+    resources = Resources(threads=plan.experiment.threads, gpu=plan.uses_gpu(), at_once=options.jobs)
+    if options.dry_run:
+        print(_job_table(plan, seconds))
+        return
+    plan.save()
+    _run(plan, seconds, resources, engine=options.engine, address=options.address)
+
+
+def parse_settings(given: Sequence[str]) -> dict[str, Any]:
+    """`name=value` pairs, each value read as YAML; `1e-4` is a number, whatever YAML 1.1 says.
+
+    Raises:
+        InputError: no pair, a name given twice, or a value that is no YAML, or code to MONAI.
+
+    Example:
+        >>> parse_settings(["max_epochs=3", "image_size=[64,64]", "learning_rate=1e-3"])
+        {'max_epochs': 3, 'image_size': [64, 64], 'learning_rate': 0.001}
+    """
+    settings: dict[str, Any] = {}
+    for pair in given:
+        name, equals, text = pair.partition("=")
+        if not equals or not name or name in settings:
+            raise InputError(f"--set must be name=value, each name once, got {pair}; write e.g. max_epochs=30")
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise InputError(f"value of {name} must be YAML, got {text}; quote it") from error
+        if re.fullmatch(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+", str(value)):
+            value = float(value)
+        elif re.search(r"[$@%]", text):
+            raise InputError(f"value of {name} must be free of $, @ and % (code to MONAI), got {text}")
+        settings[name] = value
+    return settings
+
+
+def parse_numbers(text: str, *, name: str) -> list[int]:
+    """Whole numbers and ranges: "0", "0,3", "0-4".
+
+    Raises:
+        InputError: anything else.
+
+    Example:
+        >>> parse_numbers("0-2,5", name="folds")
+        [0, 1, 2, 5]
+    """
+    numbers: set[int] = set()
+    for part in text.split(","):
+        found = re.fullmatch(r"(\d+)(?:-(\d+))?", part.strip())
+        if not found or int(found[2] or found[1]) < int(found[1]):
+            raise InputError(f"{name} must be numbers and ranges such as 0,2 or 0-4, got {text}")
+        numbers |= set(range(int(found[1]), int(found[2] or found[1]) + 1))
+    return sorted(numbers)
+
+
+def parse_subjects(text: str) -> list[int | str]:
+    """Numbers of training subjects, with "all" last: "3,5,8,all".
+
+    Example:
+        >>> parse_subjects("3,8,all")
+        [3, 8, 'all']
+    """
+    parts = [part.strip() for part in text.split(",")]
+    numbers = [part for part in parts if part != ALL_SUBJECTS]
+    found: list[int | str] = list(parse_numbers(",".join(numbers), name="train-subjects")) if numbers else []
+    return found + [ALL_SUBJECTS] * (ALL_SUBJECTS in parts)
+
+
+def _run(plan: Plan, seconds: Sequence[float], resources: Resources, *, engine: str, address: str | None) -> None:
+    names = [job.name for job, _ in plan.jobs]
+    left = {
+        name: duration
+        for name, duration in zip(names, seconds, strict=True)
+        if read_state(plan.experiment.folder, name).state != "done"
+    }
+    print(f"{len(names)} jobs, {len(names) - len(left)} of them done", flush=True)
+    failed: dict[str, str] = {}
+    start, total = time.monotonic(), sum(left.values())
+    _stop_on_signals()
+    try:
+        for name, state in run_plan(plan, resources=resources, engine=engine, address=address):
+            left.pop(name, None)
+            progress = 1 - sum(left.values()) / total if total else 1.0
+            rest = (time.monotonic() - start) * (1 - progress) / progress if progress else 0.0
+            print(
+                f"[{len(names) - len(left)}/{len(names)}] {name} {state.state}"
+                + (f": {state.cause}" if state.cause else "")
+                + (f" (about {_duration(rest)} left)" if left else ""),
+                flush=True,
+            )
+            if state.state != "done":
+                failed[name] = state.cause
+    finally:
+        gather(plan.experiment.folder)
+    if failed:
+        listed = "; ".join(f"{name}: {cause}" for name, cause in failed.items())
+        raise InputError(f"{len(failed)} of {len(names)} jobs failed: {listed}; the same command tries them again")
+    print(f"rows in {plan.experiment.folder}; next: multijoint tables {plan.experiment.folder}", flush=True)
+
+
+def _stop_on_signals() -> None:
+    def stop(number: int, frame: FrameType | None) -> None:
+        stop_processes()
+        raise KeyboardInterrupt
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
+
+
+def _status(plan: Plan) -> str:
+    states = [(job.name, read_state(plan.experiment.folder, job.name)) for job, _ in plan.jobs]
+    lines = [f"{name}  {state.state}{': ' * bool(state.cause)}{state.cause}" for name, state in states]
+    counts = Counter(state.state for _, state in states)
+    return "\n".join([*lines, f"{len(states)} jobs: " + ", ".join(f"{n} {state}" for state, n in counts.items())])
+
+
+def _job_table(plan: Plan, seconds: Sequence[float]) -> str:
+    header = ("method", "fold", "seed", "data sets", "subjects", "estimate")
+    rows = [header]
+    splits: dict[tuple[int, str], str] = {}
+    for (job, split), duration in zip(plan.jobs, seconds, strict=True):
+        limited = ", ".join(f"{domain} {number}" for domain, number in job.train_subjects.items())
+        domains = ", ".join(job.domains)
+        rows.append((job.method.name, str(job.fold), str(job.seed), domains, limited or "all", _duration(duration)))
+        if not limited:
+            for domain in job.domains:
+                splits.setdefault((job.fold, domain), _describe(split, domain))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    table = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    who = [f"fold {fold} {domain}: {text}" for (fold, domain), text in sorted(splits.items())]
+    slots = f"{_duration(sum(seconds))} one after the other on {plan.experiment.threads} threads"
+    return "\n".join([*table, "", *who, "", f"{len(plan.jobs)} jobs, about {slots}, less at once"])
+
+
+def _describe(split: Split, domain: str) -> str:
+    sides = {"tests": split.testing, "validates": split.validation, "trains": split.training}
+    return "; ".join(
+        f"{verb} {', '.join(dict.fromkeys(c.subject for c in cases if c.domain == domain)) or 'nobody'}"
+        for verb, cases in sides.items()
+    )
+
+
+def _duration(seconds: float) -> str:
+    minutes = round(seconds / 60)
+    return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{max(minutes, 1)} min"

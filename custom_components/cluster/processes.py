@@ -1,0 +1,91 @@
+"""One child process: its output to a file, its failure as one line, and no child left behind."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+__all__ = ["ProcessFailure", "describe_exit", "run_process", "stop_processes"]
+
+_running: set[subprocess.Popen[bytes]] = set()
+_lock = threading.RLock()  # a signal handler may interrupt the thread that holds it
+_stopping = threading.Event()
+
+
+class ProcessFailure(RuntimeError):
+    """A child process that ended with an error; the message is its cause in one line."""
+
+
+def run_process(
+    command: Sequence[str], *, log: Path, environment: Mapping[str, str], keep_open: Sequence[int] = ()
+) -> None:
+    """Run a command to its end.
+
+    Args:
+        command: program and arguments; no shell reads them.
+        log: file that its output is appended to.
+        environment: variables set besides those of this process.
+        keep_open: file descriptors that the child inherits, e.g. of a lock that must live as long as it does.
+
+    Raises:
+        ProcessFailure: it ended with an error, or was stopped by `stop_processes`.
+    """
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as output:
+        start = output.tell()
+        with _lock:
+            if _stopping.is_set():
+                raise ProcessFailure("stopped before it began")
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=os.environ | dict(environment),
+                pass_fds=tuple(keep_open),
+            )
+            _running.add(process)
+        try:
+            code = process.wait()
+        finally:
+            with _lock:
+                _running.discard(process)
+    if code:
+        with log.open("rb") as printed:
+            printed.seek(start)
+            raise ProcessFailure(describe_exit(code, printed.read().decode(errors="replace")))
+
+
+def stop_processes() -> None:
+    """Ask every running child to end, and let no other begin."""
+    with _lock:
+        _stopping.set()
+        for process in _running:
+            process.terminate()
+
+
+def describe_exit(code: int, output: str) -> str:
+    r"""Why a process ended, in one line.
+
+    Args:
+        code: its exit code, negative for a signal.
+        output: what it printed.
+
+    Example:
+        >>> describe_exit(1, "epoch 1\nerror: fold must be 0..2, got 7\n")
+        'fold must be 0..2, got 7'
+        >>> describe_exit(-9, "epoch 1\n")
+        'killed by SIGKILL (out of memory?)'
+    """
+    if code < 0:
+        name = signal.Signals(-code).name
+        return f"killed by {name}" + (" (out of memory?)" if name == "SIGKILL" else "")
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    stated = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
+    raised = [line for line in lines if re.match(r"[\w.]+(Error|Exception|Interrupt)\b", line)]
+    return (stated or raised or lines or [f"exit code {code}, nothing printed"])[-1]
