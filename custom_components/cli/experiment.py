@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import re
 import signal
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -64,10 +66,12 @@ def experiment(options: argparse.Namespace) -> None:
 
 
 def parse_settings(given: Sequence[str]) -> dict[str, Any]:
-    """`name=value` pairs, each value read as YAML; `1e-4` is a number, whatever YAML 1.1 says.
+    """Settings from `name=value` pairs and YAML files of settings, later ones over earlier ones.
+
+    Values are YAML, in which `1e-4` is a number, whatever YAML 1.1 says.
 
     Raises:
-        InputError: no pair, a name given twice, or a value that is no YAML, or code to MONAI.
+        InputError: neither a pair nor a file of settings, or a value that is no YAML, or code to MONAI.
 
     Example:
         >>> parse_settings(["max_epochs=3", "image_size=[64,64]", "learning_rate=1e-3"])
@@ -75,9 +79,12 @@ def parse_settings(given: Sequence[str]) -> dict[str, Any]:
     """
     settings: dict[str, Any] = {}
     for pair in given:
+        if pair.endswith((".yaml", ".yml")) and "=" not in pair:
+            settings |= _read_settings(Path(pair))
+            continue
         name, equals, text = pair.partition("=")
-        if not equals or not name or name in settings:
-            raise InputError(f"--set must be name=value, each name once, got {pair}; write e.g. max_epochs=30")
+        if not equals or not name:
+            raise InputError(f"--set must be name=value or a .yaml file, got {pair}; write e.g. max_epochs=30")
         try:
             value = yaml.safe_load(text)
         except yaml.YAMLError as error:
@@ -88,6 +95,16 @@ def parse_settings(given: Sequence[str]) -> dict[str, Any]:
             raise InputError(f"value of {name} must be free of $, @ and % (code to MONAI), got {text}")
         settings[name] = value
     return settings
+
+
+def _read_settings(path: Path) -> dict[str, Any]:
+    try:
+        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise InputError(f"settings {path} must be a readable YAML file, got {error}; check the path") from error
+    if not isinstance(found, dict) or re.search(r"[$@%]", str(found)):
+        raise InputError(f"settings {path} must be name: value pairs free of $, @ and %, got others; correct the file")
+    return found
 
 
 def parse_numbers(text: str, *, name: str) -> list[int]:
@@ -132,20 +149,18 @@ def _run(plan: Plan, seconds: Sequence[float], resources: Resources, *, engine: 
     print(f"{len(names)} jobs, {len(names) - len(left)} of them done", flush=True)
     failed: dict[str, str] = {}
     start, total = time.monotonic(), sum(left.values())
-    _stop_on_signals()
     try:
-        for name, state in run_plan(plan, resources=resources, engine=engine, address=address):
-            left.pop(name, None)
-            progress = 1 - sum(left.values()) / total if total else 1.0
-            rest = (time.monotonic() - start) * (1 - progress) / progress if progress else 0.0
-            print(
-                f"[{len(names) - len(left)}/{len(names)}] {name} {state.state}"
-                + (f": {state.cause}" if state.cause else "")
-                + (f" (about {_duration(rest)} left)" if left else ""),
-                flush=True,
-            )
-            if state.state != "done":
-                failed[name] = state.cause
+        with _stopping_on_signals():
+            for name, state in run_plan(plan, resources=resources, engine=engine, address=address):
+                if left.pop(name, None) is None:
+                    continue  # it was done before
+                progress = 1 - sum(left.values()) / total
+                rest = (time.monotonic() - start) * (1 - progress) / progress if progress else 0.0
+                line = f"[{len(names) - len(left)}/{len(names)}] {name} {state.state}"
+                line += f": {state.cause}" if state.cause else ""
+                print(line + (f" (about {_duration(rest)} left)" if left else ""), flush=True)
+                if state.state != "done":
+                    failed[name] = state.cause
     finally:
         gather(plan.experiment.folder)
     if failed:
@@ -154,13 +169,20 @@ def _run(plan: Plan, seconds: Sequence[float], resources: Resources, *, engine: 
     print(f"rows in {plan.experiment.folder}; next: multijoint tables {plan.experiment.folder}", flush=True)
 
 
-def _stop_on_signals() -> None:
+@contextlib.contextmanager
+def _stopping_on_signals() -> Iterator[None]:
+    """A call that is asked to end asks its jobs to end, and still gathers what is finished."""
+
     def stop(number: int, frame: FrameType | None) -> None:
         stop_processes()
         raise KeyboardInterrupt
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, stop)
+    earlier = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in earlier.items():
+            signal.signal(number, handler)
 
 
 def _status(plan: Plan) -> str:

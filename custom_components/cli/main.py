@@ -80,6 +80,11 @@ def _parser() -> argparse.ArgumentParser:
     segment.add_argument("--domain", metavar="NAME", help="domain of the scans; needed when the model knows several")
     segment.add_argument("--output", type=Path, required=True, metavar="FOLDER", help="where the label maps go")
     segment.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ... (default auto)")
+    segment.add_argument(
+        "--engine", default="local", choices=["local", "ray"], help="ray shares out an archive of scans (default local)"
+    )
+    segment.add_argument("--address", metavar="HOST:PORT", help="of a running Ray cluster that sees the same files")
+    segment.add_argument("--threads", type=int, default=1, metavar="N", help="processor threads of a share (default 1)")
 
     overlay = _add(
         commands,
@@ -125,7 +130,11 @@ def _add_experiment(commands: argparse._SubParsersAction) -> None:
         help="e.g. 3,5,8,all: also train with so few of one data set's own subjects (default all)",
     )
     run.add_argument(
-        "--set", nargs="+", default=[], metavar="NAME=VALUE", help="settings of train.yaml, the same for every method"
+        "--set",
+        nargs="+",
+        default=[],
+        metavar="NAME=VALUE",
+        help="settings of train.yaml, the same for every method; also .yaml files of them",
     )
     run.add_argument("--engine", default="local", choices=["local", "ray"], help="where jobs run (default local)")
     run.add_argument("--address", metavar="HOST:PORT", help="of a running Ray cluster that sees the same files")
@@ -170,17 +179,22 @@ def _phantoms(options: argparse.Namespace) -> None:
 
 
 def _segment(options: argparse.Namespace) -> None:
-    from custom_components.cli.segment import segment
+    from custom_components.cli.segment import segment, segment_on_cluster
 
     if options.debug:
         os.environ["MULTIJOINT_DEBUG"] = "1"
-    segment(
-        options.images,
-        checkpoint=options.checkpoint,
-        domain=options.domain,
-        output_dir=options.output,
-        device=options.device,
-    )
+    how = {
+        "checkpoint": options.checkpoint,
+        "domain": options.domain,
+        "output_dir": options.output,
+        "device": options.device,
+    }
+    if options.engine == "local":
+        segment(options.images, **how)
+    else:
+        segment_on_cluster(
+            options.images, engine=options.engine, address=options.address, threads=options.threads, **how
+        )
 
 
 def _experiment(options: argparse.Namespace) -> None:

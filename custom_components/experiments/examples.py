@@ -52,8 +52,11 @@ def save_examples(folder: Path, cases: pd.DataFrame) -> None:
     for name, manifest in manifests.items():
         mine = scores[scores.index.get_level_values("domain") == name]
         order = mine.mean(axis=1).sort_values(ascending=False, kind="stable").index
-        positions = {"best": 0, "median": (len(order) - 1) // 2, "worst": len(order) - 1} if len(order) else {}
-        for rank, position in positions.items():
+        ranks: dict[int, str] = {}
+        for rank, position in (("best", 0), ("median", (len(order) - 1) // 2), ("worst", len(order) - 1)):
+            if len(order):
+                ranks.setdefault(position, rank)  # with few exams one may be several
+        for position, rank in ranks.items():
             _, case_name, fold = key = order[position]
             case = next(each for each in manifest.cases if each.name == case_name)
             paths = {method: _prediction(folder, method, name, case_name, fold, rows) for method in methods}

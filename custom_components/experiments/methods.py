@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import yaml
@@ -32,6 +33,7 @@ class Method:
     each: bool = False
 
 
+@cache
 def known_methods() -> dict[str, Method]:
     """The paper's methods by name, in the order of its tables, from `methods.yaml` of the joint bundle."""
     configs = find_bundle() / "configs"
@@ -65,9 +67,10 @@ def select_methods(names: Sequence[str]) -> list[Method]:
 
 
 def title_of(name: str) -> str:
-    """A method's title; the name itself of one that the paper does not have."""
+    """A method's title: the paper's, with the names of what was added to it; else the name itself."""
     methods = known_methods()
-    return methods[name].title if name in methods else name
+    first, *added = name.split("+")
+    return " + ".join([methods[first].title if first in methods else first, *added])
 
 
 def _compose(given: str, known: dict[str, Method]) -> Method:
@@ -86,5 +89,4 @@ def _compose(given: str, known: dict[str, Method]) -> Method:
             raise InputError(f"override of method {given} must be a file, got none at {file}; check the path")
     names = [base.name, *(file.stem for file in files)]
     name = "+".join(filter(None, names))
-    title = " + ".join(filter(None, [base.title, *(file.stem for file in files)]))
-    return Method(name, title, (*base.configs, *files), base.each)
+    return Method(name, title_of(name) if base.name else name, (*base.configs, *files), base.each)

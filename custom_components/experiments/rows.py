@@ -80,7 +80,8 @@ def read_rows(folder: str | Path, name: str) -> pd.DataFrame:
         if kind is not str:
             given = table[column]
             numbers = pd.to_numeric(given.replace({"": "nan"}), errors="coerce")
-            wrong = numbers.isna() & ~given.str.lower().isin(["", "nan"])
+            needed = column in _JOB
+            wrong = numbers.isna() & (needed | ~given.str.lower().isin(["", "nan"]))
             if wrong.any():
                 raise InputError(f"{column} in {path} must be a number, got {given[wrong].iloc[0]!r}; correct the row")
             table[column] = numbers.astype("Int64") if kind is int else numbers.astype(float)
@@ -93,6 +94,8 @@ def write_rows(folder: str | Path, name: str, rows: Sequence[Mapping[str, Any]] 
     The same rows give the same bytes. Numbers get 9 significant digits; an undefined one is written `nan`.
     """
     table = pd.DataFrame(rows, columns=list(COLUMNS[name]))
+    texts = [column for column, kind in COLUMNS[name].items() if kind is str]
+    table[texts] = table[texts].astype(object).fillna("")
     text = table.to_csv(index=False, float_format="%.9g", na_rep="nan", lineterminator="\n")
     path = Path(folder) / f"{name}.csv"
     write_atomically(path, text.encode())
