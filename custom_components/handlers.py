@@ -22,6 +22,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.tensorboard import SummaryWriter
 
 from custom_components.checkpoints import load_checkpoint, save_checkpoint
+from custom_components.distributed import first_rank_only, num_ranks, rank, sum_over_ranks
 from custom_components.errors import InputError
 from custom_components.files import write_atomically
 from custom_components.losses import MultiDomainSegmentationLoss
@@ -31,6 +32,7 @@ from custom_components.sampling import DomainBalancedBatchSampler
 __all__ = ["CheckpointHandler", "EpochLog", "SetSamplerEpoch"]
 
 _logger = logging.getLogger(__name__)
+_save_once = first_rank_only(save_checkpoint)
 
 
 class SetSamplerEpoch:
@@ -47,7 +49,8 @@ class SetSamplerEpoch:
 class EpochLog:
     """One line an epoch in the log and in `log.csv`, curves in TensorBoard, a progress bar on a terminal.
 
-    A loss that is not finite ends the run here, before anything is saved over a good checkpoint.
+    A loss that is not finite ends the run here, before anything is saved over a good checkpoint. Losses and slices are
+    those of all processes; only the first one writes.
 
     Args:
         output_dir: where `log.csv` and `tensorboard/` go; an earlier log is continued.
@@ -79,7 +82,7 @@ class EpochLog:
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._add)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._report)
         engine.add_event_handler(Events.COMPLETED, self._close)
-        if sys.stderr.isatty():
+        if sys.stderr.isatty() and rank() == 0:
             ProgressBar(desc="epoch", persist=False).attach(engine)
 
     def _reset(self) -> None:
@@ -88,6 +91,7 @@ class EpochLog:
         self._num_slices = 0
         self._started = self._ended = time.perf_counter()
 
+    @first_rank_only
     def _open(self) -> None:
         self._writer = SummaryWriter(str(self.path.parent / "tensorboard"))
 
@@ -106,12 +110,19 @@ class EpochLog:
 
     def _report(self, engine: Engine) -> None:
         epoch = engine.state.epoch
-        means = {name: float(total) / max(self._num_batches, 1) for name, total in self._sums.items()}
+        num_batches = max(self._num_batches, 1)
+        means = {name: float(sum_over_ranks(total)) / num_ranks() / num_batches for name, total in self._sums.items()}
+        num_slices = int(sum_over_ranks(torch.tensor(self._num_slices)))
         if not all(math.isfinite(value) for value in means.values()):
             raise InputError(
                 f"loss must stay finite, got {means} in epoch {epoch}; the last good checkpoint is kept: "
                 "lower learning_rate and continue with --resume true"
             )
+        if rank() == 0:
+            self._record(engine, means, num_slices)
+
+    def _record(self, engine: Engine, means: dict[str, float], num_slices: int) -> None:
+        epoch = engine.state.epoch
         seconds = self._ended - self._started
         scores = _scores(self.evaluator, epoch)
         row = {
@@ -121,7 +132,7 @@ class EpochLog:
             **scores,
             "steps": self._num_batches,
             "seconds": round(seconds, 2),
-            "slices_per_second": round(self._num_slices / seconds, 1),
+            "slices_per_second": round(num_slices / seconds, 1),
             "epoch_seconds": round(time.perf_counter() - self._started, 2),  # with validation
             "peak_memory_mib": round(_peak_memory_mib(), 1),
         }
@@ -155,7 +166,7 @@ class CheckpointHandler:
     """Keep `model.pt` (best on validation) and `last.pt` (to resume from), each written whole or not at all.
 
     Sample order and augmentation being pure functions of (seed, epoch), a run resumed from `last.pt` goes on exactly as
-    if it had never stopped.
+    if it had never stopped. Of several processes only the first one writes; all resume.
 
     Args:
         run: names the folder, provides the network and what travels with it, says whether to resume.
@@ -221,11 +232,11 @@ class CheckpointHandler:
             self.num_stale += 1
         if score is not None and (self.best is None or score > self.best):
             self.best, self.best_epoch, self.num_stale = score, epoch, 0
-            save_checkpoint(self.run.output_dir / "model.pt", model)
+            _save_once(self.run.output_dir / "model.pt", model)
         if epoch in self.snapshots:
-            save_checkpoint(self.run.output_dir / f"epoch_{epoch}.pt", model)
+            _save_once(self.run.output_dir / f"epoch_{epoch}.pt", model)
         # Last: a run killed before this line repeats the epoch, and writes the same files again.
-        save_checkpoint(
+        _save_once(
             self.run.output_dir / "last.pt",
             model,
             resume={
@@ -243,9 +254,7 @@ class CheckpointHandler:
 
     def _finish(self, engine: Any) -> None:
         if self.best is None:
-            save_checkpoint(
-                self.run.output_dir / "model.pt", self.run.model(epoch=engine.state.epoch, validation_dice=None)
-            )
+            _save_once(self.run.output_dir / "model.pt", self.run.model(epoch=engine.state.epoch, validation_dice=None))
             _logger.warning("no epoch validated: model.pt holds the last weights; lower val_interval")
         else:
             _logger.info(

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from custom_components.distributed import gather_rows, num_ranks, weigh_domains
 from custom_components.domains import output_channels
 from custom_components.errors import InputError
 
@@ -17,7 +18,8 @@ class MultiDomainCrossEntropyLoss(nn.Module):
     """Mean over domains of each domain's mean cross-entropy divided by its number of classes.
 
     A domain with many pixels or images in the batch weighs no more than another: this is not the mean over the pooled
-    pixels. Domains absent from the batch are left out of the mean. Computed in float32 whatever autocast says.
+    pixels. Domains absent from the batch are left out of the mean. Computed in float32 whatever autocast says. In a
+    training over several processes it is their mean that is the loss of the global batch, and so are its gradients.
 
     Args:
         num_classes: classes of each domain, background included.
@@ -57,7 +59,10 @@ class MultiDomainCrossEntropyLoss(nn.Module):
                     count = len(self.channels[domain])
                     own = own[:, :count]
                 per_domain.append(nn.functional.cross_entropy(own, own_target) / count)
-            return torch.stack(per_domain).mean()
+            if num_ranks() == 1:
+                return torch.stack(per_domain).mean()
+            weights = weigh_domains(domains, len(self.channels))
+            return (torch.stack(per_domain) * weights.to(logits.device, torch.float32)).sum()
 
 
 class SupervisedContrastiveLoss(nn.Module):
@@ -117,7 +122,8 @@ class MultiDomainSegmentationLoss(nn.Module):
         prediction is `(logits, embeddings)` of `networks.EmbeddingForward`, target is `(label, domains)`,
         of which more may follow (`engines.SliceTarget`).
 
-    After each call `terms` holds the detached parts, for logging.
+    After each call `terms` holds the detached parts, for logging. In a training over several processes the contrastive
+    term is that of the global batch in each of them, and the mean of the cross-entropies is that of the global batch.
 
     Source:
         Boutillon et al. 2021, end of section 2.2: L = L_CE + lambda L_Contrastive.
@@ -145,7 +151,7 @@ class MultiDomainSegmentationLoss(nn.Module):
         loss = self.cross_entropy(logits, label, domains)
         self.terms = {"cross_entropy": loss.detach()}
         if self.contrastive_weight > 0:
-            contrastive = self.contrastive(embeddings, domains)
+            contrastive = self.contrastive(gather_rows(embeddings.float()), gather_rows(domains))
             self.terms["contrastive"] = contrastive.detach()
             loss = loss + self.contrastive_weight * contrastive
         return loss

@@ -7,6 +7,9 @@ import copy
 import torch
 from torch import Tensor, nn
 
+from custom_components.distributed import num_ranks
+from custom_components.synchronised_norms import normalise_over_ranks
+
 __all__ = ["DomainSpecificBatchNorm2d", "group_by_domain"]
 
 
@@ -87,10 +90,15 @@ class DomainSpecificBatchNorm2d(nn.Module):
     def forward_grouped(self, x: Tensor, groups: list[tuple[int, int]]) -> Tensor:
         """Normalise a batch that is already contiguous by domain: no permutation, one kernel a domain present.
 
+        In a training over several processes each domain's statistics are those of its samples in all of them.
+
         Args:
             x: shape (N, C, H, W).
             groups: `(domain, number of samples)` in batch order; from `group_by_domain`.
         """
+        if not torch.jit.is_scripting():  # noqa: SIM102  (TorchScript leaves out the inside of this one alone)
+            if self.training and num_ranks() > 1:
+                return normalise_over_ranks(x, groups, self.norms)
         if len(groups) == 1:
             return self._normalise(x, groups[0][0])
         # One split, whose backward is one concatenation: slicing would allocate a full gradient for each domain.

@@ -22,6 +22,7 @@ from monai.bundle.properties import InferProperties, TrainProperties
 from monai.utils import set_determinism
 
 from custom_components.checkpoints import TrainedModel
+from custom_components.distributed import check_joined, first_rank_only, num_ranks, own_gpu, wait_to_report
 from custom_components.domains import Domain
 from custom_components.errors import InputError, find_cause
 from custom_components.files import write_atomically
@@ -87,9 +88,14 @@ def check_settings(config: Mapping[str, Any]) -> None:
 def select_device(name: str | torch.device = "auto") -> torch.device:
     """The device called `name`; "auto" is the first GPU, or the CPU where there is none.
 
+    A process that trains with others has a GPU of its own, for "auto" and "cuda".
+
     Raises:
         InputError: no such device here.
     """
+    own = own_gpu()
+    if own is not None and str(name) in ("auto", "cuda"):
+        return own
     if str(name) == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -136,13 +142,15 @@ class TrainingRun:
         self.seed = seed
         self.resume = resume
 
+    @first_rank_only
     def start(self) -> None:
-        """Write the run's record and print its split.
+        """Write the run's record and print its split; of several processes only the first does.
 
         Raises:
             InputError: the image size does not suit the network, the folder holds a run already and `resume` is false,
                 or there is nothing to resume.
         """
+        check_joined()
         rows, columns = self.preprocessing.image_size
         factor = self.network.size_factor
         if rows % factor or columns % factor:
@@ -182,13 +190,18 @@ class TrainingRun:
     def _record(self) -> dict[str, Any]:
         return {
             "seed": self.seed,
-            "device": str(self.device),
+            "device": _describe(self.device),
+            "processes": num_ranks(),
             "domains": [domain.to_dict() for domain in self.domains],
             "versions": {"python": sys.version.split()[0], **{name: version(name) for name in _PACKAGES}},
         }
 
     def _write(self, name: str, text: str) -> None:
         write_atomically(self.output_dir / name, (text.rstrip() + "\n").encode())
+
+
+def _describe(device: torch.device) -> str:
+    return f"{device} ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else str(device)
 
 
 def _active_config() -> dict[str, Any]:
@@ -231,6 +244,7 @@ def _print_errors_plainly() -> None:
 
     def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         cause = find_cause(error, InputError, OSError)
+        wait_to_report(explained=cause is not None)
         if cause is None:
             sys.__excepthook__(kind, error, trace)
         else:

@@ -38,7 +38,7 @@ class DomainBalancedBatchSampler(Sampler[list[SampleKey]]):
         domains: domain index of each sample of the data set.
         batch_size: samples in a batch over all domains and ranks.
         seed: with the epoch, decides the order.
-        rank: this process among the data-parallel ones.
+        rank: this process among the data-parallel ones (`multi_gpu_train.yaml` sets both).
         num_ranks: number of data-parallel processes; each takes every `num_ranks`-th sample of each domain's share, so
             that together they see the batch that a single process would.
 

@@ -1,6 +1,8 @@
 """Phantoms and small trained models shared by the tests that run whole workflows."""
 
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +10,7 @@ import pytest
 import torch
 from monai.bundle import ConfigWorkflow
 
+from custom_components import distributed, losses, norms
 from custom_components.phantoms import write_phantoms
 
 BUNDLES = Path(__file__).parents[1] / "bundles"
@@ -57,3 +60,37 @@ def trained(manifests: dict[str, str], run_bundle: Run, tmp_path_factory: pytest
     paths = [manifests["ankle"], manifests["shoulder"]]
     run_bundle("multijoint", ["train.yaml"], "training", manifests=paths, output_dir=str(folder), device="cpu", **SMALL)
     return folder
+
+
+@pytest.fixture
+def in_threads(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[int], Any], int], list[Any]]:
+    """Run a function of the rank in that many threads, which take the place of processes that train together."""
+    own = threading.local()
+
+    def run(function: Callable[[int], Any], num_ranks: int) -> list[Any]:
+        barrier, parts = threading.Barrier(num_ranks, timeout=20), [torch.empty(0)] * num_ranks
+
+        def all_reduce(tensor: torch.Tensor) -> None:
+            parts[own.rank] = tensor.clone()
+            barrier.wait()
+            tensor.copy_(sum(parts))
+            barrier.wait()
+
+        def work(rank: int) -> Any:
+            own.rank = rank
+            try:
+                return function(rank)
+            except BaseException:
+                barrier.abort()
+                raise
+
+        monkeypatch.setattr(torch.distributed, "all_reduce", all_reduce)
+        monkeypatch.setattr(distributed, "rank", lambda: own.rank)
+        for module in (distributed, losses, norms):
+            monkeypatch.setattr(module, "num_ranks", lambda: num_ranks)
+        with ThreadPoolExecutor(num_ranks) as pool:
+            results = list(pool.map(work, range(num_ranks)))
+        monkeypatch.undo()
+        return results
+
+    return run

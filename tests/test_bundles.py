@@ -17,7 +17,7 @@ from custom_components.checkpoints import load_model
 from custom_components.errors import InputError, find_cause
 
 NAMES = ["ankle", "shoulder", "multijoint"]
-SHARED = ["evaluate.yaml", "inference.yaml", "logging.conf", "attention_unet.yaml", "demo.yaml"]
+SHARED = ["evaluate.yaml", "inference.yaml", "logging.conf", "attention_unet.yaml", "demo.yaml", "multi_gpu_train.yaml"]
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:
@@ -228,6 +228,22 @@ def test_resumed_run_equals_the_one_never_stopped(manifests: dict[str, str], run
         assert torch.equal(weight, stopped["model"][name]), name
     logs = [read_rows(tmp_path / name / "log.csv") for name in ("whole", "stopped")]
     assert [row["loss"] for row in logs[0]] == [row["loss"] for row in logs[1]]
+
+
+def test_the_number_of_workers_changes_nothing(manifests: dict[str, str], run_bundle: Run, tmp_path: Path) -> None:
+    for workers in (0, 2, 4):
+        run_bundle(
+            "multijoint",
+            ["train.yaml"],
+            manifests=list(manifests.values()),
+            output_dir=str(tmp_path / str(workers)),
+            device="cpu",
+            num_workers=workers,
+            **{**SMALL, "max_epochs": 2},
+        )
+    weights = [torch.load(tmp_path / str(workers) / "last.pt", weights_only=True)["model"] for workers in (0, 2, 4)]
+    for other in weights[1:]:
+        assert all(torch.equal(weight, other[name]) for name, weight in weights[0].items())
 
 
 def test_run_never_overwrites_another(trained: Path, manifests: dict[str, str], run_bundle: Run) -> None:
