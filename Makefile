@@ -8,9 +8,10 @@ TRAIN := "['$(JOINT)/configs/train.yaml','$(JOINT)/configs/demo.yaml']"
 EVALUATE := "['$(JOINT)/configs/train.yaml','$(JOINT)/configs/demo.yaml','$(JOINT)/configs/evaluate.yaml']"
 # Tested in fold 0, so never seen in training.
 UNSEEN := ankle shoulder
+EXPERIMENT := runs/experiment
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format clean
+.PHONY: help demo experiment test lint format clean
 
 help: ## Show this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -38,6 +39,14 @@ demo: .venv/ready ## Train one network on two phantom joints, segment unseen sca
 	@echo; cat $(DEMO)/evaluation/summary.txt
 	@echo; echo "pictures: $(DEMO)/ankle.png $(DEMO)/shoulder.png; model: $(DEMO)/model/model.pt"
 
+experiment: .venv/ready ## The paper's whole experiment on phantoms: seven methods, 3 folds, tables and figures (about 20 minutes)
+	test -d $(EXPERIMENT)/phantoms || \
+		$(BIN)/multijoint phantoms $(EXPERIMENT)/phantoms --domains $(UNSEEN) --cases 12 --seed 0 --size 64
+	$(BIN)/multijoint experiment --manifests $(EXPERIMENT)/phantoms/*/manifest.yaml --methods all --out $(EXPERIMENT)/results \
+		--set $(JOINT)/configs/demo.yaml num_folds=3 max_epochs=30 "image_size=[64,64]"
+	$(BIN)/multijoint tables $(EXPERIMENT)/results
+	$(BIN)/multijoint figures $(EXPERIMENT)/results --curves
+
 test: .venv/ready ## Run the tests
 	$(BIN)/python -m pytest
 
@@ -51,4 +60,4 @@ format: .venv/ready ## Put the code in order
 	$(BIN)/ruff format .
 
 clean: ## Remove the virtual environment and everything made
-	rm -rf .venv $(DEMO) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv $(DEMO) $(EXPERIMENT) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -89,7 +89,6 @@ def test_tasks_give_results_and_exceptions_and_never_more_at_once_than_allowed()
     ("how", "message"),
     [
         ({"engine": "slurm"}, "engine must be one of local, ray, got 'slurm'"),
-        ({"resources": Resources(threads=0)}, "must be 1 or more, got 0"),
         ({"resources": Resources(threads=10_000, gpu=False)}, "threads must be at most"),
         ({"address": "host:1"}, "add --engine ray"),
     ],
@@ -97,3 +96,9 @@ def test_tasks_give_results_and_exceptions_and_never_more_at_once_than_allowed()
 def test_what_cannot_be_run_is_named(how: dict, message: str) -> None:
     with pytest.raises(InputError, match=message):
         list(run_tasks(lambda payload, environment: payload, [1], **{"resources": Resources(), **how}))
+
+
+@pytest.mark.parametrize("numbers", [{"threads": 0}, {"at_once": 0}])
+def test_resources_are_at_least_one(numbers: dict) -> None:
+    with pytest.raises(InputError, match="must be 1 or more"):
+        Resources(**numbers)

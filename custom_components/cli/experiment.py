@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from custom_components.cluster import Resources, stop_processes
+from custom_components.cluster import Resources, room_here, stop_processes
 from custom_components.errors import InputError
 from custom_components.experiments import (
     ALL_SUBJECTS,
@@ -56,13 +56,13 @@ def experiment(options: argparse.Namespace) -> None:
         gather(folder)
         print(_status(plan))
         return
-    seconds = estimate_seconds(plan)
     resources = Resources(threads=plan.experiment.threads, gpu=plan.uses_gpu(), at_once=options.jobs)
+    room = room_here(resources) if options.engine == "local" else 1
     if options.dry_run:
-        print(_job_table(plan, seconds))
+        print(_job_table(plan, estimate_seconds(plan), room))
         return
     plan.save()
-    _run(plan, seconds, resources, engine=options.engine, address=options.address)
+    _run(plan, estimate_seconds(plan), resources, engine=options.engine, address=options.address)
 
 
 def parse_settings(given: Sequence[str]) -> dict[str, Any]:
@@ -192,7 +192,7 @@ def _status(plan: Plan) -> str:
     return "\n".join([*lines, f"{len(states)} jobs: " + ", ".join(f"{n} {state}" for state, n in counts.items())])
 
 
-def _job_table(plan: Plan, seconds: Sequence[float]) -> str:
+def _job_table(plan: Plan, seconds: Sequence[float], room: int) -> str:
     header = ("method", "fold", "seed", "data sets", "subjects", "estimate")
     rows = [header]
     splits: dict[tuple[int, str], str] = {}
@@ -206,8 +206,9 @@ def _job_table(plan: Plan, seconds: Sequence[float]) -> str:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     table = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     who = [f"fold {fold} {domain}: {text}" for (fold, domain), text in sorted(splits.items())]
-    slots = f"{_duration(sum(seconds))} one after the other on {plan.experiment.threads} threads"
-    return "\n".join([*table, "", *who, "", f"{len(plan.jobs)} jobs, about {slots}, less at once"])
+    here = max(sum(seconds) / room, *seconds)
+    total = f"{len(plan.jobs)} jobs, about {_duration(here)} here ({room} at once), {_duration(sum(seconds))} in all"
+    return "\n".join([*table, "", *who, "", total])
 
 
 def _describe(split: Split, domain: str) -> str:

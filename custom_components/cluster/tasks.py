@@ -11,7 +11,7 @@ from typing import Any
 
 from custom_components.errors import InputError
 
-__all__ = ["ENGINES", "Resources", "run_tasks"]
+__all__ = ["ENGINES", "Resources", "num_processors", "room_here", "run_tasks"]
 
 ENGINES = ("local", "ray")
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -25,11 +25,18 @@ class Resources:
         threads: processor threads; also the number its libraries may use.
         gpu: whether it takes a GPU, where there is one.
         at_once: most tasks at a time; `None` for as many as there is room for.
+
+    Raises:
+        InputError: numbers below 1.
     """
 
     threads: int = 1
     gpu: bool = True
     at_once: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.threads < 1 or (self.at_once is not None and self.at_once < 1):
+            raise InputError(f"threads and jobs at once must be 1 or more, got {self.threads} and {self.at_once}")
 
     def environment(self) -> dict[str, str]:
         """Variables that hold a process to its threads."""
@@ -68,8 +75,6 @@ def run_tasks(
     """
     if engine not in ENGINES:
         raise InputError(f"engine must be one of {', '.join(ENGINES)}, got {engine!r}")
-    if resources.threads < 1 or (resources.at_once is not None and resources.at_once < 1):
-        raise InputError(f"threads and tasks at once must be 1 or more, got {resources.threads}, {resources.at_once}")
     if engine == "ray":
         from custom_components.cluster.on_ray import run_on_ray
 
@@ -79,13 +84,23 @@ def run_tasks(
     return _run_here(task, payloads, resources)
 
 
-def _run_here(task: Task, payloads: Sequence[Any], resources: Resources) -> Iterator[tuple[int, Any]]:
-    devices = _visible_gpus() if resources.gpu else []
-    room = len(devices) or num_processors() // resources.threads
+def room_here(resources: Resources) -> int:
+    """How many such tasks this machine runs at once.
+
+    Raises:
+        InputError: not one.
+    """
+    room = num_processors() // resources.threads
     if room < 1:
         raise InputError(f"threads must be at most the {num_processors()} processors here, got {resources.threads}")
+    devices = _visible_gpus() if resources.gpu else []
+    return min(room, len(devices) or room, resources.at_once or room)
+
+
+def _run_here(task: Task, payloads: Sequence[Any], resources: Resources) -> Iterator[tuple[int, Any]]:
+    devices = _visible_gpus() if resources.gpu else []
     free: queue.SimpleQueue[dict[str, str]] = queue.SimpleQueue()
-    slots = min(room, resources.at_once or room)
+    slots = room_here(resources)
     for slot in range(slots):
         free.put(resources.environment() | ({"CUDA_VISIBLE_DEVICES": devices[slot]} if devices else {}))
 

@@ -26,6 +26,7 @@ __all__ = ["estimate_seconds"]
 
 _START_SECONDS = 10.0  # of a process: imports and configuration
 _FORWARD_SHARE = 0.35  # of a training step, without its backward pass
+_NETWORK = ("widths", "norm", "head", "attention", "embedding")
 _SCORING_SECONDS = 3.0  # of an exam: post-processing and surface distances
 
 
@@ -49,7 +50,7 @@ def estimate_seconds(plan: Plan) -> list[float]:
             own = dict(plan.settings)
             for path in job.method.configs:
                 own |= yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-            kind = (job.method.name, job.domains)
+            kind = (job.domains, *(str(own[name]) for name in _NETWORK))
             if kind not in rates:
                 rates[kind] = _seconds_per_slice(
                     own, [num_classes[name] for name in job.domains], plan.experiment.threads
@@ -95,16 +96,14 @@ def _predict(
 
 
 def _seconds_per_slice(settings: Mapping[str, Any], num_classes: Sequence[int], threads: int) -> float:
-    """Time one training step, after one to warm up, of a batch of two slices a domain."""
+    """Time one training step, after one to warm up, of a batch of one slice a domain."""
     device = select_device(settings["device"])
     torch.set_num_threads(threads)
-    network = MultiDomainUNet(
-        num_classes, **{name: settings[name] for name in ("widths", "norm", "head", "attention", "embedding")}
-    )
+    network = MultiDomainUNet(num_classes, **{name: settings[name] for name in _NETWORK})
     network = network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     loss = MultiDomainSegmentationLoss(num_classes, head=settings["head"])
     optimizer = torch.optim.Adam(network.parameters())
-    domains = torch.arange(len(num_classes)).repeat_interleave(2)
+    domains = torch.arange(len(num_classes))
     images = torch.rand(len(domains), 1, *settings["image_size"], device=device)
     labels = torch.zeros_like(images, dtype=torch.uint8)
     start = 0.0
