@@ -10,8 +10,9 @@ from ignite.engine import Engine, Events
 from ignite.engine.events import State
 
 from custom_components.domains import Domain
+from custom_components.epoch_log import EpochLog
 from custom_components.errors import InputError
-from custom_components.handlers import CheckpointHandler, EpochLog, SetSamplerEpoch
+from custom_components.handlers import CheckpointHandler, SetSamplerEpoch
 from custom_components.manifests import Case
 from custom_components.networks import MultiDomainUNet
 from custom_components.preprocessing import Preprocessing

@@ -1,7 +1,8 @@
 """Many processes at once: on this machine, or on a Ray cluster."""
 
 from custom_components.cluster.processes import ProcessFailure, describe_exit, run_process, stop_processes
-from custom_components.cluster.tasks import ENGINES, Resources, room_here, run_tasks
+from custom_components.cluster.resources import Resources, room_here
+from custom_components.cluster.tasks import ENGINES, run_tasks
 
 __all__ = [
     "ENGINES",

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from custom_components.cluster.tasks import Resources, Task, num_processors
+from custom_components.cluster.resources import Resources, Task, num_processors
 from custom_components.errors import InputError
 
 __all__ = ["run_on_ray"]
@@ -24,7 +24,7 @@ def run_on_ray(
         InputError: Ray is not installed or not reachable.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent anywhere
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # what Ray will do by default, it says
     try:
         import ray
     except ImportError as error:

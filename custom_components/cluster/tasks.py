@@ -2,49 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import queue
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
 from typing import Any
 
+from custom_components.cluster.on_ray import run_on_ray
+from custom_components.cluster.resources import Resources, Task, room_here, visible_gpus
 from custom_components.errors import InputError
 
-__all__ = ["ENGINES", "Resources", "num_processors", "room_here", "run_tasks"]
+__all__ = ["ENGINES", "run_tasks"]
 
 ENGINES = ("local", "ray")
-_THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-
-
-@dataclass(frozen=True)
-class Resources:
-    """What one task takes.
-
-    Args:
-        threads: processor threads; also the number its libraries may use.
-        gpu: whether it takes a GPU, where there is one.
-        at_once: most tasks at a time; `None` for as many as there is room for.
-
-    Raises:
-        InputError: numbers below 1.
-    """
-
-    threads: int = 1
-    gpu: bool = True
-    at_once: int | None = None
-
-    def __post_init__(self) -> None:
-        if self.threads < 1 or (self.at_once is not None and self.at_once < 1):
-            raise InputError(f"threads and jobs at once must be 1 or more, got {self.threads} and {self.at_once}")
-
-    def environment(self) -> dict[str, str]:
-        """Variables that hold a process to its threads."""
-        return dict.fromkeys(_THREAD_VARIABLES, str(self.threads))
-
-
-Task = Callable[[Any, dict[str, str]], Any]
-"""Called with a payload and the variables of its process environment; its result must be picklable for Ray."""
 
 
 def run_tasks(
@@ -76,29 +45,14 @@ def run_tasks(
     if engine not in ENGINES:
         raise InputError(f"engine must be one of {', '.join(ENGINES)}, got {engine!r}")
     if engine == "ray":
-        from custom_components.cluster.on_ray import run_on_ray
-
         return run_on_ray(task, payloads, resources=resources, address=address)
     if address is not None:
         raise InputError(f"address needs the engine ray, got {address} with the engine local; add --engine ray")
     return _run_here(task, payloads, resources)
 
 
-def room_here(resources: Resources) -> int:
-    """How many such tasks this machine runs at once.
-
-    Raises:
-        InputError: not one.
-    """
-    room = num_processors() // resources.threads
-    if room < 1:
-        raise InputError(f"threads must be at most the {num_processors()} processors here, got {resources.threads}")
-    devices = _visible_gpus() if resources.gpu else []
-    return min(room, len(devices) or room, resources.at_once or room)
-
-
 def _run_here(task: Task, payloads: Sequence[Any], resources: Resources) -> Iterator[tuple[int, Any]]:
-    devices = _visible_gpus() if resources.gpu else []
+    devices = visible_gpus() if resources.gpu else []
     free: queue.SimpleQueue[dict[str, str]] = queue.SimpleQueue()
     slots = room_here(resources)
     for slot in range(slots):
@@ -118,16 +72,3 @@ def _run_here(task: Task, payloads: Sequence[Any], resources: Resources) -> Iter
                 yield futures[future], future.exception() or future.result()
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
-
-
-def num_processors() -> int:
-    """Processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _visible_gpus() -> list[str]:
-    import torch
-
-    count = torch.cuda.device_count()
-    named = os.environ.get("CUDA_VISIBLE_DEVICES")
-    return named.split(",")[:count] if named else [str(index) for index in range(count)]

@@ -80,7 +80,7 @@ def read_rows(folder: str | Path, name: str) -> pd.DataFrame:
         if kind is not str:
             given = table[column]
             numbers = pd.to_numeric(given.replace({"": "nan"}), errors="coerce")
-            needed = column in _JOB
+            needed = column in _JOB and name != "jobs"  # rows are grouped by these
             wrong = numbers.isna() & (needed | ~given.str.lower().isin(["", "nan"]))
             if wrong.any():
                 raise InputError(f"{column} in {path} must be a number, got {given[wrong].iloc[0]!r}; correct the row")

@@ -1,0 +1,158 @@
+"""What an epoch of training has come to: a line in the log, a row, a point of the curves."""
+
+from __future__ import annotations
+
+import csv
+import io
+import logging
+import math
+import resource
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from ignite.engine import Engine, Events
+from ignite.handlers import ProgressBar
+from monai.engines import SupervisedEvaluator
+from torch.optim import Optimizer
+from torch.utils.tensorboard import SummaryWriter
+
+from custom_components.distributed import first_rank_only, num_ranks, rank, sum_over_ranks
+from custom_components.errors import InputError
+from custom_components.files import write_atomically
+from custom_components.losses import MultiDomainSegmentationLoss
+
+__all__ = ["EpochLog", "validation_scores"]
+
+_logger = logging.getLogger(__name__)
+
+
+class EpochLog:
+    """One line an epoch in the log and in `log.csv`, curves in TensorBoard, a progress bar on a terminal.
+
+    A loss that is not finite ends the run here, before anything is saved over a good checkpoint. Losses and slices are
+    those of all processes; only the first one writes.
+
+    Args:
+        output_dir: where `log.csv` and `tensorboard/` go; an earlier log is continued.
+        loss: the loss whose `terms` are averaged over the epoch.
+        optimizer: for the learning rate.
+        evaluator: the validation engine; its metrics are logged in epochs that validate.
+    """
+
+    def __init__(
+        self,
+        output_dir: str | Path,
+        *,
+        loss: MultiDomainSegmentationLoss,
+        optimizer: Optimizer,
+        evaluator: SupervisedEvaluator,
+    ) -> None:
+        self.path = Path(output_dir) / "log.csv"
+        self.loss = loss
+        self.optimizer = optimizer
+        self.evaluator = evaluator
+        self._rows: list[dict[str, Any]] = []
+        self._writer: SummaryWriter | None = None
+        self._reset()
+
+    def attach(self, engine: Engine) -> None:
+        """Register with a trainer, after the validation handler."""
+        engine.add_event_handler(Events.STARTED, self._open)
+        engine.add_event_handler(Events.EPOCH_STARTED, lambda _: self._reset())
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._add)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self._report)
+        engine.add_event_handler(Events.COMPLETED, self._close)
+        if sys.stderr.isatty() and rank() == 0:
+            ProgressBar(desc="epoch", persist=False).attach(engine)
+
+    def _reset(self) -> None:
+        self._sums: dict[str, torch.Tensor] = {}
+        self._num_batches = 0
+        self._num_slices = 0
+        self._started = self._ended = time.perf_counter()
+
+    @first_rank_only
+    def _open(self) -> None:
+        self._writer = SummaryWriter(str(self.path.parent / "tensorboard"))
+
+    def _close(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+
+    def _add(self, engine: Engine) -> None:
+        output = engine.state.output
+        terms = {"loss": output["loss"].detach(), **self.loss.terms}
+        for name, value in terms.items():
+            self._sums[name] = self._sums.get(name, torch.zeros_like(value)) + value
+        self._num_batches += 1
+        self._num_slices += len(output["image"])
+        self._ended = time.perf_counter()  # validation comes before the report, and is not training time
+
+    def _report(self, engine: Engine) -> None:
+        epoch = engine.state.epoch
+        num_batches = max(self._num_batches, 1)
+        means = {name: float(sum_over_ranks(total)) / num_ranks() / num_batches for name, total in self._sums.items()}
+        num_slices = int(sum_over_ranks(torch.tensor(self._num_slices)))
+        if not all(math.isfinite(value) for value in means.values()):
+            raise InputError(
+                f"loss must stay finite, got {means} in epoch {epoch}; the last good checkpoint is kept: "
+                "lower learning_rate and continue with --resume true"
+            )
+        if rank() == 0:
+            self._record(engine, means, num_slices)
+
+    def _record(self, engine: Engine, means: dict[str, float], num_slices: int) -> None:
+        epoch = engine.state.epoch
+        seconds = self._ended - self._started
+        scores = validation_scores(self.evaluator, epoch)
+        row = {
+            "epoch": epoch,
+            **means,
+            "learning_rate": self.optimizer.param_groups[0]["lr"],
+            **scores,
+            "steps": self._num_batches,
+            "seconds": round(seconds, 2),
+            "slices_per_second": round(num_slices / seconds, 1),
+            "epoch_seconds": round(time.perf_counter() - self._started, 2),  # with validation
+            "peak_memory_mib": round(_peak_memory_mib(), 1),
+        }
+        self._rows = [*self._earlier_rows(epoch), row]
+        self._write()
+        assert self._writer is not None  # opened when the engine started
+        for name, value in row.items():
+            if name != "epoch":
+                self._writer.add_scalar(name, value, epoch)
+        self._writer.flush()
+        shown = ", ".join(f"{name} {value:.4g}" for name, value in row.items() if name != "epoch")
+        _logger.info("epoch %d/%d: %s", epoch, engine.state.max_epochs, shown)
+
+    def _earlier_rows(self, epoch: int) -> list[dict[str, Any]]:
+        """Rows so far; after a resumption those of the run it continues."""
+        if not self._rows and self.path.is_file():
+            with self.path.open(newline="") as file:
+                self._rows = [dict(row) for row in csv.DictReader(file)]
+        return [row for row in self._rows if int(row["epoch"]) < epoch]
+
+    def _write(self) -> None:
+        columns = list(dict.fromkeys(name for row in self._rows for name in row))
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self._rows)
+        write_atomically(self.path, text.getvalue().encode())
+
+
+def validation_scores(evaluator: SupervisedEvaluator, epoch: int) -> dict[str, float]:
+    """The validation metrics of this epoch; none if it did not validate."""
+    return dict(evaluator.state.metrics) if evaluator.state.epoch == epoch else {}
+
+
+def _peak_memory_mib() -> float:
+    """Most memory taken so far: of the GPU where there is one in use, else of the process."""
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        return torch.cuda.max_memory_allocated() / 2**20
+    unit = 1 if sys.platform == "darwin" else 2**10  # ru_maxrss: bytes there, KiB elsewhere
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
