@@ -306,3 +306,33 @@ def test_one_call_at_a_time(experiment: tuple[Path, Call]) -> None:
         said = call("experiment", "--out", str(folder))
     assert said.code == 1
     assert "must run once at a time" in said.errors
+
+
+def test_a_changed_method_never_passes_for_what_was_run(
+    experiment: tuple[Path, Call], phantoms: list[str], broken: Path
+) -> None:
+    folder, _ = experiment
+    earlier = broken.read_text()
+    broken.write_text("contrastive_weight: 2.0\n")
+    arguments = ["--methods", f"proposed+{broken}", "--folds", "0", "--out", str(folder)]
+    said = call("experiment", "--manifests", *phantoms, *arguments, "--set", *SETTINGS)
+    broken.write_text(earlier)
+    assert said.code == 1
+    assert "override files of proposed+broken have changed since it ran; rename them" in said.errors
+
+
+def test_a_call_that_is_asked_to_end_ends_its_jobs_and_gathers(phantoms: list[str], tmp_path: Path) -> None:
+    folder = tmp_path / "exp"
+    command = [sys.executable, "-m", "custom_components.cli", "experiment", "--manifests", *phantoms]
+    command += ["--methods", "proposed", "--folds", "0", "--out", str(folder), "--set", *SETTINGS, "max_epochs=1000"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True, cwd=BUNDLES.parent)
+    end = time.monotonic() + 120
+    while not (job_folder(folder, "proposed/seed0_fold00") / "train" / "last.pt").exists():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    process.terminate()
+    assert process.wait(timeout=30) == 130
+    assert read_rows(folder, "jobs")["cause"].tolist() == ["killed by SIGTERM"]
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, 0)
+        raise AssertionError("a process of the job lives on")

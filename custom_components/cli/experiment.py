@@ -51,6 +51,7 @@ def experiment(options: argparse.Namespace) -> None:
             train_subjects=parse_subjects(options.train_subjects),
             settings=parse_settings(options.set),
             threads=options.threads,
+            dataset_dir=options.dataset_dir,
         )
     if options.status:
         gather(folder)
@@ -152,9 +153,9 @@ def _run(plan: Plan, seconds: Sequence[float], resources: Resources, *, engine: 
     try:
         with _stopping_on_signals():
             for name, state in run_plan(plan, resources=resources, engine=engine, address=address):
-                if left.pop(name, None) is None:
+                if left.pop(name, None) is None and state.state == "done":
                     continue  # it was done before
-                progress = 1 - sum(left.values()) / total
+                progress = 1 - sum(left.values()) / total if total else 1.0
                 rest = (time.monotonic() - start) * (1 - progress) / progress if progress else 0.0
                 line = f"[{len(names) - len(left)}/{len(names)}] {name} {state.state}"
                 line += f": {state.cause}" if state.cause else ""

@@ -114,6 +114,7 @@ def _add_experiment(commands: argparse._SubParsersAction) -> None:
         "--out", type=Path, required=True, metavar="FOLDER", help="where jobs, rows, tables and figures go"
     )
     run.add_argument("--manifests", nargs="+", type=Path, metavar="FILE", help="two or more; needed by the first call")
+    run.add_argument("--dataset-dir", type=Path, metavar="FOLDER", help="where their paths start, if not beside each")
     run.add_argument(
         "--methods",
         default="all",

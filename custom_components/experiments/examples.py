@@ -15,7 +15,7 @@ from custom_components.experiments.planning import read_experiment
 from custom_components.experiments.rows import exam_scores, main_rows
 from custom_components.experiments.running import job_folder
 from custom_components.files import write_arrays
-from custom_components.manifests import Case, load_manifest
+from custom_components.manifests import Case, load_manifests
 from custom_components.volumes import canonical_spacing_mm, read_label, read_volume, to_canonical
 
 __all__ = ["save_examples"]
@@ -46,10 +46,12 @@ def save_examples(folder: Path, cases: pd.DataFrame) -> None:
     )
     scores = scores.dropna()  # exams that every method has segmented
     methods = list(dict.fromkeys(rows["method"]))
-    manifests = {manifest.domain.name: manifest for manifest in map(load_manifest, read_experiment(folder).manifests)}
+    experiment = read_experiment(folder)
+    loaded = load_manifests(experiment.manifests, dataset_dir=experiment.dataset_dir)
     arrays: dict[str, np.ndarray] = {}
     examples: list[dict[str, Any]] = []
-    for name, manifest in manifests.items():
+    for manifest in loaded:
+        name = manifest.domain.name
         mine = scores[scores.index.get_level_values("domain") == name]
         order = mine.mean(axis=1).sort_values(ascending=False, kind="stable").index
         ranks: dict[int, str] = {}

@@ -64,12 +64,14 @@ class Experiment:
         manifests: files, one a data set.
         settings: overrides of `train.yaml`, the same for every method.
         threads: processor threads of a job. Sums depend on it in their last digits.
+        dataset_dir: where the manifests' paths start, if not beside each.
     """
 
     folder: Path
     manifests: tuple[Path, ...]
     settings: Mapping[str, Any]
     threads: int = 1
+    dataset_dir: Path | None = None
 
     def save(self) -> None:
         """Write `experiment.json`, or check that the one there says the same.
@@ -78,7 +80,7 @@ class Experiment:
             InputError: the folder holds an experiment with other settings or data, or a path that MONAI would take for
                 code.
         """
-        for path in (self.folder, *self.manifests):
+        for path in (self.folder, *self.manifests, *([self.dataset_dir] if self.dataset_dir else [])):
             if set("$@%") & set(str(path)):
                 raise InputError(f"path must be free of $, @ and % (code to MONAI), got {path}; rename it")
         content = {
@@ -86,6 +88,7 @@ class Experiment:
             "manifest_hashes": [hashlib.sha256(path.read_bytes()).hexdigest() for path in self.manifests],
             "settings": dict(self.settings),
             "threads": self.threads,
+            "dataset_dir": None if self.dataset_dir is None else str(self.dataset_dir),
         }
         path = self.folder / "experiment.json"
         if path.is_file():
@@ -110,7 +113,14 @@ def read_experiment(folder: Path) -> Experiment:
     if not path.is_file():
         raise InputError(f"folder {folder} must hold an experiment, got no {path.name}; give --manifests to begin one")
     content = json.loads(path.read_text())
-    return Experiment(folder, tuple(map(Path, content["manifests"])), content["settings"], content["threads"])
+    dataset_dir = content.get("dataset_dir")
+    return Experiment(
+        folder,
+        tuple(map(Path, content["manifests"])),
+        content["settings"],
+        content["threads"],
+        None if dataset_dir is None else Path(dataset_dir),
+    )
 
 
 def training_settings(given: Mapping[str, Any]) -> dict[str, Any]:

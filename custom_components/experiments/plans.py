@@ -62,6 +62,7 @@ def make_plan(
     train_subjects: Sequence[int | str],
     settings: Mapping[str, Any],
     threads: int,
+    dataset_dir: Path | None = None,
 ) -> Plan:
     """Plan an experiment; nothing is written yet.
 
@@ -74,11 +75,12 @@ def make_plan(
         train_subjects: numbers of own training subjects, or "all".
         settings: overrides of `train.yaml`.
         threads: processor threads of a job.
+        dataset_dir: where the manifests' paths start, if not beside each.
 
     Raises:
         InputError: something does not fit; see `load_manifests`, `select_methods`, `training_settings`, `plan_jobs`.
     """
-    loaded = load_manifests(manifests)
+    loaded = load_manifests(manifests, dataset_dir=dataset_dir)
     all_settings = training_settings(settings)
     if all_settings["device"] not in ("auto", "cpu"):
         select_device(all_settings["device"])
@@ -92,7 +94,8 @@ def make_plan(
     )
     paths = tuple(manifest.path.resolve() for manifest in loaded)
     asked = {"methods": list(methods), "folds": folds, "seeds": list(seeds), "train_subjects": list(train_subjects)}
-    experiment = Experiment(folder, paths, dict(settings), threads)
+    root = None if dataset_dir is None else dataset_dir.resolve()
+    experiment = Experiment(folder, paths, dict(settings), threads, root)
     return Plan(experiment, tuple(loaded), all_settings, tuple(jobs), asked)
 
 
@@ -108,7 +111,12 @@ def load_plan(folder: Path) -> Plan:
         raise InputError(f"folder {folder} must hold a plan, got no {path.name}; give --manifests to make one")
     asked = json.loads(path.read_text())
     return make_plan(
-        folder, manifests=experiment.manifests, settings=experiment.settings, threads=experiment.threads, **asked
+        folder,
+        manifests=experiment.manifests,
+        settings=experiment.settings,
+        threads=experiment.threads,
+        dataset_dir=experiment.dataset_dir,
+        **asked,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import json
 import shutil
 import sys
@@ -61,14 +62,17 @@ def run_job(payload: tuple[Experiment, Job], environment: dict[str, str]) -> Job
         environment: variables of its processes.
 
     Returns:
-        "done" or "failed".
+        "done" or "failed"; also "failed" if it was done with other override files.
     """
     experiment, job = payload
     place = job_folder(experiment.folder, job.name)
     place.mkdir(parents=True, exist_ok=True)
     with _locked(place) as lock:
+        configs = hashlib.sha256(b"".join(path.read_bytes() for path in job.method.configs)).hexdigest()
         if read_state(experiment.folder, job.name).state == "done":
-            return JobState("done")
+            if json.loads((place / "job.json").read_text())["configs"] == configs:
+                return JobState("done")
+            return JobState("failed", f"override files of {job.method.name} have changed since it ran; rename them")
         (place / "job.json").unlink(missing_ok=True)
         for stale in place.rglob(".*.tmp-*"):
             stale.unlink()  # of a process killed while it wrote
@@ -84,6 +88,7 @@ def run_job(payload: tuple[Experiment, Job], environment: dict[str, str]) -> Job
             "limited": list(job.train_subjects),
             "embedded": bool(job.snapshots),
             "threads": experiment.threads,
+            "configs": configs,
             "evaluate_seconds": round(seconds, 2),
             "state": result.state,
             "cause": result.cause,
@@ -96,6 +101,7 @@ def _run_steps(experiment: Experiment, job: Job, place: Path, environment: dict[
     train, evaluation = place / "train", place / "evaluation"
     own = {
         "manifests": [str(path) for path in job.manifests],
+        "dataset_dir": None if experiment.dataset_dir is None else str(experiment.dataset_dir),
         "fold": job.fold,
         "seed": job.seed,
         "snapshots": list(job.snapshots),
