@@ -33,10 +33,11 @@ def run_on_ray(
         {"address": address} if address else {"num_cpus": num_processors(), "include_dashboard": False}
     )
     try:
-        ray.init(log_to_driver=False, logging_level=logging.WARNING, **how)
+        ray.init(log_to_driver=False, logging_level=logging.ERROR, **how)
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise InputError(
-            f"Ray at {address or 'this machine'} must be reachable, got {error}; start it first"
+            f"Ray at {address or 'this machine'} must be reachable, got {error}; start it first, and set RAY_AUTH_MODE "
+            "(token or disabled) as it has it"
         ) from error
     return _collect(ray, task, payloads, resources)
 
