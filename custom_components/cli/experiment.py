@@ -8,7 +8,7 @@ import re
 import signal
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -39,20 +39,8 @@ def experiment(options: argparse.Namespace) -> None:
         InputError: the arguments do not make an experiment, or some of its jobs failed.
     """
     folder = options.out.resolve()
-    if options.status or (options.manifests is None and (folder / "plan.json").is_file()):
-        plan = load_plan(folder)
-    else:
-        plan = make_plan(
-            folder,
-            manifests=options.manifests or [],
-            methods=options.methods.split(","),
-            folds=None if options.folds == "all" else parse_numbers(options.folds, name="folds"),
-            seeds=parse_numbers(options.seeds, name="seeds"),
-            train_subjects=parse_subjects(options.train_subjects),
-            settings=parse_settings(options.set),
-            threads=options.threads,
-            dataset_dir=options.dataset_dir,
-        )
+    asked = _asked(options)
+    plan = make_plan(folder, **asked) if "manifests" in asked else load_plan(folder, **asked)
     if options.status:
         gather(folder)
         print(_status(plan))
@@ -64,6 +52,22 @@ def experiment(options: argparse.Namespace) -> None:
         return
     plan.save()
     _run(plan, estimate_seconds(plan), resources, engine=options.engine, address=options.address)
+
+
+def _asked(options: argparse.Namespace) -> dict[str, Any]:
+    """What the command line says of a plan; what it leaves out keeps its default, or is as in the last call."""
+    parsers: dict[str, Callable[[Any], Any]] = {
+        "manifests": list,
+        "dataset_dir": Path,
+        "methods": lambda text: text.split(","),
+        "folds": lambda text: None if text == "all" else parse_numbers(text, name="folds"),
+        "seeds": lambda text: parse_numbers(text, name="seeds"),
+        "train_subjects": parse_subjects,
+        "settings": parse_settings,
+        "threads": int,
+    }
+    given = {name: getattr(options, name) for name in parsers}
+    return {name: parsers[name](value) for name, value in given.items() if value is not None}
 
 
 def parse_settings(given: Sequence[str]) -> dict[str, Any]:

@@ -113,34 +113,32 @@ def _add_experiment(commands: argparse._SubParsersAction) -> None:
     run.add_argument(
         "--out", type=Path, required=True, metavar="FOLDER", help="where jobs, rows, tables and figures go"
     )
-    run.add_argument("--manifests", nargs="+", type=Path, metavar="FILE", help="two or more; needed by the first call")
+    run.add_argument("--manifests", nargs="+", type=Path, metavar="FILE", help="two or more; later calls know them")
     run.add_argument("--dataset-dir", type=Path, metavar="FOLDER", help="where their paths start, if not beside each")
     run.add_argument(
         "--methods",
-        default="all",
         metavar="NAMES",
         help="all, or names joined by commas: unet-base,unet-joint,unet-dsl,attunet-base,attunet-joint,attunet-dsl,"
         "proposed, an override file of your own, or NAME+FILE.yaml (default all)",
     )
-    run.add_argument("--folds", default="all", metavar="FOLDS", help="all, or e.g. 0-4 (default all)")
-    run.add_argument("--seeds", default="0", metavar="SEEDS", help="e.g. 0,1,2 (default 0)")
+    run.add_argument("--folds", metavar="FOLDS", help="all, or e.g. 0-4 (default all)")
+    run.add_argument("--seeds", metavar="SEEDS", help="e.g. 0,1,2 (default 0)")
     run.add_argument(
         "--train-subjects",
-        default="all",
         metavar="NUMBERS",
         help="e.g. 3,5,8,all: also train with so few of one data set's own subjects (default all)",
     )
     run.add_argument(
         "--set",
+        dest="settings",
         nargs="+",
-        default=[],
         metavar="NAME=VALUE",
         help="settings of train.yaml, the same for every method; also .yaml files of them",
     )
     run.add_argument("--engine", default="local", choices=["local", "ray"], help="where jobs run (default local)")
     run.add_argument("--address", metavar="HOST:PORT", help="of a running Ray cluster that sees the same files")
     run.add_argument(
-        "--threads", type=int, default=1, metavar="N", help="processor threads of a job; part of the result (default 1)"
+        "--threads", type=int, metavar="N", help="processor threads of a job; part of the result (default 1)"
     )
     run.add_argument("--jobs", type=int, metavar="N", help="most jobs at once (default: as many as have room)")
     run.add_argument(

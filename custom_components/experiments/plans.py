@@ -14,6 +14,7 @@ from custom_components.cluster import Resources, run_tasks
 from custom_components.errors import InputError
 from custom_components.experiments.methods import select_methods
 from custom_components.experiments.planning import Experiment, Job, plan_jobs, read_experiment, training_settings
+from custom_components.experiments.rows import ALL_SUBJECTS
 from custom_components.experiments.running import JobState, run_job
 from custom_components.files import write_atomically
 from custom_components.manifests import Manifest, load_manifests
@@ -56,12 +57,12 @@ def make_plan(
     folder: Path,
     *,
     manifests: Sequence[Path],
-    methods: Sequence[str],
-    folds: Sequence[int] | None,
-    seeds: Sequence[int],
-    train_subjects: Sequence[int | str],
-    settings: Mapping[str, Any],
-    threads: int,
+    methods: Sequence[str] = ("all",),
+    folds: Sequence[int] | None = None,
+    seeds: Sequence[int] = (0,),
+    train_subjects: Sequence[int | str] = (ALL_SUBJECTS,),
+    settings: Mapping[str, Any] | None = None,
+    threads: int = 1,
     dataset_dir: Path | None = None,
 ) -> Plan:
     """Plan an experiment; nothing is written yet.
@@ -81,6 +82,7 @@ def make_plan(
         InputError: something does not fit; see `load_manifests`, `select_methods`, `training_settings`, `plan_jobs`.
     """
     loaded = load_manifests(manifests, dataset_dir=dataset_dir)
+    settings = settings or {}
     all_settings = training_settings(settings)
     if all_settings["device"] not in ("auto", "cpu"):
         select_device(all_settings["device"])
@@ -99,25 +101,28 @@ def make_plan(
     return Plan(experiment, tuple(loaded), all_settings, tuple(jobs), asked)
 
 
-def load_plan(folder: Path) -> Plan:
+def load_plan(folder: Path, **changes: Any) -> Plan:
     """The plan that was last run in `folder`.
 
+    Args:
+        folder: of the experiment.
+        changes: arguments of `make_plan` that replace those of the last call.
+
     Raises:
-        InputError: none was, or its data or methods are gone.
+        InputError: none was, or its data or methods are gone, or see `make_plan`.
     """
     experiment = read_experiment(folder)
     path = folder / "plan.json"
     if not path.is_file():
         raise InputError(f"folder {folder} must hold a plan, got no {path.name}; give --manifests to make one")
-    asked = json.loads(path.read_text())
-    return make_plan(
-        folder,
-        manifests=experiment.manifests,
-        settings=experiment.settings,
-        threads=experiment.threads,
-        dataset_dir=experiment.dataset_dir,
-        **asked,
-    )
+    earlier = {
+        "manifests": experiment.manifests,
+        "settings": experiment.settings,
+        "threads": experiment.threads,
+        "dataset_dir": experiment.dataset_dir,
+        **json.loads(path.read_text()),
+    }
+    return make_plan(folder, **(earlier | changes))
 
 
 def run_plan(
