@@ -78,6 +78,38 @@ def test_scores_by_hand_with_a_missed_bone(item: dict, tmp_path: Path) -> None:
     assert "inside" in (tmp_path / "scores" / "summary.txt").read_text()
 
 
+def test_slices_and_scores_before_post_processing_by_hand(item: dict, tmp_path: Path) -> None:
+    before = torch.zeros(1, 6, 6, 6, dtype=torch.uint8)  # class indices, not label values
+    before[0, 2:4, 2:4, 1:3] = 1
+    before[0, 0, 0, 0] = 2
+    score(tmp_path, [{**item, "pred_before": before}])
+    with (tmp_path / "scores" / "metrics_before.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["label"], float(row["dice"]), row["status"]) for row in rows] == [
+        ("calcaneus", 1, "ok"),
+        ("talus", 1, "ok"),
+    ]
+    with (tmp_path / "scores" / "slices.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    calcaneus, talus = ([row for row in rows if row["label"] == name] for name in ("calcaneus", "talus"))
+    assert [row["slice"] for row in calcaneus] == list("012345")
+    assert [row["prediction_area"] for row in calcaneus] == list("040000")
+    assert [row["reference_area"] for row in calcaneus] == list("044000")
+    assert [row["dice"] for row in calcaneus] == ["nan", "1", "0", "nan", "nan", "nan"]
+    assert [row["dice"] for row in talus] == ["0", *["nan"] * 5]
+
+
+def test_slices_count_from_the_feet_whatever_the_file_order(item: dict, tmp_path: Path) -> None:
+    flipped = np.diag([1, 1, -3, 1.0])
+    for name in ("scan.nii", "reference.nii"):
+        image = nibabel.load(tmp_path / name)
+        nibabel.save(nibabel.Nifti1Image(np.array(image.dataobj), flipped), tmp_path / name)
+    score(tmp_path, [{**item, "source": read_volume(tmp_path / "scan.nii")}])
+    with (tmp_path / "scores" / "slices.csv").open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["label"] == "calcaneus"]
+    assert [row["reference_area"] for row in rows] == list("000440")
+
+
 def test_failed_and_unscorable_cases_are_listed_not_scored(item: dict, tmp_path: Path) -> None:
     nibabel.save(nibabel.Nifti1Image(np.full((6, 6, 6), 9, np.uint8), np.diag([1, 1, 3, 1.0])), tmp_path / "odd.nii")
     rows, failures = score(tmp_path, [{"failure": "gone"}, {**item, "name": "odd", "reference": tmp_path / "odd.nii"}])

@@ -1,10 +1,11 @@
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from custom_components.errors import InputError
-from custom_components.files import write_atomically
+from custom_components.files import write_arrays, write_atomically
 
 
 def test_writes_and_replaces_and_leaves_only_the_file(tmp_path: Path) -> None:
@@ -59,3 +60,14 @@ def test_a_parent_that_is_a_file_is_an_error_naming_the_path(tmp_path: Path) -> 
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(OSError, match=r"could not write the file.*scores\.csv"):
         write_atomically(tmp_path / "file" / "scores.csv", b"new")
+
+
+def test_equal_arrays_give_equal_bytes(tmp_path: Path) -> None:
+    arrays = {"a/b": np.arange(6).reshape(2, 3), "names": ["ankle", "shoulder"], "meta": "{}"}
+    for name in ("first.npz", "second.npz"):
+        write_arrays(tmp_path / name, arrays)
+    assert (tmp_path / "first.npz").read_bytes() == (tmp_path / "second.npz").read_bytes()
+    with np.load(tmp_path / "first.npz") as found:  # without pickles
+        np.testing.assert_array_equal(found["a/b"], arrays["a/b"])
+        assert found["names"].tolist() == arrays["names"]
+        assert str(found["meta"]) == "{}"

@@ -55,7 +55,7 @@ def make_run(folder: Path, widths: list[int], *, resume: bool = False) -> Traini
     )
 
 
-def train(run: TrainingRun, scores: list[float], *, patience: int = 0) -> Engine:
+def train(run: TrainingRun, scores: list[float], *, patience: int = 0, snapshots: tuple[int, ...] = ()) -> Engine:
     optimizer = torch.optim.Adam(run.network.parameters())
     scheduler = torch.optim.lr_scheduler.PolynomialLR(optimizer, total_iters=10)
     evaluator, validate = make_evaluator(scores)
@@ -63,7 +63,12 @@ def train(run: TrainingRun, scores: list[float], *, patience: int = 0) -> Engine
     engine.add_event_handler(Events.EPOCH_COMPLETED, validate)
     engine.add_event_handler(Events.EPOCH_COMPLETED, lambda: run.network.heads[0].bias.data.add_(1))
     handler = CheckpointHandler(
-        run, optimizer=optimizer, lr_scheduler=scheduler, evaluator=evaluator, patience=patience
+        run,
+        optimizer=optimizer,
+        lr_scheduler=scheduler,
+        evaluator=evaluator,
+        patience=patience,
+        snapshots=snapshots,
     )
     handler.attach(engine)
     engine.run([0], max_epochs=len(scores))
@@ -79,6 +84,18 @@ def test_best_is_kept_apart_from_last(tmp_path: Path) -> None:
     assert last["training"]["epoch"] == 3
     assert torch.equal(best["model"]["heads.0.bias"], start + 2)
     assert torch.equal(last["model"]["heads.0.bias"], start + 3)
+
+
+def test_models_of_chosen_epochs_are_kept(tmp_path: Path) -> None:
+    run = make_run(tmp_path, [2, 4])
+    start = run.network.heads[0].bias.detach().clone()
+    train(run, [0.1, 0.5, 0.3], snapshots=(1, 3, 9))
+    assert sorted(path.name for path in tmp_path.glob("epoch_*")) == ["epoch_1.pt", "epoch_3.pt"]
+    for epoch in (1, 3):
+        kept = torch.load(tmp_path / f"epoch_{epoch}.pt", weights_only=True)
+        assert kept["training"]["epoch"] == epoch
+        assert "resume" not in kept
+        assert torch.equal(kept["model"]["heads.0.bias"], start + epoch)
 
 
 def test_patience_ends_a_run_that_no_longer_improves(tmp_path: Path) -> None:

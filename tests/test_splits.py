@@ -45,6 +45,33 @@ def test_seventeen_and_fifteen_subjects_give_seventeen_folds() -> None:
     assert len(subjects(last.training, "shoulder")) == 14
 
 
+def test_fewer_training_subjects_are_nested_and_leave_the_rest_alone() -> None:
+    manifests = [manifest("ankle", [1, 2] * 4), manifest("shoulder", [1] * 6)]
+    whole = make_splits(manifests, fold=5)
+    trained = []
+    for number in (1, 3, 6):
+        split = make_splits(manifests, fold=5, train_subjects={"ankle": number})
+        assert (split.testing, split.validation) == (whole.testing, whole.validation)
+        assert subjects(split.training, "shoulder") == subjects(whole.training, "shoulder")
+        trained.append(set(subjects(split.training, "ankle")))
+        assert len(trained[-1]) == number
+    assert trained[0] < trained[1] < trained[2] == set(subjects(whole.training, "ankle"))
+    assert trained[0] == {"s07"}  # fold 5 tests s05 and validates s06
+    cases = make_splits(manifests, fold=5, train_subjects={"ankle": 1}).training
+    assert sum(case.domain == "ankle" for case in cases) == 2  # both scans of the one subject
+
+
+@pytest.mark.parametrize("number", [0, 7, -1, True, "3"])
+def test_number_of_training_subjects_out_of_range(number: object) -> None:
+    with pytest.raises(InputError, match="train_subjects of ankle must be a whole number from 1 to 6"):
+        make_splits([manifest("ankle", [1] * 8)], fold=0, train_subjects={"ankle": number})
+
+
+def test_training_subjects_of_an_unknown_domain() -> None:
+    with pytest.raises(InputError, match="train_subjects must name domains among ankle, got elbow"):
+        make_splits([manifest("ankle", [1] * 8)], fold=0, train_subjects={"elbow": 1})
+
+
 def test_three_folds_deal_the_subjects_round_robin() -> None:
     split = make_splits([manifest("ankle", [1] * 7)], fold=2, num_folds=3)
     assert subjects(split.testing, "ankle") == ["s02", "s05"]

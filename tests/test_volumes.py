@@ -15,6 +15,7 @@ from custom_components.errors import InputError
 from custom_components.volumes import (
     canonical_spacing_mm,
     read_affine,
+    read_grid,
     read_label,
     read_volume,
     to_canonical,
@@ -50,6 +51,9 @@ def test_reads_values_and_affine(tmp_path: Path, image_class: type, name: str) -
     assert (volume.array.dtype, volume.affine.dtype) == (np.float32, np.float64)
     assert volume.spacing_mm == (0.5, 2.0, 3.0)
     np.testing.assert_array_equal(read_affine(tmp_path / name), AFFINE)
+    shape, affine = read_grid(tmp_path / name)
+    assert shape == ARRAY.shape
+    np.testing.assert_array_equal(affine, AFFINE)
 
 
 def test_one_volume_in_4d_is_read_as_3d_and_written_as_3d(path: Path) -> None:
