@@ -103,7 +103,7 @@ def test_slices_count_from_the_feet_whatever_the_file_order(item: dict, tmp_path
     flipped = np.diag([1, 1, -3, 1.0])
     for name in ("scan.nii", "reference.nii"):
         image = nibabel.load(tmp_path / name)
-        nibabel.save(nibabel.Nifti1Image(np.array(image.dataobj), flipped), tmp_path / name)
+        nibabel.save(nibabel.Nifti1Image(np.asarray(image.dataobj).copy(), flipped), tmp_path / name)
     score(tmp_path, [{**item, "source": read_volume(tmp_path / "scan.nii")}])
     with (tmp_path / "scores" / "slices.csv").open(newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["label"] == "calcaneus"]
