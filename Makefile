@@ -39,7 +39,7 @@ demo: .venv/ready ## Train one network on two phantom joints, segment unseen sca
 	@echo; cat $(DEMO)/evaluation/summary.txt
 	@echo; echo "pictures: $(DEMO)/ankle.png $(DEMO)/shoulder.png; model: $(DEMO)/model/model.pt"
 
-experiment: .venv/ready ## The paper's whole experiment on phantoms: seven methods, 3 folds, tables and figures (about 20 minutes)
+experiment: .venv/ready ## The paper's whole experiment on phantoms: seven methods, 3 folds, tables and figures (about 15 minutes)
 	test -d $(EXPERIMENT)/phantoms || \
 		$(BIN)/multijoint phantoms $(EXPERIMENT)/phantoms --domains $(UNSEEN) --cases 12 --seed 0 --size 64
 	$(BIN)/multijoint experiment --manifests $(EXPERIMENT)/phantoms/*/manifest.yaml --methods all --out $(EXPERIMENT)/results \
