@@ -8,7 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from custom_components.cluster import ProcessFailure, Resources, describe_exit, processes, run_process, run_tasks
+from custom_components.cluster import (
+    ProcessFailure,
+    Resources,
+    describe_exit,
+    processes,
+    room_here,
+    run_process,
+    run_tasks,
+)
 from custom_components.errors import InputError
 
 
@@ -89,7 +97,7 @@ def test_tasks_give_results_and_exceptions_and_never_more_at_once_than_allowed()
     ("how", "message"),
     [
         ({"engine": "slurm"}, "engine must be one of local, ray, got 'slurm'"),
-        ({"resources": Resources(threads=10_000, gpu=False)}, "threads must be at most"),
+        ({"resources": Resources(threads=10_000, gpu=False)}, "threads and workers must be at most"),
         ({"address": "host:1"}, "add --engine ray"),
     ],
 )
@@ -102,3 +110,11 @@ def test_what_cannot_be_run_is_named(how: dict, message: str) -> None:
 def test_resources_are_at_least_one(numbers: dict) -> None:
     with pytest.raises(InputError, match="must be 1 or more"):
         Resources(**numbers)
+
+
+def test_workers_of_a_task_count_as_processors() -> None:
+    here = len(os.sched_getaffinity(0))
+    assert room_here(Resources(gpu=False)) == here
+    assert room_here(Resources(workers=here - 1, gpu=False)) == 1
+    with pytest.raises(InputError, match="lower them"):
+        room_here(Resources(workers=here, gpu=False))

@@ -206,7 +206,7 @@ def test_dry_run_prints_jobs_and_people_and_writes_nothing(phantoms: list[str], 
         (["--folds", "7"], "fold must be a whole number from 0 to 3, got 7"),
         (["--folds", "b"], "folds must be numbers and ranges"),
         (["--methods", "unet"], "method must be all or one of"),
-        (["--threads", "999"], "threads must be at most"),
+        (["--threads", "999"], "threads and workers must be at most"),
     ],
 )
 def test_what_makes_no_experiment_is_one_line(

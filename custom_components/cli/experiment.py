@@ -45,7 +45,12 @@ def experiment(options: argparse.Namespace) -> None:
         gather(folder)
         print(_status(plan))
         return
-    resources = Resources(threads=plan.experiment.threads, gpu=plan.uses_gpu(), at_once=options.jobs)
+    resources = Resources(
+        threads=plan.experiment.threads,
+        workers=plan.settings["num_workers"],
+        gpu=plan.uses_gpu(),
+        at_once=options.jobs,
+    )
     room = room_here(resources) if options.engine == "local" else 1
     if options.dry_run:
         print(_job_table(plan, estimate_seconds(plan), room))

@@ -45,7 +45,7 @@ def run_on_ray(
 def _collect(ray: Any, task: Task, payloads: Sequence[Any], resources: Resources) -> Iterator[tuple[int, Any]]:
     try:
         gpus = 1 if resources.gpu and ray.cluster_resources().get("GPU", 0) else 0
-        remote = ray.remote(num_cpus=resources.threads, num_gpus=gpus, max_retries=_RETRIES)(task)
+        remote = ray.remote(num_cpus=resources.processors, num_gpus=gpus, max_retries=_RETRIES)(task)
         waiting = list(enumerate(payloads))[::-1]
         running: dict[Any, int] = {}
         most = resources.at_once or len(waiting)

@@ -20,6 +20,7 @@ class Resources:
 
     Args:
         threads: processor threads; also the number its libraries may use.
+        workers: processes that it starts besides, each busy with one processor.
         gpu: whether it takes a GPU, where there is one.
         at_once: most tasks at a time; `None` for as many as there is room for.
 
@@ -28,12 +29,18 @@ class Resources:
     """
 
     threads: int = 1
+    workers: int = 0
     gpu: bool = True
     at_once: int | None = None
 
     def __post_init__(self) -> None:
         if self.threads < 1 or (self.at_once is not None and self.at_once < 1):
             raise InputError(f"threads and jobs at once must be 1 or more, got {self.threads} and {self.at_once}")
+
+    @property
+    def processors(self) -> int:
+        """Processors that it keeps busy."""
+        return self.threads + self.workers
 
     def environment(self) -> dict[str, str]:
         """Variables that hold a process to its threads."""
@@ -50,9 +57,12 @@ def room_here(resources: Resources) -> int:
     Raises:
         InputError: not one.
     """
-    room = num_processors() // resources.threads
+    room = num_processors() // resources.processors
     if room < 1:
-        raise InputError(f"threads must be at most the {num_processors()} processors here, got {resources.threads}")
+        raise InputError(
+            f"threads and workers must be at most the {num_processors()} processors here, got {resources.processors}; "
+            "lower them"
+        )
     devices = visible_gpus() if resources.gpu else []
     return min(room, len(devices) or room, resources.at_once or room)
 
