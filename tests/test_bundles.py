@@ -230,6 +230,7 @@ def test_resumed_run_equals_the_one_never_stopped(manifests: dict[str, str], run
     assert [row["loss"] for row in logs[0]] == [row["loss"] for row in logs[1]]
 
 
+@pytest.mark.filterwarnings("ignore:This DataLoader will create 4 worker processes")
 def test_the_number_of_workers_changes_nothing(manifests: dict[str, str], run_bundle: Run, tmp_path: Path) -> None:
     for workers in (0, 2, 4):
         run_bundle(

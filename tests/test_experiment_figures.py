@@ -17,6 +17,7 @@ from custom_components.experiments.figure_curves import draw_few_subjects, draw_
 from custom_components.experiments.figure_embeddings import check_methods, draw_embeddings
 from custom_components.experiments.figure_exams import draw_exams, wrap_name
 from custom_components.experiments.figures import write_figures
+from custom_components.experiments.methods import title_of
 from custom_components.experiments.rows import COLUMNS, write_rows
 
 LONG = "attunet-joint+an_override_with_a_very_long_name"
@@ -262,7 +263,9 @@ def test_embeddings_are_legible(methods: list[str], domains: tuple[str, ...]) ->
     figure = draw_embeddings(meta, arrays, check_methods(meta, arrays))
     assert_legible(figure)
     shown = [text.get_text() for text in texts_of(figure)]
-    first, second = ("U-Net DSL", "Proposed") if "proposed" in methods else (wrap_name(LONG, 22), "U-Net joint")
+    first, second = (
+        ("U-Net DSL", "Proposed") if "proposed" in methods else (wrap_name(title_of(LONG), 22), "U-Net joint")
+    )
     assert shown.index(first) < shown.index(second)
 
 
