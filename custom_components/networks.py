@@ -178,7 +178,7 @@ class MultiDomainUNet(nn.Module):
         order, groups = group_by_domain(domains, len(self.num_classes))
         _, convolution, bottleneck = self._encode(x.index_select(0, order.to(x.device)), self._norm_groups(groups))
         inverse = torch.argsort(order).to(x.device)
-        return bottleneck.amax(dim=(2, 3)).index_select(0, inverse), convolution.amax(dim=(2, 3))[inverse]
+        return bottleneck.amax(dim=(2, 3))[inverse], convolution.amax(dim=(2, 3))[inverse]
 
     def _norm_groups(self, groups: list[tuple[int, int]]) -> list[tuple[int, int]]:
         if not self.shared_norm:

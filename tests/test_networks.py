@@ -310,3 +310,15 @@ def test_parameter_groups_hold_every_weight_once_and_the_heads_learn_faster() ->
     assert {id(weight) for weight in heads["params"]} == {id(weight) for weight in network.heads.parameters()}
     together = [id(weight) for group in (body, heads) for weight in group["params"]]
     assert sorted(together) == sorted(id(weight) for weight in network.parameters())
+
+
+@pytest.mark.parametrize("attention", [False, True])
+def test_the_encoder_alone_gives_both_embeddings_of_a_mixed_batch(attention: bool) -> None:
+    network = make_network(attention=attention)
+    before_affine = make_network(attention=attention, embedding="convolution")
+    images, domains = torch.rand(5, 1, 16, 16), torch.tensor([1, 0, 1, 1, 0])
+    with torch.inference_mode():
+        bottleneck, convolution = network.embed(images, domains)
+        torch.testing.assert_close(bottleneck, network.forward_with_embedding(images, domains)[1])
+        torch.testing.assert_close(convolution, before_affine.forward_with_embedding(images, domains)[1])
+        assert not torch.allclose(bottleneck, network.embed(images, 1 - domains)[0])

@@ -83,7 +83,6 @@ def run_job(payload: tuple[Experiment, Job], environment: dict[str, str]) -> Job
             seconds, result = 0.0, JobState("failed", str(failure))
         record = {
             **job.rows(),
-            "title": job.method.title,
             "domains": list(job.domains),
             "limited": list(job.train_subjects),
             "embedded": bool(job.snapshots),
