@@ -12,7 +12,6 @@ import numpy as np
 
 from custom_components.experiments.examples import save_examples
 from custom_components.experiments.methods import known_methods
-from custom_components.experiments.planning import read_experiment
 from custom_components.experiments.rows import read_rows, write_rows
 from custom_components.experiments.running import job_folder
 from custom_components.files import write_arrays
@@ -28,10 +27,9 @@ def gather(folder: Path) -> None:
 
     Whatever is finished is gathered; a failed job has a row in `jobs.csv` only. Nothing finished: only `jobs.csv`.
     """
-    border = read_experiment(folder).settings.get("border", "inside")
     records = sorted(_records(folder), key=_order)
     done = [record for record in records if record["state"] == "done"]
-    write_rows(folder, "jobs", [_job_row(folder, record, border) for record in records])
+    write_rows(folder, "jobs", [_job_row(folder, record) for record in records])
     if not done:
         return
     write_rows(folder, "cases", [row for record in done for row in _case_rows(folder, record)])
@@ -95,9 +93,9 @@ def _curve_rows(folder: Path, record: dict[str, Any]) -> Iterator[dict[str, Any]
                 yield keys | {"epoch": row["epoch"], "quantity": quantity, "domain": domain, "value": value}
 
 
-def _job_row(folder: Path, record: dict[str, Any], border: str) -> dict[str, Any]:
+def _job_row(folder: Path, record: dict[str, Any]) -> dict[str, Any]:
     train = job_folder(folder, record["name"]) / "train"
-    row = record | {"domains": "+".join(record["domains"]), "border": border}
+    row = record | {"domains": "+".join(record["domains"])}
     if (train / "run.json").is_file():
         run = json.loads((train / "run.json").read_text())
         row |= {

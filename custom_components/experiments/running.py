@@ -87,6 +87,7 @@ def run_job(payload: tuple[Experiment, Job], environment: dict[str, str]) -> Job
             "limited": list(job.train_subjects),
             "embedded": bool(job.snapshots),
             "threads": experiment.threads,
+            "border": yaml.safe_load((find_bundle() / "configs" / "evaluate.yaml").read_text())["border"],
             "configs": configs,
             "evaluate_seconds": round(seconds, 2),
             "state": result.state,
