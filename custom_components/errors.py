@@ -1,8 +1,14 @@
-"""The one exception that means "what you gave cannot be used"."""
+"""The one exception that means "what you gave cannot be used", and how errors are put in one line without paths."""
 
 from __future__ import annotations
 
-__all__ = ["InputError", "find_cause"]
+import os
+from pathlib import PurePath
+
+__all__ = ["LOG_PATHS", "InputError", "explain", "find_cause", "show_path"]
+
+LOG_PATHS = "MULTIJOINT_LOG_PATHS"
+"""Environment variable; `1` shows whole paths of scans and labels in messages, logs and reports."""
 
 
 class InputError(ValueError):
@@ -35,3 +41,27 @@ def find_cause(error: BaseException, *kinds: type[BaseException]) -> BaseExcepti
     while cause is not None and not isinstance(cause, kinds):
         cause = cause.__cause__ or cause.__context__
     return cause
+
+
+def show_path(path: str | PurePath) -> str:
+    """How messages, logs and reports name a file: by its own name alone, since folders are often called after patients.
+
+    With `MULTIJOINT_LOG_PATHS=1` (`--log-paths`) by its whole path.
+
+    Example:
+        >>> show_path("/clinic/Smith_John/scan.nii.gz")
+        'scan.nii.gz'
+    """
+    return str(path) if os.environ.get(LOG_PATHS) == "1" else PurePath(path).name or str(path)
+
+
+def explain(error: BaseException) -> str:
+    """One line about an error; files as `show_path` names them.
+
+    Example:
+        >>> explain(PermissionError(13, "Permission denied", "/clinic/Smith_John/scan.nii.gz"))
+        'scan.nii.gz: Permission denied'
+    """
+    if isinstance(error, OSError) and error.filename is not None:
+        return " ".join(f"{show_path(os.fsdecode(error.filename))}: {error.strerror or error}".split())
+    return " ".join(str(error).split()) or type(error).__name__

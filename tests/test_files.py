@@ -1,3 +1,4 @@
+import fcntl
 import os
 from pathlib import Path
 
@@ -5,7 +6,7 @@ import numpy as np
 import pytest
 
 from custom_components.errors import InputError
-from custom_components.files import write_arrays, write_atomically
+from custom_components.files import remove_stale_temporaries, write_arrays, write_atomically
 
 
 def test_writes_and_replaces_and_leaves_only_the_file(tmp_path: Path) -> None:
@@ -71,3 +72,25 @@ def test_equal_arrays_give_equal_bytes(tmp_path: Path) -> None:
         np.testing.assert_array_equal(found["a/b"], arrays["a/b"])
         assert found["names"].tolist() == arrays["names"]
         assert str(found["meta"]) == "{}"
+
+
+def test_what_a_killed_process_left_goes_with_the_next_write_and_on_request(tmp_path: Path) -> None:
+    for name in (".scores.csv.tmp-1", ".other.csv.tmp-2", ".keep.csv"):
+        (tmp_path / name).write_bytes(b"part")
+    write_atomically(tmp_path / "scores.csv", b"whole")
+    assert sorted(file.name for file in tmp_path.iterdir()) == [".keep.csv", ".other.csv.tmp-2", "scores.csv"]
+    with (tmp_path / ".live.csv.tmp-3").open("wb") as live:
+        fcntl.flock(live, fcntl.LOCK_EX)
+        assert remove_stale_temporaries(tmp_path) == 1
+        assert sorted(file.name for file in tmp_path.iterdir()) == [".keep.csv", ".live.csv.tmp-3", "scores.csv"]
+
+
+def test_a_check_that_fails_keeps_the_old_file(tmp_path: Path) -> None:
+    def refuse(data: bytes) -> None:
+        raise InputError(f"content must be better, got {data!r}")
+
+    write_atomically(tmp_path / "scores.csv", b"old")
+    with pytest.raises(InputError, match="got b'new'"):
+        write_atomically(tmp_path / "scores.csv", b"new", check=refuse)
+    assert [file.name for file in tmp_path.iterdir()] == ["scores.csv"]
+    assert (tmp_path / "scores.csv").read_bytes() == b"old"

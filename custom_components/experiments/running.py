@@ -19,7 +19,7 @@ import yaml
 from custom_components.bundle_folders import find_bundle
 from custom_components.cluster import ProcessFailure, run_process
 from custom_components.experiments.planning import Experiment, Job
-from custom_components.files import write_atomically
+from custom_components.files import remove_stale_temporaries, write_atomically
 
 __all__ = ["JobState", "job_folder", "read_state", "run_job"]
 
@@ -74,8 +74,7 @@ def run_job(payload: tuple[Experiment, Job], environment: dict[str, str]) -> Job
                 return JobState("done")
             return JobState("failed", f"override files of {job.method.name} have changed since it ran; rename them")
         (place / "job.json").unlink(missing_ok=True)
-        for stale in place.rglob(".*.tmp-*"):
-            stale.unlink()  # of a process killed while it wrote
+        remove_stale_temporaries(place)  # of a process killed while it wrote
         try:
             seconds = _run_steps(experiment, job, place, environment, lock)
             result = JobState("done")
