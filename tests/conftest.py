@@ -19,6 +19,17 @@ SMALL = {"image_size": [32, 32], "widths": [4, 8], "max_epochs": 1, "batch_size"
 Run = Callable[..., ConfigWorkflow]
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--faults", action="store_true", help="inject faults in their full numbers (make faults)")
+
+
+@pytest.fixture(scope="session")
+def amount(request: pytest.FixtureRequest) -> Callable[[int, int], int]:
+    """How many faults to inject: `amount(short, full)` is the short number but under `--faults`."""
+    full = request.config.getoption("--faults")
+    return lambda short, long: long if full else short
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> None:
     """Networks this small lose more than they gain by threads."""
