@@ -11,7 +11,7 @@ UNSEEN := ankle shoulder
 EXPERIMENT := runs/experiment
 
 .DEFAULT_GOAL := help
-.PHONY: help demo experiment test lint format clean
+.PHONY: help demo experiment test faults lint format clean
 
 help: ## Show this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -49,6 +49,9 @@ experiment: .venv/ready ## The paper's whole experiment on phantoms: seven metho
 
 test: .venv/ready ## Run the tests
 	$(BIN)/python -m pytest
+
+faults: .venv/ready ## Inject faults in their full numbers and print what came of them (under 30 minutes)
+	$(BIN)/python -m pytest --faults -rP --durations=20 tests/test_*_faults.py tests/test_hostile_nifti.py
 
 lint: .venv/ready ## Check style and types
 	$(BIN)/ruff check .

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from custom_components.domains import Domain, find_domain
 from custom_components.errors import InputError
-from custom_components.files import write_atomically
+from custom_components.files import file_digest, write_atomically
 from custom_components.networks import MultiDomainUNet
 from custom_components.preprocessing import Preprocessing
 
@@ -32,6 +32,7 @@ class TrainedModel:
         network: keyword arguments of `MultiDomainUNet`.
         weights: its state dict.
         training: where it comes from (epoch, validation Dice, seed, subjects of each side of the split, versions).
+        digest: SHA-256 of the file that it was read from, in hexadecimal.
     """
 
     domains: tuple[Domain, ...]
@@ -39,6 +40,7 @@ class TrainedModel:
     network: Mapping[str, Any]
     weights: Mapping[str, Tensor]
     training: Mapping[str, Any]
+    digest: str = ""
 
     def domain(self, name: str | None) -> Domain:
         """The domain called `name`; `None` will do when there is only one."""
@@ -100,6 +102,7 @@ def load_model(path: str | Path) -> TrainedModel:
         network=content["network"],
         weights=content["model"],
         training=content["training"],
+        digest=file_digest(Path(path)),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import glob
+import hashlib
 import io
 import os
 from collections.abc import Callable, Iterator, Mapping
@@ -15,7 +16,7 @@ import numpy as np
 
 from custom_components.errors import InputError, show_path
 
-__all__ = ["TEMPORARY", "remove_stale_temporaries", "write_arrays", "write_atomically"]
+__all__ = ["TEMPORARY", "file_digest", "remove_stale_temporaries", "write_arrays", "write_atomically"]
 
 TEMPORARY = ".*.tmp-*"
 """What the names of temporary files match: `.<final name>.tmp-<process>`."""
@@ -78,12 +79,19 @@ def write_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
     write_atomically(path, buffer.getvalue())
 
 
-def remove_stale_temporaries(folder: Path) -> int:
-    """Remove the temporary files in a folder, and in those below it, whose process was killed; returns their number.
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def remove_stale_temporaries(folder: Path, *, recursive: bool = True) -> int:
+    """Remove the temporary files in a folder whose process was killed, also in those below it; returns their number.
 
     A file that is being written is locked by its process and stays, on whatever machine that runs.
     """
-    return sum(_remove_if_stale(path) for path in Path(folder).rglob(TEMPORARY))
+    paths = Path(folder).rglob(TEMPORARY) if recursive else Path(folder).glob(TEMPORARY)
+    return sum(_remove_if_stale(path) for path in list(paths))
 
 
 @contextlib.contextmanager

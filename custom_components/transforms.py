@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Hashable, Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,9 +15,9 @@ from monai.transforms import MapTransform
 from custom_components.checkpoints import TrainedModel
 from custom_components.domains import find_domain, output_channels
 from custom_components.errors import InputError
-from custom_components.files import write_atomically
 from custom_components.preprocessing import restore_stack, stack_slices
-from custom_components.volumes import read_volume, write_label_map
+from custom_components.results import ResultFolder
+from custom_components.volumes import read_volume
 
 __all__ = ["DecodeLabelsd", "ReadVolumed", "RestoreSourceGridd", "SaveLabelMapd", "StackSlicesd"]
 
@@ -117,29 +115,21 @@ class DecodeLabelsd(_ModelTransform):
         return item
 
 
-class SaveLabelMapd(_ModelTransform):
-    """Write `<output_dir>/<name>_seg.nii.gz` on the source grid, and its labels' names beside it as JSON.
+class SaveLabelMapd(MapTransform):
+    """Write the label map of an item to `results`, on the source grid; adds the path written as `saved`.
 
-    `name` is the item's `name`, else the file name of the source. The JSON is written first: whoever finds the
-    label map finds its names.
+    Args:
+        keys: label values, shape (1, X, Y, Z); one key.
+        results: where it goes; see there for names.
     """
 
-    def __init__(
-        self, keys: KeysCollection, *, output_dir: str | Path, model: TrainedModel, domain: str | None = None
-    ) -> None:
-        super().__init__(keys, model=model, domain=domain)
-        self.output_dir = Path(output_dir)
+    def __init__(self, keys: KeysCollection, *, results: ResultFolder) -> None:
+        super().__init__(keys)
+        self.results = results
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Save one item; adds the path written as `saved`."""
+        """Save one item."""
         item = dict(data)
-        domain, source = self.model.domains[self._domain_index(item)], item["source"]
-        name = item.get("name") or source.path.name.removesuffix(".gz").removesuffix(".nii")
         for key in self.key_iterator(item):
-            path = self.output_dir / f"{name}_seg.nii.gz"
-            names = {"0": "background"} | {str(value): label for value, label in domain.labels.items()}
-            record = {"image": source.path.name, "domain": domain.name, "labels": names}
-            write_atomically(self.output_dir / f"{name}_seg.json", (json.dumps(record, indent=2) + "\n").encode())
-            write_label_map(path, np.asarray(item[key])[0], like=source)
-            item["saved"] = path
+            item["saved"] = self.results.save(item, np.asarray(item[key])[0])
         return item

@@ -26,7 +26,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.fixture(scope="session")
 def amount(request: pytest.FixtureRequest) -> Callable[[int, int], int]:
     """How many faults to inject: `amount(short, full)` is the short number but under `--faults`."""
-    full = request.config.getoption("--faults")
+    full = request.config.getoption("--faults", default=False)
     return lambda short, long: long if full else short
 
 

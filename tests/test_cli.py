@@ -1,6 +1,8 @@
+import csv
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import nibabel
@@ -9,6 +11,7 @@ import pytest
 from conftest import BUNDLES
 
 from custom_components.cli import main
+from custom_components.errors import LOG_PATHS
 
 JOINT = BUNDLES / "multijoint_mr_bone_segmentation"
 
@@ -17,10 +20,12 @@ def scan_of(manifests: dict[str, str], domain: str) -> Path:
     return Path(manifests[domain]).parent / "images" / f"{domain}_000.nii.gz"
 
 
-def segment(trained: Path, out: Path, *scans: object, domain: str = "ankle", **replaced: Path) -> int:
+def segment(
+    trained: Path, out: Path, *scans: object, domain: str = "ankle", more: Sequence[str] = (), **replaced: Path
+) -> int:
     checkpoint = replaced.get("checkpoint", trained / "model.pt")
     arguments = ["--checkpoint", str(checkpoint), "--domain", domain, "--output", str(out), "--device", "cpu"]
-    return main(["segment", *map(str, scans), *arguments])
+    return main(["segment", *map(str, scans), *arguments, *more])
 
 
 def error_line(capsys: pytest.CaptureFixture[str]) -> str:
@@ -74,7 +79,7 @@ def test_good_scans_are_written_and_bad_ones_listed(
         assert f"{name}.nii.gz" in line
         assert cause in line
     written = sorted(path.name for path in (tmp_path / "out").iterdir())
-    assert written == ["ankle_000_seg.json", "ankle_000_seg.nii.gz"]
+    assert written == ["ankle_000_seg.json", "ankle_000_seg.nii.gz", "segment_report.csv"]
 
 
 @pytest.mark.parametrize(
@@ -93,13 +98,100 @@ def test_what_segment_cannot_use_is_one_line(
     assert not (tmp_path / "out").exists()
 
 
+def read_report(folder: Path) -> dict[str, dict[str, str]]:
+    with (folder / "segment_report.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ["file", "status", "cause", "seconds", "output"]
+    return {row["file"]: row for row in rows}
+
+
 def test_scans_of_one_name_never_overwrite_each_other(
     trained: Path, manifests: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    source = scan_of(manifests, "ankle")
-    (tmp_path / source.name).write_bytes(source.read_bytes())
-    assert segment(trained, tmp_path / "out", source, tmp_path / source.name) == 1
-    assert "scans must have different names" in error_line(capsys)
+    """In one call they get names of their own; in a second one the second is refused, and the first stays."""
+    scans = [tmp_path / name / "scan.nii.gz" for name in ("one", "two")]
+    for number, scan in enumerate(scans):
+        scan.parent.mkdir()
+        source = Path(manifests["ankle"]).parent / "images" / f"ankle_00{number}.nii.gz"
+        scan.write_bytes(source.read_bytes())
+    assert segment(trained, tmp_path / "out", *scans) == 0
+    outputs = {row["output"] for row in read_report(tmp_path / "out").values()}
+    assert outputs == {"one_scan_seg.nii.gz", "two_scan_seg.nii.gz"}
+    maps = [(tmp_path / "out" / name).read_bytes() for name in sorted(outputs)]
+    assert maps[0] != maps[1]
+
+    assert segment(trained, tmp_path / "single", scans[0]) == 0
+    capsys.readouterr()
+    assert segment(trained, tmp_path / "single", scans[1]) == 1
+    assert "scan_seg.nii.gz must not be of another scan, got one of a scan of the same name" in error_line(capsys)
+    assert (tmp_path / "single" / "scan_seg.nii.gz").read_bytes() == maps[0]
+
+
+def test_a_second_call_does_what_is_left(
+    trained: Path, manifests: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scans, out = tmp_path / "scans", tmp_path / "out"
+    scans.mkdir()
+    for name in ("a", "b"):
+        (scans / f"{name}.nii.gz").write_bytes(scan_of(manifests, "ankle").read_bytes())
+    (scans / "c.nii.gz").write_bytes(b"noise")
+    assert segment(trained, out, scans) == 1
+    report = read_report(out)
+    assert [report[f"{name}.nii.gz"]["status"] for name in "abc"] == ["written", "written", "failed"]
+    assert "c.nii.gz must be an intact gzip file" in report["c.nii.gz"]["cause"]
+    assert report["a.nii.gz"]["output"] == "a_seg.nii.gz"
+    assert report["c.nii.gz"]["output"] == ""
+
+    first = (out / "a_seg.nii.gz").stat()
+    other = Path(manifests["ankle"]).parent / "images" / "ankle_001.nii.gz"
+    (scans / "b.nii.gz").write_bytes(other.read_bytes())  # the same name, another content
+    (scans / "c.nii.gz").write_bytes(other.read_bytes())
+    (out / ".c_seg.nii.gz.tmp-1").write_bytes(b"of a killed process")
+    assert segment(trained, out, scans) == 0
+    assert [read_report(out)[f"{name}.nii.gz"]["status"] for name in "abc"] == ["skipped", "written", "written"]
+    assert (out / "a_seg.nii.gz").stat() == first
+    assert (out / "b_seg.nii.gz").read_bytes() == (out / "c_seg.nii.gz").read_bytes()
+    assert not list(out.glob(".*"))
+
+    label = nibabel.load(out / "a_seg.nii.gz")
+    nibabel.save(nibabel.Nifti1Image(np.zeros(label.shape, np.uint8), label.affine), out / "a_seg.nii.gz")
+    (out / "b_seg.nii.gz").write_bytes((out / "b_seg.nii.gz").read_bytes()[:-9])
+    (out / "c_seg.nii.gz").unlink()
+    capsys.readouterr()
+    assert segment(trained, out, scans) == 1
+    assert "a_seg.nii.gz must be as it was written, got a changed one (by hand?)" in error_line(capsys)
+    assert [read_report(out)[f"{name}.nii.gz"]["status"] for name in "abc"] == ["failed", "written", "written"]
+    assert segment(trained, out, scans, more=["--overwrite"]) == 0
+    assert (out / "a_seg.nii.gz").stat().st_size == first.st_size
+
+
+def test_no_folder_of_a_scan_is_shown_unless_asked_for(
+    trained: Path,
+    manifests: dict[str, str],
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv(LOG_PATHS, "0")  # and back, after the option has set it
+    scans = tmp_path / "SMITH_JOHN"
+    scans.mkdir()
+    for name, content in (("good", scan_of(manifests, "ankle").read_bytes()), ("bad", b"noise")):
+        (scans / f"{name}.nii.gz").write_bytes(content)
+    assert segment(trained, tmp_path / "out", scans) == 1
+    printed = capfd.readouterr()
+    texts = [printed.out, printed.err, *(path.read_text() for path in (tmp_path / "out").glob("*.[cj]s*"))]
+    assert len(texts) == 4
+    assert not [text for text in texts if "SMITH" in text]
+    assert segment(trained, tmp_path / "shown", scans, more=["--log-paths"]) == 1
+    assert str(scans / "bad.nii.gz") in capfd.readouterr().err
+
+
+def test_a_folder_that_cannot_be_written_to_is_found_out_first(
+    trained: Path, manifests: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    assert segment(trained, tmp_path / "file" / "out", scan_of(manifests, "ankle")) == 1
+    assert "segment_report.csv: could not write the file: Not a directory" in error_line(capsys)
 
 
 def test_overlay_draws_a_picture(manifests: dict[str, str], tmp_path: Path) -> None:

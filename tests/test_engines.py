@@ -7,13 +7,13 @@ from monai.transforms import Compose, Lambdad
 from custom_components.engines import (
     VolumeDataset,
     VolumeEvaluator,
-    VolumeLoader,
     failure_of,
     list_cases,
     list_scans,
     prepare_slices,
 )
 from custom_components.errors import InputError
+from custom_components.loaders import VolumeLoader
 from custom_components.manifests import Case
 from custom_components.networks import MultiDomainUNet
 
@@ -41,7 +41,22 @@ def test_scans_come_from_files_and_folders_in_order(tmp_path: Path) -> None:
         (tmp_path / name).touch()
     items = list_scans([tmp_path, Path("other/c.nii.gz")])
     assert [item["name"] for item in items] == ["a", "b", "c"]
-    assert list_scans(str(tmp_path / "a.nii")) == [{"image": tmp_path / "a.nii", "name": "a"}]
+    assert list_scans(str(tmp_path / "a.nii")) == [{"image": tmp_path / "a.nii", "name": "a", "shown": "a.nii"}]
+    assert list_scans(items) == items
+
+
+def test_a_folder_stands_for_its_scans_and_not_for_what_we_or_a_file_browser_put_there(tmp_path: Path) -> None:
+    for name in ("A.NII.GZ", "a_seg.nii.gz", "a_seg.json", "b_seg.nii.gz", "._A.nii.gz"):
+        (tmp_path / name).touch()
+    assert [item["name"] for item in list_scans(tmp_path)] == ["A", "b_seg"]
+
+
+def test_scans_of_one_name_are_told_apart_by_their_folders(tmp_path: Path) -> None:
+    given = ["s1/t1/scan.nii", "s2/t1/scan.nii.gz", "s2/t1/Scan.nii", "other.nii", "s1/t1/scan.nii"]
+    items = list_scans([tmp_path / path for path in given])
+    assert [item["name"] for item in items] == ["s1_t1_scan", "s2_t1_scan", "s2_t1_Scan-2", "other"]
+    assert [item["shown"] for item in items[:2]] == ["s1/t1/scan.nii", "s2/t1/scan.nii.gz"]
+    assert items[3]["shown"] == "other.nii"
 
 
 def test_scans_that_cannot_be_listed(tmp_path: Path) -> None:
@@ -49,8 +64,6 @@ def test_scans_that_cannot_be_listed(tmp_path: Path) -> None:
         list_scans([tmp_path])
     with pytest.raises(InputError, match="images must name at least one scan"):
         list_scans([])
-    with pytest.raises(InputError, match=r"scans must have different names, got one/a.nii and two/a.nii.gz"):
-        list_scans(["one/a.nii", "two/a.nii.gz"])
 
 
 def test_cases_keep_their_domain_apart() -> None:
@@ -71,6 +84,12 @@ def test_failure_is_the_cause_behind_monais_wrapping() -> None:
         with pytest.raises(RuntimeError) as caught:
             raise_wrapped(inner)
         assert failure_of(caught.value) == str(inner)
+    assert failure_of(MemoryError()).startswith("volume must fit in the memory that is free")
+
+
+def test_an_error_of_ours_is_the_volumes_failure_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert failure_of(ZeroDivisionError("by zero")).startswith("unexpected ZeroDivisionError: by zero; set MULTIJOINT_")
+    monkeypatch.setenv("MULTIJOINT_DEBUG", "1")
     with pytest.raises(ZeroDivisionError):
         failure_of(ZeroDivisionError())
 
@@ -107,7 +126,7 @@ def test_one_bad_volume_costs_that_volume_only() -> None:
         evaluator.finish()
 
 
-def test_failure_while_saving_is_listed_and_a_bug_is_not_hidden() -> None:
+def test_failure_while_saving_is_listed_and_a_bug_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
     def full_disk(_: torch.Tensor) -> None:
         raise OSError("no space left on device: out/a_seg.nii.gz")
 
@@ -118,6 +137,10 @@ def test_failure_while_saving_is_listed_and_a_bug_is_not_hidden() -> None:
     evaluator = make_evaluator(items, lambda _: torch.zeros(1, 4, 4), full_disk)
     evaluator.run()
     assert evaluator.failures[0][1].startswith("no space left on device")
+    evaluator = make_evaluator(items, lambda _: torch.zeros(1, 4, 4), bug)
+    evaluator.run()
+    assert evaluator.failures[0][1].startswith("unexpected KeyError: 'oops'")
+    monkeypatch.setenv("MULTIJOINT_DEBUG", "1")
     with pytest.raises(RuntimeError, match="Lambda"):
         make_evaluator(items, lambda _: torch.zeros(1, 4, 4), bug).run()
 

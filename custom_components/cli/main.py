@@ -6,9 +6,12 @@ A subcommand imports what it needs only when it runs, so that `multijoint --help
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import custom_components
@@ -26,19 +29,37 @@ def main(arguments: Sequence[str] | None = None) -> int:
         Exit code: 0, or 1 after printing one line about what could not be used (2 for wrong usage, by argparse).
     """
     options = _parser().parse_args(arguments)
-    from custom_components.errors import InputError
+    from custom_components.errors import InputError, explain
 
     try:
-        options.run(options)
+        with _tidy_end_on_sigterm():
+            options.run(options)
     except (InputError, OSError) as error:
         if options.debug:
             raise
-        sys.stderr.write(f"error: {error}\n")
+        sys.stderr.write(f"error: {explain(error)}\n")
         return 1
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")
         return 130
     return 0
+
+
+@contextlib.contextmanager
+def _tidy_end_on_sigterm() -> Iterator[None]:
+    """Let temporary files be removed and reports be written before the process ends."""
+
+    def stop(number: int, _: object) -> None:
+        raise SystemExit(128 + number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -78,13 +99,25 @@ def _parser() -> argparse.ArgumentParser:
     )
     segment.add_argument("--checkpoint", type=Path, required=True, metavar="FILE", help="model.pt of a training run")
     segment.add_argument("--domain", metavar="NAME", help="domain of the scans; needed when the model knows several")
-    segment.add_argument("--output", type=Path, required=True, metavar="FOLDER", help="where the label maps go")
+    segment.add_argument(
+        "--output", type=Path, required=True, metavar="FOLDER", help="where the label maps and segment_report.csv go"
+    )
+    segment.add_argument(
+        "--overwrite", action="store_true", help="segment finished scans anew, and replace what was changed by hand"
+    )
+    segment.add_argument("--max-voxels", metavar="N", help="refuse larger volumes (default 2**29)")
+    segment.add_argument("--max-bytes", metavar="N", help="refuse larger files, once decompressed (default 4 GiB)")
+    segment.add_argument("--log-paths", action="store_true", help="show whole paths of scans, not their names alone")
     segment.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ... (default auto)")
     segment.add_argument(
         "--engine", default="local", choices=["local", "ray"], help="ray shares out an archive of scans (default local)"
     )
     segment.add_argument("--address", metavar="HOST:PORT", help="of a running Ray cluster that sees the same files")
     segment.add_argument("--threads", type=int, default=1, metavar="N", help="processor threads of a share (default 1)")
+
+    share = commands.add_parser("segment-share")  # not listed: a process of `segment --engine ray`
+    share.add_argument("share", type=Path)
+    share.set_defaults(run=_segment_share)
 
     overlay = _add(
         commands,
@@ -179,14 +212,21 @@ def _phantoms(options: argparse.Namespace) -> None:
 
 def _segment(options: argparse.Namespace) -> None:
     from custom_components.cli.segment import segment, segment_on_cluster
+    from custom_components.errors import LOG_PATHS
 
-    if options.debug:
-        os.environ["MULTIJOINT_DEBUG"] = "1"
+    given = {
+        "MULTIJOINT_DEBUG": "1" if options.debug else None,
+        LOG_PATHS: "1" if options.log_paths else None,
+        "MULTIJOINT_MAX_VOXELS": options.max_voxels,
+        "MULTIJOINT_MAX_BYTES": options.max_bytes,
+    }
+    os.environ |= {name: value for name, value in given.items() if value is not None}
     how = {
         "checkpoint": options.checkpoint,
         "domain": options.domain,
         "output_dir": options.output,
         "device": options.device,
+        "overwrite": options.overwrite,
     }
     if options.engine == "local":
         segment(options.images, **how)
@@ -194,6 +234,12 @@ def _segment(options: argparse.Namespace) -> None:
         segment_on_cluster(
             options.images, engine=options.engine, address=options.address, threads=options.threads, **how
         )
+
+
+def _segment_share(options: argparse.Namespace) -> None:
+    from custom_components.cli.segment import segment_share
+
+    segment_share(options.share)
 
 
 def _experiment(options: argparse.Namespace) -> None:

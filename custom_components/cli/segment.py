@@ -1,11 +1,14 @@
-"""`multijoint segment`: the bundle's inference workflow, started from Python."""
+"""`multijoint segment`: the bundle's inference workflow, started from Python, here or in shares on a cluster."""
 
 from __future__ import annotations
 
+import csv
+import json
 import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from monai.bundle import ConfigWorkflow
 
@@ -13,23 +16,22 @@ from custom_components.bundle_folders import find_bundle
 from custom_components.cluster import ProcessFailure, Resources, run_process, run_tasks
 from custom_components.engines import list_scans
 from custom_components.errors import InputError, find_cause
+from custom_components.files import write_atomically
+from custom_components.results import REPORT, REPORT_COLUMNS, read_report, write_report
 
-__all__ = ["segment", "segment_on_cluster"]
+__all__ = ["segment", "segment_on_cluster", "segment_share"]
 
 _SHARE = 16  # scans of a process: what a process costs to start is small beside them
 
 
-def segment(
-    images: Sequence[Path], *, checkpoint: Path, domain: str | None, output_dir: Path, device: str = "auto"
-) -> None:
+def segment(images: Sequence[Any], *, checkpoint: Path, output_dir: Path, **settings: Any) -> None:
     """Segment volumes with the joint bundle's `inference.yaml`.
 
     Args:
-        images: files or folders.
+        images: files, folders or items, see `engines.list_scans`.
         checkpoint: a run's `model.pt`.
-        domain: name of the scans' domain; may be `None` if the model has one.
-        output_dir: where `<name>_seg.nii.gz` and `.json` go.
-        device: "auto" or a torch device.
+        output_dir: where `<name>_seg.nii.gz`, `<name>_seg.json` and `segment_report.csv` go.
+        settings: of `inference.yaml`, such as `domain`, `device` or `overwrite`.
 
     Raises:
         InputError: what cannot be used; the scans that can are still written.
@@ -46,14 +48,13 @@ def segment(
         images=list(images),
         checkpoint=checkpoint,
         output_dir=output_dir,
-        domain=domain,
-        device=device,
+        **settings,
     )
     try:
         workflow.initialize()
         workflow.run()
     except RuntimeError as error:
-        raise (find_cause(error, InputError) or error) from None
+        raise (find_cause(error, InputError, OSError) or error) from None
 
 
 def segment_on_cluster(
@@ -63,9 +64,8 @@ def segment_on_cluster(
     address: str | None = None,
     threads: int = 1,
     checkpoint: Path,
-    domain: str | None,
     output_dir: Path,
-    device: str = "auto",
+    **settings: Any,
 ) -> None:
     """Segment an archive in shares, each by `multijoint segment` in a process of its own, wherever there is room.
 
@@ -74,35 +74,58 @@ def segment_on_cluster(
         engine: see `cluster.run_tasks`.
         address: of a Ray cluster; `None` starts Ray on this machine.
         threads: processor threads of a share.
-        checkpoint: as for `segment`, and so are the other arguments.
-        domain: see there.
-        output_dir: also gets the log of each share, `share_<n>.log`.
-        device: see there.
+        checkpoint: as for `segment`, and so are the settings.
+        output_dir: also gets `shares/`, with the list, the log and the report of each share.
+        settings: see there.
 
     Raises:
-        InputError: what cannot be used, a share at a time; the scans that can are still written.
+        InputError: what cannot be used; the scans that can are still written.
     """
-    scans = [str(Path(item["image"]).resolve()) for item in list_scans(images)]
+    scans = [item | {"image": str(Path(item["image"]).resolve())} for item in list_scans(images)]
     if not checkpoint.is_file():
         raise InputError(f"checkpoint {checkpoint} must be a file, got none; train first or correct the path")
-    options = ["--checkpoint", str(checkpoint.resolve()), "--output", str(output_dir.resolve()), "--device", device]
-    options += ["--domain", domain] if domain is not None else []
-    shares = [
-        ([*options, *scans[first : first + _SHARE]], output_dir.resolve() / f"share_{first // _SHARE}.log")
-        for first in range(0, len(scans), _SHARE)
-    ]
-    resources = Resources(threads=threads, gpu=device != "cpu")
-    results = run_tasks(_segment_share, shares, resources=resources, engine=engine, address=address)
-    causes = [str(result) for _, result in results if result is not None]
-    if causes:
-        raise InputError(f"{len(causes)} of {len(shares)} shares had scans that could not be used: {'; '.join(causes)}")
+    common = settings | {"checkpoint": str(checkpoint.resolve()), "output_dir": str(output_dir.resolve())}
+    shares = []
+    for number, first in enumerate(range(0, len(scans), _SHARE)):
+        path = output_dir.resolve() / "shares" / f"share_{number}.json"
+        content = common | {"images": scans[first : first + _SHARE], "report": f"shares/share_{number}.csv"}
+        write_atomically(path, (json.dumps(content, indent=2) + "\n").encode())
+        shares.append(path)
+    resources = Resources(threads=threads, gpu=settings.get("device") != "cpu")
+    results = dict(run_tasks(_segment_share, shares, resources=resources, engine=engine, address=address))
+    rows = [row for number, share in enumerate(shares) for row in _rows_of_share(share, results[number])]
+    write_report(output_dir / REPORT, rows)
+    bad = [f"{row['file']}: {row['cause']}" for row in rows if row["status"] not in ("written", "skipped")]
+    if bad:
+        listed = "; ".join(bad[:5]) + ("; ..." if len(bad) > 5 else "")
+        raise InputError(f"{len(bad)} of {len(rows)} scans could not be segmented, see {REPORT}: {listed}")
 
 
-def _segment_share(share: tuple[list[str], Path], environment: dict[str, str]) -> str | None:
-    arguments, log = share
-    command = [sys.executable, "-m", "custom_components.cli", "segment", *arguments]
+def segment_share(path: Path) -> None:
+    """Segment one share of `segment_on_cluster`."""
+    settings = json.loads(path.read_text())
+    images = [item | {"image": Path(item["image"])} for item in settings.pop("images")]
+    checkpoint, output_dir = Path(settings.pop("checkpoint")), Path(settings.pop("output_dir"))
+    segment(images, checkpoint=checkpoint, output_dir=output_dir, **settings)
+
+
+def _segment_share(share: Path, environment: dict[str, str]) -> str | None:
+    command = [sys.executable, "-m", "custom_components.cli", "segment-share", str(share)]
     try:
-        run_process(command, log=log, environment=environment)
+        run_process(command, log=share.with_suffix(".log"), environment=environment)
     except ProcessFailure as failure:
         return str(failure)
     return None
+
+
+def _rows_of_share(share: Path, result: Any) -> list[dict[str, Any]]:
+    """Rows of a share's report; a scan that its process did not come to has the process's failure as its cause."""
+    items = json.loads(share.read_text())["images"]
+    try:
+        rows = read_report(share.with_suffix(".csv"))
+    except (OSError, csv.Error):
+        rows = [dict.fromkeys(REPORT_COLUMNS, "") | {"file": item["shown"], "status": "waiting"} for item in items]
+    for row in rows:
+        if row["status"] == "waiting":
+            row |= {"status": "failed", "cause": f"its process ended: {result}"}
+    return rows

@@ -1,0 +1,233 @@
+"""The folder that segmentations go to: what is finished there, what must not be replaced, and a report of each scan."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import hashlib
+import io
+import json
+import os
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ignite.engine import Engine, Events
+
+import custom_components
+from custom_components.checkpoints import TrainedModel
+from custom_components.errors import InputError, show_path
+from custom_components.files import file_digest, remove_stale_temporaries, write_atomically
+from custom_components.volumes import Volume, read_label, write_label_map
+
+__all__ = ["REPORT", "REPORT_COLUMNS", "ReportHandler", "ResultFolder", "case_id", "read_report", "write_report"]
+
+REPORT = "segment_report.csv"
+REPORT_COLUMNS = ("file", "status", "cause", "seconds", "output")
+"""Header of `segment_report.csv`; status is "waiting", "written", "skipped" (it was finished before) or "failed"."""
+
+_REPORT_INTERVAL_S = 5.0
+
+
+def case_id(path: str | Path) -> str:
+    """Name of a scan: its file name without `.nii` or `.nii.gz`.
+
+    Example:
+        >>> case_id("scans/a.b.NII.gz")
+        'a.b'
+    """
+    name = Path(path).name
+    for suffix in (".gz", ".nii"):
+        name = name[: -len(suffix)] if name.lower().endswith(suffix) else name
+    return name
+
+
+class ResultFolder:
+    """Label maps `<case>_seg.nii.gz`, each with a record `<case>_seg.json` of what it was made from, and how.
+
+    A scan is finished when its label map is there, unchanged, and the record names the same scan, model, domain,
+    settings and version of this package. A label map that anybody else put there or changed, or that was made from
+    another scan of the same name, is never replaced unless `overwrite` says so.
+
+    Args:
+        output_dir: the folder.
+        model: the trained model.
+        domain: name of the domain of items that do not say.
+        settings: whatever else decides the labels, as plain values.
+        overwrite: segment everything anew and replace what is there.
+    """
+
+    def __init__(
+        self,
+        output_dir: str | Path,
+        *,
+        model: TrainedModel,
+        domain: str | None = None,
+        settings: Mapping[str, Any] | None = None,
+        overwrite: bool = False,
+    ) -> None:
+        self.output_dir = Path(output_dir)
+        self.model = model
+        self.default_domain = domain
+        self.settings = dict(settings or {})
+        self.overwrite = overwrite
+
+    def find(self, item: Mapping[Any, Any]) -> Path | None:
+        """The finished label map of an item (with `image`, its path), or None if it is to be made.
+
+        Raises:
+            InputError: something is there that must not be replaced.
+        """
+        path, record_path = self._paths(item)
+        image = Path(item["image"])
+        if self.overwrite or not path.exists() or not image.is_file():
+            return None
+        record, digest = _read_record(record_path), file_digest(image)
+        remedy = "move it, choose another output folder, or give --overwrite"
+        if not record:
+            raise InputError(f"{path.name} must not exist already, got one of unknown origin; {remedy}")
+        if record["image_sha256"] != digest and record["image_id"] != _path_id(image, record["image_sha256"]):
+            raise InputError(f"{path.name} must not be of another scan, got one of a scan of the same name; {remedy}")
+        if record["label_map_sha256"] not in (None, file_digest(path)):
+            if _is_whole(path):
+                raise InputError(f"{path.name} must be as it was written, got a changed one (by hand?); {remedy}")
+            return None
+        made = {"image_sha256": digest} | self._how(item)
+        return path if record["label_map_sha256"] and made.items() <= record.items() else None
+
+    def save(self, item: Mapping[Any, Any], labels: np.ndarray) -> Path:
+        """Write the label map of an item (with `source`, its volume) and its record.
+
+        The record comes first, still without the digest of the label map: whoever finds a label map finds its names,
+        and whoever finds such a record knows that the scan is not finished.
+
+        Shape:
+            labels: (X, Y, Z), label values.
+        """
+        path, record_path = self._paths(item)
+        source: Volume = item["source"]
+        domain = self.model.domain(item.get("domain", self.default_domain))
+        digest = getattr(source, "digest", "") or file_digest(source.path)
+        record = {
+            "image": source.path.name,
+            "domain": domain.name,
+            "labels": {"0": "background"} | {str(value): name for value, name in domain.labels.items()},
+            "image_sha256": digest,
+            "image_id": _path_id(source.path, digest),
+            **self._how(item),
+        }
+        _write_record(record_path, record | {"label_map_sha256": None})
+        write_label_map(path, labels, like=source)
+        _write_record(record_path, record | {"label_map_sha256": file_digest(path)})
+        return path
+
+    def _paths(self, item: Mapping[Any, Any]) -> tuple[Path, Path]:
+        name = item.get("name") or case_id(item["source"].path)
+        return self.output_dir / f"{name}_seg.nii.gz", self.output_dir / f"{name}_seg.json"
+
+    def _how(self, item: Mapping[Any, Any]) -> dict[str, Any]:
+        return {
+            "domain": self.model.domain(item.get("domain", self.default_domain)).name,
+            "model_sha256": self.model.digest or None,
+            "settings": self.settings,
+            "version": custom_components.__version__,
+        }
+
+
+class ReportHandler:
+    """Keep `segment_report.csv`: a row a scan, from "waiting" to what became of it.
+
+    The first is written before the first scan is read, so that a folder that cannot be written to costs no time; it is
+    brought up to date every few seconds and at the end, also when the run is stopped.
+
+    Args:
+        output_dir: folder of the report.
+        items: the scans, in order; those of the data set.
+        name: file name of the report.
+    """
+
+    def __init__(self, output_dir: str | Path, *, items: list[dict[str, Any]], name: str = REPORT) -> None:
+        self.path = Path(output_dir) / name
+        self.rows = [
+            dict.fromkeys(REPORT_COLUMNS, "") | {"file": item.get("shown") or show_path(item["image"])}
+            for item in items
+        ]
+        for row in self.rows:
+            row["status"] = "waiting"
+        self._written = 0.0
+
+    def attach(self, engine: Engine) -> None:
+        """Register with a `VolumeEvaluator`."""
+        engine.add_event_handler(Events.STARTED, self._start)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._add)
+        engine.add_event_handler(Events.COMPLETED, self._write)
+        engine.add_event_handler(Events.EXCEPTION_RAISED, self._stop)
+
+    def _start(self) -> None:
+        self._write()
+        remove_stale_temporaries(self.path.parent, recursive=False)
+
+    def _add(self, engine: Engine) -> None:
+        item = engine.state.output
+        row = self.rows[engine.state.iteration - 1]
+        row["seconds"] = f"{item['seconds']:.2f}"
+        if "failure" in item:
+            row["status"], row["cause"] = "failed", item["failure"]
+        else:
+            row["status"] = "skipped" if "finished" in item else "written"
+            row["output"] = item["saved"].name
+        if time.monotonic() - self._written > _REPORT_INTERVAL_S:
+            self._write()
+
+    def _stop(self, error: BaseException) -> None:
+        with contextlib.suppress(OSError):
+            self._write()
+        raise error
+
+    def _write(self) -> None:
+        write_report(self.path, self.rows)
+        self._written = time.monotonic()
+
+
+def read_report(path: Path) -> list[dict[str, Any]]:
+    """Rows of a report."""
+    with path.open(newline="", errors="surrogateescape") as file:
+        return list(csv.DictReader(file))
+
+
+def write_report(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write rows with the keys `REPORT_COLUMNS`, whole or not at all."""
+    text = io.StringIO(newline="")
+    table = csv.DictWriter(text, REPORT_COLUMNS, lineterminator="\n")
+    table.writeheader()
+    table.writerows(rows)
+    write_atomically(path, text.getvalue().encode(errors="surrogateescape"))
+
+
+def _path_id(path: Path, digest: str) -> str:
+    """Tells whether two scans are the same file, without telling where it is."""
+    return hashlib.blake2b(os.fsencode(os.path.realpath(path)), key=bytes.fromhex(digest), digest_size=16).hexdigest()
+
+
+def _is_whole(path: Path) -> bool:
+    try:
+        read_label(path)
+    except InputError:
+        return False
+    return True
+
+
+def _read_record(path: Path) -> dict[str, Any]:
+    """A record of ours, or nothing."""
+    try:
+        record = json.loads(path.read_bytes())
+        bytes.fromhex(record["image_sha256"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+    return record if {"image_id", "label_map_sha256"} <= record.keys() else {}
+
+
+def _write_record(path: Path, record: Mapping[str, Any]) -> None:
+    write_atomically(path, (json.dumps(record, indent=2) + "\n").encode())
