@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from nibabel.orientations import io_orientation
 
 from custom_components.domains import PLANES, Domain
 from custom_components.errors import InputError
+from custom_components.geometry import orientation_of
 from custom_components.layouts import check_relative, is_dataset_json, match_pattern, translate_dataset_json
 from custom_components.volumes import read_affine
 
@@ -237,7 +237,7 @@ def _find_plane(data: dict[str, Any], images: Sequence[Path], path: Path) -> str
     if axis not in (0, 1, 2):
         raise InputError(f"slice_axis in {path} must be 0, 1 or 2, got {axis}; count the array axes from 0")
     names = {index: name for name, index in PLANES.items()}
-    planes = {image: names[int(io_orientation(read_affine(image))[axis, 0])] for image in images}
+    planes = {image: names[int(orientation_of(read_affine(image))[axis, 0])] for image in images}
     values = list(planes.values()) or [names[axis]]
     usual = max(values, key=values.count)
     for image, plane in planes.items():

@@ -1,62 +1,49 @@
-"""NIfTI bytes, read with suspicion: container, header, geometry and voxels, or one line that says what is wrong."""
+"""NIfTI headers, read with suspicion: every field that we use is valid, or one line says what is wrong."""
 
 from __future__ import annotations
 
-import gzip
-import io
 import math
-import zlib
+import struct
 from pathlib import Path
 from typing import Any
 
 import nibabel as nib
 import numpy as np
-from nibabel.spatialimages import HeaderDataError
 
-from custom_components.errors import InputError
+from custom_components.containers import MAX_BYTES, MAX_VOXELS, Content, check_size
+from custom_components.errors import InputError, show_path
+from custom_components.geometry import MM_OF_UNIT
 
-__all__ = ["MAX_HEADER_BYTES", "check_name", "find_affine", "parse_header", "read_bytes", "read_voxels", "spacing_of"]
+__all__ = ["data_type", "parse_header", "read_header", "shape_of", "skip_to_voxels"]
 
-MAX_HEADER_BYTES: int = nib.Nifti2Header.sizeof_hdr  # NIfTI-1 has the shorter one
+_CLASSES = (nib.Nifti1Header, nib.Nifti2Header)
+_DTYPES = {2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 768: "u4", 1024: "i8", 1280: "u8"}
+_OTHER_DTYPES = {
+    1: "bits",
+    32: "complex64",
+    128: "RGB colour",
+    1536: "float128",
+    1792: "complex128",
+    2048: "complex256",
+    2304: "RGBA colour",
+}
+_MAX_OFFSET = 2**24  # header and extensions
+_MAX_FORM_CODE = 5
+_TIME_UNITS = range(0, 56, 8)
 
-_MM_OF_UNIT = {"unknown": 1.0, "mm": 1.0, "meter": 1e3, "micron": 1e-3}
-_MAX_AFFINE = 1e9  # no scanner is that large; NaN and infinity fail the same test
-_MAX_SHEAR = 0.01  # cosine between two voxel axes, 0.6 degrees
-_MAX_SPACING_ERROR = 0.01  # relative, pixdim against sform
 
-
-def check_name(path: Path) -> None:
-    """Refuse a file name that does not end in `.nii` or `.nii.gz`, in any case."""
-    if not path.name.lower().endswith((".nii", ".nii.gz")):
-        raise InputError(f"volume must be a .nii or .nii.gz file, got {path}; convert it to NIfTI")
-
-
-def read_bytes(path: Path, *, limit: int = -1) -> bytes:
-    """Decompressed content of a file; read to its end, the checksum of a `.nii.gz` is verified.
-
-    Args:
-        path: `.nii` or `.nii.gz`.
-        limit: number of bytes that are enough; all of them if negative.
+def read_header(content: Content) -> Any:
+    """Header of a NIfTI file, and no byte more; see `parse_header`.
 
     Raises:
-        InputError: no such file, not readable, or no intact gzip file.
+        InputError: no valid header, or a broken container.
     """
-    check_name(path)
-    if not path.is_file():
-        found = "a folder" if path.is_dir() else "nothing there"
-        raise InputError(f"volume {path} must be an existing file, got {found}; check the path")
-    try:
-        with gzip.open(path) if path.name.lower().endswith(".gz") else path.open("rb") as stream:
-            return stream.read(limit)
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise InputError(
-            f"volume {path} must be an intact gzip file, got: {error}; copy or download it again"
-        ) from error
-    except OSError as error:
-        raise InputError(f"volume {path} must be readable, got: {error.strerror}; check its permissions") from error
+    raw = content.read(nib.Nifti1Header.sizeof_hdr)
+    if _find_class(raw) is nib.Nifti2Header:
+        raw += content.read(nib.Nifti2Header.sizeof_hdr - len(raw))
+    return parse_header(raw, content.path)
 
 
-@np.errstate(over="ignore", invalid="ignore")
 def parse_header(raw: bytes, path: Path) -> Any:
     """Header of a single-file NIfTI-1 or NIfTI-2 volume of any byte order.
 
@@ -65,123 +52,143 @@ def parse_header(raw: bytes, path: Path) -> Any:
         path: the file, for the message.
 
     Returns:
-        A `nibabel.Nifti1Header` or `Nifti2Header` whose scaling, qform, units and data offset can be had.
+        A `nibabel.Nifti1Header` or `Nifti2Header`, of one 3D volume of real numbers; as stored, but for a qfac that is
+        neither 1 nor -1, which becomes 1.
 
     Raises:
-        InputError: not NIfTI, half of a pair, an invalid field, or a voxel size that is not positive.
+        InputError: not NIfTI, half of a pair, an invalid field, a voxel size that is not positive, or more voxels or
+            bytes than the environment allows.
     """
+    name = show_path(path)
     if not raw:
-        raise InputError(f"volume {path} must not be empty, got 0 bytes; copy or download it again")
-    for header_class in (nib.Nifti1Header, nib.Nifti2Header):
-        if header_class.may_contain_header(raw) and len(raw) >= header_class.sizeof_hdr:
-            break
-    else:
-        raise InputError(f"volume {path} must start with a NIfTI header, got other bytes; convert it to NIfTI")
-    block = raw[: header_class.sizeof_hdr]
-    try:
-        # nibabel's check turns a negative voxel size positive and a zero one into 1, so look before it
-        pixdim = header_class(block, check=False)["pixdim"][1:4]
-        header = header_class(block)
-        header.get_slope_inter(), header.get_qform(), header.get_xyzt_units(), header.get_data_offset()
-    except (HeaderDataError, KeyError, ValueError, OverflowError) as error:
-        raise InputError(f"header of {path} must be valid NIfTI, got: {error}; convert the file again") from error
-    if header["magic"].item() not in (b"n+1", b"n+2"):
-        raise InputError(f"volume {path} must be a single NIfTI file, got half of a .hdr/.img pair; convert the pair")
-    if not (np.isfinite(pixdim).all() and (pixdim > 0).all()):
-        raise InputError(f"voxel sizes in {path} must be positive, got {pixdim.tolist()}; correct pixdim in the header")
+        raise InputError(f"volume {name} must not be empty, got 0 bytes; copy or download it again")
+    header_class = _find_class(raw)
+    if header_class is None or len(raw) < header_class.sizeof_hdr:
+        found, remedy = "other bytes", "convert it to NIfTI"
+        if header_class is not None:
+            found, remedy = f"{len(raw)} bytes of it", "copy or download it again"
+        elif raw.startswith(b"\x1f\x8b"):
+            found, remedy = "a gzip file", "name it .nii.gz"
+        raise InputError(f"volume {name} must start with a NIfTI header, got {found}; {remedy}")
+    endianness = "<" if int.from_bytes(raw[:4], "little") == header_class.sizeof_hdr else ">"
+    # nibabel's own check repairs a header instead of refusing it, and prints
+    header = header_class(raw[: header_class.sizeof_hdr], endianness=endianness, check=False)
+    _check_magic(header, name)
+    shape, dtype = _check_shape(header, name), _check_type(header, name)
+    _check_numbers(header, name)
+    check_size(math.prod(shape), limit=MAX_VOXELS, path=path)
+    check_size(_offset(header) + math.prod(shape) * dtype.itemsize, limit=MAX_BYTES, path=path)
     return header
 
 
-def read_voxels(raw: bytes, header: Any, *, path: Path) -> np.ndarray:
-    """Voxels of one volume, with the intensity scaling of the header applied.
-
-    Args:
-        raw: the file's whole content.
-        header: the result of `parse_header`.
-        path: the file, for the message.
-
-    Shape:
-        (X, Y, Z); stored axes of length 1 beyond the third are dropped.
-
-    Raises:
-        InputError: not one 3D volume of real, finite numbers, or fewer bytes than the header says.
-    """
-    shape, dtype = tuple(int(size) for size in header.get_data_shape()), header.get_data_dtype()
-    if len(shape) < 3 or min(shape) < 1 or max(shape[3:], default=1) > 1:
-        raise InputError(f"volume {path} must be one 3D volume, got shape {shape}; extract a single 3D volume")
-    if dtype.kind not in "iuf":
-        raise InputError(
-            f"voxels of {path} must be real numbers, got {dtype} (complex or colour); convert to grey values"
-        )
-    missing = header.get_data_offset() + math.prod(shape) * dtype.itemsize - len(raw)
-    if missing > 0:
-        raise InputError(f"volume {path} must be as long as its header says, got {missing} bytes less; copy it again")
-    values = np.asarray(header.data_from_fileobj(io.BytesIO(raw))).reshape(shape[:3])
-    bad = values.size - int(np.isfinite(values).sum())
-    if bad:
-        raise InputError(f"voxels of {path} must be finite, got {bad} NaN or infinite; replace them")
-    return values
-
-
-@np.errstate(over="ignore", invalid="ignore")
-def find_affine(header: Any, path: Path) -> np.ndarray:
-    """Voxel index -> RAS+ position in mm: the sform if its code is set, else the qform, else the voxel sizes alone.
-
-    Args:
-        header: the result of `parse_header`.
-        path: the file, for the message.
-
-    Shape:
-        (4, 4), float64.
-
-    Raises:
-        InputError: not finite, singular or sheared, or the forms of the header contradict each other.
-    """
-    affine, sform_code = np.array(header.get_best_affine(), dtype=np.float64), int(header["sform_code"])
-    if not (np.abs(affine) < _MAX_AFFINE).all():
-        raise InputError(f"affine of {path} must be finite, got {affine[:3].tolist()}; correct the header")
-    spacing = np.array(spacing_of(affine))
-    if not (spacing > 0).all():
-        raise InputError(f"affine of {path} must give positive voxel sizes, got {spacing.tolist()}; correct the header")
-    axes = affine[:3, :3] / spacing
-    shear = float(np.abs(axes.T @ axes - np.eye(3)).max())
-    if shear > _MAX_SHEAR:
-        raise InputError(
-            f"voxel axes of {path} must be at right angles, got a cosine of {shear:.3f} (singular or sheared affine); "
-            "resample it to an orthogonal grid"
-        )
-    if sform_code > 0:
-        pixdim = header["pixdim"][1:4].astype(np.float64)
-        if (np.abs(pixdim / spacing - 1) > _MAX_SPACING_ERROR).any():
-            raise InputError(
-                f"voxel sizes of {path} must agree, got pixdim {pixdim.tolist()} and sform "
-                f"{spacing.round(5).tolist()}; correct the header"
-            )
-    if sform_code > 0 and header["qform_code"] > 0:
-        _check_forms(affine, header.get_qform(), path)
-    affine[:3] *= _MM_OF_UNIT[header.get_xyzt_units()[0]]
-    return affine
-
-
-def spacing_of(affine: np.ndarray) -> tuple[float, float, float]:
-    """Voxel size along each array axis, in the unit of the affine.
-
-    Example:
-        >>> spacing_of(np.array([[0, -2, 0, 5], [0.5, 0, 0, 7], [0, 0, 3, 9], [0, 0, 0, 1]]))
-        (0.5, 2.0, 3.0)
-    """
-    x, y, z = np.sqrt((affine[:3, :3] ** 2).sum(axis=0)).tolist()
+def shape_of(header: Any) -> tuple[int, int, int]:
+    """Sizes (X, Y, Z) of a header from `parse_header`."""
+    x, y, z = (int(size) for size in header["dim"][1:4])
     return x, y, z
 
 
-def _check_forms(sform: np.ndarray, qform: np.ndarray, path: Path) -> None:
-    """Refuse a qform that turns the volume another way; at 45 degrees rounding alone may change the letters."""
-    if not (np.abs(qform) < _MAX_AFFINE).all():
-        raise InputError(f"qform of {path} must be finite, got {qform[:3].tolist()}; correct the header")
-    codes = ["".join(nib.aff2axcodes(form)) for form in (sform, qform)]
-    same_way = (sform[:3, :3] / spacing_of(sform) * (qform[:3, :3] / spacing_of(qform))).sum(axis=0)
-    if codes[0] != codes[1] and same_way.min() < 0.99:
+def data_type(header: Any) -> np.dtype[Any]:
+    """Type and byte order of the stored voxels of a header from `parse_header`."""
+    return np.dtype(header.endianness + _DTYPES[int(header["datatype"])])
+
+
+def skip_to_voxels(content: Content, header: Any) -> None:
+    """Read on from the header to the first voxel, and check the extensions on the way.
+
+    Raises:
+        InputError: an extension is damaged, or the file ends before.
+    """
+    flag = content.read(4)
+    size = _offset(header) - header.sizeof_hdr - 4
+    between = content.read(size)
+    if len(flag) + len(between) < size + 4:
+        missing = size + 4 - len(flag) - len(between)
         raise InputError(
-            f"sform and qform of {path} must agree, got axes {codes[0]} and {codes[1]}; "
-            "remove the wrong one from the header"
+            f"volume {show_path(content.path)} must be as long as its header says, got at least {missing} bytes less; "
+            "copy it again"
         )
+    position = 0
+    while flag[0] and size - position >= 16:
+        (length,) = struct.unpack_from(header.endianness + "i", between, position)
+        if length < 16 or length % 16 or position + length > size:
+            raise InputError(
+                f"header extensions of {show_path(content.path)} must have sizes that are multiples of 16 and end "
+                f"before the voxels, got {length} with {size - position} bytes left; convert the file again"
+            )
+        position += length
+
+
+def _find_class(raw: bytes) -> Any:
+    """The header class whose size the file states first, or None."""
+    for header_class in _CLASSES:
+        if header_class.sizeof_hdr in (int.from_bytes(raw[:4], "little"), int.from_bytes(raw[:4], "big")):
+            return header_class
+    return None
+
+
+def _check_magic(header: Any, name: str) -> None:
+    magic = header["magic"].item()
+    if magic == header.pair_magic:
+        raise InputError(f"volume {name} must be a single NIfTI file, got half of a .hdr/.img pair; convert the pair")
+    if magic != header.single_magic:
+        raise _invalid(name, "magic", magic, f"{header.single_magic!r} (ANALYZE is not NIfTI)")
+    if "eol_check" in header and header["eol_check"].tolist() not in ([13, 10, 26, 10], [0] * 4):
+        raise _invalid(name, "eol_check", header["eol_check"].tolist(), "[13, 10, 26, 10] (copied as text?)")
+
+
+def _check_shape(header: Any, name: str) -> tuple[int, ...]:
+    sizes = [int(size) for size in header["dim"]]
+    if not 1 <= sizes[0] <= 7:
+        raise _invalid(name, "dim[0]", sizes[0], "from 1 to 7")
+    shape = tuple(sizes[1 : sizes[0] + 1])
+    if min(shape) < 1:
+        raise _invalid(name, "dim", list(shape), "positive")
+    if len(shape) < 3 or max(shape[3:], default=1) > 1:
+        raise InputError(f"volume {name} must be one 3D volume, got shape {shape}; extract a single 3D volume")
+    return shape
+
+
+def _check_type(header: Any, name: str) -> np.dtype[Any]:
+    code, bits = int(header["datatype"]), int(header["bitpix"])
+    if code in _OTHER_DTYPES:
+        raise InputError(
+            f"voxels of {name} must be real numbers, got {_OTHER_DTYPES[code]}; "
+            "convert to grey values of at most 64 bits"
+        )
+    if code not in _DTYPES:
+        raise _invalid(name, "datatype", code, f"one of {sorted(_DTYPES)}")
+    dtype = data_type(header)
+    if bits != 8 * dtype.itemsize:
+        raise _invalid(name, "bitpix", bits, f"{8 * dtype.itemsize}, that of datatype {code}")
+    return dtype
+
+
+def _check_numbers(header: Any, name: str) -> None:
+    offset, first = header["vox_offset"].item(), header.sizeof_hdr + 4
+    if not (first <= offset <= _MAX_OFFSET and offset == int(offset)):
+        raise _invalid(name, "vox_offset", offset, f"a whole number from {first} to {_MAX_OFFSET}")
+    sizes = header["pixdim"][1:4]
+    if not (np.isfinite(sizes).all() and (sizes > 0).all()):
+        raise InputError(f"voxel sizes in {name} must be positive, got {sizes.tolist()}; correct pixdim in the header")
+    for field in ("scl_slope", "scl_inter"):
+        if not np.isfinite(header[field]):
+            raise _invalid(name, field, header[field].item(), "finite")
+    for field in ("qform_code", "sform_code"):
+        if not 0 <= header[field] <= _MAX_FORM_CODE:
+            raise _invalid(name, field, int(header[field]), f"from 0 to {_MAX_FORM_CODE}")
+    qfac = header["pixdim"][0].item()
+    if qfac not in (-1, 1):
+        if qfac != 0 and header["qform_code"] > 0:
+            raise _invalid(name, "pixdim[0] (qfac)", qfac, "1 or -1")
+        header["pixdim"][0] = 1
+    units = int(header["xyzt_units"])
+    if units % 8 not in MM_OF_UNIT or units - units % 8 not in _TIME_UNITS:
+        raise _invalid(name, "xyzt_units", units, "known units of space and time")
+
+
+def _offset(header: Any) -> int:
+    return int(header["vox_offset"])
+
+
+def _invalid(name: str, field: str, value: Any, rule: str) -> InputError:
+    return InputError(f"header of {name} must be valid NIfTI: {field} must be {rule}, got {value}; convert it again")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Mapping
-from functools import partial, reduce
+from collections.abc import Hashable, Iterator, Mapping
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from scipy import ndimage
 from skimage.morphology import ball
 
 from custom_components.errors import InputError
+from custom_components.geometry import to_canonical
 
 __all__ = [
     "KeepLargestComponentd",
@@ -24,15 +25,19 @@ __all__ = [
 ]
 
 
-def largest_component(labels: np.ndarray, *, num_classes: int, connectivity: int = 1) -> np.ndarray:
+def largest_component(
+    labels: np.ndarray, *, num_classes: int, connectivity: int = 1, affine: np.ndarray | None = None
+) -> np.ndarray:
     """Keep the largest connected component of each bone; the others become background.
 
-    Of equally large components, the one whose first voxel comes first in C order stays.
+    Of equally large components, the one whose first voxel comes first in C order stays; with `affine`, in C order of
+    the closest RAS+ axis order, so that any storage order of the same map keeps the same one.
 
     Args:
         labels: class indices 0..num_classes-1, an integer array of shape (H, W, D).
         num_classes: number of classes, background included.
         connectivity: 1, 2 or 3: neighbours share a face (6), an edge (18) or a corner (26).
+        affine: voxel index -> RAS+ position, (4, 4).
 
     Returns:
         A new array of the same shape and type. A bone without voxels stays without.
@@ -46,14 +51,15 @@ def largest_component(labels: np.ndarray, *, num_classes: int, connectivity: int
     """
     structure = _structure(connectivity)
     result = labels.copy()
-    for index, box in _boxes(labels, num_classes):
-        components, count = ndimage.label(labels[box] == index, structure)
+    view = result if affine is None or labels.ndim != 3 else to_canonical(result, affine)
+    for index, box in _boxes(view, num_classes):
+        components, count = ndimage.label(view[box] == index, structure)
         if count > 1:
             sizes = np.bincount(components.ravel())
             sizes[0] = 0
             largest = np.isin(components, np.flatnonzero(sizes == sizes.max()))
             kept = components.ravel()[largest.ravel().argmax()]
-            result[box][(components != kept) & (components != 0)] = 0
+            view[box][(components != kept) & (components != 0)] = 0
     return result
 
 
@@ -120,18 +126,10 @@ def spherical_closing(labels: np.ndarray, *, num_classes: int, radius: int = 2) 
 
 
 class _LabelMapTransform(MapTransform):
-    """Apply `process` to class-index maps of shape (1, H, W, D), keeping type, dtype, device and metadata."""
+    """Apply `_process` to class-index maps of shape (1, H, W, D), keeping type, dtype, device and metadata."""
 
-    def __init__(
-        self,
-        keys: KeysCollection,
-        process: Callable[..., np.ndarray],
-        *,
-        num_classes: int | None,
-        allow_missing_keys: bool,
-    ) -> None:
+    def __init__(self, keys: KeysCollection, *, num_classes: int | None, allow_missing_keys: bool) -> None:
         super().__init__(keys, allow_missing_keys)
-        self.process = process
         self.num_classes = num_classes
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
@@ -157,14 +155,19 @@ class _LabelMapTransform(MapTransform):
                 )
             labels = labels.astype(np.int64)
         num_classes = int(labels.max(initial=0)) + 1 if self.num_classes is None else self.num_classes
-        return convert_to_dst_type(self.process(labels, num_classes=num_classes)[None], item, dtype=item.dtype)[0]
+        cleaned = self._process(labels, num_classes, getattr(item, "affine", None))
+        return convert_to_dst_type(cleaned[None], item, dtype=item.dtype)[0]
+
+    def _process(self, labels: np.ndarray, num_classes: int, affine: Any) -> np.ndarray:
+        raise NotImplementedError
 
 
 class KeepLargestComponentd(_LabelMapTransform):
     """Dictionary transform around `largest_component`.
 
     Args:
-        keys: keys of class-index maps, each a tensor, MetaTensor or array of shape (1, H, W, D).
+        keys: keys of class-index maps, each a tensor, MetaTensor (whose affine then breaks ties) or array of shape
+            (1, H, W, D).
         num_classes: number of classes, background included; `None` takes the map's maximum plus one.
         connectivity: as for `largest_component`.
         allow_missing_keys: whether an item may lack a key.
@@ -182,8 +185,12 @@ class KeepLargestComponentd(_LabelMapTransform):
         connectivity: int = 1,
         allow_missing_keys: bool = False,
     ) -> None:
-        process = partial(largest_component, connectivity=connectivity)
-        super().__init__(keys, process, num_classes=num_classes, allow_missing_keys=allow_missing_keys)
+        super().__init__(keys, num_classes=num_classes, allow_missing_keys=allow_missing_keys)
+        self.connectivity = connectivity
+
+    def _process(self, labels: np.ndarray, num_classes: int, affine: Any) -> np.ndarray:
+        affine = None if affine is None else np.asarray(affine, np.float64)
+        return largest_component(labels, num_classes=num_classes, connectivity=self.connectivity, affine=affine)
 
 
 class SphericalClosingd(_LabelMapTransform):
@@ -209,8 +216,11 @@ class SphericalClosingd(_LabelMapTransform):
         radius: int = 2,
         allow_missing_keys: bool = False,
     ) -> None:
-        process = partial(spherical_closing, radius=radius)
-        super().__init__(keys, process, num_classes=num_classes, allow_missing_keys=allow_missing_keys)
+        super().__init__(keys, num_classes=num_classes, allow_missing_keys=allow_missing_keys)
+        self.radius = radius
+
+    def _process(self, labels: np.ndarray, num_classes: int, affine: Any) -> np.ndarray:
+        return spherical_closing(labels, num_classes=num_classes, radius=self.radius)
 
 
 def _structure(connectivity: int) -> np.ndarray:

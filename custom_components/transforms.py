@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -35,8 +34,7 @@ class ReadVolumed(MapTransform):
         for key in self.key_iterator(item):
             volume = read_volume(item[key])
             item[key] = volume.array
-            # The geometry outlives the voxels: a view of no memory keeps the shape.
-            item["source"] = replace(volume, array=np.broadcast_to(np.float32(0), volume.array.shape))
+            item["source"] = volume.without_voxels()
         return item
 
 

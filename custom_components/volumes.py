@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 import gzip
+import io
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from nibabel.orientations import apply_orientation, io_orientation
 
-from custom_components.errors import InputError
+from custom_components.containers import Content, check_name, open_content
+from custom_components.errors import InputError, show_path
 from custom_components.files import write_atomically
-from custom_components.nifti import (
-    MAX_HEADER_BYTES,
-    check_name,
-    find_affine,
-    parse_header,
-    read_bytes,
-    read_voxels,
-    spacing_of,
-)
+from custom_components.geometry import canonical_spacing_mm, find_affine, forms_apart_mm, spacing_of, to_canonical
+from custom_components.nifti import read_header, shape_of, skip_to_voxels
+from custom_components.voxels import read_voxels
 
 __all__ = [
     "Volume",
@@ -37,6 +32,7 @@ __all__ = [
 
 _LOG = logging.getLogger(__name__)
 _MAX_GRID_ERROR_MM = 1e-3  # between the corners of two grids
+_PLAUSIBLE_MM = (0.01, 100)  # voxel sizes of a scan of a patient
 
 
 @dataclass(frozen=True)
@@ -48,25 +44,42 @@ class Volume:
         affine: voxel index -> RAS+ position in mm, (4, 4) float64.
         header: the file's NIfTI header, unchanged.
         path: the file.
+        digest: SHA-256 of the file's bytes as stored, in hexadecimal; empty if the volume is not from a file.
     """
 
     array: np.ndarray
     affine: np.ndarray
     header: Any
     path: Path
+    digest: str = ""
 
     @property
     def spacing_mm(self) -> tuple[float, float, float]:
         """Voxel size along each array axis."""
         return spacing_of(self.affine)
 
+    def without_voxels(self) -> Volume:
+        """The same geometry; the array keeps its shape, as a view of no memory that also travels without any."""
+        return replace(self, array=np.broadcast_to(np.float32(0), self.array.shape))
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = dict(self.__dict__)
+        return state if any(self.array.strides) else state | {"array": self.array.shape}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        if isinstance(self.array, tuple):
+            self.__dict__["array"] = np.broadcast_to(np.float32(0), self.array)
+
 
 def read_volume(path: str | Path, *, kind: Literal["image", "label"] = "image") -> Volume:
     """Read a NIfTI file, or say in one line why it cannot be trusted.
 
     NIfTI-1 and NIfTI-2 of any byte order; the intensity scaling of the header is applied; (X, Y, Z, 1) is read as
-    (X, Y, Z). The sform gives the affine when its code is set, else the qform; with neither, the spacing alone is known
-    and a warning is logged. Metres and microns become mm.
+    (X, Y, Z). No more is decompressed or allocated than the header says and the environment allows; then the file is
+    read to its end, where gzip's checksum stands. The sform gives the affine when its code is set, else the qform; with
+    neither, the spacing alone is known and a warning is logged. Metres and microns become mm. What is refused and what
+    only warned of, `docs/input.md` lists.
 
     Args:
         path: `.nii` or `.nii.gz`.
@@ -76,14 +89,19 @@ def read_volume(path: str | Path, *, kind: Literal["image", "label"] = "image") 
         InputError: anything is wrong with the file's container, header, geometry or values.
     """
     path = Path(path)
-    raw = read_bytes(path)
-    header = parse_header(raw, path)
-    values = read_voxels(raw, header, path=path)
-    affine = find_affine(header, path)
-    if not (header["sform_code"] > 0 or header["qform_code"] > 0):
-        _LOG.warning("%s states no orientation (sform and qform codes 0); only its voxel sizes are used", path)
-    array = _to_integers(values, path) if kind == "label" else _to_floats(values, path)
-    return Volume(array, affine, header, path)
+    with open_content(path) as content:
+        volume, num_trailing = _read(content, kind)
+    if not (volume.header["sform_code"] > 0 or volume.header["qform_code"] > 0):
+        _warn(path, "states no orientation (sform and qform codes 0); only its voxel sizes are used")
+    if min(volume.spacing_mm) < _PLAUSIBLE_MM[0] or max(volume.spacing_mm) > _PLAUSIBLE_MM[1]:
+        sizes = ", ".join(f"{size:.4g}" for size in volume.spacing_mm)
+        _warn(path, f"has implausible voxel sizes, {sizes} mm; check the unit in the header")
+    apart_mm = forms_apart_mm(volume.header)
+    if apart_mm > max(volume.spacing_mm):
+        _warn(path, f"has an sform and a qform of one meaning, {apart_mm:.4g} mm apart; the sform is used")
+    if num_trailing:
+        _warn(path, f"has {num_trailing} bytes after its voxels, which are ignored")
+    return volume
 
 
 def read_label(path: str | Path, *, like: Volume | None = None) -> Volume:
@@ -106,10 +124,9 @@ def read_affine(path: str | Path) -> np.ndarray:
 
 def read_grid(path: str | Path) -> tuple[tuple[int, int, int], np.ndarray]:
     """Shape (X, Y, Z) and affine of a NIfTI file, without reading the voxels."""
-    path = Path(path)
-    header = parse_header(read_bytes(path, limit=MAX_HEADER_BYTES), path)
-    x, y, z = (int(size) for size in header.get_data_shape()[:3])
-    return (x, y, z), find_affine(header, path)
+    with open_content(Path(path)) as content:
+        header = read_header(content)
+    return shape_of(header), find_affine(header, content.path)
 
 
 def write_label_map(path: str | Path, labels: np.ndarray, *, like: Volume) -> None:
@@ -132,76 +149,56 @@ def write_label_map(path: str | Path, labels: np.ndarray, *, like: Volume) -> No
     labels = np.asarray(labels)
     if labels.shape != like.array.shape:
         raise InputError(
-            f"label map {path} must have the shape of {like.path}, {like.array.shape}, got {labels.shape}; "
-            "resample it to the source grid first"
+            f"label map {show_path(path)} must have the shape of {show_path(like.path)}, {like.array.shape}, "
+            f"got {labels.shape}; resample it to the source grid first"
         )
     if labels.dtype.kind not in "bui" or labels.min() < 0 or labels.max() > 255:
         raise InputError(
-            f"label map {path} must hold whole numbers from 0 to 255, got {labels.dtype} "
+            f"label map {show_path(path)} must hold whole numbers from 0 to 255, got {labels.dtype} "
             f"from {labels.min()} to {labels.max()}; decode classes to label values first"
         )
     labels = labels.astype(np.uint8)
-    header = _label_header(labels.shape, like.header)
-    raw = header.binaryblock + bytes(4) + labels.tobytes(order="F")
-    written = parse_header(raw, path)
-    same_grid = np.array_equal(find_affine(written, path), like.affine)
-    if not same_grid or not np.array_equal(read_voxels(raw, written, path=path), labels):
-        raise InputError(f"label map {path} must read back as it was given, got another grid; report the header")
-    write_atomically(path, gzip.compress(raw, mtime=0) if path.name.lower().endswith(".gz") else raw)
+    raw = _label_header(labels.shape, like.header).binaryblock + bytes(4) + labels.tobytes(order="F")
+
+    def check(stored: bytes) -> None:
+        written, _ = _read(Content(io.BytesIO(stored), path, size=len(stored)), "label")
+        if not (np.array_equal(written.affine, like.affine) and np.array_equal(written.array, labels)):
+            raise InputError(f"label map {show_path(path)} must read back as given, got other labels; report it")
+
+    write_atomically(path, gzip.compress(raw, mtime=0) if path.name.lower().endswith(".gz") else raw, check=check)
 
 
-def to_canonical(array: np.ndarray, affine: np.ndarray) -> np.ndarray:
-    """Permute and flip a volume to the closest RAS+ axis order, without interpolation (a view).
-
-    Example:
-        >>> to_canonical(np.arange(2).reshape(2, 1, 1), np.diag([-1.0, 1.0, 1.0, 1.0])).ravel()
-        array([1, 0])
-    """
-    return apply_orientation(array, io_orientation(affine))
-
-
-def canonical_spacing_mm(affine: np.ndarray) -> tuple[float, float, float]:
-    """Voxel size along the axes of `to_canonical`'s result."""
-    spacing = spacing_of(affine)
-    source = np.argsort(io_orientation(affine)[:, 0])
-    return spacing[source[0]], spacing[source[1]], spacing[source[2]]
-
-
-def _to_floats(values: np.ndarray, path: Path) -> np.ndarray:
-    low, high = float(values.min()), float(values.max())
-    if max(-low, high) > float(np.finfo(np.float32).max):
-        raise InputError(f"image {path} must fit in 32-bit floats, got {low:g} to {high:g}; rescale the intensities")
-    array = values.astype(np.float32)
-    if array.min() == array.max():
-        raise InputError(f"image {path} must not be constant, got {low:g} in every voxel; check the export")
-    return array
-
-
-def _to_integers(values: np.ndarray, path: Path) -> np.ndarray:
-    whole = values if values.dtype.kind in "iu" else np.rint(values)
-    off = values[np.abs(values - whole) > 1e-4]
-    if off.size:
+def _read(content: Content, kind: Literal["image", "label"]) -> tuple[Volume, int]:
+    """The volume, and the number of bytes after its voxels."""
+    path = content.path
+    header = read_header(content)
+    affine = find_affine(header, path)
+    skip_to_voxels(content, header)
+    try:
+        array, num_trailing = read_voxels(content, header, kind=kind)
+    except MemoryError as error:
         raise InputError(
-            f"label map {path} must hold whole numbers, got {off[0]:g} ({off.size} such voxels); "
-            "resample labels with nearest neighbour"
-        )
-    if max(-int(whole.min()), int(whole.max())) > np.iinfo(np.int32).max:
-        raise InputError(f"label map {path} must hold values below 2**31, got {whole.max():g}; renumber the labels")
-    return whole.astype(np.int32)
+            f"volume {show_path(path)} must fit in memory, got shape {shape_of(header)}; free some or crop the volume"
+        ) from error
+    return Volume(array, affine, header, path, content.digest), num_trailing
+
+
+def _warn(path: Path, found: str) -> None:
+    _LOG.warning("%s", " ".join(f"{show_path(path)} {found}".split()))
 
 
 def _check_grid(label: Volume, image: Volume) -> None:
     if label.array.shape != image.array.shape:
         raise InputError(
-            f"label map {label.path} must have the shape of {image.path}, {image.array.shape}, "
+            f"label map {show_path(label.path)} must have the shape of {show_path(image.path)}, {image.array.shape}, "
             f"got {label.array.shape}; resample the labels with nearest neighbour"
         )
     corners = np.array([(*corner, 1) for corner in product(*((0, size - 1) for size in image.array.shape))])
     off = float(np.linalg.norm(corners @ (label.affine - image.affine).T, axis=1).max())
     if off > _MAX_GRID_ERROR_MM:
         raise InputError(
-            f"label map {label.path} must have the affine of {image.path}, got corners up to {off:.4g} mm apart; "
-            "resample the labels to the image or copy its header"
+            f"label map {show_path(label.path)} must have the affine of {show_path(image.path)}, "
+            f"got corners up to {off:.4g} mm apart; resample the labels to the image or copy its header"
         )
 
 
@@ -211,7 +208,8 @@ def _label_header(shape: tuple[int, ...], source: Any) -> Any:
     header.set_data_dtype(np.uint8)
     header["pixdim"][:4] = source["pixdim"][:4]
     for field in header:
-        if field.startswith(("qform_", "sform_", "quatern_", "qoffset_", "srow_")) or field == "xyzt_units":
+        grid = field.startswith(("qform_", "sform_", "quatern_", "qoffset_", "srow_")) or field == "xyzt_units"
+        if grid and np.isfinite(source[field]).all():  # a form that is not used may hold anything
             header[field] = source[field]
     header["scl_slope"], header["scl_inter"] = 1, 0
     header["vox_offset"] = header.sizeof_hdr + 4

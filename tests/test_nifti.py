@@ -10,16 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from custom_components.containers import open_content
 from custom_components.errors import InputError
-from custom_components.nifti import (
-    MAX_HEADER_BYTES,
-    check_name,
-    find_affine,
-    parse_header,
-    read_bytes,
-    read_voxels,
-    spacing_of,
-)
+from custom_components.geometry import find_affine, spacing_of
+from custom_components.nifti import data_type, parse_header, read_header, shape_of, skip_to_voxels
+from custom_components.voxels import read_voxels
 
 ARRAY = np.arange(24, dtype=np.int16).reshape(2, 3, 4)
 AFFINE = np.array([[0.0, 0, 3, -7], [0.5, 0, 0, 11], [0, -2, 0, 5], [0, 0, 0, 1]])
@@ -45,9 +40,11 @@ def patch(path: Path, **fields: Any) -> Path:
 
 def read(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Voxels and affine."""
-    raw = read_bytes(path)
-    header = parse_header(raw, path)
-    return read_voxels(raw, header, path=path), find_affine(header, path)
+    with open_content(path) as content:
+        header = read_header(content)
+        affine = find_affine(header, path)
+        skip_to_voxels(content, header)
+        return read_voxels(content, header, kind="image")[0], affine
 
 
 def affine_of(path: Path) -> np.ndarray:
@@ -59,44 +56,18 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "scan.nii"
 
 
-def test_names() -> None:
-    for name in ("a.nii", "a.nii.gz", "A.NII.GZ"):
-        check_name(Path(name))
-    for name in ("a.mha", "a.gz", "nii", "a.nii.bz2"):
-        with pytest.raises(InputError, match=rf"must be a \.nii or \.nii\.gz file, got {name}; convert"):
-            check_name(Path(name))
-
-
-@pytest.mark.parametrize("name", ["scan.nii", "scan.nii.gz", "SCAN.NII.GZ"])
-def test_bytes_are_decompressed_whole_or_up_to_a_limit(tmp_path: Path, name: str) -> None:
-    content = save(tmp_path / "plain.nii").read_bytes()
-    path = tmp_path / name
-    path.write_bytes(gzip.compress(content) if name.lower().endswith(".gz") else content)
-    assert read_bytes(path) == content
-    assert read_bytes(path, limit=100) == content[:100]
-    assert read_bytes(path, limit=10**6) == content
-
-
-def test_a_file_that_may_not_be_read(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*args: object) -> None:
-        raise PermissionError(13, "Permission denied")
-
-    monkeypatch.setattr(Path, "open", refuse)
-    path.touch()
-    with pytest.raises(InputError, match=r"scan\.nii must be readable, got: Permission denied; check its permissions"):
-        read_bytes(path)
-
-
 @pytest.mark.parametrize("header_class", [nib.Nifti1Header, nib.Nifti2Header])
 def test_a_header_needs_no_more_than_its_own_bytes(path: Path, header_class: type) -> None:
     image = (nib.Nifti1Image if header_class is nib.Nifti1Header else nib.Nifti2Image)(ARRAY, AFFINE)
     nib.save(image, path)
-    raw = path.read_bytes()
-    header = parse_header(raw[:MAX_HEADER_BYTES], path)
+    raw = path.read_bytes()[: header_class.sizeof_hdr]
+    header = parse_header(raw, path)
     assert type(header) is header_class
+    assert shape_of(header) == ARRAY.shape
+    assert data_type(header) == np.int16
     np.testing.assert_array_equal(find_affine(header, path), AFFINE)
-    with pytest.raises(InputError, match="must start with a NIfTI header"):
-        parse_header(raw[: header_class.sizeof_hdr - 1], path)
+    with pytest.raises(InputError, match=rf"must start with a NIfTI header, got {len(raw) - 1} bytes of it"):
+        parse_header(raw[:-1], path)
 
 
 @pytest.mark.parametrize("endianness", ["<", ">"])
@@ -186,15 +157,12 @@ def _rgb(path: Path) -> Path:
 
 
 NOT_READABLE: dict[str, tuple[Callable[[Path], Path], str]] = {
-    "missing": (lambda p: p, "must be an existing file, got nothing there; check the path"),
-    "folder": (lambda p: (p.mkdir(), p)[1], "must be an existing file, got a folder"),
-    "extension": (lambda p: p.with_suffix(".mha"), r"must be a \.nii or \.nii\.gz file"),
     "empty": (lambda p: _write(p, b""), "must not be empty"),
     "empty gz": (lambda p: _write(p.with_name("scan.nii.gz"), b""), "must not be empty"),
     "truncated gz": (lambda p: _gz(p, _truncate), "must be an intact gzip file"),
-    "checksum": (lambda p: _gz(p, _flip_checksum), "must be an intact gzip file, got: CRC check failed"),
+    "checksum": (lambda p: _gz(p, _flip_checksum), "must be an intact gzip file, got CRC check failed"),
     "garbage": (lambda p: _gz(p, lambda packed: packed.extend(b"more")), "must be an intact gzip file"),
-    "not gz": (lambda p: save(p).rename(p.with_name("scan.nii.gz")), "intact gzip file, got: Not a gzipped file"),
+    "not gz": (lambda p: save(p).rename(p.with_name("scan.nii.gz")), "intact gzip file, got no gzip file"),
     "not NIfTI": (lambda p: _write(p, b"DICM" * 200), "must start with a NIfTI header"),
     "pair": (lambda p: patch(save(p), magic=b"ni1"), r"got half of a \.hdr/\.img pair"),
     "data type": (lambda p: patch(save(p), datatype=3), "header of .* must be valid NIfTI"),
@@ -204,7 +172,7 @@ NOT_READABLE: dict[str, tuple[Callable[[Path], Path], str]] = {
     "4D": (lambda p: save(p, np.stack([ARRAY, ARRAY], axis=-1)), r"one 3D volume, got shape \(2, 3, 4, 2\)"),
     "2D": (lambda p: save(p, ARRAY[0]), r"one 3D volume, got shape \(3, 4\)"),
     "complex": (lambda p: save(p, ARRAY.astype(np.complex64)), "real numbers, got complex64"),
-    "colour": (_rgb, "real numbers, got .*colour"),
+    "colour": (_rgb, "real numbers, got RGB colour"),
     "NaN": (_with_nan, "must be finite, got 2 NaN or infinite"),
     "pixdim zero": (lambda p: patch(save(p), pixdim=[1, 0.5, 0, 3, 0, 0, 0, 0]), "voxel sizes in .* must be positive"),
     "pixdim negative": (lambda p: patch(save(p), pixdim=[1, 0.5, -2, 3, 0, 0, 0, 0]), "voxel sizes in .* be positive"),
@@ -227,7 +195,7 @@ def test_what_cannot_be_trusted_is_refused(path: Path, problem: str) -> None:
     broken = make(path)
     with pytest.raises(InputError, match=message) as caught:
         read(broken)
-    assert str(broken) in str(caught.value)
+    assert broken.name in str(caught.value)
     assert "\n" not in str(caught.value)
 
 

@@ -247,6 +247,23 @@ def test_transforms_pass_their_settings_on():
         SphericalClosingd("x")({})
 
 
+def test_of_equally_large_components_the_same_stays_in_any_storage_order():
+    """Two voxels of each bone: stored front to back, back to front, and with axes exchanged."""
+    labels = np.zeros((4, 3, 2), np.uint8)
+    labels[0, 2, 0] = labels[3, 0, 1] = 1
+    labels[0, 0, 0] = labels[2, 0, 0] = 2
+    kept = largest_component(labels, num_classes=3, affine=np.eye(4))
+    assert np.argwhere(kept).tolist() == [[0, 0, 0], [0, 2, 0]]
+    flipped = np.diag([-2.0, 1, 1, 1])
+    np.testing.assert_array_equal(largest_component(labels[::-1], num_classes=3, affine=flipped), kept[::-1])
+    turned = np.eye(4)[[2, 1, 0, 3]]
+    np.testing.assert_array_equal(largest_component(labels.T, num_classes=3, affine=turned), kept.T)
+    item = {"pred": MetaTensor(torch.from_numpy(labels[::-1].copy())[None], affine=torch.from_numpy(flipped))}
+    np.testing.assert_array_equal(KeepLargestComponentd("pred")(item)["pred"][0].numpy(), kept[::-1])
+    with pytest.raises(InputError, match="labels must be an integer array"):
+        largest_component(labels[None], num_classes=3, affine=np.eye(4))
+
+
 def test_errors_name_the_remedy():
     good = np.zeros((2, 2, 2), int)
     with pytest.raises(InputError, match=r"labels must be an integer array.* float64 of shape \(2, 2, 2\)"):

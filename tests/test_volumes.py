@@ -1,3 +1,4 @@
+import gzip
 import itertools
 import logging
 import warnings
@@ -8,11 +9,14 @@ import itk
 import nibabel as nib
 import numpy as np
 import pytest
+from hostile_nifti import nifti
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from custom_components.errors import InputError
+from custom_components.files import file_digest
 from custom_components.volumes import (
+    Volume,
     canonical_spacing_mm,
     read_affine,
     read_grid,
@@ -24,6 +28,7 @@ from custom_components.volumes import (
 
 ARRAY = np.arange(24, dtype=np.int16).reshape(2, 3, 4)
 AFFINE = np.array([[0.0, 0, 3, -7], [0.5, 0, 0, 11], [0, -2, 0, 5], [0, 0, 0, 1]])
+gzip_compress = gzip.compress
 AXIS_ORDERS = list(itertools.product(itertools.permutations(range(3)), itertools.product((1, -1), repeat=3)))
 
 
@@ -86,6 +91,68 @@ def test_a_volume_without_orientation_is_read_with_a_warning(path: Path, caplog:
     assert "scan.nii states no orientation" in caplog.text
 
 
+def test_odd_sizes_and_bytes_too_many_are_warned_of(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    save(path, affine=AFFINE * [[1000], [1000], [1000], [1]])
+    path.write_bytes(path.read_bytes() + bytes(16))
+    volume = read_volume(path)
+    assert [record.getMessage() for record in caplog.records] == [
+        "scan.nii has implausible voxel sizes, 500, 2000, 3000 mm; check the unit in the header",
+        "scan.nii has 16 bytes after its voxels, which are ignored",
+    ]
+    caplog.clear()
+    write_label_map(path.with_name("out.nii"), ARRAY, like=volume)
+    assert not caplog.records, "writing warns of nothing"
+
+
+@pytest.mark.parametrize("dtype", ["u1", "i1", "i2", ">i2", "u2", "i4", "u4", "i8", "u8", "f4", ">f4", "f8", ">f8"])
+@pytest.mark.parametrize("slope", [1, 0.37])
+def test_values_are_those_of_nibabel(path: Path, dtype: str, slope: float) -> None:
+    rng, kind = np.random.default_rng(0), np.dtype(dtype)
+    shape = (101, 53, 401)  # more than one part
+    if kind.kind == "f":
+        array = rng.normal(0, 1e6, shape).astype(kind)
+    else:
+        array = rng.integers(np.iinfo(kind).min, np.iinfo(kind).max, shape, kind.newbyteorder("=")).astype(kind)
+    image = nib.Nifti1Image(array, AFFINE, dtype=kind)
+    image.header.set_slope_inter(slope, 0 if slope == 1 else -2.5)
+    raw = image.header.binaryblock[:352]
+    header = nib.Nifti1Header(raw[:348], endianness="<")
+    header = header.as_byteswapped(">") if dtype.startswith(">") else header
+    header["magic"], header["vox_offset"] = b"n+1", 352
+    path.write_bytes(header.binaryblock + bytes(4) + array.tobytes(order="F"))
+    np.testing.assert_array_equal(read_volume(path).array, nib.load(path).get_fdata().astype(np.float32))
+
+
+def test_encodings_that_mean_the_same_are_read_as_the_same(tmp_path: Path) -> None:
+    stored = np.random.default_rng(0).integers(-2000, 2000, (7, 6, 5)).astype(np.int16)
+    volumes = []
+    for version, order, as_float, name in itertools.product((1, 2), "<>", (False, True), ("scan.nii", "scan.nii.gz")):
+        if as_float:
+            content = nifti(stored * np.float32(0.25) + np.float32(8), version=version, order=order)
+        else:
+            content = nifti(stored, version=version, order=order, scl_slope=0.25, scl_inter=8)
+        (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
+        volumes.append(read_volume(tmp_path / name))
+    for volume in volumes:
+        np.testing.assert_array_equal(volume.array, volumes[0].array)
+        np.testing.assert_array_equal(volume.affine, volumes[0].affine)
+
+
+def test_the_digest_is_that_of_the_file(tmp_path: Path) -> None:
+    for name in ("scan.nii", "scan.nii.gz"):
+        assert read_volume(save(tmp_path / name)).digest == file_digest(tmp_path / name)
+    assert Volume(ARRAY, AFFINE, None, tmp_path).digest == ""
+
+
+def test_a_volume_that_does_not_fit_in_memory(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*args: object, **kwargs: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("custom_components.voxels.np.empty", fail)
+    with pytest.raises(InputError, match=r"scan\.nii must fit in memory, got shape \(2, 3, 4\)"):
+        read_volume(save(path))
+
+
 def _truncated(path: Path) -> Path:
     whole = save(path.with_name("whole.nii.gz")).read_bytes()
     path.with_name("scan.nii.gz").write_bytes(whole[:-20])
@@ -96,7 +163,7 @@ UNTRUSTED: dict[str, tuple[Callable[[Path], Path], str]] = {
     "name": (lambda path: path.with_suffix(".mha"), r"must be a \.nii or \.nii\.gz file"),
     "container": (_truncated, "must be an intact gzip file"),
     "voxels": (lambda path: save(path, np.stack([ARRAY, ARRAY], axis=-1)), "must be one 3D volume"),
-    "geometry": (lambda path: save(path, affine=AFFINE * (1e10, 1, 1, 1)), "affine of .* must be finite"),
+    "geometry": (lambda path: save(path, affine=AFFINE * (1e10, 1, 1, 1)), "form of .* must be finite"),
     "constant": (lambda path: save(path, np.full_like(ARRAY, 5)), "must not be constant, got 5 in every voxel"),
     "too large": (lambda path: save(path, ARRAY * 1e300), "must fit in 32-bit floats, got 0 to 2.3e"),
 }
@@ -108,7 +175,8 @@ def test_what_cannot_be_trusted_is_refused(path: Path, problem: str) -> None:
     broken = make(path)
     with pytest.raises(InputError, match=message) as caught:
         read_volume(broken)
-    assert str(broken) in str(caught.value)
+    assert broken.name in str(caught.value)
+    assert str(broken.parent) not in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
@@ -263,3 +331,30 @@ def test_a_failed_write_leaves_nothing(path: Path, monkeypatch: pytest.MonkeyPat
     with pytest.raises(OSError, match=r"No space left on device: '.*out\.nii'"):
         write_label_map(path.with_name("out.nii"), ARRAY, like=volume)
     assert [file.name for file in path.parent.iterdir()] == ["scan.nii"]
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda raw: gzip_compress(raw[:-1] + b"\0"), r"out\.nii\.gz must read back as given, got other labels"),
+        (lambda raw: gzip_compress(raw[:-1]), r"out\.nii\.gz must be as long as its header says, got 1 bytes less"),
+        (lambda raw: gzip_compress(raw)[:-1], r"out\.nii\.gz must be an intact gzip file, got .*truncated"),
+    ],
+)
+def test_a_label_map_that_reads_back_as_another_is_not_kept(
+    path: Path, monkeypatch: pytest.MonkeyPatch, damage: Callable[[bytes], bytes], message: str
+) -> None:
+    volume = read_volume(save(path))
+    monkeypatch.setattr("gzip.compress", lambda raw, mtime: damage(raw))
+    with pytest.raises(InputError, match=message):
+        write_label_map(path.with_name("out.nii.gz"), ARRAY, like=volume)
+    assert [file.name for file in path.parent.iterdir()] == ["scan.nii"]
+
+
+def test_garbage_in_a_form_that_is_not_used_is_not_written(path: Path) -> None:
+    path.write_bytes(nifti(ARRAY, AFFINE, qform_code=0, quatern_b=np.nan, qoffset_x=np.inf, pixdim={0: np.nan}))
+    volume = read_volume(path)
+    write_label_map(path.with_name("out.nii"), ARRAY, like=volume)
+    header = nib.load(path.with_name("out.nii")).header
+    assert np.isfinite([header["quatern_b"], header["qoffset_x"], header["pixdim"][0]]).all()
+    np.testing.assert_array_equal(header.get_best_affine(), volume.affine)

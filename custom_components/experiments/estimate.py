@@ -9,12 +9,12 @@ from typing import Any
 
 import torch
 import yaml
-from nibabel.orientations import io_orientation
 
 from custom_components.domains import PLANES
 from custom_components.experiments.planning import Job
 from custom_components.experiments.plans import Plan
 from custom_components.experiments.rows import read_rows
+from custom_components.geometry import orientation_of
 from custom_components.losses import MultiDomainSegmentationLoss
 from custom_components.manifests import Case
 from custom_components.networks import MultiDomainUNet
@@ -71,7 +71,7 @@ def _measured(folder: Path) -> dict[tuple[str, str, str], float]:
 
 def _num_slices(case: Case, plane: str) -> int:
     shape, affine = read_grid(case.image)
-    return shape[io_orientation(affine)[:, 0].tolist().index(PLANES[plane])]
+    return shape[orientation_of(affine)[:, 0].tolist().index(PLANES[plane])]
 
 
 def _predict(

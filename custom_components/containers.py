@@ -1,0 +1,205 @@
+"""The bytes of a `.nii` or `.nii.gz` file as a stream: a regular file, no more than was asked for, gzip checked."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+import stat
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from custom_components.errors import InputError, show_path
+
+__all__ = ["MAX_BYTES", "MAX_VOXELS", "Content", "check_name", "check_size", "open_content"]
+
+MAX_VOXELS = "MULTIJOINT_MAX_VOXELS"
+"""Environment variable: how many voxels a volume may have; 2**29 unless set."""
+
+MAX_BYTES = "MULTIJOINT_MAX_BYTES"
+"""Environment variable: how many bytes a volume may have, compressed and decompressed; 4 GiB unless set."""
+
+_DEFAULTS = {MAX_VOXELS: 2**29, MAX_BYTES: 2**32}
+_CHUNK = 2**16  # compressed bytes fed at once; small, since zlib copies the rest of it for each member
+_MAX_EMPTY_MEMBERS = 1000
+_MAGIC = b"\x1f\x8b"
+_KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+    stat.S_IFSOCK: "a socket",
+}
+_CAUSES = {
+    "incorrect data check": "CRC check failed",
+    "incorrect length check": "another length than its trailer says",
+    "incorrect header check": "no gzip header",
+}
+
+
+def check_name(path: Path) -> None:
+    """Refuse a file name that does not end in `.nii` or `.nii.gz`, in any case."""
+    if not path.name.lower().endswith((".nii", ".nii.gz")):
+        raise InputError(f"volume must be a .nii or .nii.gz file, got {show_path(path)}; convert it to NIfTI")
+
+
+def check_size(number: int, *, limit: str, path: Path) -> None:
+    """Refuse more than the environment allows.
+
+    Args:
+        number: of voxels or bytes.
+        limit: `MAX_VOXELS` or `MAX_BYTES`.
+        path: the file, for the message.
+
+    Raises:
+        InputError: too many, or the variable is no positive whole number.
+    """
+    text = os.environ.get(limit, "")
+    try:
+        most = int(text) if text else _DEFAULTS[limit]
+    except ValueError:
+        most = 0
+    if most < 1:
+        raise InputError(f"{limit} must be a positive whole number, got {text[:40]!r}; correct or unset it")
+    if number > most:
+        what = "voxels" if limit == MAX_VOXELS else "bytes"
+        raise InputError(
+            f"volume {show_path(path)} must have at most {most} {what}, got {number}; "
+            f"set {limit} to a higher number if it is right"
+        )
+
+
+class Content:
+    """What a file holds, decompressed on the way and from front to back.
+
+    Args:
+        stream: the stored bytes.
+        path: the file, for messages; a name that ends in `.gz` is decompressed.
+        size: number of stored bytes.
+    """
+
+    def __init__(self, stream: BinaryIO, path: Path, *, size: int) -> None:
+        self.path = path
+        self.size = None if path.name.lower().endswith(".gz") else size
+        """Number of bytes of content; None where only the end of the stream will tell."""
+        self._stream = stream
+        self._hash = hashlib.sha256()
+        self._input = b""
+        self._member: zlib._Decompress | None = None
+        self._num_members = self._num_empty = 0
+        self._is_empty = True  # the member so far
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the stored bytes read so far, in hexadecimal: of the whole file after the end."""
+        return self._hash.hexdigest()
+
+    def read(self, size: int) -> bytes:
+        """The next `size` bytes; fewer only at the end, where every checksum has been verified.
+
+        Raises:
+            InputError: no intact gzip file, or not readable.
+        """
+        parts, missing = [], size
+        while missing > 0:
+            part = self._stored(min(missing, 2**24)) if self.size is not None else self._inflated(missing)
+            if not part:
+                break
+            parts.append(part)
+            missing -= len(part)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def _stored(self, size: int) -> bytes:
+        try:
+            data = self._stream.read(size)
+        except OSError as error:
+            raise _unreadable(self.path, error) from error
+        self._hash.update(data)
+        return data
+
+    def _inflated(self, size: int) -> bytes:
+        """Some bytes, at most `size`; none at the end of the last member."""
+        while True:
+            self._input = self._input or self._stored(_CHUNK)
+            member = self._member or self._next_member()
+            if member is None:
+                return b""
+            ended = not self._input
+            try:
+                data = member.decompress(self._input, size)
+            except zlib.error as error:
+                cause = str(error).rpartition(": ")[2]
+                raise self._broken(_CAUSES.get(cause, cause)) from error
+            self._input = member.unused_data if member.eof else member.unconsumed_tail
+            self._is_empty &= not data
+            if member.eof:
+                self._member = None
+                self._num_empty += self._is_empty
+                if self._num_empty > _MAX_EMPTY_MEMBERS:
+                    raise self._broken(f"more than {_MAX_EMPTY_MEMBERS} empty members")
+            if data:
+                return data
+            if ended and not member.eof:
+                raise self._broken("the end of the file before the end of the stream (truncated)")
+
+    def _next_member(self) -> zlib._Decompress | None:
+        """Get ready for a gzip member; None at the end of the file."""
+        if self._num_members:
+            while self._input and not self._input.strip(b"\0"):
+                self._input = self._stored(_CHUNK)  # zeros fill up a block, as on tapes
+            self._input = self._input.lstrip(b"\0")
+        if len(self._input) == 1:
+            self._input += self._stored(_CHUNK)
+        if not self._input:
+            return None
+        if not self._input.startswith(_MAGIC):
+            raise self._broken("other bytes after its end" if self._num_members else "no gzip file")
+        self._member, self._is_empty = zlib.decompressobj(wbits=31), True
+        self._num_members += 1
+        return self._member
+
+    def _broken(self, cause: str) -> InputError:
+        return InputError(
+            f"volume {show_path(self.path)} must be an intact gzip file, got {cause}; copy or download it again"
+        )
+
+
+@contextlib.contextmanager
+def open_content(path: Path) -> Iterator[Content]:
+    """Open a volume's file for reading from front to back; never waits for a pipe or a device.
+
+    Raises:
+        InputError: wrong name, no regular file, not readable, or larger than `MAX_BYTES`.
+    """
+    check_name(path)
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except ValueError as error:
+        raise InputError(f"name of volume {show_path(path)!r} must be a file name, got: {error}") from error
+    except FileNotFoundError as error:
+        found = "a broken symbolic link" if path.is_symlink() else "nothing there"
+        raise InputError(f"volume {show_path(path)} must be an existing file, got {found}; check the path") from error
+    except OSError as error:
+        if error.errno in (errno.ENXIO, errno.EOPNOTSUPP):
+            raise _irregular(path, "a socket or a device") from error
+        raise _unreadable(path, error) from error
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
+        os.close(descriptor)
+        raise _irregular(path, _KINDS.get(stat.S_IFMT(status.st_mode), "something else"))
+    with open(descriptor, "rb", buffering=0) as stream:
+        if not status.st_size:
+            raise InputError(f"volume {show_path(path)} must not be empty, got 0 bytes; copy or download it again")
+        check_size(status.st_size, limit=MAX_BYTES, path=path)
+        yield Content(stream, path, size=status.st_size)
+
+
+def _irregular(path: Path, found: str) -> InputError:
+    return InputError(f"volume {show_path(path)} must be a regular file, got {found}; check the path")
+
+
+def _unreadable(path: Path, error: OSError) -> InputError:
+    return InputError(f"volume {show_path(path)} must be readable, got: {error.strerror}; check its permissions")
