@@ -67,6 +67,8 @@ def list_scans(images: Sequence[str | Path | Mapping[str, Any]] | str | Path) ->
     paths: list[Path] = []
     for path in (Path(each) for each in given if not isinstance(each, Mapping)):
         found = sorted(filter(_is_scan, path.iterdir())) if path.is_dir() else [path]
+        if not found and _is_scan(path):
+            found = [path]  # a folder called like a file: a bad scan among others
         if not found:
             raise InputError(f"folder {path} must hold .nii or .nii.gz files, got none; give another folder")
         paths += found

@@ -16,80 +16,108 @@ from monai.utils.enums import CommonKeys as Keys
 from custom_components.checkpoints import TrainedModel
 from custom_components.domains import PLANES, Domain
 from custom_components.engines import failure_of
-from custom_components.errors import InputError
+from custom_components.errors import InputError, show_path
 from custom_components.files import write_atomically
 from custom_components.metrics import score_case, slice_dice
-from custom_components.scores import format_summary, score_rows, write_scores_csv
+from custom_components.score_summaries import format_summary, write_summary_csv
+from custom_components.scores import check_border, score_rows, write_scores_csv
 from custom_components.splits import Split
 from custom_components.volumes import read_label, to_canonical
 
 __all__ = ["ScoreHandler", "check_evaluation"]
 
 _logger = logging.getLogger(__name__)
+_FILES = ("metrics.csv", "metrics_before.csv", "slices.csv", "summary.csv", "summary.txt")
 
 
 class ScoreHandler:
     """Score each segmented case against its reference on the source grid, a bone at a time, in millimetres.
 
-    At the end writes `metrics.csv` (columns case, subject, domain, label, dice, assd_mm, mssd_mm, status),
+    At the end writes `metrics.csv` (columns `scores.COLUMNS`: the scores and how they were measured),
     `metrics_before.csv` (the same of the prediction before post-processing, if the item holds it as `pred_before`),
     `slices.csv` (2D Dice and areas of every bone and slice of the acquisition plane, counted in RAS+ order) and
-    `summary.txt` (means with n and misses), and logs the summary.
+    `summary.csv` and `summary.txt` (means with n, misses, false finds, and the cases that could not be scored), and
+    logs the summary. Those of an earlier run are removed at the start: no number outlives the run that it is of. When
+    no case could be scored, only the summaries are written, and say so.
 
     Args:
         output_dir: where the files go.
         model: the trained model.
         border: surface convention at the edge of the field of view; see `surface_distances.surface_voxels`.
+
+    Raises:
+        InputError: `border` is unknown.
     """
 
     def __init__(self, output_dir: str | Path, *, model: TrainedModel, border: str = "inside") -> None:
+        check_border(border)
         self.output_dir = Path(output_dir)
         self.model = model
         self.border = border
+        self._reset()
+
+    def _reset(self) -> None:
         self.rows: list[dict[str, Any]] = []
         self._rows_before: list[dict[str, Any]] = []
         self._slices: list[dict[str, Any]] = []
+        self._failures: list[tuple[str, str]] = []
 
     def attach(self, engine: Engine) -> None:
         """Register with a `VolumeEvaluator`."""
+        engine.add_event_handler(Events.STARTED, self._start)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._score)
         engine.add_event_handler(Events.COMPLETED, self._report)
 
+    def _start(self) -> None:
+        self._reset()
+        for name in _FILES:
+            (self.output_dir / name).unlink(missing_ok=True)
+
     def _score(self, engine: Any) -> None:
         item = engine.state.output
+        if "failure" not in item:
+            try:
+                self._add(item)
+            except Exception as error:
+                engine.record_failure(item, failure_of(error))
         if "failure" in item:
-            return
+            self._failures.append((item["domain"], item["case"]))
+
+    def _add(self, item: dict[str, Any]) -> None:
         domain, source = self.model.domain(item["domain"]), item["source"]
-        try:
-            label = read_label(item["reference"], like=source)
-            reference = domain.encode(label.array, source=str(item["reference"]))
-        except InputError as error:
-            engine.record_failure(item, failure_of(error))
-            return
+        label = read_label(item["reference"], like=source)
+        reference = domain.encode(label.array, source=show_path(item["reference"]))
         prediction = domain.encode(np.asarray(item[Keys.PRED])[0], source="the prediction")
         exam = {"case": item["case"], "subject": item["subject"], "domain": domain.name}
-        how = {"domain": domain, "spacing_mm": source.spacing_mm, "border": self.border}
-        self.rows += score_rows(score_case(prediction, reference, **how), **exam)
-        if "pred_before" in item:
-            before = np.asarray(item["pred_before"])[0]
-            self._rows_before += score_rows(score_case(before, reference, **how), **exam)
+        how: dict[str, Any] = {"spacing_mm": source.spacing_mm, "border": self.border}
+
+        def rows(classes: np.ndarray) -> list[dict[str, Any]]:
+            return score_rows(score_case(classes, reference, domain=domain, **how), **exam, **how)
+
+        after = rows(prediction)
+        before = rows(np.asarray(item["pred_before"])[0]) if "pred_before" in item else []
         masks = [to_canonical(classes, source.affine) for classes in (prediction, reference)]
-        self._slices += [exam | row for row in _slice_rows(*masks, domain=domain)]
+        slices = [exam | row for row in _slice_rows(*masks, domain=domain)]
+        # Only now: a case that fails half-way leaves nothing behind.
+        self.rows += after
+        self._rows_before += before
+        self._slices += slices
 
     def _report(self, engine: Any) -> None:
-        if not self.rows:
-            return
-        write_scores_csv(self.output_dir / "metrics.csv", self.rows)
+        if self.rows:
+            write_scores_csv(self.output_dir / "metrics.csv", self.rows)
+            text = io.StringIO(newline="")
+            table = csv.DictWriter(text, list(self._slices[0]), lineterminator="\n")
+            table.writeheader()
+            table.writerows(self._slices)
+            write_atomically(self.output_dir / "slices.csv", text.getvalue().encode())
         if self._rows_before:
             write_scores_csv(self.output_dir / "metrics_before.csv", self._rows_before)
-        text = io.StringIO(newline="")
-        table = csv.DictWriter(text, list(self._slices[0]), lineterminator="\n")
-        table.writeheader()
-        table.writerows(self._slices)
-        write_atomically(self.output_dir / "slices.csv", text.getvalue().encode())
-        summary = format_summary(self.rows, border=self.border)
+        how: dict[str, Any] = {"border": self.border, "failures": self._failures}
+        write_summary_csv(self.output_dir / "summary.csv", self.rows, **how)
+        summary = format_summary(self.rows, **how)
         write_atomically(self.output_dir / "summary.txt", (summary + "\n").encode())
-        _logger.info("%d cases\n%s", len({(row["domain"], row["case"]) for row in self.rows}), summary)
+        _logger.info("%d cases scored\n%s", len({(row["domain"], row["case"]) for row in self.rows}), summary)
 
 
 def _slice_rows(prediction: np.ndarray, reference: np.ndarray, *, domain: Domain) -> Iterator[dict[str, Any]]:

@@ -71,7 +71,7 @@ def load_manifest(path: str | Path, *, dataset_dir: str | Path | None = None, ch
         path: YAML or JSON.
         dataset_dir: what `root` is relative to; the manifest's own folder if None. Not used for a `dataset.json`.
         check_files: whether files must exist. If not, a pattern may match nothing, and without any image `slice_axis`
-            is taken as an axis of a volume in RAS+ order.
+            is taken as an axis of a volume in RAS+ order; images that cannot be read have no say in it.
 
     Raises:
         InputError: the manifest breaks a rule of the format, or a file is missing.
@@ -92,7 +92,7 @@ def load_manifest(path: str | Path, *, dataset_dir: str | Path | None = None, ch
     cases = tuple(_read_case(entry, index, root, data, path) for index, entry in enumerate(entries))
     if check_files:
         _check_files(cases, given.get("numTraining", len(cases)), path)
-    plane = _find_plane(data, [case.image for case in cases if case.image.is_file()], path)
+    plane = _find_plane(data, [case.image for case in cases if case.image.is_file()], path, strict=check_files)
     labels = _read_labels(data["labels"], path)
     try:
         domain = Domain(name, labels, plane, data.get("modality", "MR"))
@@ -226,7 +226,7 @@ def _check_files(cases: Sequence[Case], expected: int, path: Path) -> None:
                 )
 
 
-def _find_plane(data: dict[str, Any], images: Sequence[Path], path: Path) -> str:
+def _find_plane(data: dict[str, Any], images: Sequence[Path], path: Path, *, strict: bool) -> str:
     if ("plane" in data) == ("slice_axis" in data):
         raise InputError(
             f"{path} must have either plane or slice_axis, got {'both' if 'plane' in data else 'none'}; keep one"
@@ -237,11 +237,17 @@ def _find_plane(data: dict[str, Any], images: Sequence[Path], path: Path) -> str
     if axis not in (0, 1, 2):
         raise InputError(f"slice_axis in {path} must be 0, 1 or 2, got {axis}; count the array axes from 0")
     names = {index: name for name, index in PLANES.items()}
-    planes = {image: names[int(orientation_of(read_affine(image))[axis, 0])] for image in images}
+    planes = {}
+    for image in images:
+        try:
+            planes[image] = names[int(orientation_of(read_affine(image))[axis, 0])]
+        except InputError:
+            if strict:
+                raise
     values = list(planes.values()) or [names[axis]]
     usual = max(values, key=values.count)
     for image, plane in planes.items():
-        if plane != usual:
+        if plane != usual and strict:
             raise InputError(
                 f"slices of {image} along axis {axis} must be {usual} as in the other files, got {plane}; set plane:"
             )

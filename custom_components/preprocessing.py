@@ -13,11 +13,12 @@ from torch.nn.functional import interpolate
 
 from custom_components.domains import PLANES
 from custom_components.errors import InputError
+from custom_components.threads import map_exactly
 from custom_components.volumes import canonical_spacing_mm, to_canonical
 
 __all__ = ["Preprocessing", "pixel_spacing_mm", "restore_stack", "stack_labels", "stack_slices"]
 
-_CHUNK = 32  # slices resized at once: bounds memory on a large scan
+_CHUNK = 32  # slices restored at once on a GPU: bounds memory on a large scan
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,8 @@ def stack_slices(array: np.ndarray, affine: np.ndarray, *, plane: str, settings:
     """Turn a volume into normalised slices of one size.
 
     The volume is brought to the closest RAS+ axis order (no interpolation), so that any storage order gives the same
-    slices; slices are taken along the plane's normal and resized linearly with anti-aliasing.
+    slices; slices are taken along the plane's normal and resized linearly with anti-aliasing. The number of threads
+    changes no bit.
 
     Args:
         array: shape (X, Y, Z), any axis order.
@@ -61,9 +63,14 @@ def stack_slices(array: np.ndarray, affine: np.ndarray, *, plane: str, settings:
     """
     stack = _canonical_stack(array, affine, plane)
     images = _resized(stack, np.float32, settings, mode="bilinear", align_corners=False, antialias=True)
-    dims = (0, 1, 2) if settings.normalization == "volume" else (1, 2)
-    deviation, mean = torch.std_mean(images, dim=dims, keepdim=True, correction=0)
-    return (images - mean) / deviation.clamp(min=1e-6)
+    values, by_volume = images.numpy(), settings.normalization == "volume"
+    # NumPy's sums do not depend on the number of threads, as PyTorch's may.
+    means = values.mean(axis=(1, 2), dtype=np.float64)
+    values -= np.float32(means.mean() if by_volume else means[:, None, None])
+    squares = np.array([np.square(image, dtype=np.float64).mean() for image in values])
+    deviation = np.sqrt(squares.mean() if by_volume else squares[:, None, None])
+    values /= np.float32(np.maximum(deviation, 1e-6))
+    return images
 
 
 def stack_labels(array: np.ndarray, affine: np.ndarray, *, plane: str, settings: Preprocessing) -> Tensor:
@@ -93,10 +100,16 @@ def restore_stack(logits: Tensor, *, shape: Sequence[int], affine: np.ndarray, p
     target = _canonical_stack(result, affine, plane)  # a view: what is written to it stands in `result`
     if len(logits) != len(target):
         raise ValueError(f"logits must have one slice for each of the {len(target)} of the source, got {len(logits)}")
-    for first in range(0, len(logits), _CHUNK):
-        part = logits[first : first + _CHUNK].float()
-        part = interpolate(part, size=target.shape[1:], mode="bilinear", align_corners=False)
-        target[first : first + _CHUNK] = part.argmax(dim=1).to(torch.uint8).cpu().numpy()
+
+    def restore(part: slice) -> None:
+        found = interpolate(logits[part].float(), size=target.shape[1:], mode="bilinear", align_corners=False)
+        target[part] = found.argmax(dim=1).to(torch.uint8).cpu().numpy()
+
+    if logits.device.type == "cpu":
+        map_exactly(restore, [slice(index, index + 1) for index in range(len(logits))])
+    else:
+        for first in range(0, len(logits), _CHUNK):
+            restore(slice(first, first + _CHUNK))
     return result
 
 
@@ -113,12 +126,8 @@ def _canonical_stack(array: np.ndarray, affine: np.ndarray, plane: str) -> np.nd
 
 
 def _resized(stack: np.ndarray, dtype: type[np.generic], settings: Preprocessing, **how: Any) -> Tensor:
-    parts = [
-        interpolate(
-            torch.from_numpy(np.ascontiguousarray(stack[first : first + _CHUNK], dtype=dtype))[:, None],
-            size=settings.image_size,
-            **how,
-        )[:, 0]
-        for first in range(0, len(stack), _CHUNK)
-    ]
-    return torch.cat(parts)
+    def resize(image: np.ndarray) -> Tensor:
+        image = np.ascontiguousarray(image, dtype=dtype)
+        return interpolate(torch.from_numpy(image)[None, None], size=settings.image_size, **how)[0, 0]
+
+    return torch.stack(map_exactly(resize, list(stack)))

@@ -1,4 +1,4 @@
-"""The table of scores: one row a bone of a case, written as CSV and summarised with every mean's count beside it."""
+"""The table of scores: one row a bone of a case, with how it was measured, written as CSV."""
 
 from __future__ import annotations
 
@@ -6,107 +6,68 @@ import csv
 import io
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from numbers import Real
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from custom_components.errors import InputError
 from custom_components.files import write_atomically
 from custom_components.metrics import STATUSES, BoneScore
 from custom_components.surface_distances import BORDERS
 
-__all__ = ["ALL_BONES", "COLUMNS", "ScoreSummary", "format_summary", "score_rows", "summarise", "write_scores_csv"]
+__all__ = [
+    "ALL_BONES",
+    "COLUMNS",
+    "CONNECTIVITY",
+    "check_border",
+    "check_rows",
+    "score_rows",
+    "write_scores_csv",
+    "write_table",
+]
 
-COLUMNS = ("case", "subject", "domain", "label", "dice", "assd_mm", "mssd_mm", "status")
-"""The header of `metrics.csv` and the keys of a row."""
+_MEASURES = ("label", "dice", "assd_mm", "mssd_mm", "status")
+COLUMNS = ("case", "subject", "domain", *_MEASURES, "border", "connectivity", "spacing_mm")
+"""The header of `metrics.csv` and the keys of a row; the last three say how its distances were measured."""
+
+CONNECTIVITY = 6
+"""Neighbours, those that share a face, of which a surface voxel has one outside its bone; see `surface_voxels`."""
 
 ALL_BONES = "all bones"
 """Label of the summary that pools the rows of a domain."""
 
 
-@dataclass(frozen=True)
-class ScoreSummary:
-    """Means and sample standard deviations (n - 1) of some rows; NaN where the rows are too few.
+def score_rows(
+    scores: Iterable[BoneScore],
+    *,
+    case: str,
+    subject: str,
+    domain: str,
+    spacing_mm: Sequence[float],
+    border: str = "inside",
+) -> list[dict[str, Any]]:
+    """Turn the scores of one case into rows of the table.
 
     Args:
-        domain: name of the domain.
-        label: name of the bone, or `ALL_BONES`.
-        n: rows whose reference has the bone, missed ones included.
-        missed: of these, rows whose prediction has not.
-        false_finds: rows whose prediction has the bone and whose reference has not.
-        absent: rows without the bone, in no mean.
-        n_dice: rows in the Dice mean: `n + false_finds`; missed and false finds count as 0.
-        n_distance: rows in the distance means: those whose distances are defined.
-        dice_mean: 0..1.
-        dice_sd: 0..1.
-        assd_mean_mm: in mm.
-        assd_sd_mm: in mm.
-        mssd_mean_mm: in mm.
-        mssd_sd_mm: in mm.
-    """
-
-    domain: str
-    label: str
-    n: int
-    missed: int
-    false_finds: int
-    absent: int
-    n_dice: int
-    n_distance: int
-    dice_mean: float
-    dice_sd: float
-    assd_mean_mm: float
-    assd_sd_mm: float
-    mssd_mean_mm: float
-    mssd_sd_mm: float
-
-
-def score_rows(scores: Iterable[BoneScore], *, case: str, subject: str, domain: str) -> list[dict[str, Any]]:
-    """Turn the scores of one case into rows of the table.
+        scores: of its bones.
+        case: its name.
+        subject: whose it is.
+        domain: its domain's name.
+        spacing_mm: what it was scored with, as stored along the axes of its file.
+        border: likewise.
 
     Example:
         >>> score = BoneScore("talus", 7, 0.9, 0.5, 4.0, "ok")
-        >>> list(score_rows([score], case="c1", subject="s1", domain="ankle")[0].values())
-        ['c1', 's1', 'ankle', 'talus', 0.9, 0.5, 4.0, 'ok']
+        >>> list(score_rows([score], case="c1", subject="s1", domain="ankle", spacing_mm=(0.5, 0.5, 3.0))[0].values())
+        ['c1', 's1', 'ankle', 'talus', 0.9, 0.5, 4.0, 'ok', 'inside', 6, '0.5x0.5x3']
     """
+    spacing = "x".join(f"{step:.6g}" for step in spacing_mm)
     return [
         {"case": case, "subject": subject, "domain": domain}
-        | {key: getattr(score, key) for key in ("label", "dice", "assd_mm", "mssd_mm", "status")}
+        | {key: getattr(score, key) for key in _MEASURES}
+        | {"border": border, "connectivity": CONNECTIVITY, "spacing_mm": spacing}
         for score in scores
     ]
-
-
-def summarise(rows: Sequence[Mapping[str, Any]]) -> list[ScoreSummary]:
-    """Summarise rows by bone and by domain.
-
-    Args:
-        rows: dictionaries with the keys of `COLUMNS`; one row a domain, case and bone.
-
-    Returns:
-        For each domain, in order of appearance: one summary a bone, then one labelled `ALL_BONES` that pools its rows
-        (a bone present in more cases weighs more). Empty for no rows.
-
-    Raises:
-        InputError: a row lacks a key or has another, appears twice, or its numbers do not go with its status.
-
-    Example:
-        >>> talus = BoneScore("talus", 7, 0.8, 0.5, 4.0, "ok")
-        >>> tibia = BoneScore("tibia", 9, 0.0, math.nan, math.nan, "missed")
-        >>> rows = score_rows([talus, tibia], case="c1", subject="s1", domain="ankle")
-        >>> [(each.label, each.dice_mean, each.n_dice, each.missed, each.assd_mean_mm) for each in summarise(rows)]
-        [('talus', 0.8, 1, 0, 0.5), ('tibia', 0.0, 1, 1, nan), ('all bones', 0.4, 2, 1, 0.5)]
-    """
-    _check_rows(rows)
-    summaries = []
-    for domain in dict.fromkeys(row["domain"] for row in rows):
-        pooled = [row for row in rows if row["domain"] == domain]
-        for label in dict.fromkeys(row["label"] for row in pooled):
-            summaries.append(_summary(domain, label, [row for row in pooled if row["label"] == label]))
-        summaries.append(_summary(domain, ALL_BONES, pooled))
-    return summaries
 
 
 def write_scores_csv(path: Path | str, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -114,96 +75,44 @@ def write_scores_csv(path: Path | str, rows: Sequence[Mapping[str, Any]]) -> Non
 
     Args:
         path: file to write, e.g. `metrics.csv`; an older one is replaced.
-        rows: as for `summarise`. Numbers get 6 significant digits; an undefined one is written `nan`.
+        rows: dictionaries with the keys of `COLUMNS`; one row a domain, case and bone. Numbers get 6 significant
+            digits; an undefined one is written `nan`.
 
     Raises:
-        InputError: a row is unusable, see `summarise`; nothing is written then.
+        InputError: a row is unusable, see `check_rows`; nothing is written then.
         OSError: the file cannot be written; an older one stays as it was.
     """
-    _check_rows(rows)
-    text = io.StringIO(newline="")
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(COLUMNS)
-    for row in rows:
-        table.writerow([f"{row[key]:.6g}" if isinstance(row[key], Real) else row[key] for key in COLUMNS])
-    write_atomically(Path(path), text.getvalue().encode())
+    check_rows(rows)
+    write_table(path, COLUMNS, [[row[key] for key in COLUMNS] for row in rows])
 
 
-def format_summary(rows: Sequence[Mapping[str, Any]], *, border: str) -> str:
-    """Lay out `summarise(rows)` as a plain text table, with the counts and the surface convention beside the numbers.
-
-    Args:
-        rows: as for `summarise`.
-        border: the convention that the rows were scored with, see `surface_distances.BORDERS`.
-
-    Returns:
-        Lines without a final newline. Undefined numbers show as "-".
+def check_border(border: str) -> None:
+    """Refuse an unknown surface convention.
 
     Raises:
-        InputError: a row is unusable, see `summarise`, or `border` is unknown.
+        InputError: it is unknown.
     """
     if border not in BORDERS:
         raise InputError(f"border must be one of {', '.join(BORDERS)}, got {border!r}; name the one used for scoring")
-    header = [
-        "domain",
-        "bone",
-        "n",
-        "missed",
-        "false",
-        "absent",
-        "Dice % (sd)",
-        "n dist",
-        "ASSD mm (sd)",
-        "MSSD mm (sd)",
-    ]
-    table = [header]
-    for each in summarise(rows):
-        counts = [str(count) for count in (each.n, each.missed, each.false_finds, each.absent)]
-        dice = _mean_and_sd(100 * each.dice_mean, 100 * each.dice_sd, 1)
-        assd = _mean_and_sd(each.assd_mean_mm, each.assd_sd_mm, 2)
-        mssd = _mean_and_sd(each.mssd_mean_mm, each.mssd_sd_mm, 1)
-        table.append([each.domain, each.label, *counts, dice, str(each.n_distance), assd, mssd])
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    lines = [
-        "  ".join(
-            cell.ljust(width) if position < 2 else cell.rjust(width)
-            for position, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in table
-    ]
-    return "\n".join(
-        [
-            *lines,
-            "n: bones in the reference, of which missed have no prediction; false: predicted but not in the reference; "
-            "absent: in neither, not counted.",
-            "Dice: mean over n + false, where missed and false count as 0. Distances: mean over n dist, those defined.",
-            f"Surface convention, border={border}: {BORDERS[border]}.",
-        ]
-    )
 
 
-def _summary(domain: str, label: str, rows: Sequence[Mapping[str, Any]]) -> ScoreSummary:
-    statuses = [row["status"] for row in rows]
-    columns = [[row[key] for row in rows if not math.isnan(row[key])] for key in ("dice", "assd_mm", "mssd_mm")]
-    missed, false_finds = statuses.count("missed"), statuses.count("false_find")
-    moments = [value for column in columns for value in _moments(column)]
-    counts = (statuses.count("ok") + missed, missed, false_finds, statuses.count("absent"))
-    return ScoreSummary(domain, label, *counts, len(columns[0]), len(columns[1]), *moments)
+def write_table(path: Path | str, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Write a CSV table, whole or not at all; numbers get 6 significant digits."""
+    text = io.StringIO(newline="")
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(header)
+    for row in rows:
+        table.writerow([f"{value:.6g}" if isinstance(value, Real) else value for value in row])
+    write_atomically(Path(path), text.getvalue().encode())
 
 
-def _moments(values: list[float]) -> tuple[float, float]:
-    mean = float(np.mean(values)) if values else math.nan
-    return mean, float(np.std(values, ddof=1)) if len(values) > 1 else math.nan
+def check_rows(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Refuse rows that no mean may be taken of.
 
-
-def _mean_and_sd(mean: float, sd: float, digits: int) -> str:
-    return " ".join(
-        "-" if math.isnan(value) else style.format(f"{value:.{digits}f}")
-        for value, style in ((mean, "{}"), (sd, "({})"))
-    )
-
-
-def _check_rows(rows: Sequence[Mapping[str, Any]]) -> None:
+    Raises:
+        InputError: a row lacks a key or has another, appears twice, its numbers do not go with its status, or it was
+            scored with another convention than the first.
+    """
     seen = set()
     for row in rows:
         if set(row) != set(COLUMNS):
@@ -214,6 +123,10 @@ def _check_rows(rows: Sequence[Mapping[str, Any]]) -> None:
         if (row["domain"], row["case"], row["label"]) in seen:
             raise InputError(f"score of {name} must appear once, got it twice; pool runs only if their cases differ")
         seen.add((row["domain"], row["case"], row["label"]))
+        check_border(row["border"])
+        convention = (row["border"], row["connectivity"])
+        if convention != (rows[0]["border"], rows[0]["connectivity"]):
+            raise InputError(f"rows must be scored with one border and connectivity, got {convention} for {name}")
         _check_numbers(name, row)
 
 

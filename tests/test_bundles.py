@@ -68,9 +68,12 @@ def test_training_leaves_all_that_made_the_run(trained: Path) -> None:
     assert {path.name for path in trained.iterdir()} == {
         "config.yaml",
         "last.pt",
+        "last.pt.sha256",
         "log.csv",
         "model.pt",
+        "model.pt.sha256",
         "run.json",
+        "run.log",
         "split.json",
         "tensorboard",
     }
@@ -142,7 +145,7 @@ def test_evaluation_scores_every_bone_of_every_test_case(
         device="cpu",
     )
     text = (tmp_path / "metrics.csv").read_text()
-    assert text.splitlines()[0] == "case,subject,domain,label,dice,assd_mm,mssd_mm,status"
+    assert text.splitlines()[0] == "case,subject,domain,label,dice,assd_mm,mssd_mm,status,border,connectivity,spacing_mm"
     rows = [(row["case"], row["domain"], row["label"]) for row in read_rows(tmp_path / "metrics.csv")]
     assert sorted(rows) == [
         ("ankle_000", "ankle", "calcaneus"),

@@ -1,4 +1,5 @@
 import csv
+import dataclasses
 import math
 from pathlib import Path
 
@@ -6,12 +7,13 @@ import nibabel
 import numpy as np
 import pytest
 import torch
+from conftest import Run
 from ignite.engine import Engine, Events
 
-from custom_components.checkpoints import TrainedModel
+from custom_components.checkpoints import TrainedModel, load_model, save_checkpoint
 from custom_components.domains import Domain
-from custom_components.errors import InputError
-from custom_components.evaluation import ScoreHandler, check_evaluation
+from custom_components.errors import InputError, find_cause
+from custom_components.evaluation import _FILES, ScoreHandler, check_evaluation
 from custom_components.manifests import Case
 from custom_components.preprocessing import Preprocessing
 from custom_components.splits import Split
@@ -31,16 +33,24 @@ def make_split(subject: str) -> Split:
     return Split((), (), (case,), fold=0, num_folds=3)
 
 
+def read(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
 def score(folder: Path, items: list[dict]) -> tuple[list[dict[str, str]], list[tuple[str, str]]]:
     failures: list[tuple[str, str]] = []
     engine = Engine(lambda _, item: item)
-    engine.record_failure = lambda item, cause: failures.append((item["name"], cause))
+
+    def record_failure(item: dict, cause: str) -> None:
+        item["failure"] = cause
+        failures.append((item["name"], cause))
+
+    engine.record_failure = record_failure
     ScoreHandler(folder / "scores", model=make_model()).attach(engine)
     engine.run(items)
-    if not (folder / "scores" / "metrics.csv").is_file():
-        return [], failures
-    with (folder / "scores" / "metrics.csv").open(newline="") as file:
-        return list(csv.DictReader(file)), failures
+    written = (folder / "scores" / "metrics.csv").is_file()
+    return read(folder / "scores" / "metrics.csv") if written else [], failures
 
 
 @pytest.fixture
@@ -110,13 +120,113 @@ def test_slices_count_from_the_feet_whatever_the_file_order(item: dict, tmp_path
     assert [row["reference_area"] for row in rows] == list("000440")
 
 
-def test_failed_and_unscorable_cases_are_listed_not_scored(item: dict, tmp_path: Path) -> None:
-    nibabel.save(nibabel.Nifti1Image(np.full((6, 6, 6), 9, np.uint8), np.diag([1, 1, 3, 1.0])), tmp_path / "odd.nii")
-    rows, failures = score(tmp_path, [{"failure": "gone"}, {**item, "name": "odd", "reference": tmp_path / "odd.nii"}])
-    assert rows == []
-    assert failures[0][0] == "odd"
+def test_the_convention_is_in_the_files(item: dict, tmp_path: Path) -> None:
+    rows, _ = score(tmp_path, [{**item, "pred_before": torch.zeros(1, 6, 6, 6, dtype=torch.uint8)}])
+    before = read(tmp_path / "scores" / "metrics_before.csv")
+    for row in (*rows, *before):
+        assert (row["border"], row["connectivity"], row["spacing_mm"]) == ("inside", "6", "1x1x3")
+    summary = read(tmp_path / "scores" / "summary.csv")
+    assert [(row["label"], row["n"], row["missed"], row["false_finds"], row["n_distance"]) for row in summary] == [
+        ("calcaneus", "1", "0", "0", "1"),
+        ("talus", "1", "1", "0", "0"),
+        ("all bones", "2", "1", "0", "1"),
+    ]
+    assert {(row["border"], row["connectivity"], row["cases_failed"]) for row in summary} == {("inside", "6", "0")}
+
+
+def failing_cases(item: dict, folder: Path) -> list[dict]:
+    """One that could not be read, and one whose reference has an unknown label."""
+    odd = np.full((6, 6, 6), 9, np.uint8)
+    nibabel.save(nibabel.Nifti1Image(odd, np.diag([1, 1, 3, 1.0])), folder / "odd.nii")
+    gone = {"name": "ankle/gone", "case": "gone", "subject": "s3", "domain": "ankle", "failure": "no such file"}
+    return [gone, {**item, "name": "ankle/odd", "case": "odd", "reference": folder / "odd.nii"}]
+
+
+def test_cases_that_cannot_be_scored_are_named_and_in_no_mean(item: dict, tmp_path: Path) -> None:
+    alone, _ = score(tmp_path, [item])
+    means = [row | {"cases_failed": "2", "failed_cases": "gone; odd"} for row in read(tmp_path / "scores/summary.csv")]
+    rows, failures = score(tmp_path, [*failing_cases(item, tmp_path), item])
+    assert rows == alone
+    assert [name for name, _ in failures] == ["ankle/odd"]  # the evaluator itself knows of the other
     assert "label values" in failures[0][1]
-    assert not (tmp_path / "scores").exists()
+    assert read(tmp_path / "scores" / "summary.csv") == means
+    text = (tmp_path / "scores" / "summary.txt").read_text()
+    assert text.splitlines()[-1] == "NOT SCORED, and in no mean above: 2 cases: ankle/gone, ankle/odd."
+
+
+def test_a_run_that_scores_nothing_leaves_no_numbers_of_an_earlier_one(item: dict, tmp_path: Path) -> None:
+    score(tmp_path, [{**item, "pred_before": torch.zeros(1, 6, 6, 6, dtype=torch.uint8)}])
+    assert {path.name for path in (tmp_path / "scores").iterdir()} == set(_FILES)
+    rows, _ = score(tmp_path, failing_cases(item, tmp_path))
+    assert rows == []
+    assert {path.name for path in (tmp_path / "scores").iterdir()} == {"summary.csv", "summary.txt"}
+    (row,) = read(tmp_path / "scores" / "summary.csv")
+    assert (row["label"], row["n"], row["dice_mean"], row["cases_failed"]) == ("all bones", "0", "nan", "2")
+    assert "so there is no mean: 2 cases" in (tmp_path / "scores" / "summary.txt").read_text()
+
+
+def test_a_run_that_breaks_leaves_no_numbers_of_an_earlier_one(item: dict, tmp_path: Path) -> None:
+    score(tmp_path, [item])
+
+    def broken(engine: Engine, batch: dict) -> dict:
+        raise MemoryError
+
+    engine = Engine(broken)
+    ScoreHandler(tmp_path / "scores", model=make_model()).attach(engine)
+    with pytest.raises(MemoryError):
+        engine.run([item])
+    assert list((tmp_path / "scores").iterdir()) == []
+
+
+def test_an_unknown_convention_is_refused_before_any_case(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="border must be one of inside, surface, got 'monai'"):
+        ScoreHandler(tmp_path, model=make_model(), border="monai")
+
+
+@pytest.fixture(scope="module")
+def overflowing(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The trained model with an ankle head whose logits exceed what a float holds; the shoulder's is as it was."""
+    model = load_model(trained / "model.pt")
+    weights = {name: torch.full_like(w, 3e38) if name.startswith("heads.0") else w for name, w in model.weights.items()}
+    path = tmp_path_factory.mktemp("overflowing") / "model.pt"
+    save_checkpoint(path, dataclasses.replace(model, weights=weights))
+    return path
+
+
+def test_evaluation_reports_predictions_that_are_not_finite_as_that_scans_failure(
+    overflowing: Path, manifests: dict[str, str], run_bundle: Run, tmp_path: Path
+) -> None:
+    with pytest.raises(RuntimeError) as caught:
+        run_bundle(
+            "multijoint",
+            ["train.yaml", "evaluate.yaml"],
+            "evaluating",
+            manifests=list(manifests.values()),
+            checkpoint=str(overflowing),
+            output_dir=str(tmp_path),
+            device="cpu",
+        )
+    assert "1 of 2 scans could not be segmented: prediction for ankle_000.nii.gz must be finite" in str(
+        find_cause(caught.value, InputError)
+    )
+    assert {row["domain"] for row in read(tmp_path / "metrics.csv")} == {"shoulder"}
+    failed = {row["domain"]: (row["cases_failed"], row["failed_cases"]) for row in read(tmp_path / "summary.csv")}
+    assert failed == {"shoulder": ("0", ""), "ankle": ("1", "ankle_000")}
+    assert "NOT SCORED, and in no mean above: 1 case: ankle/ankle_000." in (tmp_path / "summary.txt").read_text()
+    assert not (tmp_path / "ankle").exists()
+
+
+def test_inference_reports_predictions_that_are_not_finite_as_that_scans_failure(
+    overflowing: Path, manifests: dict[str, str], run_bundle: Run, tmp_path: Path
+) -> None:
+    scan = Path(manifests["ankle"]).parent / "images" / "ankle_000.nii.gz"
+    how = {"checkpoint": str(overflowing), "images": [str(scan)], "output_dir": str(tmp_path), "device": "cpu"}
+    with pytest.raises(RuntimeError) as caught:
+        run_bundle("multijoint", ["inference.yaml"], "inference", domain="ankle", **how)
+    assert "1 of 1 scans could not be segmented: prediction for ankle_000.nii.gz must be finite" in str(
+        find_cause(caught.value, InputError)
+    )
+    assert not list(tmp_path.glob("*_seg.nii.gz"))
 
 
 def test_seen_subject_is_refused() -> None:

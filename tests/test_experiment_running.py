@@ -290,8 +290,11 @@ def test_ray_gives_the_same_rows_and_label_maps(
     )
     assert done.returncode == 1
     line = done.stderr.strip().splitlines()[-1]
-    assert line.startswith("error: 1 of 1 shares had scans that could not be used")
-    assert "bad.nii.gz" in line
+    assert line.startswith("error: 1 of 2 scans could not be segmented, see segment_report.csv: bad.nii.gz: ")
+    report = (tmp_path / "out" / "segment_report.csv").read_text()
+    assert "ankle_000.nii.gz,written," in report
+    assert "bad.nii.gz,failed," in report
+    assert [path.name for path in (tmp_path / "out" / "shares").iterdir()] == ["share_0.log"]
     maps = [
         tmp_path / "out" / "ankle_000_seg.nii.gz",
         job_folder(folder, "proposed/seed0_fold00") / "evaluation" / "ankle" / "ankle_000_seg.nii.gz",
@@ -332,7 +335,7 @@ def test_a_call_that_is_asked_to_end_ends_its_jobs_and_gathers(phantoms: list[st
         time.sleep(0.01)
     process.terminate()
     assert process.wait(timeout=30) == 130
-    assert read_rows(folder, "jobs")["cause"].tolist() == ["killed by SIGTERM"]
+    assert read_rows(folder, "jobs")["cause"].tolist() == ["stopped by SIGTERM"]
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, 0)
         raise AssertionError("a process of the job lives on")

@@ -129,6 +129,30 @@ def test_normalised_to_zero_mean_and_unit_variance(normalization: str) -> None:
         assert group.std(correction=0).item() == pytest.approx(1, abs=1e-5)
 
 
+@pytest.mark.parametrize("normalization", ["volume", "slice"])
+def test_no_bit_depends_on_the_number_of_threads(normalization: str) -> None:
+    """In sizes at which PyTorch's own interpolation of a whole stack does depend on it."""
+    volume = np.random.default_rng(0).normal(100, 20, (173, 201, 45)).astype(np.float32)
+    logits = torch.randn(45, 3, 256, 256, generator=torch.Generator().manual_seed(0))
+    before, results = torch.get_num_threads(), []
+    for num_threads in (1, 2, 4):
+        torch.set_num_threads(num_threads)
+        settings = Preprocessing((256, 256), normalization=normalization)
+        images = stack_slices(volume, np.eye(4), plane="axial", settings=settings)
+        results.append((images, restore_stack(logits, shape=volume.shape, affine=np.eye(4), plane="axial")))
+    torch.set_num_threads(before)
+    for images, restored in results[1:]:
+        assert torch.equal(images, results[0][0])
+        np.testing.assert_array_equal(restored, results[0][1])
+
+
+def test_statistics_are_those_of_double_precision() -> None:
+    volume = np.random.default_rng(0).normal(1e6, 1, (64, 64, 30)).astype(np.float32)
+    images = stack_slices(volume, np.eye(4), plane="axial", settings=Preprocessing((64, 64)))
+    exact = np.moveaxis(volume.astype(np.float64), 2, 0)
+    np.testing.assert_allclose(images, (exact - exact.mean()) / exact.std(), atol=0.04)  # a float's step there is 1/16
+
+
 def test_intensity_units_do_not_matter() -> None:
     volume, affine, settings = make_volume(), oblique_affine(), Preprocessing((16, 16))
     once = stack_slices(volume, affine, plane="axial", settings=settings)

@@ -3,6 +3,7 @@
 import csv
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -17,6 +18,7 @@ from typing import Any
 import nibabel
 import numpy as np
 import pytest
+from hostile_nifti import write_corpus
 from test_checkpoints import make_model
 from test_cli import error_line, read_report, scan_of, segment
 
@@ -145,6 +147,30 @@ def test_disk_full(trained: Path, tmp_path: Path) -> None:
         assert not list(out.glob("*.nii.gz"))
         assert not list(out.glob(".*"))
         print(f"files of at most {limit} bytes: {lines[-1][:200]}")
+
+
+def test_a_hostile_folder_through_the_command_line(
+    trained: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Every file of the corpus in one call: each refused one is named with its cause, each other one is written."""
+    entries = [entry for entry in write_corpus(tmp_path / "corpus") if entry.kind == "image"]
+    assert segment(trained, tmp_path / "out", *(entry.path for entry in entries)) == 1
+    printed = capfd.readouterr()
+    assert "Traceback" not in printed.out + printed.err
+    assert len(printed.err.strip().splitlines()[-1]) < 1000
+    with (tmp_path / "out" / "segment_report.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    for entry, row in zip(entries, rows, strict=True):
+        assert row["status"] == ("failed" if entry.expected == "refuse" else "written"), row
+        if entry.expected == "refuse":
+            assert re.search(entry.cause, row["cause"]), row
+            assert entry.path.name in row["cause"] or entry.row == "missing", row
+        else:
+            written, array = read_label(tmp_path / "out" / row["output"]), entry.array
+            assert written.array.shape == array.shape, row
+            np.testing.assert_allclose(written.affine, entry.affine, rtol=1e-6)
+    refused = sum(entry.expected == "refuse" for entry in entries)
+    print(f"{len(entries)} files: {refused} refused, {len(entries) - refused} segmented, none the other way")
 
 
 def test_a_reader_killed_for_memory_costs_its_scan(

@@ -1,3 +1,7 @@
+import csv
+import math
+from pathlib import Path
+
 import pytest
 import torch
 from ignite.engine import Engine
@@ -6,6 +10,7 @@ from monai.utils.enums import CommonKeys as Keys
 
 from custom_components.domains import Domain
 from custom_components.engines import SliceTarget
+from custom_components.errors import InputError
 from custom_components.validation import StackDice
 
 ANKLE = Domain("ankle", {1: "calcaneus", 2: "talus"}, "axial")
@@ -72,3 +77,52 @@ def test_shared_head_takes_a_class_of_another_domain_for_background() -> None:
     scores = run(metric, [(as_logits(predicted, 4), target)])
     assert scores["dice_shoulder"] == 1
     assert "dice_ankle" not in scores
+
+
+def test_counts_stand_beside_the_mean_by_hand() -> None:
+    # Ankle: calcaneus found, talus missed. Shoulder: humerus invented. Another ankle: both bones in neither.
+    predicted = torch.tensor([[[1, 1, 0, 0]], [[1, 0, 0, 0]], [[0, 0, 0, 0]]])
+    present = torch.tensor([[[1, 1, 2, 0]], [[0, 0, 0, 0]], [[0, 0, 0, 0]]])
+    target = SliceTarget(present[:, None], torch.tensor([0, 1, 0]), torch.tensor([0, 1, 2]))
+    scores = run(StackDice(domains=[ANKLE, SHOULDER], case_domains=[0, 1, 0]), [(as_logits(predicted), target)])
+    assert {name: scores[f"dice_{name}"] for name in ("n", "missed", "false_finds")} == {
+        "n": 3,
+        "missed": 1,
+        "false_finds": 1,
+    }
+    assert scores["dice"] == pytest.approx((1 + 0) / 2 / 2)
+
+
+def test_nothing_to_count_is_no_score_and_leaves_none_of_an_earlier_epoch() -> None:
+    empty = torch.zeros(1, 1, 4, dtype=torch.long)
+    full = torch.tensor([[[1, 1, 0, 0]]])
+    metric = StackDice(domains=[ANKLE], case_domains=[0])
+    engine = Engine(lambda _, batch: {Keys.PRED: (batch[0], None), Keys.LABEL: batch[1]})
+    metric.attach(engine, "dice")
+    for classes in (full, empty):
+        target = SliceTarget(classes[:, None], torch.tensor([0]), torch.tensor([0]))
+        engine.run([(as_logits(classes), target)])
+    assert math.isnan(engine.state.metrics["dice"])
+    assert math.isnan(engine.state.metrics["dice_ankle"])
+    assert engine.state.metrics["dice_n"] == 0
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_logits_that_are_not_finite_are_an_error_not_a_score(value: float) -> None:
+    classes = torch.tensor([[[1, 1, 0, 0]], [[1, 0, 0, 0]]])
+    logits = as_logits(classes)
+    logits[1, 2, 0, 3] = value
+    target = SliceTarget(classes[:, None], torch.tensor([0, 1]), torch.tensor([0, 1]))
+    metric = StackDice(domains=[ANKLE, SHOULDER], case_domains=[0, 1])
+    with pytest.raises(
+        InputError, match=r"validation case 1 \(shoulder\) must be finite, got NaN .* in epoch 1; lower"
+    ):
+        run(metric, [(logits, target)])
+
+
+def test_the_log_of_a_training_has_the_counts_beside_the_mean(trained: Path) -> None:
+    with (trained / "log.csv").open(newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert int(row["val_mean_dice_n"]) == 5  # one case of each joint, three bones and two
+    assert 0 <= int(row["val_mean_dice_missed"]) <= 5
+    assert row["val_mean_dice_false_finds"] == "0"

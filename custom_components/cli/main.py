@@ -87,6 +87,19 @@ def _parser() -> argparse.ArgumentParser:
     phantoms.add_argument("--seed", type=int, default=0, metavar="S", help="same seed, same files (default 0)")
     phantoms.add_argument("--size", type=int, default=96, metavar="VOXELS", help="longer in-plane side (default 96)")
 
+    check = _add(
+        commands,
+        "check",
+        _check,
+        help="look data sets over before training: files, grids, labels, duplicates, outliers, a picture a case",
+        example="multijoint check ankle/manifest.yaml shoulder/manifest.yaml --out check",
+    )
+    check.add_argument("manifests", nargs="+", type=Path, metavar="MANIFEST")
+    check.add_argument("--dataset-dir", type=Path, metavar="FOLDER", help="where their paths start, if not beside each")
+    check.add_argument("--num-folds", type=int, metavar="K", help="of the training (default: leave one subject out)")
+    check.add_argument("--out", type=Path, metavar="FOLDER", help="write check.csv, findings.csv and check.html there")
+    check.add_argument("--log-paths", action="store_true", help="show whole paths of scans, not their names alone")
+
     segment = _add(
         commands,
         "segment",
@@ -208,6 +221,15 @@ def _phantoms(options: argparse.Namespace) -> None:
         options.out, domains=options.domains, num_cases=options.cases, seed=options.seed, size=options.size
     ):
         print(manifest)
+
+
+def _check(options: argparse.Namespace) -> None:
+    from custom_components.cli.check import check
+    from custom_components.errors import LOG_PATHS
+
+    if options.log_paths:
+        os.environ[LOG_PATHS] = "1"
+    check(options.manifests, dataset_dir=options.dataset_dir, num_folds=options.num_folds, out=options.out)
 
 
 def _segment(options: argparse.Namespace) -> None:

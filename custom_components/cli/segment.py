@@ -75,7 +75,7 @@ def segment_on_cluster(
         address: of a Ray cluster; `None` starts Ray on this machine.
         threads: processor threads of a share.
         checkpoint: as for `segment`, and so are the settings.
-        output_dir: also gets `shares/`, with the list, the log and the report of each share.
+        output_dir: also gets `shares/`, with the log of each share.
         settings: see there.
 
     Raises:
@@ -95,6 +95,9 @@ def segment_on_cluster(
     results = dict(run_tasks(_segment_share, shares, resources=resources, engine=engine, address=address))
     rows = [row for number, share in enumerate(shares) for row in _rows_of_share(share, results[number])]
     write_report(output_dir / REPORT, rows)
+    for share in shares:  # the logs stay
+        share.unlink()
+        share.with_suffix(".csv").unlink(missing_ok=True)
     bad = [f"{row['file']}: {row['cause']}" for row in rows if row["status"] not in ("written", "skipped")]
     if bad:
         listed = "; ".join(bad[:5]) + ("; ..." if len(bad) > 5 else "")

@@ -1,5 +1,5 @@
 """What a clinician looks at."""
 
-from custom_components.clinic.overlays import draw_overlay
+from custom_components.clinic.overlays import COLORS, draw_overlay
 
-__all__ = ["draw_overlay"]
+__all__ = ["COLORS", "draw_overlay"]

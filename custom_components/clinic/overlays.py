@@ -18,10 +18,10 @@ from custom_components.domains import PLANES
 from custom_components.files import write_atomically
 from custom_components.volumes import canonical_spacing_mm, read_label, read_volume, to_canonical
 
-__all__ = ["draw_overlay"]
+__all__ = ["COLORS", "draw_overlay"]
 
 # Okabe and Ito's palette without black: told apart by colour-blind readers.
-_COLORS = ["#E69F00", "#56B4E9", "#009E73", "#CC79A7", "#D55E00", "#F0E442", "#0072B2"]
+COLORS = ["#E69F00", "#56B4E9", "#009E73", "#CC79A7", "#D55E00", "#F0E442", "#0072B2"]
 
 
 def draw_overlay(output: Path, image: Path, segmentation: Path, *, reference: Path | None = None) -> None:
@@ -56,12 +56,12 @@ def draw_overlay(output: Path, image: Path, segmentation: Path, *, reference: Pa
             if truth is not None:
                 _outline(plot, _slice(truth == value, axis, position), extent, color="white", width=2.4)
             _outline(
-                plot, _slice(labels == value, axis, position), extent, color=_COLORS[index % len(_COLORS)], width=1.3
+                plot, _slice(labels == value, axis, position), extent, color=COLORS[index % len(COLORS)], width=1.3
             )
         plot.set_title(plane, color="white", fontsize=11)
         plot.axis("off")
     handles = [
-        Line2D([], [], color=_COLORS[index % len(_COLORS)], label=names.get(value, f"label {value}"))
+        Line2D([], [], color=COLORS[index % len(COLORS)], label=names.get(value, f"label {value}"))
         for index, value in enumerate(values)
     ]
     if truth is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -114,6 +115,7 @@ def _log_summary(log: Sequence[dict[str, str]]) -> dict[str, Any]:
 
     slices = sum(float(epoch["slices_per_second"]) * float(epoch["seconds"]) for epoch in log)
     scores = [(float(epoch[_SCORE]), -int(epoch["epoch"])) for epoch in log if epoch.get(_SCORE)]
+    scores = [pair for pair in scores if not math.isnan(pair[0])]  # no bone to validate on: nothing is greater than NaN
     best = max(scores, default=None)
     return {
         "epochs": len(log),

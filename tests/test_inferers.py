@@ -1,0 +1,126 @@
+"""Logits and label maps that no number of threads, no sub-batch and no other run changes by a bit."""
+
+import dataclasses
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+import pytest
+import torch
+from conftest import Run
+from monai.data import MetaTensor
+from monai.inferers import SliceInferer
+
+from custom_components.checkpoints import load_model, save_checkpoint
+from custom_components.inferers import SlicewiseInferer
+from custom_components.networks import MultiDomainUNet
+
+THREADS, BATCHES = (1, 2, 4), (1, 3, 16)
+
+
+@pytest.fixture(autouse=True)
+def _threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+def make_network(*, size: int, **settings: Any) -> tuple[MultiDomainUNet, torch.Tensor]:
+    """A network with weights and norms unlike the initial ones, and a volume of 18 slices."""
+    torch.manual_seed(0)
+    network = MultiDomainUNet([4, 3], **settings).eval()
+    with torch.no_grad():
+        for weight in network.parameters():
+            weight.add_(0.05 * torch.randn_like(weight))
+    return network, torch.randn(18, size, size + 16).permute(1, 2, 0)[None, None]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"widths": [4, 8], "size": 32},
+        {"widths": [8, 16, 32], "size": 48, "attention": True},
+        {"widths": [16, 32, 64], "size": 64, "norm": "shared", "head": "shared"},
+    ],
+    ids=str,
+)
+def test_no_bit_depends_on_threads_sub_batches_or_the_run(settings: dict[str, Any]) -> None:
+    network, volume = make_network(**settings)
+    results = []
+    for num_threads, batch, _ in itertools.product(THREADS, BATCHES, range(2)):
+        torch.set_num_threads(num_threads)
+        inferer = SlicewiseInferer(roi_size=volume.shape[2:4], spatial_dim=2, sw_batch_size=batch, overlap=0.0)
+        results.append(inferer(volume, network))
+    for other in results[1:]:
+        assert torch.equal(results[0], other)
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_agrees_with_monai_whatever_the_axis(axis: int) -> None:
+    network, volume = make_network(widths=[4, 8], size=32)
+    volume = volume.movedim(-1, axis + 2)
+    settings = {"roi_size": (32, 48), "spatial_dim": axis, "sw_batch_size": 4, "overlap": 0.0}
+    torch.set_num_threads(2)
+    with torch.no_grad():
+        expected = SliceInferer(**settings)(volume, network)
+    found = SlicewiseInferer(**settings)(volume, network)
+    assert found.shape == expected.shape == (1, 4, *volume.shape[2:])
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+    torch.testing.assert_close(SlicewiseInferer(**settings)(MetaTensor(volume), network), found, atol=0, rtol=0)
+
+
+@pytest.mark.parametrize("num_threads", [1, 2])
+def test_settings_of_the_caller_reach_every_thread(num_threads: int) -> None:
+    network, volume = make_network(widths=[4, 8], size=32)
+    torch.set_num_threads(num_threads)
+    inferer = SlicewiseInferer(roi_size=(32, 48), spatial_dim=2, sw_batch_size=16)
+    seen: list[tuple[bool, bool]] = []
+
+    def watched(slices: torch.Tensor, domains: torch.Tensor) -> torch.Tensor:
+        assert slices.is_contiguous()
+        seen.append((torch.is_grad_enabled(), torch.is_autocast_enabled("cpu")))
+        return network(slices, domains)
+
+    with torch.autocast("cpu"):
+        found = inferer(volume, watched, torch.tensor([1]))
+    assert seen == [(False, True)] * 18
+    assert (found.dtype, found.requires_grad) == (torch.bfloat16, False)
+    assert torch.get_num_threads() == num_threads
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 32, 32, 4), (2, 1, 32, 48, 4)])
+def test_other_slices_than_agreed_are_refused(shape: tuple[int, ...]) -> None:
+    inferer = SlicewiseInferer(roi_size=(32, 48), spatial_dim=2)
+    with pytest.raises(ValueError, match=r"inputs must be one volume of slices of \[32, 48\], got \["):
+        inferer(torch.zeros(shape), lambda slices: slices)
+
+
+def test_label_maps_are_the_same_bytes(
+    trained: Path, manifests: dict[str, str], run_bundle: Run, tmp_path: Path
+) -> None:
+    scan = Path(manifests["ankle"]).parent / "images" / "ankle_000.nii.gz"
+    model = load_model(trained / "model.pt")  # which has learnt too little to find a bone: make all classes as likely
+    weights = {name: torch.zeros_like(w) if name == "heads.0.bias" else w for name, w in model.weights.items()}
+    save_checkpoint(tmp_path / "model.pt", dataclasses.replace(model, weights=weights))
+    maps = set()
+    for num_threads, batch, again in itertools.product(THREADS, BATCHES, range(2)):
+        torch.set_num_threads(num_threads)
+        folder = tmp_path / f"{num_threads}_{batch}_{again}"
+        run_bundle(
+            "multijoint",
+            ["inference.yaml"],
+            "inference",
+            checkpoint=str(tmp_path / "model.pt"),
+            domain="ankle",
+            images=[str(scan)],
+            output_dir=str(folder),
+            slice_batch_size=batch,
+            num_workers=again,  # read here, and in a process of its own
+            device="cpu",
+        )
+        maps.add((folder / "ankle_000_seg.nii.gz").read_bytes())
+    assert len(maps) == 1
+    assert set(np.unique(nibabel.load(folder / "ankle_000_seg.nii.gz").dataobj)) == {0, 1, 2, 3}
