@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from custom_components.domains import Domain, find_domain
-from custom_components.errors import InputError
+from custom_components.errors import InputError, show_path
 from custom_components.manifests import Case
 from custom_components.preprocessing import Preprocessing, pixel_spacing_mm, stack_labels, stack_slices
 from custom_components.sampling import SampleKey
@@ -109,10 +109,10 @@ def _load(case: Case, domain: Domain, preprocessing: Preprocessing) -> tuple[Ten
     if case.label is None:
         raise InputError(f"case {case.name} must have a label to train or validate on; add it or leave the case out")
     image = read_volume(case.image)
-    label = domain.encode(read_label(case.label, like=image).array, source=str(case.label))
+    label = domain.encode(read_label(case.label, like=image).array, source=show_path(case.label))
     plane, affine = domain.plane, image.affine
     return (
-        stack_slices(image.array, affine, plane=plane, settings=preprocessing),
+        stack_slices(image.array, affine, plane=plane, settings=preprocessing, name=show_path(case.image)),
         stack_labels(label, affine, plane=plane, settings=preprocessing),
         pixel_spacing_mm(image.array.shape, affine, plane=plane, settings=preprocessing),
     )

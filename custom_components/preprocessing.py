@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,7 @@ from custom_components.volumes import canonical_spacing_mm, to_canonical
 
 __all__ = ["Preprocessing", "pixel_spacing_mm", "restore_stack", "stack_labels", "stack_slices"]
 
+_MOST_PIXELS = 2**28  # 4096 slices of 256 x 256: a thin, long volume of few voxels must not take all memory
 _CHUNK = 32  # slices restored at once on a GPU: bounds memory on a large scan
 
 
@@ -42,7 +44,9 @@ class Preprocessing:
             raise InputError(f"normalization must be 'volume' or 'slice', got {self.normalization!r}")
 
 
-def stack_slices(array: np.ndarray, affine: np.ndarray, *, plane: str, settings: Preprocessing) -> Tensor:
+def stack_slices(
+    array: np.ndarray, affine: np.ndarray, *, plane: str, settings: Preprocessing, name: str = "volume"
+) -> Tensor:
     """Turn a volume into normalised slices of one size.
 
     The volume is brought to the closest RAS+ axis order (no interpolation), so that any storage order gives the same
@@ -54,14 +58,23 @@ def stack_slices(array: np.ndarray, affine: np.ndarray, *, plane: str, settings:
         affine: its voxel-to-world matrix, shape (4, 4), in mm.
         plane: slicing plane, a key of `domains.PLANES`.
         settings: size and normalisation.
+        name: of the volume, for messages.
 
     Returns:
         float32, shape (num_slices, rows, columns).
+
+    Raises:
+        InputError: so many slices that they would have over 2**28 pixels, 1 GiB.
 
     Source:
         Boutillon et al. 2021, section 3.1.
     """
     stack = _canonical_stack(array, affine, plane)
+    most = _MOST_PIXELS // math.prod(settings.image_size)
+    if len(stack) > most:
+        raise InputError(
+            f"{name} must have at most {most} {plane} slices, got {len(stack)}; crop it or check its header"
+        )
     images = _resized(stack, np.float32, settings, mode="bilinear", align_corners=False, antialias=True)
     values, by_volume = images.numpy(), settings.normalization == "volume"
     # NumPy's sums do not depend on the number of threads, as PyTorch's may.

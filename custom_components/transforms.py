@@ -13,7 +13,7 @@ from monai.transforms import MapTransform
 
 from custom_components.checkpoints import TrainedModel
 from custom_components.domains import find_domain, output_channels
-from custom_components.errors import InputError
+from custom_components.errors import InputError, show_path
 from custom_components.preprocessing import restore_stack, stack_slices
 from custom_components.results import ResultFolder
 from custom_components.volumes import read_volume
@@ -64,7 +64,9 @@ class StackSlicesd(_ModelTransform):
         item = dict(data)
         plane = self.model.domains[self._domain_index(item)].plane
         for key in self.key_iterator(item):
-            slices = stack_slices(item[key], item["source"].affine, plane=plane, settings=self.model.preprocessing)
+            source, settings = item["source"], self.model.preprocessing
+            name = show_path(source.path)
+            slices = stack_slices(item[key], source.affine, plane=plane, settings=settings, name=name)
             item[key] = slices.permute(1, 2, 0)[None]
         return item
 
@@ -85,7 +87,9 @@ class RestoreSourceGridd(_ModelTransform):
         for key in self.key_iterator(item):
             logits = torch.as_tensor(item[key]).permute(3, 0, 1, 2)
             if not bool(torch.isfinite(logits).all()):
-                raise InputError(f"prediction for {source.path.name} must be finite, got NaN or infinity; train again")
+                raise InputError(
+                    f"prediction for {show_path(source.path)} must be finite, got NaN or infinity; train again"
+                )
             channels = restore_stack(
                 logits,
                 shape=source.array.shape,

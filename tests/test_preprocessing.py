@@ -241,3 +241,9 @@ def test_settings_from_a_configuration_compare_equal() -> None:
 
 def test_the_oblique_affine_of_these_tests_is_ras() -> None:
     np.testing.assert_array_equal(io_orientation(oblique_affine()), [[0, 1], [1, 1], [2, 1]])
+
+
+def test_more_slices_than_fit_are_refused_by_name() -> None:
+    settings = Preprocessing((512, 512))
+    with pytest.raises(InputError, match=r"long\.nii must have at most 1024 axial slices, got 1025; crop it"):
+        stack_slices(np.zeros((1, 1, 1025), np.float32), np.eye(4), plane="axial", settings=settings, name="long.nii")
