@@ -9,6 +9,7 @@ import math
 import resource
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from monai.engines import SupervisedEvaluator
 from torch.optim import Optimizer
 from torch.utils.tensorboard import SummaryWriter
 
+from custom_components.checkpoints import RESUMABLE
 from custom_components.distributed import first_rank_only, num_ranks, rank, sum_over_ranks
 from custom_components.errors import InputError
 from custom_components.files import write_atomically
@@ -32,8 +34,9 @@ _logger = logging.getLogger(__name__)
 class EpochLog:
     """One line an epoch in the log and in `log.csv`, curves in TensorBoard, a progress bar on a terminal.
 
-    A loss that is not finite ends the run here, before anything is saved over a good checkpoint. Losses and slices are
-    those of all processes; only the first one writes.
+    A loss that is not finite ends the run here, before anything is saved over a good checkpoint: at its step on a CPU,
+    at the end of its epoch on a GPU, which would have to be waited for. Losses and slices are those of all processes;
+    only the first one writes.
 
     Args:
         output_dir: where `log.csv` and `tensorboard/` go; an earlier log is continued.
@@ -61,17 +64,37 @@ class EpochLog:
     def attach(self, engine: Engine) -> None:
         """Register with a trainer, after the validation handler."""
         engine.add_event_handler(Events.STARTED, self._open)
-        engine.add_event_handler(Events.EPOCH_STARTED, lambda _: self._reset())
+        engine.add_event_handler(Events.EPOCH_STARTED, self._start_clock)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._add)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._report)
         engine.add_event_handler(Events.COMPLETED, self._close)
         if sys.stderr.isatty() and rank() == 0:
             ProgressBar(desc="epoch", persist=False).attach(engine)
 
+    def state_dict(self) -> dict[str, Any]:
+        """What has been added up in this epoch; copies."""
+        return {
+            "sums": dict(self._sums),
+            "num_batches": self._num_batches,
+            "num_slices": self._num_slices,
+            "seconds": self._seconds + self._ended - self._started,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state_dict` gave."""
+        self._sums.update({str(name): torch.as_tensor(total) for name, total in state["sums"].items()})
+        self._num_batches, self._num_slices = int(state["num_batches"]), int(state["num_slices"])
+        self._seconds = float(state["seconds"])
+        self._start_clock()
+
     def _reset(self) -> None:
         self._sums: dict[str, torch.Tensor] = {}
         self._num_batches = 0
         self._num_slices = 0
+        self._seconds = 0.0  # of this epoch before a resumption
+        self._start_clock()
+
+    def _start_clock(self) -> None:
         self._started = self._ended = time.perf_counter()
 
     @first_rank_only
@@ -85,28 +108,37 @@ class EpochLog:
     def _add(self, engine: Engine) -> None:
         output = engine.state.output
         terms = {"loss": output["loss"].detach(), **self.loss.terms}
+        if terms["loss"].device.type == "cpu":
+            self._check({"loss": terms["loss"].item()}, engine, step=self._num_batches + 1)
         for name, value in terms.items():
-            self._sums[name] = self._sums.get(name, torch.zeros_like(value)) + value
+            self._sums[name] = self._sums.get(name, torch.zeros_like(value)).to(value.device) + value
         self._num_batches += 1
         self._num_slices += len(output["image"])
         self._ended = time.perf_counter()  # validation comes before the report, and is not training time
 
     def _report(self, engine: Engine) -> None:
-        epoch = engine.state.epoch
         num_batches = max(self._num_batches, 1)
         means = {name: float(sum_over_ranks(total)) / num_ranks() / num_batches for name, total in self._sums.items()}
         num_slices = int(sum_over_ranks(torch.tensor(self._num_slices)))
-        if not all(math.isfinite(value) for value in means.values()):
-            raise InputError(
-                f"loss must stay finite, got {means} in epoch {epoch}; the last good checkpoint is kept: "
-                "lower learning_rate and continue with --resume true"
-            )
+        self._check(means, engine)
         if rank() == 0:
             self._record(engine, means, num_slices)
+        self._reset()
+
+    def _check(self, values: Mapping[str, float], engine: Engine, *, step: int | None = None) -> None:
+        bad = [f"{name} {value}" for name, value in values.items() if not math.isfinite(value)]
+        if bad:
+            place = f"epoch {engine.state.epoch}" + ("" if step is None else f", step {step}")
+            kept = any((self.path.parent / name).is_file() for name in RESUMABLE)
+            raise InputError(
+                f"loss must stay finite, got {', '.join(bad)} in {place}; "
+                + ("last.pt and model.pt are kept from before: " if kept else "nothing was saved yet: ")
+                + f"lower learning_rate and {'continue with --resume true' if kept else 'start again'}"
+            )
 
     def _record(self, engine: Engine, means: dict[str, float], num_slices: int) -> None:
         epoch = engine.state.epoch
-        seconds = self._ended - self._started
+        seconds = self._seconds + self._ended - self._started
         scores = validation_scores(self.evaluator, epoch)
         row = {
             "epoch": epoch,
@@ -115,8 +147,8 @@ class EpochLog:
             **scores,
             "steps": self._num_batches,
             "seconds": round(seconds, 2),
-            "slices_per_second": round(num_slices / seconds, 1),
-            "epoch_seconds": round(time.perf_counter() - self._started, 2),  # with validation
+            "slices_per_second": round(num_slices / max(seconds, 1e-9), 1),
+            "epoch_seconds": round(self._seconds + time.perf_counter() - self._started, 2),  # with validation
             "peak_memory_mib": round(_peak_memory_mib(), 1),
         }
         self._rows = [*self._earlier_rows(epoch), row]

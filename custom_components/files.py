@@ -15,6 +15,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from custom_components.errors import InputError, show_path
+from custom_components.termination import at_termination
 
 __all__ = ["TEMPORARY", "file_digest", "remove_stale_temporaries", "write_arrays", "write_atomically"]
 
@@ -106,7 +107,8 @@ def _temporary(path: Path) -> Iterator[BinaryIO]:
             break
         file.close()  # somebody took it for stale between the two lines
     try:
-        yield file
+        with at_termination(temporary.unlink):
+            yield file
     finally:
         temporary.unlink(missing_ok=True)
         file.close()

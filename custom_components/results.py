@@ -20,6 +20,7 @@ import custom_components
 from custom_components.checkpoints import TrainedModel
 from custom_components.errors import InputError, show_path
 from custom_components.files import file_digest, remove_stale_temporaries, write_atomically
+from custom_components.termination import at_termination
 from custom_components.volumes import Volume, read_label, write_label_map
 
 __all__ = ["REPORT", "REPORT_COLUMNS", "ReportHandler", "ResultFolder", "case_id", "read_report", "write_report"]
@@ -157,16 +158,18 @@ class ReportHandler:
         for row in self.rows:
             row["status"] = "waiting"
         self._written = 0.0
+        self._open = contextlib.ExitStack()
 
     def attach(self, engine: Engine) -> None:
         """Register with a `VolumeEvaluator`."""
         engine.add_event_handler(Events.STARTED, self._start)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._add)
-        engine.add_event_handler(Events.COMPLETED, self._write)
+        engine.add_event_handler(Events.COMPLETED, self._end)
         engine.add_event_handler(Events.EXCEPTION_RAISED, self._stop)
 
     def _start(self) -> None:
         self._write()
+        self._open.enter_context(at_termination(self._write))
         remove_stale_temporaries(self.path.parent, recursive=False)
 
     def _add(self, engine: Engine) -> None:
@@ -181,9 +184,13 @@ class ReportHandler:
         if time.monotonic() - self._written > _REPORT_INTERVAL_S:
             self._write()
 
+    def _end(self) -> None:
+        self._open.close()
+        self._write()
+
     def _stop(self, error: BaseException) -> None:
         with contextlib.suppress(OSError):
-            self._write()
+            self._end()
         raise error
 
     def _write(self) -> None:

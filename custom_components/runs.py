@@ -2,87 +2,58 @@
 
 from __future__ import annotations
 
-import difflib
-import inspect
 import json
 import logging
+import logging.handlers
 import os
-import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import torch
 import yaml
-from monai.bundle import ConfigParser
-from monai.bundle.properties import InferProperties, TrainProperties
 from monai.utils import set_determinism
+from torch import Tensor
 
-from custom_components.checkpoints import TrainedModel
-from custom_components.distributed import check_joined, first_rank_only, num_ranks, own_gpu, wait_to_report
+from custom_components.checkpoints import RESUMABLE, TrainedModel
+from custom_components.distributed import check_joined, first_rank_only, num_ranks, own_gpu
 from custom_components.domains import Domain
-from custom_components.errors import InputError, find_cause
-from custom_components.files import write_atomically
+from custom_components.error_reports import report_errors_plainly
+from custom_components.errors import LOG_PATHS, InputError
+from custom_components.files import remove_stale_temporaries, write_atomically
 from custom_components.networks import MultiDomainUNet, count_parameters
 from custom_components.preprocessing import Preprocessing
+from custom_components.settings import active_config, check_settings, plain
 from custom_components.splits import Split, describe
 
-__all__ = ["TrainingRun", "begin", "check_settings", "select_device"]
+__all__ = ["TrainingRun", "begin", "select_device"]
 
 _logger = logging.getLogger(__name__)
 
+_LOG = "run.log"
+_LOG_BYTES = 5 * 2**20  # of each of three files
 _PACKAGES = ("monai", "torch", "numpy", "scipy", "nibabel", "pytorch-ignite", "scikit-image")
-_WORKFLOW_KEYS = {"imports", "initialize", "run", "finalize", "_meta_"}
-_WORKFLOW_KEYS |= {"training", "evaluating", "inference", "embedding_slices"}
 
 
 def begin(*, seed: int | None = None) -> None:
     """First step of every workflow, named in a configuration's `initialize`.
 
-    Refuses settings that nothing uses (a misspelt override), prints an `InputError` or `OSError` as one line instead of
-    a traceback (unless MULTIJOINT_DEBUG is set), and makes the run deterministic.
+    Refuses settings that nothing uses (a misspelt override), prints errors of the user's or the machine's as one line
+    instead of a traceback (unless MULTIJOINT_DEBUG is set), keeps MONAI from printing what it was given, paths of scans
+    included (unless MULTIJOINT_LOG_PATHS is set), and makes the run deterministic.
 
     Args:
         seed: for the weights' initial values and everything random; `None` leaves the generators alone.
     """
     if not os.environ.get("MULTIJOINT_DEBUG"):
-        _print_errors_plainly()
-    check_settings(_active_config())
+        report_errors_plainly()
+    if os.environ.get(LOG_PATHS) != "1":
+        logging.getLogger("monai.bundle.scripts").setLevel(logging.WARNING)
+    check_settings(active_config())
     if seed is not None:
         set_determinism(seed=seed)
-
-
-def check_settings(config: Mapping[str, Any]) -> None:
-    """Refuse a top-level setting that nothing in the configuration refers to.
-
-    MONAI accepts any name on the command line, so a misspelt one would silently change nothing.
-
-    Raises:
-        InputError: naming the setting and the nearest known ones.
-
-    Example:
-        >>> try:
-        ...     check_settings({"max_epochs": 3, "max_epoch": 5, "run": "$print(@max_epochs)"})
-        ... except InputError as error:
-        ...     print(error)
-        setting max_epoch must be one that the configuration uses; did you mean max_epochs?
-    """
-    used = {name for text in _strings(config) for name in re.findall(r"[@%]([A-Za-z_]\w*)", text)}
-    # What MONAI itself asks a bundle for by name ("train::trainer": the part before the separator).
-    asked = {
-        str(entry["id"]).split("::")[0] for table in (TrainProperties, InferProperties) for entry in table.values()
-    }
-    known = used | asked | _WORKFLOW_KEYS
-    for name in config:
-        if name not in known:
-            near = difflib.get_close_matches(name, sorted(known & set(config)), n=2)
-            hint = (
-                f"did you mean {' or '.join(near)}?" if near else f"known are {', '.join(sorted(used & set(config)))}"
-            )
-            raise InputError(f"setting {name} must be one that the configuration uses; {hint}")
 
 
 def select_device(name: str | torch.device = "auto") -> torch.device:
@@ -108,7 +79,9 @@ def select_device(name: str | torch.device = "auto") -> torch.device:
 
 
 class TrainingRun:
-    """Everything that made a run, in its folder: `config.yaml`, `split.json`, `run.json`.
+    """Everything that made a run, in its folder: `config.yaml`, `split.json`, `run.json`; and its log, `run.log`.
+
+    Of `config.yaml` apart, which holds the settings as they were given, none holds a path.
 
     Args:
         output_dir: the run's folder.
@@ -144,7 +117,7 @@ class TrainingRun:
 
     @first_rank_only
     def start(self) -> None:
-        """Write the run's record and print its split; of several processes only the first does.
+        """Write the run's record, print its split and begin its log; of several processes only the first does.
 
         Raises:
             InputError: the image size does not suit the network, the folder holds a run already and `resume` is false,
@@ -158,18 +131,20 @@ class TrainingRun:
                 f"image_size must be multiples of {factor} for {len(self.network.settings()['widths'])} widths, "
                 f"got {[rows, columns]}; round it"
             )
-        last, best = self.output_dir / "last.pt", self.output_dir / "model.pt"
-        if self.resume and not last.is_file():
-            raise InputError(f"resume needs {last}, got no such file; start without it")
-        if not self.resume and (last.exists() or best.exists()):
+        resumable = [self.output_dir / name for name in RESUMABLE]
+        if self.resume and not any(path.is_file() for path in resumable):
+            raise InputError(f"resume needs {resumable[0]}, got no such file; start without it")
+        if not self.resume and any(path.exists() for path in (*resumable, self.output_dir / "model.pt")):
             raise InputError(
                 f"output_dir must not hold another run, got {self.output_dir} with a model in it; "
                 "choose another folder, or continue with --resume true"
             )
         self.output_dir.mkdir(parents=True, exist_ok=True)
+        remove_stale_temporaries(self.output_dir, recursive=False)  # of a process killed while it wrote
+        self._open_log()
         total, own = count_parameters(self.network)
-        config = {key: value for key, value in _active_config().items() if key != "_meta_"}
-        self._write("config.yaml", yaml.safe_dump(_plain(config), sort_keys=False, allow_unicode=True))
+        config = {key: value for key, value in active_config().items() if key != "_meta_"}
+        self._write("config.yaml", yaml.safe_dump(plain(config), sort_keys=False, allow_unicode=True))
         self._write("split.json", json.dumps(self.split.to_dict(), indent=2))
         self._write("run.json", json.dumps(self._record() | {"weights": total, "weights_per_domain": own}, indent=2))
         _logger.info("split (fold %s):\n%s", self.split.fold, describe(self.split))
@@ -181,10 +156,20 @@ class TrainingRun:
             self.device,
         )
 
-    def model(self, *, epoch: int, validation_dice: float | None) -> TrainedModel:
-        """The network as it is now, with all that must travel with it."""
+    def end(self) -> None:
+        """End the log that `start` began, or that of an earlier run in this process."""
+        root = logging.getLogger()
+        for handler in [each for each in root.handlers if each.get_name() == _LOG]:
+            root.removeHandler(handler)
+            handler.close()
+
+    def model(
+        self, *, epoch: int, validation_dice: float | None, buffers: Mapping[str, Tensor] | None = None
+    ) -> TrainedModel:
+        """The network as it is now, with all that must travel with it; with other buffers if given."""
         training = self._record() | {"epoch": epoch, "validation_dice": validation_dice, "split": self.split.to_dict()}
-        weights = {name: tensor.detach().cpu() for name, tensor in self.network.state_dict().items()}
+        state = self.network.state_dict() | dict(buffers or {})
+        weights = {name: tensor.detach().cpu() for name, tensor in state.items()}
         return TrainedModel(self.domains, self.preprocessing, self.network.settings(), weights, training)
 
     def _record(self) -> dict[str, Any]:
@@ -196,58 +181,18 @@ class TrainingRun:
             "versions": {"python": sys.version.split()[0], **{name: version(name) for name in _PACKAGES}},
         }
 
+    def _open_log(self) -> None:
+        self.end()
+        log = logging.handlers.RotatingFileHandler(
+            self.output_dir / _LOG, maxBytes=_LOG_BYTES, backupCount=2, encoding="utf-8"
+        )
+        log.set_name(_LOG)
+        log.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        logging.getLogger().addHandler(log)
+
     def _write(self, name: str, text: str) -> None:
         write_atomically(self.output_dir / name, (text.rstrip() + "\n").encode())
 
 
 def _describe(device: torch.device) -> str:
     return f"{device} ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else str(device)
-
-
-def _active_config() -> dict[str, Any]:
-    """The configuration, overrides included, whose evaluation called us.
-
-    MONAI 1.6 gives components no handle to their parser, so ask the call stack for it.
-    """
-    frame = inspect.currentframe()
-    while frame is not None:
-        owner = frame.f_locals.get("self")
-        if isinstance(owner, ConfigParser):
-            return dict(owner.get())
-        frame = frame.f_back
-    return {}
-
-
-def _strings(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, Mapping):
-        for child in value.values():
-            yield from _strings(child)
-    elif isinstance(value, Sequence):
-        for child in value:
-            yield from _strings(child)
-
-
-def _plain(value: Any) -> Any:
-    """What YAML can hold: other objects as text."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(child) for key, child in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(child) for child in value]
-    return value if value is None or isinstance(value, bool | int | float | str) else str(value)
-
-
-def _print_errors_plainly() -> None:
-    if sys.excepthook is not sys.__excepthook__:
-        return
-
-    def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-        cause = find_cause(error, InputError, OSError)
-        wait_to_report(explained=cause is not None)
-        if cause is None:
-            sys.__excepthook__(kind, error, trace)
-        else:
-            sys.stderr.write(f"error: {cause}\n")
-
-    sys.excepthook = hook

@@ -73,24 +73,31 @@ class DomainBalancedBatchSampler(Sampler[list[SampleKey]]):
         self.rank = rank
         self.num_ranks = num_ranks
         self.epoch = 1
+        self._num_skipped = 0
         self._plan = self._plan_shares()
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch (from 1) that the next iteration draws."""
         self.epoch = epoch
 
+    def skip_batches(self, count: int) -> None:
+        """Leave out the first `count` batches of the next iteration, which a run that goes on has done before."""
+        self._num_skipped = count
+
     def __len__(self) -> int:
-        """Number of batches in an epoch."""
+        """Number of batches in a whole epoch."""
         return len(self._plan)
 
     def __iter__(self) -> Iterator[list[SampleKey]]:
         """Batches of this rank."""
+        num_skipped, self._num_skipped = self._num_skipped, 0
         streams = [self._stream(domain) for domain in range(len(self._members))]
-        for shares in self._plan:
+        for number, shares in enumerate(self._plan):
             batch: list[SampleKey] = []
             for stream, share in zip(streams, shares, strict=True):
                 batch += [next(stream) for _ in range(share)][self.rank :: self.num_ranks]
-            yield batch
+            if number >= num_skipped:
+                yield batch
 
     def _plan_shares(self) -> list[list[int]]:
         """Samples of each domain in each batch, until every domain has been seen whole."""

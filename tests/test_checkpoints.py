@@ -1,3 +1,4 @@
+import hashlib
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -5,7 +6,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from custom_components.checkpoints import TrainedModel, build_network, load_checkpoint, load_model, save_checkpoint
+from custom_components.checkpoints import (
+    TrainedModel,
+    build_network,
+    load_checkpoint,
+    load_model,
+    load_newest,
+    save_checkpoint,
+)
 from custom_components.domains import Domain
 from custom_components.errors import InputError
 from custom_components.networks import MultiDomainUNet
@@ -92,6 +100,7 @@ def test_a_file_that_would_execute_code_is_refused_unexecuted(tmp_path: Path) ->
 def test_a_damaged_file_is_refused_with_its_path(tmp_path: Path) -> None:
     path = tmp_path / "model.pt"
     save_checkpoint(path, make_model())
+    (tmp_path / "model.pt.sha256").unlink()
     whole = path.read_bytes()
     for content in (whole[: len(whole) // 2], whole[:10], b"", b"this is not a checkpoint\n", bytes(500)):
         path.write_bytes(content)
@@ -120,6 +129,43 @@ def test_an_incomplete_checkpoint_is_refused_with_what_it_lacks(tmp_path: Path) 
         load_model(tmp_path / "model.pt")
 
 
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"domains": 3}, "must describe a model, got TypeError"),
+        ({"domains": [{"name": "ankle"}]}, "must describe a model, got KeyError"),
+        ({"preprocessing": {"image_size": [0, 1]}}, "must describe a model, got InputError.*image_size must be"),
+        ({"network": None}, "must describe a model, got TypeError"),
+        ({"training": 0.5}, "must describe a model, got TypeError"),
+        ({"model": [1, 2]}, "must hold tensors and plain types, got weights of another type"),
+        ({"model": {"weight": 1.0}}, "must hold tensors and plain types, got weights of another type"),
+        ({"model": {"weight": torch.tensor([1.0, float("nan")])}}, "must be finite, got NaN or infinity"),
+        ({"model": {"weight": torch.tensor(float("inf"))}}, "must be finite, got NaN or infinity"),
+        ({"training": {"when": [torch.float32]}}, "must hold tensors and plain types, got dtype"),
+    ],
+    ids=str,
+)
+def test_content_that_is_no_model_is_refused(changed: dict, message: str, tmp_path: Path) -> None:
+    torch.save(make_model().to_dict() | changed, tmp_path / "model.pt")
+    with pytest.raises(InputError, match=rf"model\.pt {message}"):
+        load_model(tmp_path / "model.pt")
+
+
+def test_digest_of_the_file_tells_models_apart(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path / "model.pt", make_model())
+    known = hashlib.sha256((tmp_path / "model.pt").read_bytes()).hexdigest()
+    assert load_model(tmp_path / "model.pt").digest == known
+    assert make_model().digest == ""
+
+
+def test_a_model_alone_is_nothing_to_continue_from(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path / "last.pt", make_model())
+    with pytest.raises(InputError, match=r"resume needs a whole last\.pt or .* must hold what a training continues"):
+        load_newest(tmp_path)
+    with pytest.raises(InputError, match=r"resume needs a whole last\.pt or .* must be a file, got none"):
+        load_newest(tmp_path / "none")
+
+
 def test_a_missing_file_is_refused_with_its_path(tmp_path: Path) -> None:
     for path in (tmp_path / "none.pt", tmp_path):
         with pytest.raises(InputError, match=rf"checkpoint {path} must be a file, got none; train first"):
@@ -133,8 +179,9 @@ def test_a_failed_write_leaves_the_older_file(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr("os.replace", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
     with pytest.raises(OSError, match="could not write the file: No space left"):
         save_checkpoint(path, make_model(attention=True))
-    assert [file.name for file in tmp_path.iterdir()] == ["model.pt"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["model.pt", "model.pt.sha256"]
     assert path.read_bytes() == before
+    load_model(path)
 
 
 def test_weights_of_another_network_are_refused() -> None:
@@ -144,6 +191,12 @@ def test_weights_of_another_network_are_refused() -> None:
     for network in (wider, gated):
         with pytest.raises(InputError, match="weights must fit the network they come with, got Error"):
             build_network(replace(model, network=network))
+    with pytest.raises(InputError, match=r"weights must fit the network they come with, got .*unexpected keyword"):
+        build_network(replace(model, network={**model.network, "depth": 3}))
+    name = "heads.0.bias"
+    whole = {**model.weights, name: model.weights[name].int()}
+    with pytest.raises(InputError, match=rf"weight {name} must be torch.float32, got torch.int32"):
+        build_network(replace(model, weights=whole))
 
 
 def test_an_unknown_domain_is_refused() -> None:

@@ -37,7 +37,8 @@ def test_output_goes_to_the_log_and_variables_to_the_process(tmp_path: Path) -> 
         ("import sys; sys.exit('epoch 1\\nerror: fold must be 0..2, got 7\\nbye')", "fold must be 0..2, got 7"),
         ("raise ValueError('no such bone')", "ValueError: no such bone"),
         ("import os; os.kill(os.getpid(), 9)", r"killed by SIGKILL \(out of memory\?\)"),
-        ("import os; os.kill(os.getpid(), 15)", "killed by SIGTERM"),
+        ("import os; os.kill(os.getpid(), 15)", "stopped by SIGTERM"),
+        ("print('stopped by SIGTERM in epoch 3'); raise SystemExit(143)", "stopped by SIGTERM"),
         ("raise SystemExit(3)", "exit code 3, nothing printed"),
     ],
 )
@@ -45,6 +46,14 @@ def test_failure_is_one_line(code: str, cause: str, tmp_path: Path) -> None:
     (tmp_path / "log").write_text("error: of an earlier run\n")
     with pytest.raises(ProcessFailure, match=f"^{cause}$"):
         run_process(python(code), log=tmp_path / "log", environment={})
+
+
+def test_a_long_log_is_put_aside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "_LOG_BYTES", 10)
+    for text in ("eleven bytes", "short", "more"):
+        run_process(python(f"print({text!r})"), log=tmp_path / "job.log", environment={})
+    assert (tmp_path / "job.log").read_text() == "short\nmore\n"
+    assert (tmp_path / "job.log.1").read_text() == "eleven bytes\n"
 
 
 def test_last_stated_error_counts() -> None:
@@ -67,7 +76,7 @@ def test_stopping_ends_what_runs_and_lets_nothing_begin(tmp_path: Path, monkeypa
         time.sleep(0.01)
     processes.stop_processes()
     thread.join(timeout=30)
-    assert failures == ["killed by SIGTERM"]
+    assert failures == ["stopped by SIGTERM"]
     with pytest.raises(ProcessFailure, match="before it began"):
         run_process(python("pass"), log=tmp_path / "b", environment={})
 

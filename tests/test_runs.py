@@ -6,12 +6,13 @@ import pytest
 import torch
 from monai.bundle import ConfigParser
 
+from custom_components import runs
 from custom_components.domains import Domain
 from custom_components.errors import InputError
 from custom_components.manifests import Case
 from custom_components.networks import MultiDomainUNet
 from custom_components.preprocessing import Preprocessing
-from custom_components.runs import TrainingRun, begin, check_settings, select_device
+from custom_components.runs import TrainingRun, begin, select_device
 from custom_components.splits import Split
 
 
@@ -26,19 +27,6 @@ def make_run(folder: Path, *, resume: bool = False) -> TrainingRun:
         seed=7,
         resume=resume,
     )
-
-
-def test_setting_that_nothing_uses_is_refused_with_the_nearest_name() -> None:
-    config = {
-        "max_epochs": 1,
-        "batch_size": 4,
-        "train": {"trainer": {"epochs": "@max_epochs", "n": "$@batch_size * 2"}},
-    }
-    check_settings(config)
-    with pytest.raises(InputError, match=r"setting batchsize must be one .*did you mean batch_size\?"):
-        check_settings({**config, "batchsize": 8})
-    with pytest.raises(InputError, match=r"setting zzz must be one .*known are batch_size, max_epochs"):
-        check_settings({**config, "zzz": 8})
 
 
 def test_settings_are_checked_from_within_a_configuration() -> None:
@@ -59,6 +47,16 @@ def test_begin_makes_random_numbers_repeat() -> None:
     assert torch.equal(*draws)
 
 
+def test_monai_prints_the_settings_of_a_run_only_when_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    logger = logging.getLogger("monai.bundle.scripts")
+    begin()
+    assert not logger.isEnabledFor(logging.INFO)
+    logger.setLevel(logging.INFO)
+    monkeypatch.setenv("MULTIJOINT_LOG_PATHS", "1")
+    begin()
+    assert logger.isEnabledFor(logging.INFO)
+
+
 def test_select_device() -> None:
     assert select_device("cpu") == torch.device("cpu")
     assert select_device("auto").type in ("cpu", "cuda")
@@ -71,9 +69,12 @@ def test_select_device() -> None:
 def test_run_writes_its_record_without_paths_and_prints_the_split(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    run = make_run(tmp_path / "run")
     with caplog.at_level(logging.INFO):
-        make_run(tmp_path / "run").start()
+        run.start()
+    run.end()
     assert "s0" in caplog.text
+    assert "s0" in (tmp_path / "run" / "run.log").read_text()
     split = json.loads((tmp_path / "run" / "split.json").read_text())
     assert split["training"] == [{"domain": "ankle", "case": "a2", "subject": "s2"}]
     record = json.loads((tmp_path / "run" / "run.json").read_text())
@@ -84,12 +85,33 @@ def test_run_writes_its_record_without_paths_and_prints_the_split(
 
 
 def test_run_refuses_a_folder_with_a_model_unless_resumed(tmp_path: Path) -> None:
-    (tmp_path / "last.pt").touch()
-    with pytest.raises(InputError, match="output_dir must not hold another run"):
-        make_run(tmp_path).start()
-    make_run(tmp_path, resume=True).start()
+    for name in ("model.pt", "last.pt", "previous.pt"):
+        (tmp_path / name).touch()
+        with pytest.raises(InputError, match="output_dir must not hold another run"):
+            make_run(tmp_path).start()
+        if name != "previous.pt":
+            (tmp_path / name).unlink()
+    (tmp_path / ".last.pt.tmp-1").touch()
+    run = make_run(tmp_path, resume=True)
+    run.start()
+    run.end()
+    assert not (tmp_path / ".last.pt.tmp-1").exists()
     with pytest.raises(InputError, match=r"resume needs .*last.pt, got no such file"):
         make_run(tmp_path / "other", resume=True).start()
+
+
+def test_log_of_a_run_rotates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runs, "_LOG_BYTES", 1000)
+    run = make_run(tmp_path)
+    run.start()
+    for number in range(100):
+        logging.getLogger("custom_components").warning("line %d of the log", number)
+    run.end()
+    logging.getLogger("custom_components").warning("after the end")
+    logs = sorted(tmp_path.glob("run.log*"))
+    assert [path.name for path in logs] == ["run.log", "run.log.1", "run.log.2"]
+    assert all(path.stat().st_size <= 1000 for path in logs)
+    assert logs[0].read_text().endswith("line 99 of the log\n")
 
 
 def test_model_holds_a_copy_of_what_travels(tmp_path: Path) -> None:
@@ -99,6 +121,10 @@ def test_model_holds_a_copy_of_what_travels(tmp_path: Path) -> None:
     assert model.training["split"]["testing"] == [{"domain": "ankle", "case": "a0", "subject": "s0"}]
     assert model.network["num_classes"] == [2]
     assert model.weights.keys() == run.network.state_dict().keys()
+    buffers = {name: buffer + 1 for name, buffer in run.network.named_buffers()}
+    other = run.model(epoch=4, validation_dice=0.5, buffers=buffers)
+    for name, weight in run.network.state_dict().items():
+        assert torch.equal(other.weights[name], weight + (name in buffers))
 
 
 def test_image_size_must_suit_the_network(tmp_path: Path) -> None:

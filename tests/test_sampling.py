@@ -157,3 +157,14 @@ def test_bad_settings_are_refused(domains: list[int], settings: dict[str, int], 
 def test_a_negative_domain_is_refused_not_left_out() -> None:
     with pytest.raises(ValueError, match="domain index must be 0 or more, got -1"):
         DomainBalancedBatchSampler([0, -1, 1], batch_size=4)
+
+
+def test_an_epoch_that_goes_on_leaves_out_what_was_done() -> None:
+    sampler = DomainBalancedBatchSampler([0] * 11 + [1] * 4, batch_size=4, seed=3)
+    sampler.set_epoch(2)
+    whole = list(sampler)
+    for done in range(len(whole) + 1):
+        sampler.skip_batches(done)
+        assert len(sampler) == len(whole)
+        assert list(sampler) == whole[done:]
+        assert list(sampler) == whole, "the next epoch is whole again"

@@ -118,7 +118,8 @@ def test_killed_runs_are_finished_by_the_next(trained: Path, scans: Path, tmp_pa
         states.append(len(found))
         if number % 2 == 1 and process.returncode == 143:
             report = read_report(out)
-            assert sum(row["status"] == "written" for row in report.values()) <= len(found)
+            assert sum(row["status"] == "written" for row in report.values()) in (len(found), len(found) - 1)
+            assert not list(out.glob(".*"))
         assert segment(trained, out, scans) == 0
         assert {path.name: path.read_bytes() for path in out.glob("*.nii.gz")} == expected
         assert not list(out.glob(".*"))
@@ -168,7 +169,7 @@ def test_a_hostile_folder_through_the_command_line(
         else:
             written, array = read_label(tmp_path / "out" / row["output"]), entry.array
             assert written.array.shape == array.shape, row
-            np.testing.assert_allclose(written.affine, entry.affine, rtol=1e-6)
+            np.testing.assert_allclose(written.affine, entry.affine, rtol=1e-6, atol=1e-6)
     refused = sum(entry.expected == "refuse" for entry in entries)
     print(f"{len(entries)} files: {refused} refused, {len(entries) - refused} segmented, none the other way")
 

@@ -6,12 +6,9 @@ A subcommand imports what it needs only when it runs, so that `multijoint --help
 from __future__ import annotations
 
 import argparse
-import contextlib
 import os
-import signal
 import sys
-import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import custom_components
@@ -30,9 +27,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     options = _parser().parse_args(arguments)
     from custom_components.errors import InputError, explain
+    from custom_components.termination import ending_on_sigterm
 
     try:
-        with _tidy_end_on_sigterm():
+        with ending_on_sigterm():
             options.run(options)
     except (InputError, OSError) as error:
         if options.debug:
@@ -43,23 +41,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write("interrupted\n")
         return 130
     return 0
-
-
-@contextlib.contextmanager
-def _tidy_end_on_sigterm() -> Iterator[None]:
-    """Let temporary files be removed and reports be written before the process ends."""
-
-    def stop(number: int, _: object) -> None:
-        raise SystemExit(128 + number)
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 __all__ = ["ProcessFailure", "describe_exit", "run_process", "stop_processes"]
 
+_LOG_BYTES = 5 * 2**20  # a log beyond is put aside before it is continued
 _running: set[subprocess.Popen[bytes]] = set()
 _lock = threading.RLock()  # a signal handler may interrupt the thread that holds it
 _stopping = threading.Event()
@@ -28,7 +29,7 @@ def run_process(
 
     Args:
         command: program and arguments; no shell reads them.
-        log: file that its output is appended to.
+        log: file that its output is appended to; a long one becomes `<name>.1` first.
         environment: variables set besides those of this process.
         keep_open: file descriptors that the child inherits, e.g. of a lock that must live as long as it does.
 
@@ -36,6 +37,8 @@ def run_process(
         ProcessFailure: it ended with an error, or was stopped by `stop_processes`.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
+    if log.is_file() and log.stat().st_size > _LOG_BYTES:
+        log.replace(log.with_name(f"{log.name}.1"))
     with log.open("ab") as output:
         start = output.tell()
         with _lock:
@@ -81,7 +84,11 @@ def describe_exit(code: int, output: str) -> str:
         'fold must be 0..2, got 7'
         >>> describe_exit(-9, "epoch 1\n")
         'killed by SIGKILL (out of memory?)'
+        >>> describe_exit(143, "stopped by SIGTERM in epoch 3 after step 12 of 40; continue with --resume true\n")
+        'stopped by SIGTERM'
     """
+    if code in (-signal.SIGTERM, 128 + signal.SIGTERM):
+        return "stopped by SIGTERM"
     if code < 0:
         name = signal.Signals(-code).name
         return f"killed by {name}" + (" (out of memory?)" if name == "SIGKILL" else "")

@@ -17,6 +17,7 @@ from typing import Any
 import yaml
 
 from custom_components.bundle_folders import find_bundle
+from custom_components.checkpoints import RESUMABLE
 from custom_components.cluster import ProcessFailure, run_process
 from custom_components.experiments.planning import Experiment, Job
 from custom_components.files import remove_stale_temporaries, write_atomically
@@ -118,7 +119,7 @@ def _run_steps(experiment: Experiment, job: Job, place: Path, environment: dict[
 
     trained = place / "trained"  # the training process has ended well
     if not trained.is_file():
-        resume = (train / "last.pt").is_file()
+        resume = any((train / name).is_file() for name in RESUMABLE)
         if not resume and train.exists():
             shutil.rmtree(train)  # killed before its first checkpoint
         run("training", output_dir=str(train), resume=resume)

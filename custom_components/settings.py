@@ -1,0 +1,83 @@
+"""The configuration that a workflow runs from: what it sets, and that all of it is used."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from monai.bundle import ConfigParser
+from monai.bundle.properties import InferProperties, TrainProperties
+
+from custom_components.errors import InputError
+
+__all__ = ["active_config", "check_settings", "plain"]
+
+_WORKFLOW_KEYS = {"imports", "initialize", "run", "finalize", "_meta_"}
+_WORKFLOW_KEYS |= {"training", "evaluating", "inference", "embedding_slices"}
+
+
+def check_settings(config: Mapping[str, Any]) -> None:
+    """Refuse a top-level setting that nothing in the configuration refers to.
+
+    MONAI accepts any name on the command line, so a misspelt one would silently change nothing.
+
+    Raises:
+        InputError: naming the setting and the nearest known ones.
+
+    Example:
+        >>> try:
+        ...     check_settings({"max_epochs": 3, "max_epoch": 5, "run": "$print(@max_epochs)"})
+        ... except InputError as error:
+        ...     print(error)
+        setting max_epoch must be one that the configuration uses; did you mean max_epochs?
+    """
+    used = {name for text in _strings(config) for name in re.findall(r"[@%]([A-Za-z_]\w*)", text)}
+    # What MONAI itself asks a bundle for by name ("train::trainer": the part before the separator).
+    asked = {
+        str(entry["id"]).split("::")[0] for table in (TrainProperties, InferProperties) for entry in table.values()
+    }
+    known = used | asked | _WORKFLOW_KEYS
+    for name in config:
+        if name not in known:
+            near = difflib.get_close_matches(name, sorted(known & set(config)), n=2)
+            hint = (
+                f"did you mean {' or '.join(near)}?" if near else f"known are {', '.join(sorted(used & set(config)))}"
+            )
+            raise InputError(f"setting {name} must be one that the configuration uses; {hint}")
+
+
+def active_config() -> dict[str, Any]:
+    """The configuration, overrides included, whose evaluation called us.
+
+    MONAI 1.6 gives components no handle to their parser, so ask the call stack for it.
+    """
+    frame = inspect.currentframe()
+    while frame is not None:
+        owner = frame.f_locals.get("self")
+        if isinstance(owner, ConfigParser):
+            return dict(owner.get())
+        frame = frame.f_back
+    return {}
+
+
+def _strings(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for child in value.values():
+            yield from _strings(child)
+    elif isinstance(value, Sequence):
+        for child in value:
+            yield from _strings(child)
+
+
+def plain(value: Any) -> Any:
+    """What YAML can hold: other objects as text."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(child) for key, child in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(child) for child in value]
+    return value if value is None or isinstance(value, bool | int | float | str) else str(value)
