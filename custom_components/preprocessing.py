@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -76,13 +77,11 @@ def stack_slices(
             f"{name} must have at most {most} {plane} slices, got {len(stack)}; crop it or check its header"
         )
     images = _resized(stack, np.float32, settings, mode="bilinear", align_corners=False, antialias=True)
-    values, by_volume = images.numpy(), settings.normalization == "volume"
-    # NumPy's sums do not depend on the number of threads, as PyTorch's may.
-    means = values.mean(axis=(1, 2), dtype=np.float64)
-    values -= np.float32(means.mean() if by_volume else means[:, None, None])
-    squares = np.array([np.square(image, dtype=np.float64).mean() for image in values])
-    deviation = np.sqrt(squares.mean() if by_volume else squares[:, None, None])
-    values /= np.float32(np.maximum(deviation, 1e-6))
+    dims = (0, 1, 2) if settings.normalization == "volume" else (1, 2)
+    # One item, so on one thread: a sum in several parts would be rounded otherwise.
+    [(deviation, mean)] = map_exactly(partial(torch.std_mean, dim=dims, keepdim=True, correction=0), [images])
+    images -= mean
+    images /= deviation.clamp(min=1e-6)
     return images
 
 

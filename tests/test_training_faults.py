@@ -280,13 +280,16 @@ def reference(manifests: dict[str, str], tmp_path_factory: pytest.TempPathFactor
     return folder
 
 
-@pytest.mark.parametrize("workers", [0, 2, 1, 4])
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "workers" in metafunc.fixturenames:
+        full = metafunc.config.getoption("--faults", default=False)
+        metafunc.parametrize("workers", [0, 1, 2, 4] if full else [0, 2])
+
+
 def test_stopped_by_signals_at_random_moments_a_run_comes_to_the_same_bits(
     workers: int, reference: Path, manifests: dict[str, str], amount: Amount, tmp_path: Path
 ) -> None:
     """Terminated again and again, then killed, in the process alone and in its data loading processes too."""
-    if workers in (1, 4) and amount(0, 1) == 0:
-        pytest.skip("numbers of workers between and beyond only in full")
     generator = random.Random(workers)
     num_terminated, seconds, places = amount(1, 10), [], []
     for number in range(num_terminated + 1):
