@@ -70,7 +70,7 @@ def list_scans(images: Sequence[str | Path | Mapping[str, Any]] | str | Path) ->
         if not found and _is_scan(path):
             found = [path]  # a folder called like a file: a bad scan among others
         if not found:
-            raise InputError(f"folder {path} must hold .nii or .nii.gz files, got none; give another folder")
+            raise InputError(f"folder {show_path(path)} must hold .nii or .nii.gz files, got none; give another folder")
         paths += found
     unique: dict[str, Path] = {}
     for path in paths:

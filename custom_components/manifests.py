@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from custom_components.domains import PLANES, Domain
-from custom_components.errors import InputError
+from custom_components.errors import InputError, show_path
 from custom_components.geometry import orientation_of
 from custom_components.layouts import check_relative, is_dataset_json, match_pattern, translate_dataset_json
 from custom_components.volumes import read_affine
@@ -222,7 +222,7 @@ def _check_files(cases: Sequence[Case], expected: int, path: Path) -> None:
         for key, file in (("image", case.image), ("label", case.label)):
             if file is not None and not file.is_file():
                 raise InputError(
-                    f"{key} of case {case.name} in {path} must exist, got no file {file}; check root and path"
+                    f"{key} of case {case.name} in {path} must exist, got no file {show_path(file)}; check root and path"
                 )
 
 
@@ -249,6 +249,6 @@ def _find_plane(data: dict[str, Any], images: Sequence[Path], path: Path, *, str
     for image, plane in planes.items():
         if plane != usual and strict:
             raise InputError(
-                f"slices of {image} along axis {axis} must be {usual} as in the other files, got {plane}; set plane:"
+                f"slices of {show_path(image)} along axis {axis} must be {usual} as in the other files, got {plane}; set plane:"
             )
     return usual

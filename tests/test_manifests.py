@@ -107,7 +107,7 @@ def test_slice_axis_that_means_different_planes(tmp_path: Path) -> None:
     for name, codes in (("a", "IPL"), ("b", "RAS"), ("c", "RAS")):
         scan(tmp_path / "images" / f"{name}.nii", codes)
     path = write(tmp_path, plane=None, slice_axis=2, cases={"image": "images/{case}.nii"})
-    with pytest.raises(InputError, match=r"images/a\.nii along axis 2 must be axial .*got sagittal; set plane:"):
+    with pytest.raises(InputError, match=r"slices of a\.nii along axis 2 must be axial .*got sagittal; set plane:"):
         load_manifest(path)
 
 
