@@ -221,8 +221,9 @@ def _check_files(cases: Sequence[Case], expected: int, path: Path) -> None:
     for case in cases:
         for key, file in (("image", case.image), ("label", case.label)):
             if file is not None and not file.is_file():
+                name = show_path(file)
                 raise InputError(
-                    f"{key} of case {case.name} in {path} must exist, got no file {show_path(file)}; check root and path"
+                    f"{key} of case {case.name} in {path} must exist, got no file {name}; check root and path"
                 )
 
 
@@ -248,7 +249,8 @@ def _find_plane(data: dict[str, Any], images: Sequence[Path], path: Path, *, str
     usual = max(values, key=values.count)
     for image, plane in planes.items():
         if plane != usual and strict:
+            name = show_path(image)
             raise InputError(
-                f"slices of {show_path(image)} along axis {axis} must be {usual} as in the other files, got {plane}; set plane:"
+                f"slices of {name} along axis {axis} must be {usual} as in the other files, got {plane}; set plane:"
             )
     return usual
