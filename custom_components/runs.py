@@ -121,7 +121,7 @@ class TrainingRun:
 
         Raises:
             InputError: the image size does not suit the network, the folder holds a run already and `resume` is false,
-                or there is nothing to resume.
+                there is nothing to resume, or the folder cannot be made.
         """
         check_joined()
         rows, columns = self.preprocessing.image_size
@@ -139,7 +139,12 @@ class TrainingRun:
                 f"output_dir must not hold another run, got {self.output_dir} with a model in it; "
                 "choose another folder, or continue with --resume true"
             )
-        self.output_dir.mkdir(parents=True, exist_ok=True)
+        try:
+            self.output_dir.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(
+                f"output_dir must be a folder to make, got {self.output_dir} ({error.strerror}); choose another"
+            ) from error
         remove_stale_temporaries(self.output_dir, recursive=False)  # of a process killed while it wrote
         self._open_log()
         total, own = count_parameters(self.network)

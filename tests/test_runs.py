@@ -133,3 +133,9 @@ def test_image_size_must_suit_the_network(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"image_size must be multiples of 2 for 2 widths, got \[8, 9\]"):
         run.start()
     assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match=r"output_dir must be a folder to make, got .*file/run \(Not a direct"):
+        make_run(tmp_path / "file" / "run").start()

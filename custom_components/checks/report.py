@@ -33,10 +33,10 @@ def format_finding(finding: Finding) -> str:
 
     Example:
         >>> format_finding(Finding("error", "grid", "ankle", "a01", "label map a01.nii must ..."))
-        'error  ankle/a01 [grid]: label map a01.nii must ...'
+        'error   ankle/a01 [grid]: label map a01.nii must ...'
     """
     where = "/".join(filter(None, (finding.domain, finding.case))) or "all"
-    return f"{finding.level:<7}{where} [{finding.rule}]: {finding.message}"
+    return f"{finding.level:<8}{where} [{finding.rule}]: {finding.message}"
 
 
 def format_exams(exams: Sequence[Exam]) -> str:
