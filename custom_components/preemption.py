@@ -47,6 +47,7 @@ class Preemption:
         self._whole = threading.Lock()
         self._held = False
         self._broken = False
+        self._interrupted = self._catches_interrupt = False
         self._asked = False  # no Event: its lock may be held by what the signal interrupts
         self._done = False
         self._child_handler: Any = None
@@ -57,11 +58,14 @@ class Preemption:
         """Begin to catch SIGTERM."""
         if threading.current_thread() is not threading.main_thread() or self._thread is not None:
             return
-        self._asked = self._done = self._broken = False
+        self._asked = self._done = self._broken = self._interrupted = False
         self._reading, self._writing = os.pipe()
         os.set_blocking(self._writing, False)
         self._earlier_wakeup = signal.set_wakeup_fd(self._writing, warn_on_full_buffer=False)
         self._earlier_handler = signal.signal(signal.SIGTERM, self._note)
+        self._catches_interrupt = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        if self._catches_interrupt:
+            signal.signal(signal.SIGINT, self._interrupt)
         self._thread = threading.Thread(target=self._watch, name="preemption", daemon=True)
         self._thread.start()
         Preemption._active = self
@@ -72,6 +76,8 @@ class Preemption:
         if self._thread is None:
             return
         signal.signal(signal.SIGTERM, self._earlier_handler)
+        if self._catches_interrupt:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.set_wakeup_fd(self._earlier_wakeup)
         Preemption._active = None
         os.write(self._writing, bytes([_END]))
@@ -83,7 +89,9 @@ class Preemption:
         self._thread = None
 
     def hold(self) -> None:
-        """The state begins to change; does not return if SIGTERM has come."""
+        """The state begins to change; does not return if SIGTERM has come, or Ctrl-C that a destructor swallowed."""
+        if self._interrupted:
+            raise KeyboardInterrupt
         if not self._held:
             self.wait_if_asked()
             self._whole.acquire()
@@ -120,6 +128,10 @@ class Preemption:
 
     def _note_child(self, number: int, frame: FrameType | None) -> None:
         self._child_ended = True
+
+    def _interrupt(self, number: int, frame: FrameType | None) -> None:
+        self._interrupted = True
+        raise KeyboardInterrupt
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self._asked = True
@@ -170,6 +182,8 @@ def _in_child() -> None:
     if Preemption._active is not None:
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        if Preemption._active._catches_interrupt:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         os.close(Preemption._active._reading)
         os.close(Preemption._active._writing)
         Preemption._active = None

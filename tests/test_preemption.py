@@ -141,3 +141,29 @@ def test_other_threads_leave_signals_alone() -> None:
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
     preemption.end()
     assert EXIT_CODE == 143
+
+
+def test_ctrl_c_that_a_destructor_swallows_is_raised_before_the_next_change() -> None:
+    code = """
+import os, signal
+from custom_components.preemption import Preemption
+
+class Swallows:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGINT)
+
+preemption = Preemption(str)
+preemption.start()
+Swallows()
+print("swallowed")
+try:
+    preemption.hold()
+except KeyboardInterrupt:
+    print("raised")
+preemption.end()
+print(signal.getsignal(signal.SIGINT) is signal.default_int_handler)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=Path(__file__).parents[1]
+    )
+    assert done.stdout.split() == ["swallowed", "raised", "True"]
