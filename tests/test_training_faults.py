@@ -228,6 +228,11 @@ def test_another_length_of_the_epoch_is_refused_amid_one(
     )
 
 
+def catch_ctrl_c() -> None:
+    """A process that a shell began in the background ignores it, and so do its children."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Training:
     """A training in a process of its own, from the command line, and what it prints.
 
@@ -251,6 +256,7 @@ class Training:
             text=True,
             cwd=BUNDLES.parent,
             start_new_session=True,
+            preexec_fn=catch_ctrl_c,
         )
         self.output = ""
 
