@@ -6,6 +6,7 @@ import contextlib
 import errno
 import hashlib
 import os
+import re
 import stat
 import zlib
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from typing import BinaryIO
 
 from custom_components.errors import InputError, show_path
 
-__all__ = ["MAX_BYTES", "MAX_VOXELS", "Content", "check_name", "check_size", "open_content"]
+__all__ = ["MAX_BYTES", "MAX_VOXELS", "Content", "case_id", "check_name", "check_size", "open_content"]
 
 MAX_VOXELS = "MULTIJOINT_MAX_VOXELS"
 """Environment variable: how many voxels a volume may have; 2**29 unless set."""
@@ -44,6 +45,16 @@ def check_name(path: Path) -> None:
     """Refuse a file name that does not end in `.nii` or `.nii.gz`, in any case."""
     if not path.name.lower().endswith((".nii", ".nii.gz")):
         raise InputError(f"volume must be a .nii or .nii.gz file, got {show_path(path)}; convert it to NIfTI")
+
+
+def case_id(path: str | Path) -> str:
+    """Name of a scan: its file name without `.nii` or `.nii.gz`.
+
+    Example:
+        >>> case_id("scans/a.b.NII.gz")
+        'a.b'
+    """
+    return re.sub(r"\.nii(\.gz)?$", "", Path(path).name, flags=re.IGNORECASE)
 
 
 def check_size(number: int, *, limit: str, path: Path) -> None:

@@ -16,9 +16,10 @@ from monai.utils.enums import CommonKeys as Keys
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from custom_components.containers import case_id
 from custom_components.errors import InputError, explain, find_cause, show_path
 from custom_components.manifests import Case
-from custom_components.results import ResultFolder, case_id
+from custom_components.results import ResultFolder
 
 __all__ = [
     "SliceTarget",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 import logging
 import math
 import resource
@@ -23,7 +22,7 @@ from torch.utils.tensorboard import SummaryWriter
 from custom_components.checkpoints import RESUMABLE
 from custom_components.distributed import first_rank_only, num_ranks, rank, sum_over_ranks
 from custom_components.errors import InputError
-from custom_components.files import write_atomically
+from custom_components.files import write_csv
 from custom_components.losses import MultiDomainSegmentationLoss
 
 __all__ = ["EpochLog", "validation_scores"]
@@ -170,11 +169,7 @@ class EpochLog:
 
     def _write(self) -> None:
         columns = list(dict.fromkeys(name for row in self._rows for name in row))
-        text = io.StringIO(newline="")
-        writer = csv.DictWriter(text, columns, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(self._rows)
-        write_atomically(self.path, text.getvalue().encode())
+        write_csv(self.path, columns, self._rows)
 
 
 def validation_scores(evaluator: SupervisedEvaluator, epoch: int) -> dict[str, float]:

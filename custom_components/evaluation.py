@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -17,12 +15,13 @@ from custom_components.checkpoints import TrainedModel
 from custom_components.domains import PLANES, Domain
 from custom_components.engines import failure_of
 from custom_components.errors import InputError, show_path
-from custom_components.files import write_atomically
+from custom_components.files import write_atomically, write_csv
+from custom_components.geometry import to_canonical
 from custom_components.metrics import score_case, slice_dice
 from custom_components.score_summaries import format_summary, write_summary_csv
 from custom_components.scores import check_border, score_rows, write_scores_csv
 from custom_components.splits import Split
-from custom_components.volumes import read_label, to_canonical
+from custom_components.volumes import read_label
 
 __all__ = ["ScoreHandler", "check_evaluation"]
 
@@ -106,11 +105,7 @@ class ScoreHandler:
     def _report(self, engine: Any) -> None:
         if self.rows:
             write_scores_csv(self.output_dir / "metrics.csv", self.rows)
-            text = io.StringIO(newline="")
-            table = csv.DictWriter(text, list(self._slices[0]), lineterminator="\n")
-            table.writeheader()
-            table.writerows(self._slices)
-            write_atomically(self.output_dir / "slices.csv", text.getvalue().encode())
+            write_csv(self.output_dir / "slices.csv", list(self._slices[0]), self._slices)
         if self._rows_before:
             write_scores_csv(self.output_dir / "metrics_before.csv", self._rows_before)
         how: dict[str, Any] = {"border": self.border, "failures": self._failures}

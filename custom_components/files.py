@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import fcntl
 import glob
 import hashlib
 import io
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -17,7 +18,14 @@ import numpy as np
 from custom_components.errors import InputError, show_path
 from custom_components.termination import at_termination
 
-__all__ = ["TEMPORARY", "file_digest", "remove_stale_temporaries", "write_arrays", "write_atomically"]
+__all__ = [
+    "TEMPORARY",
+    "file_digest",
+    "remove_stale_temporaries",
+    "write_arrays",
+    "write_atomically",
+    "write_csv",
+]
 
 TEMPORARY = ".*.tmp-*"
 """What the names of temporary files match: `.<final name>.tmp-<process>`."""
@@ -78,6 +86,25 @@ def write_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **dict(arrays))
     write_atomically(path, buffer.getvalue())
+
+
+def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]], *, errors: str = "strict") -> None:
+    """Write a CSV table, whole or not at all.
+
+    Args:
+        path: file to write or replace.
+        columns: header.
+        rows: with columns as keys; one that a row lacks stays empty.
+        errors: what becomes of a character that UTF-8 has not, as for `str.encode`.
+
+    Raises:
+        ValueError: a row has a key that is no column.
+    """
+    text = io.StringIO(newline="")
+    table = csv.DictWriter(text, columns, lineterminator="\n")
+    table.writeheader()
+    table.writerows(rows)
+    write_atomically(path, text.getvalue().encode(errors=errors))
 
 
 def file_digest(path: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from custom_components.errors import InputError, show_path
 
 __all__ = [
     "canonical_spacing_mm",
+    "corners_apart",
     "find_affine",
     "forms_apart_mm",
     "orientation_of",
@@ -86,10 +88,19 @@ def forms_apart_mm(header: Any) -> float:
     """
     if not header["sform_code"] == header["qform_code"] > 0:
         return 0.0
-    apart = np.array(header.get_sform(), dtype=np.float64) - _qform(header, "volume")
-    corners = np.array([(*corner, 1) for corner in product(*((0, int(size) - 1) for size in header["dim"][1:4]))])
-    distances = np.linalg.norm(corners @ apart[:3].T, axis=1)
-    return float(distances.max()) * MM_OF_UNIT[int(header["xyzt_units"]) % 8]
+    shape, sform = header["dim"][1:4].tolist(), np.array(header.get_sform(), dtype=np.float64)
+    return corners_apart(shape, sform, _qform(header, "volume")) * MM_OF_UNIT[int(header["xyzt_units"]) % 8]
+
+
+def corners_apart(shape: Sequence[int], first: np.ndarray, second: np.ndarray) -> float:
+    """How far apart two affines put a corner of a volume (X, Y, Z), at most; in their unit.
+
+    Example:
+        >>> corners_apart((11, 1, 1), np.eye(4), np.diag([1.5, 1, 1, 1]))
+        5.0
+    """
+    corners = np.array([(*corner, 1) for corner in product(*((0, size - 1) for size in shape))])
+    return float(np.linalg.norm(corners @ (first - second)[:3].T, axis=1).max())
 
 
 def spacing_of(affine: np.ndarray) -> tuple[float, float, float]:

@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from custom_components.containers import case_id
 from custom_components.domains import PLANES, Domain
 from custom_components.errors import InputError, show_path
 from custom_components.geometry import orientation_of
@@ -202,7 +203,7 @@ def _read_case(entry: Any, index: int, root: Path, data: dict[str, Any], path: P
     _check_keys(entry, _CASE, required=("image",), where=where)
     image = root / check_relative(entry["image"], key="image", where=where)
     label = root / check_relative(entry["label"], key="label", where=where) if "label" in entry else None
-    name = entry.get("name", re.sub(r"\.nii(\.gz)?$", "", image.name, flags=re.IGNORECASE))
+    name = entry.get("name", case_id(image))
     if re.search(r"[/\\]|^\.", name):
         raise InputError(
             f"name in {where} must be usable as a file name, got {name!r}; leave out slashes and leading dots"

@@ -15,8 +15,8 @@ from torch.nn.functional import interpolate
 
 from custom_components.domains import PLANES
 from custom_components.errors import InputError
+from custom_components.geometry import canonical_spacing_mm, to_canonical
 from custom_components.threads import map_exactly
-from custom_components.volumes import canonical_spacing_mm, to_canonical
 
 __all__ = ["Preprocessing", "pixel_spacing_mm", "restore_stack", "stack_labels", "stack_slices"]
 

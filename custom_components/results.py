@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import csv
 import hashlib
-import io
 import json
 import os
 import time
@@ -18,31 +17,28 @@ from ignite.engine import Engine, Events
 
 import custom_components
 from custom_components.checkpoints import TrainedModel
+from custom_components.containers import case_id
+from custom_components.domains import Domain
 from custom_components.errors import InputError, show_path
-from custom_components.files import file_digest, remove_stale_temporaries, write_atomically
+from custom_components.files import file_digest, remove_stale_temporaries, write_atomically, write_csv
 from custom_components.termination import at_termination
 from custom_components.volumes import Volume, read_label, write_label_map
 
-__all__ = ["REPORT", "REPORT_COLUMNS", "ReportHandler", "ResultFolder", "case_id", "read_report", "write_report"]
+__all__ = [
+    "REPORT",
+    "REPORT_COLUMNS",
+    "ReportHandler",
+    "ResultFolder",
+    "read_report",
+    "waiting_row",
+    "write_report",
+]
 
 REPORT = "segment_report.csv"
 REPORT_COLUMNS = ("file", "status", "cause", "seconds", "output")
 """Header of `segment_report.csv`; status is "waiting", "written", "skipped" (it was finished before) or "failed"."""
 
 _REPORT_INTERVAL_S = 5.0
-
-
-def case_id(path: str | Path) -> str:
-    """Name of a scan: its file name without `.nii` or `.nii.gz`.
-
-    Example:
-        >>> case_id("scans/a.b.NII.gz")
-        'a.b'
-    """
-    name = Path(path).name
-    for suffix in (".gz", ".nii"):
-        name = name[: -len(suffix)] if name.lower().endswith(suffix) else name
-    return name
 
 
 class ResultFolder:
@@ -109,14 +105,12 @@ class ResultFolder:
         """
         path, record_path = self._paths(item)
         source: Volume = item["source"]
-        domain = self.model.domain(item.get("domain", self.default_domain))
-        digest = getattr(source, "digest", "") or file_digest(source.path)
+        labels_of = self._domain(item).labels
         record = {
             "image": source.path.name,
-            "domain": domain.name,
-            "labels": {"0": "background"} | {str(value): name for value, name in domain.labels.items()},
-            "image_sha256": digest,
-            "image_id": _path_id(source.path, digest),
+            "labels": {"0": "background"} | {str(value): name for value, name in labels_of.items()},
+            "image_sha256": source.digest,
+            "image_id": _path_id(source.path, source.digest),
             **self._how(item),
         }
         _write_record(record_path, record | {"label_map_sha256": None})
@@ -128,9 +122,12 @@ class ResultFolder:
         name = item.get("name") or case_id(item["source"].path)
         return self.output_dir / f"{name}_seg.nii.gz", self.output_dir / f"{name}_seg.json"
 
+    def _domain(self, item: Mapping[Any, Any]) -> Domain:
+        return self.model.domain(item.get("domain", self.default_domain))
+
     def _how(self, item: Mapping[Any, Any]) -> dict[str, Any]:
         return {
-            "domain": self.model.domain(item.get("domain", self.default_domain)).name,
+            "domain": self._domain(item).name,
             "model_sha256": self.model.digest or None,
             "settings": self.settings,
             "version": custom_components.__version__,
@@ -151,12 +148,7 @@ class ReportHandler:
 
     def __init__(self, output_dir: str | Path, *, items: list[dict[str, Any]], name: str = REPORT) -> None:
         self.path = Path(output_dir) / name
-        self.rows = [
-            dict.fromkeys(REPORT_COLUMNS, "") | {"file": item.get("shown") or show_path(item["image"])}
-            for item in items
-        ]
-        for row in self.rows:
-            row["status"] = "waiting"
+        self.rows = [waiting_row(item) for item in items]
         self._written = 0.0
         self._open = contextlib.ExitStack()
 
@@ -198,6 +190,14 @@ class ReportHandler:
         self._written = time.monotonic()
 
 
+def waiting_row(item: Mapping[str, Any]) -> dict[str, Any]:
+    """The row of a scan that nobody has come to."""
+    return dict.fromkeys(REPORT_COLUMNS, "") | {
+        "file": item.get("shown") or show_path(item["image"]),
+        "status": "waiting",
+    }
+
+
 def read_report(path: Path) -> list[dict[str, Any]]:
     """Rows of a report."""
     with path.open(newline="", errors="surrogateescape") as file:
@@ -206,11 +206,7 @@ def read_report(path: Path) -> list[dict[str, Any]]:
 
 def write_report(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     """Write rows with the keys `REPORT_COLUMNS`, whole or not at all."""
-    text = io.StringIO(newline="")
-    table = csv.DictWriter(text, REPORT_COLUMNS, lineterminator="\n")
-    table.writeheader()
-    table.writerows(rows)
-    write_atomically(path, text.getvalue().encode(errors="surrogateescape"))
+    write_csv(path, REPORT_COLUMNS, rows, errors="surrogateescape")
 
 
 def _path_id(path: Path, digest: str) -> str:

@@ -13,6 +13,7 @@ import numpy as np
 from custom_components.errors import InputError
 from custom_components.scores import ALL_BONES, CONNECTIVITY, check_border, check_rows, write_table
 from custom_components.surface_distances import BORDERS
+from custom_components.text_tables import align_columns
 
 __all__ = ["ScoreSummary", "format_summary", "summarise", "write_summary_csv"]
 
@@ -143,17 +144,9 @@ def format_summary(rows: Sequence[Mapping[str, Any]], *, border: str, failures: 
         assd = _mean_and_sd(each.assd_mean_mm, each.assd_sd_mm, 2)
         mssd = _mean_and_sd(each.mssd_mean_mm, each.mssd_sd_mm, 1)
         table.append([each.domain, each.label, *counts, dice, str(each.n_distance), assd, mssd])
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    lines = [
-        "  ".join(
-            cell.ljust(width) if position < 2 else cell.rjust(width)
-            for position, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in table
-    ]
     return "\n".join(
         [
-            *lines,
+            *align_columns(table, num_left=2),
             "n: bones in the reference, of which missed have no prediction; false: predicted but not in the reference; "
             "absent: in neither, not counted.",
             "Dice: mean over n + false, where missed and false count as 0. Distances: mean over n dist, those defined.",

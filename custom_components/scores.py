@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from numbers import Real
@@ -11,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from custom_components.errors import InputError
-from custom_components.files import write_atomically
+from custom_components.files import write_csv
 from custom_components.metrics import STATUSES, BoneScore
 from custom_components.surface_distances import BORDERS
 
@@ -98,12 +96,8 @@ def check_border(border: str) -> None:
 
 def write_table(path: Path | str, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """Write a CSV table, whole or not at all; numbers get 6 significant digits."""
-    text = io.StringIO(newline="")
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(header)
-    for row in rows:
-        table.writerow([f"{value:.6g}" if isinstance(value, Real) else value for value in row])
-    write_atomically(Path(path), text.getvalue().encode())
+    shown = ([f"{value:.6g}" if isinstance(value, Real) else value for value in row] for row in rows)
+    write_csv(Path(path), header, (dict(zip(header, row, strict=True)) for row in shown))
 
 
 def check_rows(rows: Sequence[Mapping[str, Any]]) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from custom_components.errors import InputError
 from custom_components.manifests import Case, Manifest
+from custom_components.text_tables import align_columns
 
 __all__ = ["Split", "count_folds", "describe", "make_splits"]
 
@@ -124,17 +125,14 @@ def count_folds(manifests: Sequence[Manifest], *, num_folds: int | None = None) 
 
 def describe(split: Split) -> str:
     """A printable table: a row a domain with the subjects tested and validated and the numbers trained on."""
-    header = ("domain", "tested", "validated", "trained")
-    rows = [header]
+    rows = [("domain", "tested", "validated", "trained")]
     sides = (split.testing, split.validation, split.training)
     for domain in dict.fromkeys(case.domain for side in reversed(sides) for case in side):
         tested, validated, trained = ([case for case in side if case.domain == domain] for side in sides)
         subjects = len({case.subject for case in trained})
         amount = f"{subjects} subject{'s' * (subjects != 1)}, {len(trained)} case{'s' * (len(trained) != 1)}"
         rows.append((domain, _names(tested), _names(validated), amount))
-    widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    return "\n".join([f"fold {split.fold} of 0..{split.num_folds - 1}", *lines])
+    return "\n".join([f"fold {split.fold} of 0..{split.num_folds - 1}", *align_columns(rows)])
 
 
 def _trained_subjects(

@@ -6,7 +6,6 @@ import gzip
 import io
 import logging
 from dataclasses import dataclass, replace
-from itertools import product
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,18 +14,17 @@ import numpy as np
 from custom_components.containers import Content, check_name, open_content
 from custom_components.errors import InputError, show_path
 from custom_components.files import write_atomically
-from custom_components.geometry import canonical_spacing_mm, find_affine, forms_apart_mm, spacing_of, to_canonical
+from custom_components.geometry import corners_apart, find_affine, forms_apart_mm, spacing_of
 from custom_components.nifti import read_header, shape_of, skip_to_voxels
 from custom_components.voxels import read_voxels
 
 __all__ = [
     "Volume",
-    "canonical_spacing_mm",
+    "check_grid",
     "read_affine",
     "read_grid",
     "read_label",
     "read_volume",
-    "to_canonical",
     "write_label_map",
 ]
 
@@ -113,7 +111,7 @@ def read_label(path: str | Path, *, like: Volume | None = None) -> Volume:
     """
     label = read_volume(path, kind="label")
     if like is not None:
-        _check_grid(label, like)
+        check_grid(label, like)
     return label
 
 
@@ -187,14 +185,14 @@ def _warn(path: Path, found: str) -> None:
     _LOG.warning("%s", " ".join(f"{show_path(path)} {found}".split()))
 
 
-def _check_grid(label: Volume, image: Volume) -> None:
+def check_grid(label: Volume, image: Volume) -> None:
+    """Refuse a label map that does not lie on its image's grid; see `read_label`."""
     if label.array.shape != image.array.shape:
         raise InputError(
             f"label map {show_path(label.path)} must have the shape of {show_path(image.path)}, {image.array.shape}, "
             f"got {label.array.shape}; resample the labels with nearest neighbour"
         )
-    corners = np.array([(*corner, 1) for corner in product(*((0, size - 1) for size in image.array.shape))])
-    off = float(np.linalg.norm(corners @ (label.affine - image.affine).T, axis=1).max())
+    off = corners_apart(image.array.shape, label.affine, image.affine)
     if off > _MAX_GRID_ERROR_MM:
         raise InputError(
             f"label map {show_path(label.path)} must have the affine of {show_path(image.path)}, "

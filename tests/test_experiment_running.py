@@ -19,9 +19,10 @@ from custom_components.cli import main
 from custom_components.experiments.examples import save_examples
 from custom_components.experiments.rows import read_rows
 from custom_components.experiments.running import job_folder
+from custom_components.geometry import to_canonical
 from custom_components.metrics import dice_coefficient
 from custom_components.phantoms import write_phantoms
-from custom_components.volumes import read_label, read_volume, to_canonical
+from custom_components.volumes import read_label, read_volume
 
 SETTINGS = ["image_size=[32,32]", "widths=[4,8]", "max_epochs=2", "batch_size=8", "learning_rate=1e-2", "device=cpu"]
 

@@ -12,7 +12,8 @@ import pytest
 from hostile_nifti import nifti
 
 from custom_components.errors import InputError
-from custom_components.volumes import Volume, canonical_spacing_mm, read_volume, to_canonical
+from custom_components.geometry import canonical_spacing_mm, to_canonical
+from custom_components.volumes import Volume, read_volume
 
 Amount = Callable[[int, int], int]
 

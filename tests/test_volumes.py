@@ -15,14 +15,13 @@ from hypothesis import strategies as st
 
 from custom_components.errors import InputError
 from custom_components.files import file_digest
+from custom_components.geometry import canonical_spacing_mm, to_canonical
 from custom_components.volumes import (
     Volume,
-    canonical_spacing_mm,
     read_affine,
     read_grid,
     read_label,
     read_volume,
-    to_canonical,
     write_label_map,
 )
 

@@ -15,13 +15,14 @@ from custom_components.checks.pictures import draw_planes
 from custom_components.domains import PLANES, Domain
 from custom_components.engines import failure_of
 from custom_components.errors import show_path
+from custom_components.geometry import canonical_spacing_mm, to_canonical
 from custom_components.manifests import Case
-from custom_components.volumes import Volume, canonical_spacing_mm, read_label, read_volume, to_canonical
+from custom_components.volumes import Volume, check_grid, read_label, read_volume
 
 __all__ = ["BoneMeasure", "Exam", "examine"]
 
 _THUMBNAIL = 24  # voxels a side of the small copy that near duplicates are found with
-_MOST_SAMPLES = 2_000_000  # voxels that edges are looked for in
+_MOST_SAMPLES = 2_000_000  # voxels that intensities are counted from
 
 
 @dataclass(frozen=True)
@@ -31,12 +32,10 @@ class BoneMeasure:
     Args:
         volume_ml: in millilitres.
         components: volumes of its 6-connected components in ml, largest first.
-        centre_mm: its centre in RAS+ mm, from the centre of the field of view.
     """
 
     volume_ml: float
     components: tuple[float, ...]
-    centre_mm: tuple[float, float, float]
 
 
 @dataclass(frozen=True)
@@ -102,8 +101,11 @@ def _measure(case: Case, domain: Domain, image: Volume) -> Exam:
     if case.label is not None:
         labels, found = _read_labels(case.label, domain, image)
         problems += found
-    low, first, middle, last, high = np.percentile(voxels[:: _stride(voxels)], [0, 1, 50, 99, 100]).tolist()
-    classes = None if labels is None else domain_classes(labels, domain)
+    sample = voxels[:: max(1, voxels.size // _MOST_SAMPLES)]
+    low, first, middle, last, high = np.percentile(sample, [0, 1, 50, 99, 100]).tolist()
+    classes = None
+    if labels is not None:  # values that are unknown, which is said elsewhere, count as background
+        classes = domain.encode(np.where(np.isin(labels, list(domain.labels)), labels, 0), source=case.name)
     return Exam(
         case,
         tuple(problems),
@@ -115,10 +117,10 @@ def _measure(case: Case, domain: Domain, image: Volume) -> Exam:
         digests=(image.digest, _digest(voxels, spacing), "" if labels is None else _digest(labels, spacing)),
         thumbnail=_unit(_shrunk(voxels, _THUMBNAIL)),
         percentiles=(low, first, middle, last, high),
-        num_levels=min(len(np.unique(voxels[:: _stride(voxels)])), 1000),
+        num_levels=min(len(np.unique(sample)), 1000),
         contrast=_contrast(voxels, labels, first),
         layout=_layout(classes, domain),
-        bones={} if classes is None else _bones(classes, domain, np.asarray(spacing)),
+        bones={} if classes is None else _bones(classes, domain, spacing),
         picture=draw_planes(voxels, classes, spacing, limits=(first, last)),
     )
 
@@ -130,7 +132,7 @@ def _read_labels(path: Path, domain: Domain, image: Volume) -> tuple[np.ndarray 
     except Exception as error:
         return None, [(_rule_of(path), failure_of(error))]
     try:
-        label = read_label(path, like=image)
+        check_grid(label, image)
     except Exception as error:
         return None, [("grid", failure_of(error))]
     values, counts = np.unique(label.array, return_counts=True)
@@ -147,15 +149,7 @@ def _read_labels(path: Path, domain: Domain, image: Volume) -> tuple[np.ndarray 
     return to_canonical(label.array, label.affine), problems
 
 
-def domain_classes(labels: np.ndarray, domain: Domain) -> np.ndarray:
-    """Class indices of label values; unknown ones become background."""
-    classes = np.zeros(labels.shape, np.uint8)
-    for index, value in enumerate(domain.labels, start=1):
-        classes[labels == value] = index
-    return classes
-
-
-def _bones(classes: np.ndarray, domain: Domain, spacing: np.ndarray) -> dict[str, BoneMeasure]:
+def _bones(classes: np.ndarray, domain: Domain, spacing: tuple[float, float, float]) -> dict[str, BoneMeasure]:
     voxel_ml = float(np.prod(spacing)) / 1000
     bones = {}
     boxes = ndimage.find_objects(classes, max_label=len(domain.labels))
@@ -164,10 +158,7 @@ def _bones(classes: np.ndarray, domain: Domain, spacing: np.ndarray) -> dict[str
             continue
         mask = classes[box] == index
         sizes = np.sort(np.bincount(ndimage.label(mask)[0].ravel())[1:])[::-1]
-        start = np.array([side.start for side in box])
-        centre = (np.argwhere(mask).mean(axis=0) + start + 0.5 - np.array(classes.shape) / 2) * spacing
-        x, y, z = centre.tolist()
-        bones[name] = BoneMeasure(int(sizes.sum()) * voxel_ml, tuple((sizes * voxel_ml).tolist()), (x, y, z))
+        bones[name] = BoneMeasure(int(sizes.sum()) * voxel_ml, tuple((sizes * voxel_ml).tolist()))
     return bones
 
 
@@ -180,10 +171,6 @@ def _thick_plane(spacing: tuple[float, float, float]) -> str | None:
 def _digest(array: np.ndarray, spacing: tuple[float, float, float]) -> str:
     head = f"{array.shape} {[round(size, 3) for size in spacing]}".encode()
     return hashlib.sha256(head + np.ascontiguousarray(array).tobytes()).hexdigest()
-
-
-def _stride(array: np.ndarray) -> int:
-    return max(1, array.size // _MOST_SAMPLES)
 
 
 def _layout(classes: np.ndarray | None, domain: Domain) -> np.ndarray:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import base64
-import csv
 import html
-import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +12,8 @@ from custom_components.checks.checking import CheckResult
 from custom_components.checks.exams import Exam
 from custom_components.checks.findings import LEVELS, Finding
 from custom_components.clinic import COLORS
-from custom_components.files import write_atomically
+from custom_components.files import write_atomically, write_csv
+from custom_components.text_tables import align_columns
 
 __all__ = ["format_exams", "format_finding", "write_check"]
 
@@ -42,8 +41,7 @@ def format_finding(finding: Finding) -> str:
 def format_exams(exams: Sequence[Exam]) -> str:
     """A plain text table, a line a case."""
     rows = [("domain", "case", "shape", "spacing mm", "axes", "bones ml"), *map(_short_row, exams)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
+    return "\n".join(align_columns(rows))
 
 
 def write_check(folder: Path, result: CheckResult) -> list[Path]:
@@ -53,17 +51,9 @@ def write_check(folder: Path, result: CheckResult) -> list[Path]:
         "findings.csv": [vars(finding) for finding in result.findings],
     }
     for name, rows in tables.items():
-        write_atomically(folder / name, _csv(rows).encode(errors="replace"))
+        write_csv(folder / name, list(dict.fromkeys(key for row in rows for key in row)), rows, errors="replace")
     write_atomically(folder / "check.html", _page(result).encode(errors="replace"))
     return [folder / name for name in (*tables, "check.html")]
-
-
-def _csv(rows: Sequence[Mapping[str, Any]]) -> str:
-    text = io.StringIO(newline="")
-    table = csv.DictWriter(text, list(dict.fromkeys(key for row in rows for key in row)), lineterminator="\n")
-    table.writeheader()
-    table.writerows(rows)
-    return text.getvalue()
 
 
 def _row(exam: Exam, findings: Iterable[Finding]) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from custom_components.experiments import (
     run_plan,
 )
 from custom_components.splits import Split
+from custom_components.text_tables import align_columns
 
 __all__ = ["experiment", "parse_numbers", "parse_settings", "parse_subjects"]
 
@@ -203,8 +204,7 @@ def _status(plan: Plan) -> str:
 
 
 def _job_table(plan: Plan, seconds: Sequence[float], room: int) -> str:
-    header = ("method", "fold", "seed", "data sets", "subjects", "estimate")
-    rows = [header]
+    rows = [("method", "fold", "seed", "data sets", "subjects", "estimate")]
     splits: dict[tuple[int, str], str] = {}
     for (job, split), duration in zip(plan.jobs, seconds, strict=True):
         limited = ", ".join(f"{domain} {number}" for domain, number in job.train_subjects.items())
@@ -213,12 +213,10 @@ def _job_table(plan: Plan, seconds: Sequence[float], room: int) -> str:
         if not limited:
             for domain in job.domains:
                 splits.setdefault((job.fold, domain), _describe(split, domain))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    table = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     who = [f"fold {fold} {domain}: {text}" for (fold, domain), text in sorted(splits.items())]
     here = max(sum(seconds) / room, *seconds)
     total = f"{len(plan.jobs)} jobs, about {_duration(here)} here ({room} at once), {_duration(sum(seconds))} in all"
-    return "\n".join([*table, "", *who, "", total])
+    return "\n".join([*align_columns(rows), "", *who, "", total])
 
 
 def _describe(split: Split, domain: str) -> str:

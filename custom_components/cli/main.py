@@ -215,13 +215,14 @@ def _check(options: argparse.Namespace) -> None:
 
 def _segment(options: argparse.Namespace) -> None:
     from custom_components.cli.segment import segment, segment_on_cluster
+    from custom_components.containers import MAX_BYTES, MAX_VOXELS
     from custom_components.errors import LOG_PATHS
 
     given = {
         "MULTIJOINT_DEBUG": "1" if options.debug else None,
         LOG_PATHS: "1" if options.log_paths else None,
-        "MULTIJOINT_MAX_VOXELS": options.max_voxels,
-        "MULTIJOINT_MAX_BYTES": options.max_bytes,
+        MAX_VOXELS: options.max_voxels,
+        MAX_BYTES: options.max_bytes,
     }
     os.environ |= {name: value for name, value in given.items() if value is not None}
     how = {

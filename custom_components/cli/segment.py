@@ -17,7 +17,7 @@ from custom_components.cluster import ProcessFailure, Resources, run_process, ru
 from custom_components.engines import list_scans
 from custom_components.errors import InputError, find_cause
 from custom_components.files import write_atomically
-from custom_components.results import REPORT, REPORT_COLUMNS, read_report, write_report
+from custom_components.results import REPORT, read_report, waiting_row, write_report
 
 __all__ = ["segment", "segment_on_cluster", "segment_share"]
 
@@ -127,7 +127,7 @@ def _rows_of_share(share: Path, result: Any) -> list[dict[str, Any]]:
     try:
         rows = read_report(share.with_suffix(".csv"))
     except (OSError, csv.Error):
-        rows = [dict.fromkeys(REPORT_COLUMNS, "") | {"file": item["shown"], "status": "waiting"} for item in items]
+        rows = [waiting_row(item) for item in items]
     for row in rows:
         if row["status"] == "waiting":
             row |= {"status": "failed", "cause": f"its process ended: {result}"}

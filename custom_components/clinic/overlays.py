@@ -14,9 +14,11 @@ import numpy as np
 from matplotlib import pyplot
 from matplotlib.lines import Line2D
 
+from custom_components.containers import case_id
 from custom_components.domains import PLANES
 from custom_components.files import write_atomically
-from custom_components.volumes import canonical_spacing_mm, read_label, read_volume, to_canonical
+from custom_components.geometry import canonical_spacing_mm, to_canonical
+from custom_components.volumes import read_label, read_volume
 
 __all__ = ["COLORS", "draw_overlay"]
 
@@ -92,7 +94,7 @@ def _outline(plot: pyplot.Axes, mask: np.ndarray, extent: tuple[float, ...], *, 
 
 
 def _names(segmentation: Path) -> dict[int, str]:
-    path = segmentation.with_name(segmentation.name.removesuffix(".gz").removesuffix(".nii") + ".json")
+    path = segmentation.with_name(f"{case_id(segmentation)}.json")
     if not path.is_file():
         return {}
     return {int(value): str(name) for value, name in json.loads(path.read_text())["labels"].items()}

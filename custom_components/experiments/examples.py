@@ -15,8 +15,9 @@ from custom_components.experiments.planning import read_experiment
 from custom_components.experiments.rows import exam_scores, main_rows
 from custom_components.experiments.running import job_folder
 from custom_components.files import write_arrays
+from custom_components.geometry import canonical_spacing_mm, to_canonical
 from custom_components.manifests import Case, load_manifests
-from custom_components.volumes import canonical_spacing_mm, read_label, read_volume, to_canonical
+from custom_components.volumes import read_label, read_volume
 
 __all__ = ["save_examples"]
 
