@@ -1,8 +1,9 @@
 """Looking a data set over before anybody trains on it."""
 
 from custom_components.checks.checking import CheckResult, check_manifests
-from custom_components.checks.exams import Exam, examine
+from custom_components.checks.exams import examine
 from custom_components.checks.findings import Finding
+from custom_components.checks.records import Exam
 from custom_components.checks.report import format_exams, format_finding, write_check
 
 __all__ = [

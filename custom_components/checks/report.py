@@ -5,18 +5,24 @@ from __future__ import annotations
 import base64
 import html
 from collections.abc import Iterable, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from custom_components.checks.checking import CheckResult
-from custom_components.checks.exams import Exam
 from custom_components.checks.findings import LEVELS, Finding
+from custom_components.checks.records import Exam
 from custom_components.clinic import COLORS
 from custom_components.files import write_atomically, write_csv
 from custom_components.text_tables import align_columns
 
 __all__ = ["format_exams", "format_finding", "write_check"]
 
+_PERCENTILES = ("min", "p1", "median", "p99", "max")
+_COLUMNS = (
+    *("domain", "case", "subject", "status", "findings", "shape", "spacing_mm", "axes", "thick_plane", "image_sha256"),
+    *_PERCENTILES,
+)
 _STYLE = """
 body { font: 15px/1.45 system-ui, sans-serif; margin: 2em auto; max-width: 76em; padding: 0 1em; color: #1a1a1a }
 table { border-collapse: collapse; width: 100% } th, td { text-align: left; vertical-align: top; padding: .5em .7em }
@@ -35,7 +41,7 @@ def format_finding(finding: Finding) -> str:
         'error   ankle/a01 [grid]: label map a01.nii must ...'
     """
     where = "/".join(filter(None, (finding.domain, finding.case))) or "all"
-    return f"{finding.level:<8}{where} [{finding.rule}]: {finding.message}"
+    return f"{finding.level:<8}" + " ".join(f"{where} [{finding.rule}]: {finding.message}".split())
 
 
 def format_exams(exams: Sequence[Exam]) -> str:
@@ -47,11 +53,13 @@ def format_exams(exams: Sequence[Exam]) -> str:
 def write_check(folder: Path, result: CheckResult) -> list[Path]:
     """Write `check.csv` (a row a case), `findings.csv` and `check.html` (a picture a case); returns their paths."""
     tables = {
-        "check.csv": [_row(exam, result.findings) for exam in result.exams],
-        "findings.csv": [vars(finding) for finding in result.findings],
+        "check.csv": (_COLUMNS, [_row(exam, result.findings) for exam in result.exams]),
+        "findings.csv": ([field.name for field in fields(Finding)], [vars(finding) for finding in result.findings]),
     }
-    for name, rows in tables.items():
-        write_csv(folder / name, list(dict.fromkeys(key for row in rows for key in row)), rows, errors="replace")
+    for name, (columns, rows) in tables.items():
+        # the given columns even without any row, then those that only some rows have
+        every = dict.fromkeys([*columns, *(key for row in rows for key in row)])
+        write_csv(folder / name, list(every), rows, errors="replace")
     write_atomically(folder / "check.html", _page(result).encode(errors="replace"))
     return [folder / name for name in (*tables, "check.html")]
 
@@ -68,11 +76,12 @@ def _row(exam: Exam, findings: Iterable[Finding]) -> dict[str, Any]:
         "shape": "x".join(map(str, exam.shape)),
         "spacing_mm": "x".join(f"{size:.4g}" for size in exam.spacing_mm) if exam.shape else "",
         "axes": exam.axes,
-        "image_sha256": exam.digests[0],
+        "thick_plane": exam.thick_plane or "",
+        "image_sha256": exam.digests.image_file,
     }
-    row |= dict(zip(("min", "p1", "median", "p99", "max"), exam.percentiles, strict=False))
+    row |= dict(zip(_PERCENTILES, exam.percentiles, strict=False))
     for name, bone in exam.bones.items():
-        row |= {f"{name} ml": f"{bone.volume_ml:.4g}", f"{name} components": len(bone.components)}
+        row |= {f"{name} ml": f"{bone.volume_ml:.4g}", f"{name} components": bone.num_components}
     return row
 
 
@@ -107,9 +116,9 @@ def _page_row(exam: Exam, findings: Sequence[Finding]) -> str:
         exam.axes,
     ]
     bones = "".join(
-        f'<br><span class="swatch" style="background:{COLORS[index % len(COLORS)]}"></span>'
+        f'<br><span class="swatch" style="background:{COLORS[(bone.index - 1) % len(COLORS)]}"></span>'
         f"{html.escape(name)} {bone.volume_ml:.3g} ml"
-        for index, (name, bone) in enumerate(exam.bones.items())
+        for name, bone in exam.bones.items()
     )
     data = base64.b64encode(exam.picture).decode()
     title = html.escape(f"{case.domain}/{case.name}")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from custom_components.checks import check_manifests, format_exams, format_finding, write_check
-from custom_components.errors import InputError
+from custom_components.errors import InputError, show_path
 
 __all__ = ["check"]
 
@@ -19,11 +21,13 @@ def check(
     Raises:
         InputError: there are errors, after everything has been printed and written.
     """
+    if out is not None:
+        _prepare(out)
     result = check_manifests(manifests, dataset_dir=dataset_dir, num_folds=num_folds)
     if result.exams:
-        print(format_exams(result.exams))
+        _print(format_exams(result.exams))
     for finding in result.findings:
-        print(format_finding(finding))
+        _print(format_finding(finding))
     for path in write_check(out, result) if out is not None else ():
         print(path)
     errors, warnings, notes = (result.count(level) for level in ("error", "warning", "note"))
@@ -31,3 +35,16 @@ def check(
     if errors:
         raise InputError(f"data sets must have no errors to train on, got {summary}; correct what is listed above")
     print(summary)
+
+
+def _prepare(out: Path) -> None:
+    """Find out before an hour of reading that nothing can be written."""
+    out.mkdir(parents=True, exist_ok=True)
+    if not os.access(out, os.W_OK):
+        raise InputError(f"folder {show_path(out)} must be writable, got one that is not; name another with --out")
+
+
+def _print(text: str) -> None:
+    """Print whatever the terminal can show; names of files may hold bytes that are no text."""
+    encoding = sys.stdout.encoding or "utf-8"
+    print(text.encode(encoding, "backslashreplace").decode(encoding))
