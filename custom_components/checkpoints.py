@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import io
-import logging
-from collections.abc import Mapping
-from dataclasses import dataclass
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,63 +17,23 @@ from custom_components.domains import Domain, find_domain
 from custom_components.errors import InputError
 from custom_components.networks import MultiDomainUNet
 from custom_components.preprocessing import Preprocessing
+from custom_components.trained_models import FORMAT, TrainedModel
 
 __all__ = [
     "RESUMABLE",
-    "TrainedModel",
     "build_network",
+    "describe_model",
     "is_finite",
     "load_checkpoint",
     "load_model",
-    "load_newest",
+    "load_weights",
     "save_checkpoint",
 ]
 
 RESUMABLE = ("last.pt", "previous.pt")
 """Names of the two checkpoints of a run that it can be continued from, newest first."""
 
-_FORMAT = "multijoint-1"
 _PLAIN = (str, int, float, bool, Tensor, type(None))
-_logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class TrainedModel:
-    """Weights and what travels with them.
-
-    Args:
-        domains: name, labels and slicing plane of each domain.
-        preprocessing: image size and normalisation.
-        network: keyword arguments of `MultiDomainUNet`.
-        weights: its state dict.
-        training: where it comes from (epoch, validation Dice, seed, subjects of each side of the split, versions).
-        digest: SHA-256 of the file that it was read from, in hexadecimal.
-    """
-
-    domains: tuple[Domain, ...]
-    preprocessing: Preprocessing
-    network: Mapping[str, Any]
-    weights: Mapping[str, Tensor]
-    training: Mapping[str, Any]
-    digest: str = ""
-
-    def domain(self, name: str | None) -> Domain:
-        """The domain called `name`; `None` will do when there is only one."""
-        return self.domains[find_domain(self.domains, name)]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Tensors and plain types only, for `torch.load(weights_only=True)`."""
-        return {
-            "format": _FORMAT,
-            "model": dict(self.weights),
-            "network": dict(self.network),
-            "domains": [domain.to_dict() for domain in self.domains],
-            "preprocessing": {
-                "image_size": list(self.preprocessing.image_size),
-                "normalization": self.preprocessing.normalization,
-            },
-            "training": dict(self.training),
-        }
 
 
 def save_checkpoint(path: Path, model: TrainedModel, *, resume: Mapping[str, Any] | None = None) -> None:
@@ -101,50 +61,62 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
     return _load(Path(path))[0]
 
 
-def load_newest(folder: Path) -> dict[str, Any]:
-    """The newest undamaged checkpoint that the run in `folder` can be continued from; see `RESUMABLE`.
+def load_model(path: str | Path) -> TrainedModel:
+    """Read a trained model onto the CPU: a run's `model.pt`, or the folder of a packaged bundle.
+
+    Of a bundle the description in `configs/inference.json` is read as plain data and `models/model.pt` as tensors;
+    nothing in it is evaluated.
 
     Raises:
-        InputError: there is none, or all are damaged.
+        InputError: see `load_checkpoint`.
     """
-    found: list[tuple[tuple[int, int], dict[str, Any]]] = []
-    reasons = []
-    for path in (folder / name for name in RESUMABLE):
-        try:
-            content = load_checkpoint(path)
-            place = int(content["training"]["epoch"]), int(content["resume"].get("steps", 0))
-        except InputError as error:
-            reasons.append(str(error))
-        except (KeyError, TypeError, ValueError, AttributeError):
-            reasons.append(f"checkpoint {path} must hold what a training continues from, got a model alone")
-        else:
-            found.append((place, content))
-            continue
-        if path.exists():
-            _logger.warning("left out: %s", reasons[-1])
-    if not found:
-        raise InputError(f"resume needs a whole last.pt or previous.pt; {reasons[0]}")
-    return max(found, key=lambda each: each[0])[1]
-
-
-def load_model(path: str | Path) -> TrainedModel:
-    """Read a trained model onto the CPU; see `load_checkpoint` for errors."""
     path = Path(path)
+    if path.is_dir():
+        return _load_bundle(path)
     content, digest = _load(path)
     missing = [key for key in ("domains", "preprocessing", "network", "model", "training") if key not in content]
     if missing:
         raise InputError(f"checkpoint {path} must hold {', '.join(missing)}, got none; train again")
     try:
-        return TrainedModel(
-            domains=tuple(Domain.from_dict(data) for data in content["domains"]),
-            preprocessing=Preprocessing(**content["preprocessing"]),
-            network=dict(content["network"]),
-            weights=content["model"],
-            training=dict(content["training"]),
+        return describe_model(
+            domains=content["domains"],
+            preprocessing=content["preprocessing"],
+            network=content["network"],
+            training=content["training"],
             digest=digest,
+            weights=content["model"],
         )
     except Exception as error:  # values of any type may stand in a file that somebody else wrote
         raise InputError(f"checkpoint {path} must describe a model, got {error!r}; train again") from error
+
+
+def describe_model(
+    *,
+    domains: Sequence[Mapping[str, Any]],
+    preprocessing: Mapping[str, Any],
+    network: Mapping[str, Any],
+    training: Mapping[str, Any] | None = None,
+    digest: str = "",
+    weights: Mapping[str, Tensor] | None = None,
+) -> TrainedModel:
+    """A model from plain data, as a packaged bundle's configuration states it.
+
+    Args:
+        domains: see `Domain.to_dict`.
+        preprocessing: arguments of `Preprocessing`.
+        network: arguments of `MultiDomainUNet`.
+        training: where it comes from.
+        digest: SHA-256 of the file with the weights.
+        weights: none if only the description is needed, which then needs no file.
+    """
+    return TrainedModel(
+        domains=tuple(Domain.from_dict(data) for data in domains),
+        preprocessing=Preprocessing(**preprocessing),
+        network=dict(network),
+        weights=dict(weights or {}),
+        training=dict(training or {}),
+        digest=digest,
+    )
 
 
 def build_network(model: TrainedModel, *, domain: str | None = None) -> MultiDomainUNet:
@@ -158,12 +130,37 @@ def build_network(model: TrainedModel, *, domain: str | None = None) -> MultiDom
     index = 0 if domain is None else find_domain(model.domains, domain)
     try:
         network = MultiDomainUNet(**model.network, domain=index)
-        network.load_state_dict(dict(model.weights))
+    except (RuntimeError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(f"weights must fit the network they come with, got {error}; train again") from error
+    return _fill(network, model.weights)
+
+
+def load_weights(network: MultiDomainUNet, *, path: str | Path, device: str | torch.device = "cpu") -> MultiDomainUNet:
+    """Fill a network with the weights of a packaged bundle, in evaluation mode on `device`.
+
+    Args:
+        network: its architecture; filled in place and returned.
+        path: `models/model.pt`, a plain state dict, or a run's checkpoint.
+        device: where the network goes.
+
+    Raises:
+        InputError: missing, damaged, or weights of another network.
+    """
+    path = Path(path)
+    content, _ = _read(path)
+    if isinstance(content, dict) and content.get("format") == FORMAT:
+        content = content.get("model")
+    return _fill(network, _check_weights(path, content)).to(device)
+
+
+def _fill(network: MultiDomainUNet, weights: Mapping[str, Tensor]) -> MultiDomainUNet:
+    try:
+        network.load_state_dict(dict(weights))
     except (RuntimeError, TypeError, ValueError, AttributeError) as error:
         raise InputError(f"weights must fit the network they come with, got {error}; train again") from error
     for name, own in network.state_dict().items():
-        if own.is_floating_point() != model.weights[name].is_floating_point():
-            raise InputError(f"weight {name} must be {own.dtype}, got {model.weights[name].dtype}; train again")
+        if own.is_floating_point() != weights[name].is_floating_point():
+            raise InputError(f"weight {name} must be {own.dtype}, got {weights[name].dtype}; train again")
     return network.eval()
 
 
@@ -172,8 +169,39 @@ def is_finite(tensors: Mapping[str, Tensor]) -> bool:
     return all(bool(tensor.isfinite().all()) for tensor in tensors.values())
 
 
+def _load_bundle(folder: Path) -> TrainedModel:
+    path = folder / "configs" / "inference.json"
+    try:
+        described = dict(json.loads(path.read_text(encoding="utf-8"))["model"])
+        described.pop("_target_", None)
+        model = describe_model(**described)
+        missing = {"num_classes", "norm", "head", "in_channels"} - model.network.keys()
+        if missing:
+            raise ValueError(f"a network without {', '.join(sorted(missing))}")
+    except Exception as error:  # whatever somebody else wrote
+        raise InputError(
+            f"bundle {folder} must be a packaged one, whose configs/inference.json describes a model, got {error!r}; "
+            "make it with multijoint package, or give a run's model.pt"
+        ) from error
+    weights = folder / "models" / "model.pt"
+    content, digest = _read(weights)
+    return replace(model, weights=_check_weights(weights, content), digest=digest)
+
+
 def _load(path: Path) -> tuple[dict[str, Any], str]:
     """Content and digest of a checkpoint."""
+    content, digest = _read(path)
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise InputError(
+            f"checkpoint {path} must be a model trained by this project ({FORMAT}), got another file; "
+            "give the model.pt of a training run"
+        )
+    _check_weights(path, content.get("model", {}), beside=content)
+    return content, digest
+
+
+def _read(path: Path) -> tuple[Any, str]:
+    """What a PyTorch file holds, and the file's digest."""
     if not path.is_file():
         raise InputError(f"checkpoint {path} must be a file, got none; train first or correct the path")
     data, digest = read_checked(path)
@@ -182,13 +210,12 @@ def _load(path: Path) -> tuple[dict[str, Any], str]:
     except Exception as error:  # a file of another kind fails in torch, zipfile or pickle, each with errors of its own
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(f"checkpoint {path} must be a readable PyTorch file, got {reason}; copy it again") from error
-    if not isinstance(content, dict) or content.get("format") != _FORMAT:
-        raise InputError(
-            f"checkpoint {path} must be a model trained by this project ({_FORMAT}), got another file; "
-            "give the model.pt of a training run"
-        )
-    foreign = _find_foreign(content)
-    weights = content.get("model", {})
+    return content, digest
+
+
+def _check_weights(path: Path, weights: Any, *, beside: Any = None) -> dict[str, Tensor]:
+    """The weights, if they and what stands beside them in the file are what they should be."""
+    foreign = _find_foreign([weights, beside])
     if foreign or not isinstance(weights, dict) or not all(isinstance(each, Tensor) for each in weights.values()):
         raise InputError(
             f"checkpoint {path} must hold tensors and plain types, got {foreign or 'weights of another type'}; "
@@ -196,7 +223,7 @@ def _load(path: Path) -> tuple[dict[str, Any], str]:
         )
     if not is_finite(weights):
         raise InputError(f"weights in {path} must be finite, got NaN or infinity; use an earlier checkpoint")
-    return content, digest
+    return weights
 
 
 def _find_foreign(value: Any) -> str:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from monai.transforms import Randomizable
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from custom_components.cases import Case, as_case
 from custom_components.domains import Domain, find_domain
 from custom_components.errors import InputError, show_path
-from custom_components.manifests import Case
 from custom_components.preprocessing import Preprocessing, pixel_spacing_mm, stack_labels, stack_slices
 from custom_components.sampling import SampleKey
 from custom_components.volumes import read_label, read_volume
@@ -29,12 +29,13 @@ class SliceDataset(Dataset[dict[str, Any]]):
     A slice takes 5 bytes a pixel: the paper's 32 exams (6,215 slices at 256 x 256) take 2 GB.
 
     Args:
-        data: labelled cases of any of the domains.
+        data: labelled cases of any of the domains; or items with `image` and `label`, paths, see `cases.as_case`.
         domains: all domains of the run; an item's `domain` is an index into them.
         preprocessing: the settings shared with inference.
         transform: MONAI transform of one item. A random one is reseeded for each sample, so that what it does is a pure
             function of (seed, index, epoch, cycle), whatever the number of workers.
         seed: seed of the augmentation.
+        domain: name of the domain of items that do not say.
 
     Items:
         `image` (1, H, W) float32; `label` (1, H, W) uint8, class indices; `domain`; `case` (index into `data`);
@@ -46,12 +47,13 @@ class SliceDataset(Dataset[dict[str, Any]]):
 
     def __init__(
         self,
-        data: Sequence[Case],
+        data: Sequence[Case | Mapping[str, Any]],
         *,
         domains: Sequence[Domain],
         preprocessing: Preprocessing,
         transform: Callable[[dict[str, Any]], Any] | None = None,
         seed: int = 0,
+        domain: str | None = None,
     ) -> None:
         if not data:
             raise InputError("the split must leave at least one case on each side, got none; check fold and num_folds")
@@ -62,13 +64,13 @@ class SliceDataset(Dataset[dict[str, Any]]):
         self._spacings: list[Any] = []
         self._index: list[tuple[int, int]] = []
         self._domain_of_case: list[int] = []
-        for number, case in enumerate(data):
-            domain = find_domain(domains, case.domain)
-            images, labels, spacing = _load(case, domains[domain], preprocessing)
+        for number, case in enumerate(as_case(item, domain=domain) for item in data):
+            index = find_domain(domains, case.domain)
+            images, labels, spacing = _load(case, domains[index], preprocessing)
             self._images.append(images)
             self._labels.append(labels)
             self._spacings.append(spacing)
-            self._domain_of_case.append(domain)
+            self._domain_of_case.append(index)
             self._index += [(number, position) for position in range(len(images))]
         _logger.info("%d cases, %d slices of %s", len(data), len(self), " x ".join(map(str, preprocessing.image_size)))
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from monai.engines import SupervisedEvaluator
 from monai.transforms import Compose
@@ -16,9 +17,9 @@ from monai.utils.enums import CommonKeys as Keys
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from custom_components.cases import Case
 from custom_components.containers import case_id
 from custom_components.errors import InputError, explain, find_cause, show_path
-from custom_components.manifests import Case
 from custom_components.results import ResultFolder
 
 __all__ = [
@@ -169,13 +170,21 @@ class VolumeEvaluator(SupervisedEvaluator):
 
     Each item's `domain`, if it has one, is set on the network first. After the run `failures` holds
     `(name, cause)` of each volume that could not be segmented, and `finish()` turns them into one error.
-    Arguments are those of `SupervisedEvaluator`, with `postprocessing` a `Compose` of dictionary transforms.
+
+    Args:
+        postprocessing: dictionary transforms that end with label values under `pred`, shape (1, X, Y, Z).
+        results: where the label maps are written; an item's `saved` is then its path. Saving is no transform, so that
+            other tools can run the same post-processing and write files of their own.
+        args: of `SupervisedEvaluator`, and so are `kwargs`.
     """
 
-    def __init__(self, *args: Any, postprocessing: Compose | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self, *args: Any, postprocessing: Compose | None = None, results: ResultFolder | None = None, **kwargs: Any
+    ) -> None:
         kwargs.setdefault("epoch_length", len(kwargs["val_data_loader"]))
         super().__init__(*args, decollate=False, **kwargs)
         self.volume_postprocessing = postprocessing
+        self.results = results
         self.failures: list[tuple[str, str]] = []
         self.num_volumes = 0
 
@@ -209,7 +218,8 @@ class VolumeEvaluator(SupervisedEvaluator):
             item[Keys.PRED] = self.inferer(images, self.network)[0]
         if self.volume_postprocessing is not None:
             item = self.volume_postprocessing(item)
-        if "saved" in item:
+        if self.results is not None:
+            item["saved"] = self.results.save(item, np.asarray(item[Keys.PRED])[0])
             _logger.info("%s -> %s", item.get("shown") or show_path(item["source"].path), item["saved"].name)
         return item
 

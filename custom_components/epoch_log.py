@@ -25,7 +25,7 @@ from custom_components.errors import InputError
 from custom_components.files import write_csv
 from custom_components.losses import MultiDomainSegmentationLoss
 
-__all__ = ["EpochLog", "validation_scores"]
+__all__ = ["EpochLog", "attached", "validation_scores"]
 
 _logger = logging.getLogger(__name__)
 
@@ -170,6 +170,11 @@ class EpochLog:
     def _write(self) -> None:
         columns = list(dict.fromkeys(name for row in self._rows for name in row))
         write_csv(self.path, columns, self._rows)
+
+
+def attached(log: EpochLog) -> EpochLog:
+    """The log itself, as an entry of a configuration's handlers: other entries refer to it by name, not by place."""
+    return log
 
 
 def validation_scores(evaluator: SupervisedEvaluator, epoch: int) -> dict[str, float]:

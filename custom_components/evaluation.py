@@ -11,7 +11,6 @@ import numpy as np
 from ignite.engine import Engine, Events
 from monai.utils.enums import CommonKeys as Keys
 
-from custom_components.checkpoints import TrainedModel
 from custom_components.domains import PLANES, Domain
 from custom_components.engines import failure_of
 from custom_components.errors import InputError, show_path
@@ -21,9 +20,10 @@ from custom_components.metrics import score_case, slice_dice
 from custom_components.score_summaries import format_summary, write_summary_csv
 from custom_components.scores import check_border, score_rows, write_scores_csv
 from custom_components.splits import Split
+from custom_components.trained_models import TrainedModel
 from custom_components.volumes import read_label
 
-__all__ = ["ScoreHandler", "check_evaluation"]
+__all__ = ["ScoreHandler", "check_domains", "check_evaluation"]
 
 _logger = logging.getLogger(__name__)
 _FILES = ("metrics.csv", "metrics_before.csv", "slices.csv", "summary.csv", "summary.txt")
@@ -131,17 +131,15 @@ def _slice_rows(prediction: np.ndarray, reference: np.ndarray, *, domain: Domain
 def check_evaluation(*, model: TrainedModel, split: Split, domains: Sequence[Domain]) -> None:
     """Refuse data sets the checkpoint does not fit, and a test case that it was trained or validated on.
 
+    A packaged model does not say whom it has seen; then a warning says so.
+
     Raises:
         InputError: naming the domain, or the subject and the fold the checkpoint was trained with.
     """
-    for domain in domains:
-        known = model.domain(domain.name)
-        if (dict(known.labels), known.plane) != (dict(domain.labels), domain.plane):
-            raise InputError(
-                f"domain {domain.name} must have the labels and plane of the checkpoint "
-                f"({dict(known.labels)}, {known.plane}), got {dict(domain.labels)}, {domain.plane}; "
-                "use the manifest it was trained with"
-            )
+    check_domains(model, domains=domains)
+    if "split" not in model.training:
+        _logger.warning("this model does not say whom it was trained on: test only people that it has not seen")
+        return
     seen = {
         (row["domain"], row["subject"]) for side in ("training", "validation") for row in model.training["split"][side]
     }
@@ -150,4 +148,20 @@ def check_evaluation(*, model: TrainedModel, split: Split, domains: Sequence[Dom
             raise InputError(
                 f"test subject {case.subject} ({case.domain}) must be unseen by the checkpoint, but it was trained or "
                 f"validated on; give the --fold ({model.training['split']['fold']}) and --num_folds of its training"
+            )
+
+
+def check_domains(model: TrainedModel, *, domains: Sequence[Domain]) -> None:
+    """Refuse domains that the model does not know, or knows with other labels or another plane.
+
+    Raises:
+        InputError: naming the domain.
+    """
+    for domain in domains:
+        known = model.domain(domain.name)
+        if (dict(known.labels), known.plane) != (dict(domain.labels), domain.plane):
+            raise InputError(
+                f"domain {domain.name} must have the labels and plane of the checkpoint "
+                f"({dict(known.labels)}, {known.plane}), got {dict(domain.labels)}, {domain.plane}; "
+                "use the manifest it was trained with"
             )

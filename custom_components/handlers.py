@@ -15,13 +15,15 @@ from monai.engines.utils import IterationEvents
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from custom_components.checkpoints import RESUMABLE, TrainedModel, is_finite, load_newest, save_checkpoint
+from custom_components.checkpoints import RESUMABLE, is_finite, save_checkpoint
 from custom_components.distributed import first_rank_only, rank
 from custom_components.epoch_log import EpochLog, validation_scores
 from custom_components.errors import InputError, explain
 from custom_components.preemption import Preemption
+from custom_components.resuming import load_newest
 from custom_components.runs import TrainingRun
 from custom_components.sampling import DomainBalancedBatchSampler
+from custom_components.trained_models import TrainedModel
 from custom_components.training_state import TrainingState
 
 __all__ = ["CheckpointHandler", "SetSamplerEpoch"]
@@ -158,7 +160,10 @@ class CheckpointHandler:
     def _finish(self, engine: Any) -> None:
         if self.best is None:
             _save_once(self.run.output_dir / "model.pt", self.run.model(epoch=engine.state.epoch, validation_dice=None))
-            _logger.warning("no epoch validated: model.pt holds the last weights; lower val_interval")
+            if self.run.split.validation:
+                _logger.warning("no epoch validated: model.pt holds the last weights; lower val_interval")
+            else:
+                _logger.info("nobody validates: model.pt holds the last weights")
         else:
             _logger.info("best epoch %d, validation Dice %.4f: model.pt", self.best_epoch, self.best)
         self._end()

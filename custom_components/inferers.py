@@ -10,6 +10,7 @@ from monai.data import MetaTensor
 from monai.inferers import SliceInferer
 from torch import Tensor
 
+from custom_components.networks import answer_for
 from custom_components.threads import map_exactly
 
 __all__ = ["SlicewiseInferer"]
@@ -26,6 +27,8 @@ class SlicewiseInferer(SliceInferer):
         roi_size: rows and columns of the slices; on a CPU they pass whole, so they must be of this size.
         spatial_dim: axis of the volume that slices are stacked along, 0, 1 or 2.
         sw_batch_size: slices of a batch on a GPU; on a CPU the most that are in memory at once.
+        domain: of the volumes; it is set on a network that knows domains, before a volume passes. `None` leaves the
+            network's own.
         kwargs: of `SliceInferer`.
 
     Shape:
@@ -41,8 +44,14 @@ class SlicewiseInferer(SliceInferer):
         torch.Size([1, 3, 4, 4, 9])
     """
 
+    def __init__(self, *args: Any, domain: str | None = None, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.domain = domain
+
     def __call__(self, inputs: Tensor, network: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
         """Segment one volume; further arguments go to the network."""
+        if self.domain is not None:
+            answer_for(network, self.domain)
         with torch.no_grad():
             if inputs.device.type != "cpu":
                 return super().__call__(inputs, network, *args, **kwargs)

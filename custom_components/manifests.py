@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from custom_components.cases import Case
 from custom_components.containers import case_id
 from custom_components.domains import PLANES, Domain
 from custom_components.errors import InputError, show_path
@@ -19,7 +20,7 @@ from custom_components.geometry import orientation_of
 from custom_components.layouts import check_relative, is_dataset_json, match_pattern, translate_dataset_json
 from custom_components.volumes import read_affine
 
-__all__ = ["Case", "Manifest", "load_manifest", "load_manifests"]
+__all__ = ["Manifest", "load_manifest", "load_manifests"]
 
 _TOP: dict[str, Any] = {
     **dict.fromkeys(("domain", "description", "modality", "plane", "licence", "source", "root", "tested"), str),
@@ -28,27 +29,6 @@ _TOP: dict[str, Any] = {
 _CASE = dict.fromkeys(("name", "image", "label", "subject", "group"), str)
 _PATTERN = dict.fromkeys(("image", "label", "subject", "subject_pattern"), str)
 _TYPE_NAMES = {str: "text (in quotes if it looks like a number)", int: "a whole number", dict: "a mapping"}
-
-
-@dataclass(frozen=True)
-class Case:
-    """One image with its label.
-
-    Args:
-        name: unique in its domain; usable as a file name.
-        domain: name of the domain.
-        image: NIfTI file.
-        label: NIfTI file on the same grid, or None when nobody has segmented it.
-        subject: the person, unique in the domain; several cases may show one person.
-        group: free text, e.g. "healthy".
-    """
-
-    name: str
-    domain: str
-    image: Path
-    label: Path | None
-    subject: str
-    group: str | None = None
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,11 @@
-"""Building blocks of the U-Net; every norm in them is domain-specific (K = 1 makes it an ordinary one)."""
+"""Building blocks of the U-Net; every norm in them is domain-specific (1 makes it an ordinary one, 0 leaves it out)."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 
-from custom_components.norms import DomainSpecificBatchNorm2d
+from custom_components.norms import DomainSpecificBatchNorm2d, FoldedNorm
 
 __all__ = ["AttentionGate", "ConvBlock", "OpenGate"]
 
@@ -20,9 +20,9 @@ class ConvBlock(nn.Module):
     def __init__(self, in_channels: int, out_channels: int, num_norms: int) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(in_channels, out_channels, kernel_size=3, padding=1)
-        self.norm1 = DomainSpecificBatchNorm2d(out_channels, num_norms)
+        self.norm1 = _make_norm(out_channels, num_norms)
         self.conv2 = nn.Conv2d(out_channels, out_channels, kernel_size=3, padding=1)
-        self.norm2 = DomainSpecificBatchNorm2d(out_channels, num_norms)
+        self.norm2 = _make_norm(out_channels, num_norms)
 
     def forward(self, x: Tensor, groups: list[tuple[int, int]]) -> Tensor:
         """The whole block."""
@@ -57,7 +57,7 @@ class AttentionGate(nn.Module):
         self.phi = nn.Conv2d(gate_channels, skip_channels, kernel_size=1)
         self.psi = nn.Conv2d(skip_channels, 1, kernel_size=1)
         self.output = nn.Conv2d(skip_channels, skip_channels, kernel_size=1)
-        self.norm = DomainSpecificBatchNorm2d(skip_channels, num_norms)
+        self.norm = _make_norm(skip_channels, num_norms)
 
     def forward(self, skip: Tensor, gate: Tensor, groups: list[tuple[int, int]]) -> Tensor:
         """Weigh `skip` by what `gate` attends to."""
@@ -72,3 +72,7 @@ class OpenGate(nn.Module):
     def forward(self, skip: Tensor, gate: Tensor, groups: list[tuple[int, int]]) -> Tensor:
         """Return `skip`."""
         return skip
+
+
+def _make_norm(num_features: int, num_norms: int) -> DomainSpecificBatchNorm2d | FoldedNorm:
+    return DomainSpecificBatchNorm2d(num_features, num_norms) if num_norms else FoldedNorm()

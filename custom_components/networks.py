@@ -14,7 +14,7 @@ from custom_components.errors import InputError
 from custom_components.network_blocks import AttentionGate, ConvBlock, OpenGate
 from custom_components.norms import DomainSpecificBatchNorm2d, group_by_domain
 
-__all__ = ["EmbeddingForward", "MultiDomainUNet", "count_parameters", "group_parameters"]
+__all__ = ["EmbeddingForward", "MultiDomainUNet", "answer_for"]
 
 
 class MultiDomainUNet(nn.Module):
@@ -30,7 +30,8 @@ class MultiDomainUNet(nn.Module):
         num_classes: classes of each domain, background included, e.g. `[4, 3]`.
         in_channels: channels of the image.
         widths: feature maps at each resolution, finest first; the last is the size of the embedding.
-        norm: "domain" or "shared" batch norm.
+        norm: "domain" or "shared" batch norm; "folded" has none, for one domain whose norms have been multiplied into
+            the convolutions (see `folding`).
         head: "domain" or "shared" 1x1 output layer.
         attention: gate the skips (Attention U-Net).
         embedding: where the embedding is taken: "bottleneck" (the paper's form: after the last norm and ReLU) or
@@ -77,7 +78,7 @@ class MultiDomainUNet(nn.Module):
     ) -> None:
         super().__init__()
         for name, value, allowed in (
-            ("norm", norm, ("domain", "shared")),
+            ("norm", norm, ("domain", "shared", "folded")),
             ("embedding", embedding, ("bottleneck", "convolution")),
         ):
             if value not in allowed:
@@ -86,6 +87,8 @@ class MultiDomainUNet(nn.Module):
             raise InputError(f"widths must name at least two resolutions, got {list(widths)}")
         if len(num_classes) < 1 or min(num_classes) < 2:
             raise InputError(f"num_classes must be at least 2 for each of one or more domains, got {list(num_classes)}")
+        if norm == "folded" and len(num_classes) != 1:
+            raise InputError(f"norm 'folded' must have one domain, got {len(num_classes)}; fold each by itself")
         if not 0 < foreground_prior < 1:
             raise InputError(f"foreground_prior must be a probability between 0 and 1, got {foreground_prior}")
         names = [str(index) for index in range(len(num_classes))] if domain_names is None else list(domain_names)
@@ -95,7 +98,7 @@ class MultiDomainUNet(nn.Module):
         self.num_classes = [int(count) for count in num_classes]
         self.domain_names = names
         self.head = head
-        self.shared_norm = norm == "shared"
+        self.shared_norm = norm != "domain"
         self.embedding = embedding
         self.foreground_prior = float(foreground_prior)
         self.size_factor = 2 ** (len(widths) - 1)
@@ -107,7 +110,7 @@ class MultiDomainUNet(nn.Module):
             "attention": bool(attention),
         }
 
-        num_norms = 1 if self.shared_norm else len(self.num_classes)
+        num_norms = {"domain": len(self.num_classes), "shared": 1, "folded": 0}[norm]
         self.encoder = nn.ModuleList(
             ConvBlock(source, width, num_norms)
             for source, width in zip([in_channels, *widths[:-2]], widths[:-1], strict=True)
@@ -283,6 +286,25 @@ class MultiDomainUNet(nn.Module):
         return int(domain)
 
 
+def answer_for(network: Any, domain: str) -> None:
+    """Choose the domain, by name, that `network(x)` answers for.
+
+    Args:
+        network: a `MultiDomainUNet`, one as TorchScript, or a tool's wrapper that holds it as `predictor`; one that
+            knows no domains is left as it is.
+        domain: name of the domain.
+
+    Raises:
+        InputError: a network that knows other domains.
+    """
+    network = getattr(network, "predictor", network)
+    names = list(getattr(network, "domain_names", []))
+    if names and domain not in names:
+        raise InputError(f"domain must be one of {', '.join(names)}, got {domain!r}")
+    if names:
+        network.domain = names.index(domain)
+
+
 class EmbeddingForward(nn.Module):
     """Calls `MultiDomainUNet.forward_with_embedding` as an ordinary module, which trainers and DDP can wrap."""
 
@@ -293,43 +315,6 @@ class EmbeddingForward(nn.Module):
     def forward(self, x: Tensor, domains: Tensor) -> tuple[Tensor, Tensor]:
         """Logits and embeddings; see `MultiDomainUNet.forward_with_embedding`."""
         return self.network.forward_with_embedding(x, domains)
-
-
-def group_parameters(
-    network: MultiDomainUNet, *, learning_rate: float, head_factor: float = 1.0
-) -> list[dict[str, Any]]:
-    """Parameter groups for an optimizer: everything but the output layer, then the output layer.
-
-    Args:
-        network: the network to train.
-        learning_rate: of all but the output layer.
-        head_factor: how much faster the output layer learns. 1 is the paper's; about 10 saves a short training on small
-            data hundreds of steps, because few weights reach a logit and each moves by at most the rate a step.
-    """
-    heads = list(network.heads.parameters())
-    own = {id(weight) for weight in heads}
-    return [
-        {"params": [weight for weight in network.parameters() if id(weight) not in own], "lr": learning_rate},
-        {"params": heads, "lr": learning_rate * head_factor},
-    ]
-
-
-def count_parameters(network: MultiDomainUNet) -> tuple[int, int]:
-    """Number of trainable weights, and how many of them belong to the configured domain alone.
-
-    Example:
-        >>> total, own = count_parameters(MultiDomainUNet([4]))
-        >>> f"{total / 1e6:.2f} M, {own} of the domain"
-        '7.77 M, 6020 of the domain'
-    """
-    total = sum(weight.numel() for weight in network.parameters())
-    own = 0
-    for module in network.modules():
-        if isinstance(module, DomainSpecificBatchNorm2d) and not network.shared_norm:
-            own += sum(weight.numel() for weight in module.norms[network.domain].parameters())
-    if network.head == "domain":
-        own += sum(weight.numel() for weight in network.heads[network.domain].parameters())
-    return total, own
 
 
 def _make_head(in_channels: int, num_classes: int, foreground_prior: float) -> nn.Conv2d:

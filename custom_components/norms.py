@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from custom_components.distributed import num_ranks
 from custom_components.synchronised_norms import normalise_over_ranks
 
-__all__ = ["DomainSpecificBatchNorm2d", "group_by_domain"]
+__all__ = ["DomainSpecificBatchNorm2d", "FoldedNorm", "group_by_domain"]
 
 
 def group_by_domain(domains: Tensor, num_domains: int) -> tuple[Tensor, list[tuple[int, int]]]:
@@ -75,6 +75,7 @@ class DomainSpecificBatchNorm2d(nn.Module):
         super().__init__()
         if num_domains < 1:
             raise ValueError(f"num_domains must be at least 1, got {num_domains}")
+        self.eps = eps
         self.norms = nn.ModuleList(nn.BatchNorm2d(num_features, eps=eps, momentum=momentum) for _ in range(num_domains))
 
     def forward(self, x: Tensor, domains: Tensor) -> Tensor:
@@ -122,3 +123,11 @@ class DomainSpecificBatchNorm2d(nn.Module):
         """Append a domain that starts as a copy of domain `like`; returns its index."""
         self.norms.append(copy.deepcopy(self.norms[like]))
         return len(self.norms) - 1
+
+
+class FoldedNorm(nn.Module):
+    """In the place of a norm that has been multiplied into the convolution before it: does nothing."""
+
+    def forward_grouped(self, x: Tensor, groups: list[tuple[int, int]]) -> Tensor:
+        """Return `x`."""
+        return x

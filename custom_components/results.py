@@ -16,12 +16,12 @@ import numpy as np
 from ignite.engine import Engine, Events
 
 import custom_components
-from custom_components.checkpoints import TrainedModel
 from custom_components.containers import case_id
 from custom_components.domains import Domain
 from custom_components.errors import InputError, show_path
 from custom_components.files import file_digest, remove_stale_temporaries, write_atomically, write_csv
 from custom_components.termination import at_termination
+from custom_components.trained_models import TrainedModel
 from custom_components.volumes import Volume, read_label, write_label_map
 
 __all__ = [

@@ -17,16 +17,19 @@ import yaml
 from monai.utils import set_determinism
 from torch import Tensor
 
-from custom_components.checkpoints import RESUMABLE, TrainedModel
+from custom_components.checkpoints import RESUMABLE
 from custom_components.distributed import check_joined, first_rank_only, num_ranks, own_gpu
 from custom_components.domains import Domain
 from custom_components.error_reports import report_errors_plainly
 from custom_components.errors import LOG_PATHS, InputError
 from custom_components.files import remove_stale_temporaries, write_atomically
-from custom_components.networks import MultiDomainUNet, count_parameters
+from custom_components.manifests import Manifest
+from custom_components.networks import MultiDomainUNet
+from custom_components.parameters import count_parameters
 from custom_components.preprocessing import Preprocessing
-from custom_components.settings import active_config, check_settings, plain
+from custom_components.settings import active_config, check_settings, name_run, plain
 from custom_components.splits import Split, describe
+from custom_components.trained_models import TrainedModel
 
 __all__ = ["TrainingRun", "begin", "select_device"]
 
@@ -52,6 +55,7 @@ def begin(*, seed: int | None = None) -> None:
     if os.environ.get(LOG_PATHS) != "1":
         logging.getLogger("monai.bundle.scripts").setLevel(logging.WARNING)
     check_settings(active_config())
+    name_run()
     if seed is not None:
         set_determinism(seed=seed)
 
@@ -92,6 +96,9 @@ class TrainingRun:
         device: where it trains.
         seed: of the run.
         resume: continue the run that is in the folder instead of refusing to overwrite it.
+        started_from: the trained model whose weights the network starts with, if any. Whom it has seen counts as seen
+            by this run, and the image size and normalisation must be its own.
+        datasets: the manifests, whose licences and sources are recorded.
     """
 
     def __init__(
@@ -105,6 +112,8 @@ class TrainingRun:
         device: str | torch.device = "cpu",
         seed: int = 0,
         resume: bool = False,
+        started_from: TrainedModel | None = None,
+        datasets: Sequence[Manifest] = (),
     ) -> None:
         self.output_dir = Path(output_dir)
         self.domains = tuple(domains)
@@ -114,6 +123,8 @@ class TrainingRun:
         self.device = select_device(device)
         self.seed = seed
         self.resume = resume
+        self.started_from = started_from
+        self.datasets = tuple(datasets)
 
     @first_rank_only
     def start(self) -> None:
@@ -130,6 +141,13 @@ class TrainingRun:
             raise InputError(
                 f"image_size must be multiples of {factor} for {len(self.network.settings()['widths'])} widths, "
                 f"got {[rows, columns]}; round it"
+            )
+        if self.started_from is not None and self.preprocessing != self.started_from.preprocessing:
+            model = self.started_from.preprocessing
+            raise InputError(
+                "image_size and normalization must be the model's own "
+                f"({list(model.image_size)}, {model.normalization}), got {[rows, columns]}, "
+                f"{self.preprocessing.normalization}; leave the settings out"
             )
         resumable = [self.output_dir / name for name in RESUMABLE]
         if self.resume and not any(path.is_file() for path in resumable):
@@ -150,7 +168,7 @@ class TrainingRun:
         total, own = count_parameters(self.network)
         config = {key: value for key, value in active_config().items() if key != "_meta_"}
         self._write("config.yaml", yaml.safe_dump(plain(config), sort_keys=False, allow_unicode=True))
-        self._write("split.json", json.dumps(self.split.to_dict(), indent=2))
+        self._write("split.json", json.dumps(self._seen(), indent=2))
         self._write("run.json", json.dumps(self._record() | {"weights": total, "weights_per_domain": own}, indent=2))
         _logger.info("split (fold %s):\n%s", self.split.fold, describe(self.split))
         _logger.info(
@@ -172,19 +190,35 @@ class TrainingRun:
         self, *, epoch: int, validation_dice: float | None, buffers: Mapping[str, Tensor] | None = None
     ) -> TrainedModel:
         """The network as it is now, with all that must travel with it; with other buffers if given."""
-        training = self._record() | {"epoch": epoch, "validation_dice": validation_dice, "split": self.split.to_dict()}
+        training = self._record() | {"epoch": epoch, "validation_dice": validation_dice, "split": self._seen()}
         state = self.network.state_dict() | dict(buffers or {})
         weights = {name: tensor.detach().cpu() for name, tensor in state.items()}
         return TrainedModel(self.domains, self.preprocessing, self.network.settings(), weights, training)
 
+    def _seen(self) -> dict[str, Any]:
+        """The split, behind that of the model that the run started from."""
+        split = self.split.to_dict()
+        earlier = {} if self.started_from is None else self.started_from.training.get("split", {})
+        return split | {side: [*earlier.get(side, []), *split[side]] for side in ("training", "validation", "testing")}
+
     def _record(self) -> dict[str, Any]:
-        return {
+        return self._origin() | {
             "seed": self.seed,
             "device": _describe(self.device),
             "processes": num_ranks(),
             "domains": [domain.to_dict() for domain in self.domains],
+            "data": [
+                {"domain": each.domain.name, "licence": each.licence, "source": each.source} for each in self.datasets
+            ],
             "versions": {"python": sys.version.split()[0], **{name: version(name) for name in _PACKAGES}},
         }
+
+    def _origin(self) -> dict[str, Any]:
+        """Which model the run started from, if any."""
+        if self.started_from is None:
+            return {}
+        training = {name: value for name, value in self.started_from.training.items() if name != "split"}
+        return {"started_from": {"digest": self.started_from.digest, "training": training}}
 
     def _open_log(self) -> None:
         self.end()

@@ -41,6 +41,7 @@ class DomainBalancedBatchSampler(Sampler[list[SampleKey]]):
         rank: this process among the data-parallel ones (`multi_gpu_train.yaml` sets both).
         num_ranks: number of data-parallel processes; each takes every `num_ranks`-th sample of each domain's share, so
             that together they see the batch that a single process would.
+        min_batches: an epoch has so many batches at least: small data sets are passed through several times.
 
     Raises:
         ValueError: no samples, a domain index that is negative or without samples, or a batch too small for one sample
@@ -53,14 +54,20 @@ class DomainBalancedBatchSampler(Sampler[list[SampleKey]]):
     """
 
     def __init__(
-        self, domains: Sequence[int], *, batch_size: int, seed: int = 0, rank: int = 0, num_ranks: int = 1
+        self,
+        domains: Sequence[int],
+        *,
+        batch_size: int,
+        seed: int = 0,
+        rank: int = 0,
+        num_ranks: int = 1,
+        min_batches: int = 1,
     ) -> None:
         if min(domains, default=0) < 0:
             raise ValueError(f"domain index must be 0 or more, got {min(domains)}")
-        self._members = [np.flatnonzero(np.asarray(domains) == k) for k in range(max(domains, default=-1) + 1)]
-        empty = [k for k, members in enumerate(self._members) if len(members) == 0]
-        if not self._members or empty:
-            raise InputError(f"every domain must have training samples, got none for {empty or 'any'}")
+        self._members = [np.flatnonzero(np.asarray(domains) == k) for k in sorted(set(domains))]
+        if not self._members:
+            raise InputError("a training must have samples, got none; check the data set and its labels")
         if batch_size < len(self._members) * num_ranks:
             raise InputError(
                 f"batch_size must be at least {len(self._members) * num_ranks} (one sample for each of "
@@ -72,6 +79,7 @@ class DomainBalancedBatchSampler(Sampler[list[SampleKey]]):
         self.seed = seed
         self.rank = rank
         self.num_ranks = num_ranks
+        self.min_batches = min_batches
         self.epoch = 1
         self._num_skipped = 0
         self._plan = self._plan_shares()
@@ -103,16 +111,20 @@ class DomainBalancedBatchSampler(Sampler[list[SampleKey]]):
         """Samples of each domain in each batch, until every domain has been seen whole."""
         num_domains = len(self._members)
         base, extra = divmod(self.batch_size, num_domains)
+
+        def whole(turn: int) -> np.ndarray:
+            return np.array([base + ((domain - turn * extra) % num_domains < extra) for domain in range(num_domains)])
+
         seen = np.zeros(num_domains, dtype=int)
         sizes = np.array([len(members) for members in self._members])
         plan: list[list[int]] = []
         while (seen < sizes).any():
-            turn = len(plan)
-            shares = np.array([base + ((domain - turn * extra) % num_domains < extra) for domain in range(num_domains)])
             # The last batch takes no more than what is left, and never less than one sample a domain and rank.
-            shares = np.minimum(shares, max((sizes - seen).max(), self.num_ranks))
+            shares = np.minimum(whole(len(plan)), max((sizes - seen).max(), self.num_ranks))
             seen += shares
             plan.append(shares.tolist())
+        if len(plan) < self.min_batches:
+            plan = [whole(turn).tolist() for turn in range(self.min_batches)]
         return plan
 
     def _stream(self, domain: int) -> Iterator[SampleKey]:

@@ -8,21 +8,23 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from monai.bundle import ConfigParser
+from monai.bundle import ConfigParser, ConfigWorkflow
 from monai.bundle.properties import InferProperties, TrainProperties
 
 from custom_components.errors import InputError
 
-__all__ = ["active_config", "check_settings", "plain"]
+__all__ = ["active_config", "check_settings", "name_run", "plain"]
 
 _WORKFLOW_KEYS = {"imports", "initialize", "run", "finalize", "_meta_"}
 _WORKFLOW_KEYS |= {"training", "evaluating", "inference", "embedding_slices"}
+_WORKFLOW_KEYS |= {"displayable_configs"}  # what annotation tools let their users choose
 
 
 def check_settings(config: Mapping[str, Any]) -> None:
     """Refuse a top-level setting that nothing in the configuration refers to.
 
-    MONAI accepts any name on the command line, so a misspelt one would silently change nothing.
+    MONAI accepts any name on the command line, so a misspelt one would silently change nothing. Components (`_target_`)
+    may be unused: other tools replace what refers to them, such as the data of a training.
 
     Raises:
         InputError: naming the setting and the nearest known ones.
@@ -40,8 +42,9 @@ def check_settings(config: Mapping[str, Any]) -> None:
         str(entry["id"]).split("::")[0] for table in (TrainProperties, InferProperties) for entry in table.values()
     }
     known = used | asked | _WORKFLOW_KEYS
-    for name in config:
-        if name not in known:
+    for name, value in config.items():
+        is_component = isinstance(value, Mapping) and "_target_" in value  # which another tool may have replaced
+        if name not in known and not is_component:
             near = difflib.get_close_matches(name, sorted(known & set(config)), n=2)
             hint = (
                 f"did you mean {' or '.join(near)}?" if near else f"known are {', '.join(sorted(used & set(config)))}"
@@ -50,17 +53,26 @@ def check_settings(config: Mapping[str, Any]) -> None:
 
 
 def active_config() -> dict[str, Any]:
-    """The configuration, overrides included, whose evaluation called us.
+    """The configuration, overrides included, whose evaluation called us."""
+    return next((dict(owner.get()) for owner in _callers() if isinstance(owner, ConfigParser)), {})
 
-    MONAI 1.6 gives components no handle to their parser, so ask the call stack for it.
+
+def name_run() -> None:
+    """Let a workflow that is asked for no run do the usual one.
+
+    3D Slicer asks for a training with an empty run id, which MONAI takes for the whole configuration.
     """
+    for owner in _callers():
+        if isinstance(owner, ConfigWorkflow) and owner.run_id == "":
+            owner.run_id = "run"
+
+
+def _callers() -> Iterator[Any]:
+    """Objects whose methods called us, nearest first: MONAI 1.6 gives components no handle to their parser."""
     frame = inspect.currentframe()
     while frame is not None:
-        owner = frame.f_locals.get("self")
-        if isinstance(owner, ConfigParser):
-            return dict(owner.get())
+        yield frame.f_locals.get("self")
         frame = frame.f_back
-    return {}
 
 
 def _strings(value: Any) -> Iterator[str]:

@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from custom_components.cases import Case, as_case
 from custom_components.errors import InputError
-from custom_components.manifests import Case, Manifest
+from custom_components.manifests import Manifest
 from custom_components.text_tables import align_columns
 
-__all__ = ["Split", "count_folds", "describe", "make_splits"]
+__all__ = ["Split", "count_folds", "describe", "make_splits", "split_of"]
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,23 @@ class Split:
             "validation": rows(self.validation),
             "testing": rows(self.testing),
         }
+
+
+def split_of(
+    *,
+    training: Sequence[Case | Mapping[str, Any]],
+    validation: Sequence[Case | Mapping[str, Any]],
+    domain: str | None = None,
+) -> Split:
+    """The split that somebody else has made: the data of a training as they are, nobody tested.
+
+    Args:
+        training: cases, or items, see `cases.as_case`.
+        validation: likewise.
+        domain: name of the domain of items that do not say.
+    """
+    first, second = (tuple(as_case(item, domain=domain) for item in side) for side in (training, validation))
+    return Split(first, second, testing=(), fold=0, num_folds=1)
 
 
 def make_splits(

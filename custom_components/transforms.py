@@ -11,29 +11,37 @@ from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform
 
-from custom_components.checkpoints import TrainedModel
 from custom_components.domains import find_domain, output_channels
 from custom_components.errors import InputError, show_path
 from custom_components.preprocessing import restore_stack, stack_slices
-from custom_components.results import ResultFolder
-from custom_components.volumes import read_volume
+from custom_components.trained_models import TrainedModel
+from custom_components.volumes import read_volume, volume_of
 
-__all__ = ["DecodeLabelsd", "ReadVolumed", "RestoreSourceGridd", "SaveLabelMapd", "StackSlicesd"]
+__all__ = ["DecodeLabelsd", "ReadVolumed", "RestoreSourceGridd", "StackSlicesd"]
 
 
 class ReadVolumed(MapTransform):
     """Read and check a NIfTI volume: the path under `keys` becomes the voxels, and `source` the volume's geometry.
 
+    A `MetaTensor` (X, Y, Z) or (1, X, Y, Z) in the place of a path, as other tools hand over what they have read
+    already, is checked likewise.
+
     Raises:
-        InputError: the file cannot be used; see `volumes.read_volume`.
+        InputError: the volume cannot be used; see `volumes.read_volume`.
     """
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Transform one item."""
         item = dict(data)
         for key in self.key_iterator(item):
-            volume = read_volume(item[key])
-            item[key] = volume.array
+            given = item[key]
+            if isinstance(given, MetaTensor):
+                voxels = given.numpy()
+                volume = volume_of(voxels[0] if voxels.ndim == 4 else voxels, np.asarray(given.affine))
+                item[key] = MetaTensor(volume.array, affine=torch.from_numpy(volume.affine))
+            else:
+                volume = read_volume(given)
+                item[key] = volume.array
             item["source"] = volume.without_voxels()
         return item
 
@@ -57,7 +65,10 @@ class _ModelTransform(MapTransform):
 
 
 class StackSlicesd(_ModelTransform):
-    """Turn a volume (X, Y, Z) into the network's slices, shape (1, rows, columns, num_slices), float32."""
+    """Turn a volume (X, Y, Z) into the network's slices, shape (1, rows, columns, num_slices), float32.
+
+    A `MetaTensor` stays one.
+    """
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Transform one item."""
@@ -66,8 +77,9 @@ class StackSlicesd(_ModelTransform):
         for key in self.key_iterator(item):
             source, settings = item["source"], self.model.preprocessing
             name = show_path(source.path)
-            slices = stack_slices(item[key], source.affine, plane=plane, settings=settings, name=name)
-            item[key] = slices.permute(1, 2, 0)[None]
+            slices = stack_slices(np.asarray(item[key]), source.affine, plane=plane, settings=settings, name=name)
+            stacked = slices.permute(1, 2, 0)[None]
+            item[key] = MetaTensor(stacked) if isinstance(item[key], MetaTensor) else stacked
         return item
 
 
@@ -114,24 +126,4 @@ class DecodeLabelsd(_ModelTransform):
         for key in self.key_iterator(item):
             values = torch.from_numpy(domain.decode(np.asarray(item[key])))
             item[key] = MetaTensor(values, affine=torch.from_numpy(item["source"].affine))
-        return item
-
-
-class SaveLabelMapd(MapTransform):
-    """Write the label map of an item to `results`, on the source grid; adds the path written as `saved`.
-
-    Args:
-        keys: label values, shape (1, X, Y, Z); one key.
-        results: where it goes; see there for names.
-    """
-
-    def __init__(self, keys: KeysCollection, *, results: ResultFolder) -> None:
-        super().__init__(keys)
-        self.results = results
-
-    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Save one item."""
-        item = dict(data)
-        for key in self.key_iterator(item):
-            item["saved"] = self.results.save(item, np.asarray(item[key])[0])
         return item

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+import nibabel as nib
 import numpy as np
 
 from custom_components.containers import Content, check_name, open_content
@@ -25,11 +26,13 @@ __all__ = [
     "read_grid",
     "read_label",
     "read_volume",
+    "volume_of",
     "write_label_map",
 ]
 
 _LOG = logging.getLogger(__name__)
 _MAX_GRID_ERROR_MM = 1e-3  # between the corners of two grids
+_STORED = [np.dtype(kind) for kind in ("u1", "i1", "u2", "i2", "u4", "i4", "f4", "f8")]
 _PLAUSIBLE_MM = (0.01, 100)  # voxel sizes of a scan of a patient
 
 
@@ -125,6 +128,22 @@ def read_grid(path: str | Path) -> tuple[tuple[int, int, int], np.ndarray]:
     with open_content(Path(path)) as content:
         header = read_header(content)
     return shape_of(header), find_affine(header, content.path)
+
+
+def volume_of(array: np.ndarray, affine: np.ndarray, *, name: str = "image.nii") -> Volume:
+    """A volume that was read by somebody else, held to the same rules as a file.
+
+    Args:
+        array: voxels (X, Y, Z) of any numeric type.
+        affine: voxel index -> RAS+ position in mm, (4, 4).
+        name: for messages.
+
+    Raises:
+        InputError: see `read_volume`.
+    """
+    stored = array if array.dtype in _STORED else array.astype(np.float32)
+    content = nib.Nifti1Image(stored, np.asarray(affine, np.float64)).to_bytes()
+    return _read(Content(io.BytesIO(content), Path(name), size=len(content)), "image")[0]
 
 
 def write_label_map(path: str | Path, labels: np.ndarray, *, like: Volume) -> None:

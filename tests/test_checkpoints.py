@@ -6,18 +6,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from custom_components.checkpoints import (
-    TrainedModel,
-    build_network,
-    load_checkpoint,
-    load_model,
-    load_newest,
-    save_checkpoint,
-)
+from custom_components.checkpoints import build_network, load_checkpoint, load_model, save_checkpoint
 from custom_components.domains import Domain
 from custom_components.errors import InputError
 from custom_components.networks import MultiDomainUNet
 from custom_components.preprocessing import Preprocessing
+from custom_components.resuming import load_newest
+from custom_components.trained_models import TrainedModel
 
 DOMAINS = (
     Domain("ankle", {3: "talus", 1: "tibia"}, "sagittal", "MR T1"),
@@ -167,9 +162,10 @@ def test_a_model_alone_is_nothing_to_continue_from(tmp_path: Path) -> None:
 
 
 def test_a_missing_file_is_refused_with_its_path(tmp_path: Path) -> None:
-    for path in (tmp_path / "none.pt", tmp_path):
-        with pytest.raises(InputError, match=rf"checkpoint {path} must be a file, got none; train first"):
-            load_model(path)
+    with pytest.raises(InputError, match=rf"checkpoint {tmp_path / 'none.pt'} must be a file, got none; train first"):
+        load_model(tmp_path / "none.pt")
+    with pytest.raises(InputError, match=rf"bundle {tmp_path} must be a packaged one, .*; make it with"):
+        load_model(tmp_path)
 
 
 def test_a_failed_write_leaves_the_older_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,10 +10,10 @@ from monai.transforms import Compose
 from torch.utils.data import DataLoader
 
 from custom_components.augmentation import RandFlipRotateTranslated
+from custom_components.cases import Case
 from custom_components.datasets import SliceDataset
 from custom_components.domains import Domain
 from custom_components.errors import InputError
-from custom_components.manifests import Case
 from custom_components.preprocessing import Preprocessing
 from custom_components.sampling import DomainBalancedBatchSampler, SampleKey
 

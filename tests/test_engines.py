@@ -4,6 +4,7 @@ import pytest
 import torch
 from monai.transforms import Compose, Lambdad
 
+from custom_components.cases import Case
 from custom_components.engines import (
     VolumeDataset,
     VolumeEvaluator,
@@ -14,7 +15,6 @@ from custom_components.engines import (
 )
 from custom_components.errors import InputError
 from custom_components.loaders import VolumeLoader
-from custom_components.manifests import Case
 from custom_components.networks import MultiDomainUNet
 
 

@@ -10,13 +10,14 @@ import torch
 from conftest import Run
 from ignite.engine import Engine, Events
 
-from custom_components.checkpoints import TrainedModel, load_model, save_checkpoint
+from custom_components.cases import Case
+from custom_components.checkpoints import load_model, save_checkpoint
 from custom_components.domains import Domain
 from custom_components.errors import InputError, find_cause
 from custom_components.evaluation import _FILES, ScoreHandler, check_evaluation
-from custom_components.manifests import Case
 from custom_components.preprocessing import Preprocessing
 from custom_components.splits import Split
+from custom_components.trained_models import TrainedModel
 from custom_components.volumes import read_volume
 
 ANKLE = Domain("ankle", {5: "calcaneus", 2: "talus"}, "axial")

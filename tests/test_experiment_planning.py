@@ -3,11 +3,12 @@ from pathlib import Path
 
 import pytest
 
+from custom_components.cases import Case
 from custom_components.domains import Domain
 from custom_components.errors import InputError
 from custom_components.experiments.methods import select_methods
 from custom_components.experiments.planning import Experiment, plan_jobs, read_experiment, training_settings
-from custom_components.manifests import Case, Manifest
+from custom_components.manifests import Manifest
 
 
 def manifest(name: str, num_subjects: int) -> Manifest:

@@ -10,12 +10,12 @@ from ignite.engine import Engine, Events
 from ignite.engine.events import State
 from monai.engines.utils import IterationEvents
 
+from custom_components.cases import Case
 from custom_components.checkpoints import load_checkpoint
 from custom_components.domains import Domain
 from custom_components.epoch_log import EpochLog
 from custom_components.errors import InputError
 from custom_components.handlers import CheckpointHandler, SetSamplerEpoch
-from custom_components.manifests import Case
 from custom_components.networks import MultiDomainUNet
 from custom_components.preemption import Preemption
 from custom_components.preprocessing import Preprocessing

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from custom_components.errors import InputError
-from custom_components.networks import EmbeddingForward, MultiDomainUNet, count_parameters, group_parameters
+from custom_components.networks import EmbeddingForward, MultiDomainUNet
 from custom_components.norms import DomainSpecificBatchNorm2d
+from custom_components.parameters import count_parameters, group_parameters
 
 WIDTHS = [4, 6, 8]
 SCHEMES = list(itertools.product((False, True), ("domain", "shared")))
@@ -260,7 +261,7 @@ def test_image_size_must_be_a_multiple_of_sixteen(rows: int, columns: int) -> No
 @pytest.mark.parametrize(
     ("settings", "error", "message"),
     [
-        ({"norm": "batch"}, ValueError, "norm must be 'domain' or 'shared', got 'batch'"),
+        ({"norm": "batch"}, ValueError, "norm must be 'domain' or 'shared' or 'folded', got 'batch'"),
         ({"head": "union"}, InputError, "head must be 'domain' or 'shared', got 'union'"),
         ({"embedding": "logits"}, ValueError, "embedding must be 'bottleneck' or 'convolution', got 'logits'"),
         ({"widths": [8]}, ValueError, r"widths must name at least two resolutions, got \[8\]"),

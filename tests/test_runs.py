@@ -7,9 +7,9 @@ import torch
 from monai.bundle import ConfigParser
 
 from custom_components import runs
+from custom_components.cases import Case
 from custom_components.domains import Domain
 from custom_components.errors import InputError
-from custom_components.manifests import Case
 from custom_components.networks import MultiDomainUNet
 from custom_components.preprocessing import Preprocessing
 from custom_components.runs import TrainingRun, begin, select_device

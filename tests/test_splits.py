@@ -5,9 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from custom_components.cases import Case
 from custom_components.domains import Domain
 from custom_components.errors import InputError
-from custom_components.manifests import Case, Manifest
+from custom_components.manifests import Manifest
 from custom_components.splits import Split, count_folds, describe, make_splits
 
 

@@ -19,13 +19,15 @@ from ignite.engine import Events
 from monai.bundle import ConfigWorkflow
 from monai.engines.utils import IterationEvents
 
-from custom_components.checkpoints import TrainedModel, load_checkpoint, load_model, load_newest, save_checkpoint
+from custom_components.checkpoints import load_checkpoint, load_model, save_checkpoint
 from custom_components.domains import Domain
 from custom_components.errors import InputError, find_cause
 from custom_components.files import TEMPORARY, remove_stale_temporaries
 from custom_components.handlers import CheckpointHandler
 from custom_components.networks import MultiDomainUNet
 from custom_components.preprocessing import Preprocessing
+from custom_components.resuming import load_newest
+from custom_components.trained_models import TrainedModel
 
 Amount = Callable[[int, int], int]
 ROOT = BUNDLES / "multijoint_mr_bone_segmentation"

@@ -9,12 +9,12 @@ import pytest
 import torch
 from monai.transforms import Compose
 
-from custom_components.checkpoints import TrainedModel
 from custom_components.domains import Domain
 from custom_components.errors import InputError
 from custom_components.preprocessing import Preprocessing, stack_labels
 from custom_components.results import ResultFolder
-from custom_components.transforms import DecodeLabelsd, ReadVolumed, RestoreSourceGridd, SaveLabelMapd, StackSlicesd
+from custom_components.trained_models import TrainedModel
+from custom_components.transforms import DecodeLabelsd, ReadVolumed, RestoreSourceGridd, StackSlicesd
 
 DOMAINS = (
     Domain("ankle", {30: "talus", 10: "tibia"}, "coronal"),
@@ -81,13 +81,9 @@ def test_the_whole_chain_ends_on_the_source_grid(tmp_path: Path, name: str, head
     np.testing.assert_array_equal(restored["pred"][0], classes)
     np.testing.assert_allclose(restored["pred"].affine, AFFINE, atol=1e-6)
 
-    end = Compose(
-        [
-            DecodeLabelsd("pred", model=model, domain=name),
-            SaveLabelMapd("pred", results=ResultFolder(tmp_path / "out" / "maps", model=model, domain=name)),
-        ]
-    )
-    saved = end(restored)["saved"]
+    end = Compose([DecodeLabelsd("pred", model=model, domain=name)])
+    ended = end(restored)
+    saved = ResultFolder(tmp_path / "out" / "maps", model=model, domain=name).save(ended, np.asarray(ended["pred"])[0])
     assert saved == tmp_path / "out" / "maps" / "left.scan_seg.nii.gz"
     written, source = nib.load(saved), nib.load(path)
     assert written.shape == SHAPE
@@ -142,8 +138,8 @@ def test_the_items_name_names_the_files(tmp_path: Path) -> None:
     model = make_model(size=(16, 8))
     item: dict[str, Any] = ReadVolumed("image")({"image": write_image(tmp_path / "scan.nii")})
     item |= {"name": "case7", "pred": np.zeros((1, *SHAPE), dtype=np.uint8)}
-    save = SaveLabelMapd("pred", results=ResultFolder(tmp_path, model=model, domain="ankle"))
-    assert save(item)["saved"] == tmp_path / "case7_seg.nii.gz"
+    results = ResultFolder(tmp_path, model=model, domain="ankle")
+    assert results.save(item, item["pred"][0]) == tmp_path / "case7_seg.nii.gz"
     assert (tmp_path / "case7_seg.json").is_file()
 
 

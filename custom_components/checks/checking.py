@@ -8,13 +8,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from custom_components.cases import Case
 from custom_components.checks.duplicates import find_duplicates
 from custom_components.checks.exams import examine
 from custom_components.checks.findings import Finding, find, sort_findings
 from custom_components.checks.records import Exam
 from custom_components.engines import failure_of
 from custom_components.errors import LOG_PATHS, InputError, show_path
-from custom_components.manifests import Case, Manifest, load_manifest
+from custom_components.manifests import Manifest, load_manifest
 from custom_components.splits import count_folds, make_splits
 
 __all__ = ["CheckResult", "check_manifests"]

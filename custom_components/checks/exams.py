@@ -11,6 +11,7 @@ import nibabel as nib
 import numpy as np
 from scipy import ndimage
 
+from custom_components.cases import Case
 from custom_components.checks.measures import (
     edge_fits,
     find_box,
@@ -28,7 +29,6 @@ from custom_components.domains import PLANES, Domain
 from custom_components.engines import failure_of
 from custom_components.errors import show_path
 from custom_components.geometry import canonical_spacing_mm, to_canonical
-from custom_components.manifests import Case
 from custom_components.volumes import Volume, check_grid, read_label, read_volume
 
 __all__ = ["examine"]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from custom_components.manifests import Case
+from custom_components.cases import Case
 
 __all__ = ["BoneMeasure", "Digests", "Exam", "no_array"]
 

@@ -10,13 +10,13 @@ from typing import Any
 import torch
 import yaml
 
+from custom_components.cases import Case
 from custom_components.domains import PLANES
 from custom_components.experiments.planning import Job
 from custom_components.experiments.plans import Plan
 from custom_components.experiments.rows import read_rows
 from custom_components.geometry import orientation_of
 from custom_components.losses import MultiDomainSegmentationLoss
-from custom_components.manifests import Case
 from custom_components.networks import MultiDomainUNet
 from custom_components.runs import select_device
 from custom_components.splits import Split

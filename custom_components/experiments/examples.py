@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from custom_components.cases import Case
 from custom_components.domains import PLANES, Domain
 from custom_components.errors import InputError
 from custom_components.experiments.planning import read_experiment
@@ -16,7 +17,7 @@ from custom_components.experiments.rows import exam_scores, main_rows
 from custom_components.experiments.running import job_folder
 from custom_components.files import write_arrays
 from custom_components.geometry import canonical_spacing_mm, to_canonical
-from custom_components.manifests import Case, load_manifests
+from custom_components.manifests import load_manifests
 from custom_components.volumes import read_label, read_volume
 
 __all__ = ["save_examples"]
