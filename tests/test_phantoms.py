@@ -23,12 +23,15 @@ from custom_components.phantoms.shapes import ellipsoid, outlined, plate, smooth
 from custom_components.phantoms.subject import Subject
 
 SIZE = 64
+# Labels cut off by the first and by the last slice.
+CUT = {"ankle": (set(), {3}), "shoulder": ({1}, set()), "knee": ({2}, {1})}
 NUM_CASES = 3
 CASES = [(domain, index) for domain in PHANTOM_DOMAINS for index in range(NUM_CASES)]
 # Smallest and largest volume (ml) of the part in the field of view, from a small five-year-old to a tall adult.
 VOLUMES_ML = {
     "ankle": {"calcaneus": (12, 80), "talus": (7, 50), "tibia": (15, 110)},
     "shoulder": {"humerus": (20, 160), "scapula": (12, 130)},
+    "knee": {"femur": (40, 280), "tibia": (30, 190), "patella": (3, 30)},
 }
 
 
@@ -50,8 +53,8 @@ class Case:
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("phantoms")
-    manifests = write_phantoms(out, num_cases=NUM_CASES, seed=3, size=SIZE)
-    assert manifests == [out / "ankle" / "manifest.yaml", out / "shoulder" / "manifest.yaml"]
+    manifests = write_phantoms(out, domains=list(PHANTOM_DOMAINS), num_cases=NUM_CASES, seed=3, size=SIZE)
+    assert manifests == [out / domain / "manifest.yaml" for domain in ("ankle", "shoulder", "knee")]
     return out
 
 
@@ -78,6 +81,26 @@ def test_a_case_depends_on_seed_domain_and_number_alone(written: Path, tmp_path:
     assert not [path for path in tmp_path.rglob("*") if path.name.endswith(".part")]
 
 
+def test_an_unstable_kneecap_lies_high_and_to_the_outer_side() -> None:
+    recipe, found = PHANTOM_DOMAINS["knee"], {True: [], False: []}
+    for index in range(9):
+        at = {}
+
+        def build(canvas: Canvas, subject: Subject, at: dict = at) -> dict[int, np.ndarray]:
+            bones = recipe.build(canvas, subject)
+            inside = np.broadcast_arrays(*canvas.points, bones[3] < 0)
+            at[subject.pathological] = [float(axis[inside[3]].mean()) for axis in inside[:3]]
+            return bones
+
+        make_phantom(replace(recipe, build=build), index=index, size=48, rng=np.random.default_rng(index))
+        for sick, place in at.items():
+            found[sick].append(place)
+    (x, _, z), (healthy_x, _, healthy_z) = (np.mean(found[sick], axis=0) for sick in (True, False))
+    assert (len(found[True]), len(found[False])) == (3, 6)
+    assert z > healthy_z + 5, "reference mm: patella alta"
+    assert x < healthy_x - 2, "x runs to medial"
+
+
 def test_subjects_differ(written: Path) -> None:
     for domain in PHANTOM_DOMAINS:
         volumes = [np.bincount(read(written, domain, index).label.ravel())[1:] for index in range(NUM_CASES)]
@@ -98,13 +121,15 @@ def test_long_bones_leave_the_field_of_view_and_short_ones_do_not(case: tuple[st
     domain, scan = case
     assert scan.affine[2, 2] > 0, "slices are stacked upwards"
     bottom, top = (set(np.unique(scan.label[:, :, k])) - {0} for k in (0, -1))
-    assert (bottom, top) == ((set(), {3}) if domain == "ankle" else ({1}, set()))
+    assert (bottom, top) == CUT[domain]
     for axis in (0, 1):
         assert not np.take(scan.label, [0, -1], axis=axis).any()
 
 
 @pytest.mark.parametrize("index", range(3))
-@pytest.mark.parametrize(("domain", "joints"), [("ankle", [(1, 2), (2, 3)]), ("shoulder", [(1, 2)])])
+@pytest.mark.parametrize(
+    ("domain", "joints"), [("ankle", [(1, 2), (2, 3)]), ("shoulder", [(1, 2)]), ("knee", [(1, 2), (1, 3)])]
+)
 def test_joint_spaces_are_narrow_and_bones_never_overlap(
     domain: str, joints: list[tuple[int, int]], index: int
 ) -> None:
@@ -120,6 +145,8 @@ def test_joint_spaces_are_narrow_and_bones_never_overlap(
         assert 1.39 < (distances[first] + distances[second]).min() < 2.81, (first, second)
     if domain == "ankle":
         assert (distances[1] + distances[3]).min() > 1.39, "calcaneus and tibia"
+    if domain == "knee":
+        assert (distances[2] + distances[3]).min() > 1.39, "tibia and patella"
 
 
 def test_bones_lie_where_anatomy_puts_them(case: tuple[str, Case]) -> None:
@@ -131,6 +158,9 @@ def test_bones_lie_where_anatomy_puts_them(case: tuple[str, Case]) -> None:
     if domain == "ankle":
         assert centre["calcaneus"][2] < centre["talus"][2] < centre["tibia"][2]
         assert centre["calcaneus"][1] < centre["talus"][1], "the heel points backwards"
+    elif domain == "knee":
+        assert centre["tibia"][2] < centre["patella"][2] < centre["femur"][2]
+        assert max(centre["femur"][1], centre["tibia"][1]) + 10 < centre["patella"][1], "the kneecap lies in front"
     else:
         assert abs(centre["scapula"][0]) < abs(centre["humerus"][0]), "the arm is lateral"
         assert centre["scapula"][1] < centre["humerus"][1], "the scapula lies on the back"
@@ -179,8 +209,8 @@ def test_manifest_describes_the_files(written: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"domains": ["knee"]}, "domains must be among ankle, shoulder, got knee"),
-        ({"domains": []}, "domains must be among ankle, shoulder, got none"),
+        ({"domains": ["elbow"]}, "domains must be among ankle, shoulder, knee, got elbow"),
+        ({"domains": []}, "domains must be among ankle, shoulder, knee, got none"),
         ({"num_cases": 0}, "num_cases must be at least 1, got 0"),
         ({"size": 31}, "size must be at least 32, got 31"),
         ({"seed": -1}, "seed must be at least 0, got -1"),

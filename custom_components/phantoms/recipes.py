@@ -1,4 +1,4 @@
-"""The two phantom domains: field of view, sequence and builder of each."""
+"""The phantom domains: field of view, sequence and builder of each."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from scipy.spatial.transform import Rotation
 
 from custom_components.phantoms.ankle import ankle_centre_mm, build_ankle
 from custom_components.phantoms.canvas import Canvas
+from custom_components.phantoms.knee import build_knee, knee_centre_mm
 from custom_components.phantoms.scanner import Acquisition, acquire, rasterise
 from custom_components.phantoms.shapes import Array
 from custom_components.phantoms.shoulder import build_shoulder, shoulder_centre_mm
@@ -78,6 +79,18 @@ PHANTOM_DOMAINS: Mapping[str, Recipe] = {
         acquisition=Acquisition(noise=26.0, bias=0.16, ghost_chance=0.5, ghost_radians=0.7),
         warp_mm=1.2,
         isocentre_mm=(-110.0, 0.0, 0.0),
+    ),
+    "knee": Recipe(
+        labels={1: "femur", 2: "tibia", 3: "patella"},
+        modality="MR, proton-density-weighted turbo spin echo (simulated)",
+        description="Procedural knees of children aged 5 to 17, healthy or with an unstable kneecap; "
+        "fibula unlabelled.",
+        extent_mm=(150.0, 150.0, 150.0),
+        centre_mm=knee_centre_mm,
+        build=build_knee,
+        acquisition=Acquisition(noise=22.0, bias=0.13, ghost_chance=0.3, ghost_radians=0.4),
+        warp_mm=1.1,
+        isocentre_mm=(-95.0, 0.0, 0.0),
     ),
 }
 """Domain name -> how its phantoms are made."""
