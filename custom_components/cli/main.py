@@ -6,12 +6,16 @@ A subcommand imports what it needs only when it runs, so that `multijoint --help
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import custom_components
+from custom_components.cli.experiment_arguments import add_experiment
+from custom_components.cli.sharing import add_sharing
 
 __all__ = ["main"]
 
@@ -91,7 +95,12 @@ def _parser() -> argparse.ArgumentParser:
     segment.add_argument(
         "images", nargs="+", type=Path, metavar="SCAN", help=".nii or .nii.gz files, or folders of them"
     )
-    segment.add_argument("--checkpoint", type=Path, required=True, metavar="FILE", help="model.pt of a training run")
+    model = segment.add_mutually_exclusive_group(required=True)
+    model.add_argument("--checkpoint", type=Path, metavar="FILE", help="model.pt of a training run")
+    model.add_argument(
+        "--bundle", type=Path, metavar="BUNDLE", help="a packaged bundle, folder or zip; only read, not run"
+    )
+    segment.add_argument("--trust", action="store_true", help="also take a bundle that inspect calls unsafe")
     segment.add_argument("--domain", metavar="NAME", help="domain of the scans; needed when the model knows several")
     segment.add_argument(
         "--output", type=Path, required=True, metavar="FOLDER", help="where the label maps and segment_report.csv go"
@@ -125,66 +134,12 @@ def _parser() -> argparse.ArgumentParser:
     overlay.add_argument("--reference", type=Path, metavar="FILE", help="reference label map, outlined in white")
     overlay.add_argument("--output", type=Path, required=True, metavar="PNG")
 
-    _add_experiment(commands)
+    def add(*arguments: Any, **keywords: Any) -> argparse.ArgumentParser:
+        return _add(commands, *arguments, **keywords)
+
+    add_experiment(add)
+    add_sharing(add)
     return parser
-
-
-def _add_experiment(commands: argparse._SubParsersAction) -> None:
-    run = _add(
-        commands,
-        "experiment",
-        _experiment,
-        help="train and score several methods in a cross-validation; a second call goes on where the first stopped",
-        example="multijoint experiment --manifests a/manifest.yaml b/manifest.yaml --methods all --out runs/exp",
-    )
-    run.add_argument(
-        "--out", type=Path, required=True, metavar="FOLDER", help="where jobs, rows, tables and figures go"
-    )
-    run.add_argument("--manifests", nargs="+", type=Path, metavar="FILE", help="two or more; later calls know them")
-    run.add_argument("--dataset-dir", type=Path, metavar="FOLDER", help="where their paths start, if not beside each")
-    run.add_argument(
-        "--methods",
-        metavar="NAMES",
-        help="all, or names joined by commas: unet-base,unet-joint,unet-dsl,attunet-base,attunet-joint,attunet-dsl,"
-        "proposed, an override file of your own, or NAME+FILE.yaml (default all)",
-    )
-    run.add_argument("--folds", metavar="FOLDS", help="all, or e.g. 0-4 (default all)")
-    run.add_argument("--seeds", metavar="SEEDS", help="e.g. 0,1,2 (default 0)")
-    run.add_argument(
-        "--train-subjects",
-        metavar="NUMBERS",
-        help="e.g. 3,5,8,all: also train with so few of one data set's own subjects (default all)",
-    )
-    run.add_argument(
-        "--set",
-        dest="settings",
-        nargs="+",
-        metavar="NAME=VALUE",
-        help="settings of train.yaml, the same for every method; also .yaml files of them",
-    )
-    run.add_argument("--engine", default="local", choices=["local", "ray"], help="where jobs run (default local)")
-    run.add_argument("--address", metavar="HOST:PORT", help="of a running Ray cluster that sees the same files")
-    run.add_argument(
-        "--threads", type=int, metavar="N", help="processor threads of a job; part of the result (default 1)"
-    )
-    run.add_argument("--jobs", type=int, metavar="N", help="most jobs at once (default: as many as have room)")
-    run.add_argument(
-        "--dry-run", action="store_true", help="print the jobs, who is tested, and an estimate; write nothing"
-    )
-    run.add_argument("--status", action="store_true", help="print what is done, and gather its rows")
-
-    for name, function, text in (
-        ("tables", _tables, "write tables 1 and 2 of an experiment from its saved rows"),
-        ("figures", _figures, "draw figures 3 and 4 of an experiment from its saved rows"),
-    ):
-        drawn = _add(commands, name, function, help=text, example=f"multijoint {name} runs/exp")
-        drawn.add_argument("folder", type=Path, metavar="FOLDER", help="the experiment's --out")
-        if name == "figures":
-            drawn.add_argument("--curves", action="store_true", help="also losses and validation Dice over the epochs")
-        else:
-            drawn.add_argument(
-                "--against", default="proposed", metavar="METHOD", help="the method that others are compared with"
-            )
 
 
 def _add(
@@ -214,7 +169,6 @@ def _check(options: argparse.Namespace) -> None:
 
 
 def _segment(options: argparse.Namespace) -> None:
-    from custom_components.cli.segment import segment, segment_on_cluster
     from custom_components.containers import MAX_BYTES, MAX_VOXELS
     from custom_components.errors import LOG_PATHS
 
@@ -225,8 +179,20 @@ def _segment(options: argparse.Namespace) -> None:
         MAX_BYTES: options.max_bytes,
     }
     os.environ |= {name: value for name, value in given.items() if value is not None}
+    with contextlib.ExitStack() as stack:
+        checkpoint = options.checkpoint
+        if options.bundle is not None:
+            from custom_components.sharing import open_bundle
+
+            checkpoint = stack.enter_context(open_bundle(options.bundle, trust=options.trust))
+        _segment_with(checkpoint, options)
+
+
+def _segment_with(checkpoint: Path, options: argparse.Namespace) -> None:
+    from custom_components.cli.segment import segment, segment_on_cluster
+
     how = {
-        "checkpoint": options.checkpoint,
+        "checkpoint": checkpoint,
         "domain": options.domain,
         "output_dir": options.output,
         "device": options.device,
@@ -244,26 +210,6 @@ def _segment_share(options: argparse.Namespace) -> None:
     from custom_components.cli.segment import segment_share
 
     segment_share(options.share)
-
-
-def _experiment(options: argparse.Namespace) -> None:
-    from custom_components.cli.experiment import experiment
-
-    experiment(options)
-
-
-def _tables(options: argparse.Namespace) -> None:
-    from custom_components.experiments.tables import write_tables
-
-    for path in write_tables(options.folder, against=options.against):
-        print(path)
-
-
-def _figures(options: argparse.Namespace) -> None:
-    from custom_components.experiments.figures import write_figures
-
-    for path in write_figures(options.folder, curves=options.curves):
-        print(path)
 
 
 def _overlay(options: argparse.Namespace) -> None:

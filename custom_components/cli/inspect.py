@@ -1,0 +1,28 @@
+"""`multijoint inspect`: what a foreign bundle holds and would do, without running anything of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from custom_components.errors import InputError
+from custom_components.sharing import inspect_bundle as look_at
+
+__all__ = ["inspect_bundle"]
+
+
+def inspect_bundle(path: Path, *, as_json: bool) -> None:
+    """Print the report about a bundle.
+
+    Args:
+        path: its folder or zip file.
+        as_json: print JSON in place of text.
+
+    Raises:
+        InputError: it is unsafe, or no bundle.
+    """
+    report = look_at(path)
+    print(report.to_json() if as_json else report.to_text(), end="")
+    if report.unsafe:
+        first = report.unsafe[0]
+        more = f" and {len(report.unsafe) - 1} more" if len(report.unsafe) > 1 else ""
+        raise InputError(f"bundle {report.bundle} must be safe, got {first.path}: {first.message}{more}; do not run it")

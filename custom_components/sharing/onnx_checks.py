@@ -1,0 +1,74 @@
+"""ONNX files of a stranger: files outside the bundle that they would read, and operators that are no plain ONNX."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from custom_components.sharing.archives import open_plain
+from custom_components.sharing.findings import Finding
+
+__all__ = ["check_onnx"]
+
+_MOST_BYTES = 2**28
+_DOMAINS = {"", "ai.onnx"}
+_MOST_NODES = 200_000
+
+
+def check_onnx(path: Path, *, name: str) -> Iterator[Finding]:
+    """Findings about an ONNX file; it is parsed by the `onnx` package if that is installed, and never run."""
+    with open_plain(path) as file:
+        data = file.read(_MOST_BYTES + 1)
+    if len(data) > _MOST_BYTES:
+        yield Finding("unsafe", "bomb", name, f"size bomb: over {_MOST_BYTES} bytes of ONNX")
+        return
+    try:
+        import onnx
+    except ImportError:
+        yield from _check_bytes(data, name)
+        return
+    try:
+        model = onnx.ModelProto.FromString(data)
+        yield from _check_model(model, name)
+    except Exception as error:  # protobuf raises errors of its own
+        yield Finding("unsafe", "onnx", name, f"not readable as ONNX: {type(error).__name__}")
+
+
+def _check_model(model: Any, name: str) -> Iterator[Finding]:
+    if not model.graph.node:
+        yield Finding("unsafe", "onnx", name, "not an ONNX model: no operators")
+    own = {function.domain for function in model.functions}
+    waiting: list[Any] = [model.graph, *model.functions, *(each.initialization for each in model.training_info)]
+    counted = 0
+    while waiting:
+        graph = waiting.pop()
+        tensors = list(getattr(graph, "initializer", ()))
+        for sparse in getattr(graph, "sparse_initializer", ()):
+            tensors += [sparse.values, sparse.indices]
+        for node in graph.node:
+            counted += 1
+            if counted > _MOST_NODES:
+                yield Finding("unsafe", "bomb", name, f"size bomb: over {_MOST_NODES} operators")
+                return
+            if node.domain not in _DOMAINS | own or node.op_type.lower().startswith(("pyop", "python")):
+                message = f"operator {node.op_type!r} of domain {node.domain!r} would run code that is not ONNX's"
+                yield Finding("unsafe", "onnx", name, message)
+            for attribute in node.attribute:
+                tensors += [attribute.t, *attribute.tensors]
+                waiting += [each for each in (attribute.g, *attribute.graphs) if each.node or each.initializer]
+        for tensor in tensors:
+            if tensor.external_data or tensor.data_location == 1:
+                where = next((each.value for each in tensor.external_data if each.key == "location"), "?")
+                yield Finding("unsafe", "onnx", name, f"tensor {tensor.name!r} is read from another file, {where!r}")
+    yield Finding(
+        "note", "onnx", name, "ONNX is a program of plain operators: its results are whatever its maker chose"
+    )
+
+
+def _check_bytes(data: bytes, name: str) -> Iterator[Finding]:
+    if b"location" in data:
+        yield Finding(
+            "unsafe", "onnx", name, "speaks of a location, as weights in another file do; install onnx to see"
+        )
+    yield Finding("warning", "onnx", name, "not looked into: the onnx package is not installed")
