@@ -184,6 +184,11 @@ def _load_bundle(folder: Path) -> TrainedModel:
             "make it with multijoint package, or give a run's model.pt"
         ) from error
     weights = folder / "models" / "model.pt"
+    if not weights.is_file() and (folder / "large_files.yml").is_file():
+        raise InputError(
+            f"bundle {folder} must have its weights, which lie elsewhere; unpack it and fetch them: "
+            "python -m monai.bundle download_large_files --bundle_path FOLDER"
+        )
     content, digest = _read(weights)
     return replace(model, weights=_check_weights(weights, content), digest=digest)
 

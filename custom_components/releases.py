@@ -11,6 +11,7 @@ import torch
 
 from custom_components.checkpoints import load_model
 from custom_components.digests import write_with_digest
+from custom_components.distributed import first_rank_only
 from custom_components.evaluation import check_domains
 from custom_components.files import file_digest
 from custom_components.manifests import Manifest
@@ -42,8 +43,9 @@ def identify(model: TrainedModel, *, path: str | Path) -> TrainedModel:
     return replace(model, digest=file_digest(Path(path)))
 
 
+@first_rank_only
 def publish(run_dir: str | Path, *, path: str | Path | None) -> None:
-    """Put the weights of a finished run in the place of a packaged bundle's.
+    """Put the weights of a finished run in the place of a packaged bundle's; of several processes the first does.
 
     Args:
         run_dir: the run; its `model.pt` is taken.

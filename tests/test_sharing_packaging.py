@@ -251,6 +251,23 @@ def test_training_on_what_another_tool_hands_over(dist: Path, manifests: dict[st
     assert sorted(path.name for path in (root / "models").glob("*.pt")) == ["model.pt"]
 
 
+def test_it_is_evaluated_by_its_own_configuration(
+    dist: Path, manifests: dict[str, str], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    configs = dist / JOINT / "configs"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        workflow = ConfigWorkflow(
+            config_file=[str(configs / "train.json"), str(configs / "evaluate.json")], workflow_type="inference",
+            logging_file=False, manifests=[manifests["shoulder"]], output_dir=str(tmp_path), device="cpu",
+        )  # fmt: skip
+        workflow.initialize()
+        workflow.run()
+    with (tmp_path / "metrics.csv").open(newline="") as file:
+        assert {row["label"] for row in csv.DictReader(file)} == {"humerus", "scapula"}
+    assert "does not say whom it was trained on" in caplog.text
+
+
 def test_data_of_other_labels_is_refused(dist: Path, manifests: dict[str, str], tmp_path: Path) -> None:
     source = Path(manifests["ankle"])
     other = yaml.safe_load(source.read_text()) | {"labels": {1: "talus", 2: "calcaneus", 3: "tibia"}}
@@ -280,6 +297,10 @@ def test_large_files_are_left_out_and_found_again(trained: Path, tmp_path: Path)
         assert not [name for name in content.namelist() if "/models/" in name]
         content.extractall(tmp_path / "unpacked")
     root = tmp_path / "unpacked" / JOINT
+    with pytest.raises(
+        InputError, match="must have its weights, which lie elsewhere; unpack it and fetch them: python"
+    ):
+        load_model(root)
     (root / "models").mkdir()
     download_large_files(bundle_path=str(root))
     for path in folder.rglob("*"):

@@ -61,12 +61,16 @@ def _parser() -> argparse.ArgumentParser:
         commands,
         "phantoms",
         _phantoms,
-        help="write synthetic ankle and shoulder MR volumes with labels and a manifest",
+        help="write synthetic ankle, shoulder and knee MR volumes with labels and a manifest",
         example="multijoint phantoms phantoms --cases 12 --seed 0",
     )
     phantoms.add_argument("out", type=Path, metavar="OUT", help="folder to write to, one folder a domain")
     phantoms.add_argument(
-        "--domains", nargs="+", default=["ankle", "shoulder"], metavar="DOMAIN", help="ankle, shoulder"
+        "--domains",
+        nargs="+",
+        default=["ankle", "shoulder"],
+        metavar="DOMAIN",
+        help="ankle, shoulder, knee (default the first two)",
     )
     phantoms.add_argument("--cases", type=int, default=6, metavar="N", help="subjects a domain (default 6)")
     phantoms.add_argument("--seed", type=int, default=0, metavar="S", help="same seed, same files (default 0)")

@@ -127,11 +127,9 @@ def _train(config: Config, model: TrainedModel, domain: str) -> Config:
     config["training_run"] |= {"split": seen}
     for side in ("train", "validate"):
         config[side]["dataset"] |= {"domain": "@domain"}
-    config["run"] = [
-        *config["run"],
-        "$@publish(@output_dir, path=@publish_to)",
-    ]
-    config["publish"] = {"_target_": "custom_components.releases.publish", "_mode_": "callable"}
+    config["run"] = [*config["run"], "$@publish(@output_dir)"]
+    publish = {"_target_": "custom_components.releases.publish", "path": "@publish_to", "_mode_": "callable"}
+    config["publish"] = publish
     return config
 
 

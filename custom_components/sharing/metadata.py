@@ -39,15 +39,16 @@ def fill_metadata(
         data: rows of `model_card.data_rows`.
         scores: rows of an evaluation's `summary.csv`; none if there was no evaluation.
     """
+    versions = model.training.get("versions", {})
     size = list(model.preprocessing.image_size)
     over = "slice" if model.preprocessing.normalization == "slice" else "volume"
     common = {"type": "image", "spatial_shape": size, "dtype": "float32", "is_patch_data": False}
     classes = "; ".join(f"{each.name}: {_classes(each)}" for each in model.domains)
     return dict(template) | {
-        "monai_version": _plain_version("monai"),
-        "pytorch_version": _plain_version("torch"),
-        "numpy_version": _plain_version("numpy"),
-        "required_packages_version": {name: _plain_version(name) for name in _PACKAGES},
+        "monai_version": _version("monai", versions),
+        "pytorch_version": _version("torch", versions),
+        "numpy_version": _version("numpy", versions),
+        "required_packages_version": {name: _version(name, versions) for name in _PACKAGES},
         "network_data_format": {
             "inputs": {
                 "image": common
@@ -85,6 +86,6 @@ def _classes(domain: Domain) -> str:
     return ", ".join(f"{value} {name}" for value, name in {0: "background", **domain.labels}.items())
 
 
-def _plain_version(package: str) -> str:
-    """Without the local part ("2.13.0+cpu"), which no registry knows."""
-    return version(package).split("+")[0]
+def _version(package: str, trained_with: Mapping[str, str]) -> str:
+    """What the model was trained with, or else is packaged with, without what no registry knows ("2.13.0+cpu")."""
+    return str(trained_with.get(package) or version(package)).split("+")[0]
