@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from custom_components.cases import Case
 from custom_components.domain_fit import Slices, find_nearest_domain
 from custom_components.domains import Domain
 from custom_components.errors import InputError
@@ -19,7 +20,7 @@ __all__ = ["VALIDATE_FROM", "extend_network", "join_domains", "split_subjects"]
 VALIDATE_FROM = 6
 """Of so many subjects one validates; of fewer all are trained on, and the last weights are kept."""
 
-FROZEN = ("shared", "none")
+_FREEZE = ("shared", "none")
 
 
 def join_domains(model: TrainedModel, *, datasets: Sequence[Manifest]) -> list[Domain]:
@@ -32,13 +33,12 @@ def join_domains(model: TrainedModel, *, datasets: Sequence[Manifest]) -> list[D
     Raises:
         InputError: none or several data sets, or a domain that the model has.
     """
-    if len(datasets) != 1:
-        raise InputError(f"manifests must be one, the new data set's, got {len(datasets)}; add one after the other")
-    domain = datasets[0].domain
+    manifest = _only_one(datasets)
+    domain = manifest.domain
     known = [each.name for each in model.domains]
     if domain.name in known:
         raise InputError(
-            f"domain of {datasets[0].path} must be new to the model ({', '.join(known)}), got {domain.name}; "
+            f"domain of {manifest.path} must be new to the model ({', '.join(known)}), got {domain.name}; "
             "rename it, or train on all data sets together"
         )
     return [*model.domains, domain]
@@ -80,8 +80,8 @@ def extend_network(
     for name, value in (settings or {}).items():
         if value != own[name]:
             raise InputError(f"{name} must be the model's own ({own[name]}), got {value}; leave the setting out")
-    if freeze not in FROZEN:
-        raise InputError(f"freeze must be {' or '.join(FROZEN)}, got {freeze!r}; shared keeps the other domains")
+    if freeze not in _FREEZE:
+        raise InputError(f"freeze must be {' or '.join(_FREEZE)}, got {freeze!r}; shared keeps the other domains")
     if like is None:
         like = network.domain_names[0] if data is None else find_nearest_domain(network, data)
     index = network.add_domain(domain.num_classes, name=domain.name, like=like)
@@ -117,7 +117,7 @@ def split_subjects(
     Raises:
         InputError: nobody to train on, a name that is not in the manifest, or see `make_splits`.
     """
-    (manifest,) = datasets
+    manifest = _only_one(datasets)
     limited = train_subjects if isinstance(train_subjects, int) else None
     if fold is not None:
         if validation_subjects is not None or train_subjects is not limited:
@@ -139,11 +139,17 @@ def split_subjects(
     if not training:
         raise InputError(f"labelled subjects to train on in {manifest.path} must be one or more, got none; add labels")
 
-    def cases_of(subjects: Sequence[str]) -> tuple[Any, ...]:
+    def cases_of(subjects: Sequence[str]) -> tuple[Case, ...]:
         return tuple(case for case in manifest.cases if case.label is not None and case.subject in subjects)
 
     rest = [subject for subject in left if subject not in (*training, *validating)]
     return Split(cases_of(training), cases_of(validating), cases_of(rest), fold=0, num_folds=1)
+
+
+def _only_one(datasets: Sequence[Manifest]) -> Manifest:
+    if len(datasets) != 1:
+        raise InputError(f"manifests must be one, the new data set's, got {len(datasets)}; add one after the other")
+    return datasets[0]
 
 
 def _named(names: Sequence[Any], known: Sequence[str], manifest: Manifest, *, setting: str) -> list[str]:

@@ -111,6 +111,8 @@ def test_the_new_domain_comes_last_and_must_be_new() -> None:
         join_domains(model, datasets=[manifest(1, domain=ankle)])
     with pytest.raises(InputError, match="manifests must be one, the new data set's, got 2; add one after the other"):
         join_domains(model, datasets=[manifest(1), manifest(1)])
+    with pytest.raises(InputError, match="manifests must be one, the new data set's, got 2"):
+        split_subjects([manifest(1), manifest(1)])
 
 
 @given(num_subjects=st.integers(1, 12), unlabelled=st.integers(0, 2))
