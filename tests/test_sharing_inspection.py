@@ -37,7 +37,7 @@ from custom_components.cli import main
 from custom_components.domains import Domain
 from custom_components.errors import InputError
 from custom_components.preprocessing import Preprocessing
-from custom_components.sharing.findings import Report, printable
+from custom_components.sharing.findings import Finding, Report, printable
 from custom_components.sharing.inspection import inspect_bundle, open_bundle
 from custom_components.sharing.known_targets import known_of_release
 from custom_components.sharing.packaging import package
@@ -251,6 +251,25 @@ def test_missing_and_unlisted_files_are_named(good, tmp_path):
     found = {(each.level, each.path): each.message for each in inspect_bundle(copy).findings}
     assert found["unsafe", "data_license.txt"] == "is missing, but has a checksum"
     assert found["warning", "docs/more.md"] == "is not listed in the checksums"
+
+
+def test_what_a_hub_leaves_beside_its_files_is_a_note_and_no_more(good, tmp_path):
+    copy = tmp_path / good.name
+    shutil.copytree(good, copy)
+    records = copy / ".cache/huggingface"
+    (records / "download/configs").mkdir(parents=True)
+    (records / ".gitignore").write_text("*")
+    (records / "download/configs/metadata.json.metadata").write_text("0123\nabcd\n1700000000.0\n")
+    (records / "download/configs/metadata.json.lock").touch()
+    before, after = inspect_bundle(good).findings, inspect_bundle(copy).findings
+    assert [each for each in after if each not in before] == [
+        Finding("note", "file", ".cache/huggingface", "records of a download by huggingface_hub: not looked into, "
+                "nothing here reads them")
+    ]  # fmt: skip
+    (records / "download/configs/code.py").write_text("print()")
+    (records / "download/large.metadata").write_bytes(bytes(5000))
+    unsafe = [each.path for each in inspect_bundle(copy).findings if each.level == "unsafe"]
+    assert set(unsafe) == {".cache/huggingface/download/configs/code.py", ".cache/huggingface/download/large.metadata"}
 
 
 def test_weights_to_download_are_a_note(good, tmp_path):

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from custom_components.cli.experiment import parse_settings
-from custom_components.sharing.adapting import adapt_model
+from custom_components.sharing import adapt_model
 
 __all__ = ["adapt"]
 

@@ -35,6 +35,8 @@ _PROGRAMS = (
     (b"\xcf\xfa\xed\xfe", "compiled program"),
     (b"#!", "script with an interpreter (#!)"),
 )
+_HUB_RECORD = re.compile(r"\.cache/huggingface/(.+\.(metadata|lock)|\.gitignore|CACHEDIR\.TAG)")
+_MOST_OF_A_RECORD = 4096  # bytes
 _LINE = re.compile(r"([0-9a-f]{64}) [ *](\S.*)")
 
 
@@ -42,7 +44,7 @@ def list_files(folder: Path) -> tuple[dict[str, Path], list[Finding]]:
     """The plain files of a bundle by their paths in it, and what else is there; no link is followed."""
     files: dict[str, Path] = {}
     found: list[Finding] = []
-    waiting, total, limits = [(folder, "")], 0, Limits()
+    waiting, total, from_hub, limits = [(folder, "")], 0, False, Limits()
     while waiting:
         where, prefix = waiting.pop()
         for entry in sorted(os.scandir(where), key=lambda each: each.name):
@@ -62,13 +64,20 @@ def list_files(folder: Path) -> tuple[dict[str, Path], list[Finding]]:
             elif not stat.S_ISREG(mode):
                 found.append(Finding("unsafe", "file", name, "special file (device, pipe or socket)"))
             else:
-                total += entry.stat(follow_symlinks=False).st_size
+                size = entry.stat(follow_symlinks=False).st_size
+                total += size
+                if _HUB_RECORD.fullmatch(name) and size <= _MOST_OF_A_RECORD:
+                    from_hub = True
+                    continue
                 if entry.stat(follow_symlinks=False).st_nlink > 1:
                     found.append(Finding("warning", "file", name, "hard link: the file has a second name elsewhere"))
                 files[name] = Path(entry.path)
         if len(files) + len(waiting) > limits.members or total > limits.total:
             message = f"size bomb: over {limits.members} files or {limits.total} bytes"
             return {}, [Finding("unsafe", "bomb", ".", message)]
+    if from_hub:
+        message = "records of a download by huggingface_hub: not looked into, nothing here reads them"
+        found.append(Finding("note", "file", ".cache/huggingface", message))
     return dict(sorted(files.items())), found
 
 
