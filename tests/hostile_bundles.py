@@ -85,7 +85,7 @@ def write_good(parent: Path) -> Path:
         shutil.copyfile(path, folder / "custom_components" / path.name)
     for name in ("LICENSE", "configs/logging.conf", "configs/metadata.json", "docs/README.md"):
         shutil.copyfile(source / name, folder / name)
-    (folder / "data_license.txt").write_text("phantoms: no rights reserved\n")
+    (folder / "docs/data_license.txt").write_text("phantoms: no rights reserved\n")
     digest = hashlib.sha256((folder / MODEL).read_bytes()).hexdigest()
     described = {"domains": DOMAINS, "preprocessing": {"image_size": [32, 32], "normalization": "volume"},
                  "network": NETWORK, "training": {"epoch": 1}, "digest": digest}  # fmt: skip
@@ -330,7 +330,7 @@ def _code() -> list[Hostile]:
         _changed("elf-as-text", "ELF program", "notes.txt", put("docs/notes.txt", "\x7fELF")),
         _changed("unlisted-config", "not listed in the checksums", "extra.json", put(
             "configs/extra.json", '{{"a": 1}}'), renew=False),
-        _changed("changed-file", "checksum differs", "data_license.txt", put("data_license.txt", "yours"), renew=False),
+        _changed("changed-file", "checksum differs", "LICENSE", put("LICENSE", "yours"), renew=False),
         _changed("checksum-escape", "path escape", "checksums.sha256", lambda bundle, canary: (
             bundle / "checksums.sha256").write_text("0" * 64 + "  ../../etc/passwd\n"), renew=False),
         _changed("folder-link", "symbolic link", "models/more", lambda bundle, canary: (

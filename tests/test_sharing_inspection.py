@@ -77,7 +77,7 @@ def test_a_packaged_bundle_is_safe(good, tmp_path, temporary, zipped):
     assert {finding.level for finding in report.findings} <= {"note"}, report.to_text()
     assert report.summary["name"] == "Multi-joint MR bone segmentation"
     assert report.summary["domains"][1] == "shoulder: 1 humerus, 2 scapula (axial)"
-    assert report.summary["licences"] == ["LICENSE", "data_license.txt"]
+    assert report.summary["licences"] == ["LICENSE", "docs/data_license.txt"]
     weights = torch.load(good / MODEL, weights_only=True)
     assert report.summary["weights"] == sum(tensor.numel() for tensor in weights.values())
     with open_bundle(path) as folder:
@@ -246,10 +246,10 @@ def test_a_bundle_without_checksums_is_not_verifiable(good, tmp_path):
 def test_missing_and_unlisted_files_are_named(good, tmp_path):
     copy = tmp_path / good.name
     shutil.copytree(good, copy)
-    (copy / "data_license.txt").unlink()
+    (copy / "docs/data_license.txt").unlink()
     (copy / "docs/more.md").write_text("more")
     found = {(each.level, each.path): each.message for each in inspect_bundle(copy).findings}
-    assert found["unsafe", "data_license.txt"] == "is missing, but has a checksum"
+    assert found["unsafe", "docs/data_license.txt"] == "is missing, but has a checksum"
     assert found["warning", "docs/more.md"] == "is not listed in the checksums"
 
 

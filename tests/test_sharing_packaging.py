@@ -331,11 +331,23 @@ def test_the_model_card_tells_data_and_scores(trained: Path, tmp_path: Path) -> 
     assert metadata["network_data_format"]["outputs"]["pred"]["channel_def"] == {
         "0": "background", "1": "humerus", "2": "scapula"
     }  # fmt: skip
-    assert "licence: CC0-1.0" in (folder / "data_license.txt").read_text()
+    assert "licence: CC0-1.0" in (folder / "docs/data_license.txt").read_text()
     again, _ = package(BUNDLES / JOINT, checkpoint=folder, out=tmp_path / "again", domain="shoulder")
-    assert (again / "data_license.txt").read_bytes() == (folder / "data_license.txt").read_bytes()
+    assert (again / "docs/data_license.txt").read_bytes() == (folder / "docs/data_license.txt").read_bytes()
     assert "| ankle | 1 | 1 | CC0-1.0" in (again / "docs/README.md").read_text()
     assert (again / "models/model.pt").read_bytes() == (folder / "models/model.pt").read_bytes()
+
+
+def test_a_domain_taken_alone_says_whom_it_learned_with(dist: Path) -> None:
+    for name, bones in (("ankle", "calcaneus, talus and tibia"), ("shoulder", "humerus and scapula")):
+        folder = dist / f"{name}_mr_bone_segmentation"
+        metadata = json.loads((folder / "configs/metadata.json").read_text())
+        assert metadata["name"] == f"{name.capitalize()} MR bone segmentation"
+        assert metadata["description"] == (
+            f"A 2D U-Net that segments {bones} slice by slice, of a network trained on ankle, shoulder together."
+        )
+        assert metadata["description"] in (folder / "docs/README.md").read_text()
+        assert f"| {name} | 1 | 1 | CC0-1.0" in (folder / "docs/README.md").read_text()
 
 
 def test_errors(trained: Path, tmp_path: Path) -> None:

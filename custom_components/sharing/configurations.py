@@ -12,7 +12,7 @@ import yaml
 
 from custom_components.trained_models import TrainedModel
 
-__all__ = ["describe", "packaged_configs"]
+__all__ = ["as_json", "describe", "packaged_configs"]
 
 Config = dict[str, Any]
 
@@ -22,7 +22,7 @@ _OWN_FOLDER = (
     "$next((str(frame.frame.f_locals['self'].config_root_path.resolve().parent) for frame in inspect.stack(0) "
     "if 'config_root_path' in getattr(frame.frame.f_locals.get('self'), '__dict__', ())), '.')"
 )
-_SETTINGS_OF_THE_NETWORK = ("widths", "norm", "head", "attention", "embedding", "foreground_prior")
+_STATED_BY_THE_NETWORK = ("widths", "norm", "attention", "embedding", "foreground_prior")
 
 
 def packaged_configs(
@@ -110,10 +110,9 @@ def _train(config: Config, model: TrainedModel, domain: str) -> Config:
         },
         "network": "$@start.to(@training_run.device, memory_format=torch.channels_last)",
     }
-    for name in _SETTINGS_OF_THE_NETWORK:
-        if name != "head":  # which the loss asks for
-            config.pop(name, None)
-    config["head"] = model.network["head"]
+    for name in _STATED_BY_THE_NETWORK:
+        config.pop(name)
+    config["head"] = model.network["head"]  # which the loss asks for
     if len(model.domains) == 1:
         config["contrastive_weight"] = 0.0
     seen = {"_target_": "custom_components.splits.split_of", "domain": "@domain"}

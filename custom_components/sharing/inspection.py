@@ -187,7 +187,7 @@ def _summary(metadata: Any, model: Any, tensors: Any, files: dict[str, Path]) ->
     summary["domains"] = describe_domains(model)
     if tensors is not None:
         summary["weights"] = sum(math.prod(tensor.shape) for tensor in tensors)
-    summary["licences"] = [name for name in ("LICENSE", "data_license.txt") if name in files]
+    summary["licences"] = [name for name in ("LICENSE", "docs/data_license.txt") if name in files]
     return summary
 
 

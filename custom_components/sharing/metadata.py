@@ -11,7 +11,7 @@ from typing import Any
 from custom_components.domains import Domain
 from custom_components.trained_models import TrainedModel
 
-__all__ = ["fill_metadata", "read_metadata"]
+__all__ = ["describe_single", "fill_metadata", "read_metadata"]
 
 _PACKAGES = ("nibabel", "scipy", "scikit-image", "pytorch-ignite", "pyyaml", "fire", "tensorboard", "tqdm")
 """What the core modules and MONAI's command line need, besides MONAI, PyTorch and NumPy."""
@@ -20,6 +20,25 @@ _PACKAGES = ("nibabel", "scipy", "scikit-image", "pytorch-ignite", "pyyaml", "fi
 def read_metadata(bundle: Path) -> dict[str, Any]:
     """The bundle's `configs/metadata.json`."""
     return dict(json.loads((bundle / "configs" / "metadata.json").read_text(encoding="utf-8")))
+
+
+def describe_single(domain: Domain, *, together: str) -> dict[str, str]:
+    """Name, task and description of one domain that is packaged alone.
+
+    Args:
+        domain: the domain.
+        together: names of the domains that its network was trained on.
+    """
+    *first, last = domain.labels.values()
+    bones = f"{', '.join(first)} and {last}" if first else last
+    alone = (
+        "trained on that data set alone" if together == domain.name else f"of a network trained on {together} together"
+    )
+    return {
+        "name": f"{domain.name.capitalize()} MR bone segmentation",
+        "task": f"Segmentation of {bones} in {domain.name} MR",
+        "description": f"A 2D U-Net that segments {bones} slice by slice, {alone}.",
+    }
 
 
 def fill_metadata(

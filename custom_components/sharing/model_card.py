@@ -59,7 +59,7 @@ def read_scores(evaluation: Path | None) -> list[dict[str, str]]:
 
 
 def data_licence(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Content of `data_license.txt`."""
+    """Content of `docs/data_license.txt`."""
     lines = ["The weights were learned from these data sets. None of them is part of this bundle.", ""]
     lines += [f"{row['domain']}\n  licence: {row['licence']}\n  source: {row['source']}" for row in rows]
     return "\n".join(lines) + "\n"

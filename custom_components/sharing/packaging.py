@@ -9,7 +9,6 @@ import shutil
 import tempfile
 import zipfile
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from custom_components.folding import fold_domain, select_domain
 from custom_components.releases import state_dict_bytes
 from custom_components.sharing.configurations import as_json, packaged_configs
 from custom_components.sharing.exports import export_onnx, export_torchscript
-from custom_components.sharing.metadata import fill_metadata, read_metadata
+from custom_components.sharing.metadata import describe_single, fill_metadata, read_metadata
 from custom_components.sharing.model_card import data_licence, data_rows, model_card, read_scores
 from custom_components.trained_models import TrainedModel
 
@@ -64,14 +63,14 @@ def package(
     if not (bundle / "configs" / "metadata.json").is_file():
         raise InputError(f"bundle must be a folder with configs/metadata.json, got {bundle}; name one of bundles/")
     model, metadata, name = load_model(checkpoint), read_metadata(bundle), bundle.resolve().name
+    data = data_rows(model)
     if single is None and len(model.domains) > 1:
         single = next((each.name for each in model.domains if name.startswith(f"{each.name}_")), None)
-    elif single is not None and not name.startswith(f"{single}_"):
-        name = f"{single}_{name.partition('_')[2]}"
-        metadata |= {"name": f"{single.capitalize()} of: {metadata['name']}"}
-    data = data_rows(model)
     if single is not None:
-        model = replace(select_domain(model, single), training=model.training)
+        together = ", ".join(each.name for each in model.domains)
+        model = select_domain(model, single)
+        name = f"{single}_{name.partition('_')[2]}"
+        metadata |= describe_single(model.domains[0], together=together)
     if fold and len(model.domains) > 1:
         names = ", ".join(each.name for each in model.domains)
         raise InputError(f"a model to fold must have one domain, got {names}; name it by --single")
@@ -84,7 +83,7 @@ def package(
     metadata = fill_metadata(metadata, model, domain=default, data=data, scores=scores)
     files = _files(bundle, model, metadata=metadata, domain=default.name, data=data)
     files["docs/README.md"] = model_card(name, metadata, model, domain=default.name, data=data, scores=scores).encode()
-    files["data_license.txt"] = data_licence(data).encode()
+    files["docs/data_license.txt"] = data_licence(data).encode()
     if weights_url is not None:
         files["large_files.yml"] = _large_files(files, weights_url)
     files[CHECKSUMS] = _checksums(files)

@@ -8,7 +8,7 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
-NEEDED = ("LICENSE", "data_license.txt", "docs/README.md", "configs/metadata.json", "configs/inference.json")
+NEEDED = ("LICENSE", "docs/data_license.txt", "docs/README.md", "configs/metadata.json", "configs/inference.json")
 WEIGHTS = "models/model.pt"
 LARGEST = 50 * 10**9  # bytes the Hub takes in one file
 SECRETS = re.compile(

@@ -17,7 +17,7 @@ def write_sample(folder: Path) -> None:
     for part in ("configs", "docs", "models", "custom_components"):
         (folder / part).mkdir(parents=True)
     (folder / "LICENSE").write_bytes(LICENSE.read_bytes())
-    (folder / "data_license.txt").write_text("phantoms: CC0\n")
+    (folder / "docs/data_license.txt").write_text("phantoms: CC0\n")
     (folder / "docs" / "README.md").write_text("# Sample\n\nNot a model. See [MONAI](https://monai.io).\n")
     (folder / "configs" / "metadata.json").write_text(json.dumps({"version": "0.1.0", "changelog": {"0.1.0": "first"}}))
     (folder / "configs" / "inference.json").write_text("{}\n")
