@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import custom_components
 from custom_components.cli.experiment_arguments import add_experiment
@@ -56,9 +56,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=custom_components.__version__)
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    add = functools.partial(_add, commands)
 
-    phantoms = _add(
-        commands,
+    phantoms = add(
         "phantoms",
         _phantoms,
         help="write synthetic ankle, shoulder and knee MR volumes with labels and a manifest",
@@ -76,8 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     phantoms.add_argument("--seed", type=int, default=0, metavar="S", help="same seed, same files (default 0)")
     phantoms.add_argument("--size", type=int, default=96, metavar="VOXELS", help="longer in-plane side (default 96)")
 
-    check = _add(
-        commands,
+    check = add(
         "check",
         _check,
         help="look data sets over before training: files, grids, labels, duplicates, outliers, a picture a case",
@@ -89,8 +88,7 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("--out", type=Path, metavar="FOLDER", help="write check.csv, findings.csv and check.html there")
     check.add_argument("--log-paths", action="store_true", help="show whole paths of scans, not their names alone")
 
-    segment = _add(
-        commands,
+    segment = add(
         "segment",
         _segment,
         help="segment NIfTI volumes with a trained model",
@@ -126,8 +124,7 @@ def _parser() -> argparse.ArgumentParser:
     share.add_argument("share", type=Path)
     share.set_defaults(run=_segment_share)
 
-    overlay = _add(
-        commands,
+    overlay = add(
         "overlay",
         _overlay,
         help="draw a segmentation over its scan as a PNG, three planes",
@@ -137,9 +134,6 @@ def _parser() -> argparse.ArgumentParser:
     overlay.add_argument("segmentation", type=Path, metavar="SEGMENTATION", help="with its .json of names beside it")
     overlay.add_argument("--reference", type=Path, metavar="FILE", help="reference label map, outlined in white")
     overlay.add_argument("--output", type=Path, required=True, metavar="PNG")
-
-    def add(*arguments: Any, **keywords: Any) -> argparse.ArgumentParser:
-        return _add(commands, *arguments, **keywords)
 
     add_experiment(add)
     add_sharing(add)

@@ -10,14 +10,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from monai.bundle import ConfigWorkflow
-
-from custom_components.bundle_folders import find_bundle
 from custom_components.cluster import ProcessFailure, Resources, run_process, run_tasks
 from custom_components.engines import list_scans
-from custom_components.errors import InputError, find_cause
+from custom_components.errors import InputError
 from custom_components.files import write_atomically
 from custom_components.results import REPORT, read_report, waiting_row, write_report
+from custom_components.workflows import run_workflow
 
 __all__ = ["segment", "segment_on_cluster", "segment_share"]
 
@@ -36,25 +34,9 @@ def segment(images: Sequence[Any], *, checkpoint: Path, output_dir: Path, **sett
     Raises:
         InputError: what cannot be used; the scans that can are still written.
     """
-    bundle = find_bundle()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    logging.getLogger("ignite").setLevel(logging.WARNING)
-    workflow = ConfigWorkflow(
-        config_file=str(bundle / "configs" / "inference.yaml"),
-        workflow_type="inference",
-        logging_file=False,
-        bundle_root=str(bundle),
-        # Paths stay objects: as text, MONAI would take a "$" or "@" in a file's name for code or a reference.
-        images=list(images),
-        checkpoint=checkpoint,
-        output_dir=output_dir,
-        **settings,
-    )
-    try:
-        workflow.initialize()
-        workflow.run()
-    except RuntimeError as error:
-        raise (find_cause(error, InputError, OSError) or error) from None
+    settings |= {"images": list(images), "checkpoint": checkpoint, "output_dir": output_dir}
+    run_workflow(["inference.yaml"], workflow_type="inference", **settings)
 
 
 def segment_on_cluster(

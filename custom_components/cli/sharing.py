@@ -37,7 +37,7 @@ def add_sharing(add: Callable[..., argparse.ArgumentParser]) -> None:
         "inspect",
         _inspect,
         help="look into a foreign bundle without running anything of it",
-        example="multijoint inspect multijoint_mr_bone_segmentation_v0.3.0.zip",
+        example="multijoint inspect bundle.zip",
     )
     inspect.add_argument("bundle", type=Path, metavar="BUNDLE", help="a folder or a zip")
     inspect.add_argument("--json", action="store_true", help="print the report as JSON")

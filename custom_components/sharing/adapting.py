@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import difflib
-import logging
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
-from monai.bundle import ConfigWorkflow
 
 from custom_components.bundle_folders import find_bundle
-from custom_components.errors import InputError, find_cause
+from custom_components.errors import InputError
+from custom_components.workflows import run_workflow
 
 __all__ = ["adapt_model", "adaptation_settings"]
 
@@ -53,28 +52,17 @@ def adapt_model(
     Raises:
         InputError: something does not fit; see `adaptation`, `manifests` and `runs.TrainingRun`.
     """
-    bundle = find_bundle()
-    chosen = adaptation_settings(settings or {})
-    workflow = ConfigWorkflow(
-        config_file=[str(bundle / "configs" / name) for name in _CONFIGS],
+    run_workflow(
+        _CONFIGS,
         workflow_type="train",
-        logging_file=False,
-        bundle_root=str(bundle),
-        # Paths stay objects: as text, MONAI would take a "$" or "@" in a file's name for code or a reference.
         base=Path(model),
         manifests=[Path(manifest)],
         output_dir=Path(out),
         dataset_dir=None if dataset_dir is None else Path(dataset_dir),
         freeze=_as_text("freeze", freeze),
         like=None if like is None else _as_text("like", like),
-        **chosen,
+        **adaptation_settings(settings or {}),
     )
-    logging.getLogger("ignite").setLevel(logging.WARNING)
-    try:
-        workflow.initialize()
-        workflow.run()
-    except RuntimeError as error:
-        raise (find_cause(error, InputError, OSError) or error) from None
     return Path(out) / "model.pt"
 
 

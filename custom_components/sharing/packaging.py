@@ -20,13 +20,13 @@ from custom_components.folding import fold_domain, select_domain
 from custom_components.releases import state_dict_bytes
 from custom_components.sharing.configurations import as_json, packaged_configs
 from custom_components.sharing.exports import export_onnx, export_torchscript
+from custom_components.sharing.file_checks import CHECKSUMS
 from custom_components.sharing.metadata import describe_single, fill_metadata, read_metadata
 from custom_components.sharing.model_card import data_licence, data_rows, model_card, read_scores
 from custom_components.trained_models import TrainedModel
 
-__all__ = ["CHECKSUMS", "package"]
+__all__ = ["package"]
 
-CHECKSUMS = "checksums.sha256"
 _EARLIEST = (1980, 1, 1, 0, 0, 0)  # that a zip can say
 
 
@@ -71,6 +71,7 @@ def package(
         model = select_domain(model, single)
         name = f"{single}_{name.partition('_')[2]}"
         metadata |= describe_single(model.domains[0], together=together)
+    _check_free(out / name)
     if fold and len(model.domains) > 1:
         names = ", ".join(each.name for each in model.domains)
         raise InputError(f"a model to fold must have one domain, got {names}; name it by --single")
@@ -87,7 +88,6 @@ def package(
     if weights_url is not None:
         files["large_files.yml"] = _large_files(files, weights_url)
     files[CHECKSUMS] = _checksums(files)
-    _check_free(out / name)
     folder, archive = out / name, out / f"{name}_v{metadata['version']}.zip"
     stored = {path: content for path, content in files.items() if not (weights_url and path.startswith("models/"))}
     write_atomically(archive, _zip(name, stored))
