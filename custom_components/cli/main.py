@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import custom_components
+from custom_components.cli.bench import add_bench
 from custom_components.cli.experiment_arguments import add_experiment
 from custom_components.cli.sharing import add_sharing
 
@@ -137,6 +138,7 @@ def _parser() -> argparse.ArgumentParser:
 
     add_experiment(add)
     add_sharing(add)
+    add_bench(add)
     return parser
 
 
