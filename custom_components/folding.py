@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 
 import torch
@@ -11,10 +12,11 @@ from custom_components.checkpoints import build_network
 from custom_components.domains import find_domain
 from custom_components.errors import InputError
 from custom_components.network_blocks import AttentionGate, ConvBlock
+from custom_components.networks import MultiDomainUNet
 from custom_components.norms import DomainSpecificBatchNorm2d, FoldedNorm
 from custom_components.trained_models import TrainedModel
 
-__all__ = ["fold_domain", "select_domain"]
+__all__ = ["fold_domain", "fold_network", "select_domain"]
 
 
 def select_domain(model: TrainedModel, domain: str | None) -> TrainedModel:
@@ -64,17 +66,36 @@ def fold_domain(model: TrainedModel, domain: str | None) -> TrainedModel:
     model = select_domain(model, domain)
     if model.network["norm"] == "folded":
         return model
-    network = build_network(model)
-    for block in network.modules():
-        if isinstance(block, ConvBlock):
-            _fold(block.conv1, block.norm1)
-            _fold(block.conv2, block.norm2)
-            block.norm1, block.norm2 = FoldedNorm(), FoldedNorm()
-        elif isinstance(block, AttentionGate):
-            _fold(block.output, block.norm)
-            block.norm = FoldedNorm()
+    network = fold_network(build_network(model))
     settings = network.settings() | {"norm": "folded"}
     return replace(model, network=settings, weights=_weights(network), digest="")
+
+
+def fold_network(network: MultiDomainUNet) -> MultiDomainUNet:
+    """A copy without any norm, whose logits for the domain that `network` answers for are the same but for rounding.
+
+    Args:
+        network: in evaluation mode. One that is folded already is returned as it is.
+
+    Returns:
+        The copy, with all heads; for other domains than this one its logits mean nothing.
+    """
+    if not any(isinstance(module, DomainSpecificBatchNorm2d) for module in network.modules()):
+        return network
+    index = 0 if network.shared_norm else network.domain
+    network = copy.deepcopy(network)
+    for block in network.modules():
+        if isinstance(block, ConvBlock):
+            _fold(block.conv1, block.norm1, index)
+            _fold(block.conv2, block.norm2, index)
+            block.norm1, block.norm2 = FoldedNorm(), FoldedNorm()
+        elif isinstance(block, AttentionGate):
+            _fold(block.output, block.norm, index)
+            block.norm = FoldedNorm()
+    for weight in network.parameters():
+        if weight.dim() == 4:
+            weight.data = weight.data.contiguous(memory_format=torch.channels_last)  # faster on every device
+    return network
 
 
 def _weights(network: nn.Module) -> dict[str, Tensor]:
@@ -82,10 +103,10 @@ def _weights(network: nn.Module) -> dict[str, Tensor]:
 
 
 @torch.no_grad()
-def _fold(convolution: nn.Conv2d, norm: nn.Module) -> None:
+def _fold(convolution: nn.Conv2d, norm: nn.Module, index: int) -> None:
     if not isinstance(norm, DomainSpecificBatchNorm2d) or convolution.bias is None:
         raise TypeError(f"a convolution with bias and a norm can be folded, got {convolution} and {norm}")
-    own = norm.norms[0]
+    own = norm.norms[index]
     weight, bias = own.get_parameter("weight").double(), own.get_parameter("bias").double()
     mean, variance = own.get_buffer("running_mean").double(), own.get_buffer("running_var").double()
     scale = weight / torch.sqrt(variance + norm.eps)

@@ -18,7 +18,15 @@ from custom_components.errors import InputError
 from custom_components.geometry import canonical_spacing_mm, to_canonical
 from custom_components.threads import map_exactly
 
-__all__ = ["Preprocessing", "pixel_spacing_mm", "restore_stack", "stack_labels", "stack_slices"]
+__all__ = [
+    "Preprocessing",
+    "classes_at",
+    "pixel_spacing_mm",
+    "restore_stack",
+    "slice_size",
+    "stack_labels",
+    "stack_slices",
+]
 
 _MOST_PIXELS = 2**28  # 4096 slices of 256 x 256: a thin, long volume of few voxels must not take all memory
 _CHUNK = 32  # slices restored at once on a GPU: bounds memory on a large scan
@@ -76,7 +84,7 @@ def stack_slices(
         raise InputError(
             f"{name} must have at most {most} {plane} slices, got {len(stack)}; crop it or check its header"
         )
-    images = _resized(stack, np.float32, settings, mode="bilinear", align_corners=False, antialias=True)
+    images = _resized(stack, torch.float32, settings, mode="bilinear", align_corners=False, antialias=True)
     dims = (0, 1, 2) if settings.normalization == "volume" else (1, 2)
     # One item, so on one thread: a sum in several parts would be rounded otherwise.
     [(deviation, mean)] = map_exactly(partial(torch.std_mean, dim=dims, keepdim=True, correction=0), [images])
@@ -87,17 +95,39 @@ def stack_slices(
 
 def stack_labels(array: np.ndarray, affine: np.ndarray, *, plane: str, settings: Preprocessing) -> Tensor:
     """Turn a class-index volume into slices by nearest neighbour; shapes as in `stack_slices`, dtype uint8."""
-    return _resized(_canonical_stack(array, affine, plane), np.uint8, settings, mode="nearest-exact")
+    return _resized(_canonical_stack(array, affine, plane), torch.uint8, settings, mode="nearest-exact")
 
 
-def restore_stack(logits: Tensor, *, shape: Sequence[int], affine: np.ndarray, plane: str) -> np.ndarray:
-    """Bring predictions back to the grid of the source volume.
+def slice_size(shape: Sequence[int], affine: np.ndarray, *, plane: str) -> tuple[int, int]:
+    """Rows and columns of the slices of a volume of this shape (X, Y, Z), before they are resized."""
+    rows, columns = _canonical_stack(np.broadcast_to(np.uint8(0), shape), affine, plane).shape[1:]
+    return rows, columns
+
+
+def classes_at(logits: Tensor, size: Sequence[int]) -> Tensor:
+    """The likeliest channel of each pixel of slices brought to another size.
 
     Logits are interpolated linearly and the largest wins, which places a boundary between pixels where a label map
     resized by nearest neighbour would have steps.
 
     Args:
-        logits: shape (num_slices, channels, rows, columns).
+        logits: shape (N, channels, rows, columns).
+        size: rows and columns of the result.
+
+    Returns:
+        Channel indices, uint8, shape (N, *size).
+    """
+    if tuple(logits.shape[2:]) != tuple(size):
+        logits = interpolate(logits.float(), size=tuple(size), mode="bilinear", align_corners=False)
+    return logits.argmax(dim=1).to(torch.uint8)
+
+
+def restore_stack(stack: Tensor, *, shape: Sequence[int], affine: np.ndarray, plane: str) -> np.ndarray:
+    """Bring predictions back to the grid of the source volume.
+
+    Args:
+        stack: logits, shape (num_slices, channels, rows, columns), see `classes_at`; or channel indices, uint8, shape
+            (num_slices, *slice_size(...)).
         shape: (X, Y, Z) of the source.
         affine: of the source.
         plane: slicing plane.
@@ -106,21 +136,25 @@ def restore_stack(logits: Tensor, *, shape: Sequence[int], affine: np.ndarray, p
         Channel indices, uint8, shape (X, Y, Z) in the source's axis order.
 
     Raises:
-        ValueError: more or fewer slices than the source has along the plane's normal.
+        ValueError: more or fewer slices than the source has along the plane's normal, or indices of another size.
     """
     result = np.empty(shape, dtype=np.uint8)
     target = _canonical_stack(result, affine, plane)  # a view: what is written to it stands in `result`
-    if len(logits) != len(target):
-        raise ValueError(f"logits must have one slice for each of the {len(target)} of the source, got {len(logits)}")
+    if len(stack) != len(target):
+        raise ValueError(f"stack must have one slice for each of the {len(target)} of the source, got {len(stack)}")
+    if stack.dtype == torch.uint8:
+        if stack.shape[1:] != target.shape[1:]:
+            raise ValueError(f"indices must have slices of {target.shape[1:]}, got {tuple(stack.shape[1:])}")
+        target[...] = stack.numpy()
+        return result
 
     def restore(part: slice) -> None:
-        found = interpolate(logits[part].float(), size=target.shape[1:], mode="bilinear", align_corners=False)
-        target[part] = found.argmax(dim=1).to(torch.uint8).cpu().numpy()
+        target[part] = classes_at(stack[part], target.shape[1:]).cpu().numpy()
 
-    if logits.device.type == "cpu":
-        map_exactly(restore, [slice(index, index + 1) for index in range(len(logits))])
+    if stack.device.type == "cpu":
+        map_exactly(restore, [slice(index, index + 1) for index in range(len(stack))])
     else:
-        for first in range(0, len(logits), _CHUNK):
+        for first in range(0, len(stack), _CHUNK):
             restore(slice(first, first + _CHUNK))
     return result
 
@@ -137,9 +171,15 @@ def _canonical_stack(array: np.ndarray, affine: np.ndarray, plane: str) -> np.nd
     return np.moveaxis(to_canonical(array, affine), PLANES[plane], 0)
 
 
-def _resized(stack: np.ndarray, dtype: type[np.generic], settings: Preprocessing, **how: Any) -> Tensor:
-    def resize(image: np.ndarray) -> Tensor:
-        image = np.ascontiguousarray(image, dtype=dtype)
-        return interpolate(torch.from_numpy(image)[None, None], size=settings.image_size, **how)[0, 0]
+def _resized(stack: np.ndarray, dtype: torch.dtype, settings: Preprocessing, **how: Any) -> Tensor:
+    resized = torch.empty((len(stack), *settings.image_size), dtype=dtype)
+    kind = np.float32 if dtype == torch.float32 else np.uint8
 
-    return torch.stack(map_exactly(resize, list(stack)))
+    def resize(index: int) -> None:
+        image = torch.from_numpy(np.ascontiguousarray(stack[index], dtype=kind))
+        if tuple(image.shape) != settings.image_size:
+            image = interpolate(image[None, None], size=settings.image_size, **how)[0, 0]
+        resized[index] = image
+
+    map_exactly(resize, range(len(stack)))
+    return resized

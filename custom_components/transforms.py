@@ -13,7 +13,7 @@ from monai.transforms import MapTransform
 
 from custom_components.domains import find_domain, output_channels
 from custom_components.errors import InputError, show_path
-from custom_components.preprocessing import restore_stack, stack_slices
+from custom_components.preprocessing import restore_stack, slice_size, stack_slices
 from custom_components.trained_models import TrainedModel
 from custom_components.volumes import read_volume, volume_of
 
@@ -67,7 +67,7 @@ class _ModelTransform(MapTransform):
 class StackSlicesd(_ModelTransform):
     """Turn a volume (X, Y, Z) into the network's slices, shape (1, rows, columns, num_slices), float32.
 
-    A `MetaTensor` stays one.
+    A `MetaTensor` stays one. `source_slice` becomes the rows and columns that the source's own slices have.
     """
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
@@ -80,13 +80,15 @@ class StackSlicesd(_ModelTransform):
             slices = stack_slices(np.asarray(item[key]), source.affine, plane=plane, settings=settings, name=name)
             stacked = slices.permute(1, 2, 0)[None]
             item[key] = MetaTensor(stacked) if isinstance(item[key], MetaTensor) else stacked
+            item["source_slice"] = slice_size(source.array.shape, source.affine, plane=plane)
         return item
 
 
 class RestoreSourceGridd(_ModelTransform):
     """Turn logits (channels, rows, columns, num_slices) into class indices on the source grid, shape (1, X, Y, Z).
 
-    With one head for all domains, a class of another domain becomes background.
+    Or channel indices, uint8, shape (1, *source_slice, num_slices), as `SlicewiseInferer.classes` gives them. With one
+    head for all domains, a class of another domain becomes background.
 
     Raises:
         InputError: logits that are not finite.
@@ -97,21 +99,22 @@ class RestoreSourceGridd(_ModelTransform):
         item = dict(data)
         index, source = self._domain_index(item), item["source"]
         for key in self.key_iterator(item):
-            logits = torch.as_tensor(item[key]).permute(3, 0, 1, 2)
-            if not bool(torch.isfinite(logits).all()):
+            stack = torch.as_tensor(item[key]).permute(3, 0, 1, 2)
+            if stack.dtype == torch.uint8:
+                stack = stack[:, 0]
+            elif not bool(torch.isfinite(stack).all()):
                 raise InputError(
                     f"prediction for {show_path(source.path)} must be finite, got NaN or infinity; train again"
                 )
-            channels = restore_stack(
-                logits,
-                shape=source.array.shape,
-                affine=source.affine,
-                plane=self.model.domains[index].plane,
-            )
-            class_of_channel = np.zeros(256, dtype=np.uint8)
-            own = output_channels([domain.num_classes for domain in self.model.domains], self.model.network["head"])
-            class_of_channel[own[index]] = np.arange(len(own[index]))
-            classes = torch.from_numpy(class_of_channel[channels])[None]
+            plane = self.model.domains[index].plane
+            channels = restore_stack(stack, shape=source.array.shape, affine=source.affine, plane=plane)
+            num_classes = [domain.num_classes for domain in self.model.domains]
+            own = output_channels(num_classes, self.model.network["head"])[index]
+            if own != list(range(len(own))):
+                class_of_channel = np.zeros(256, dtype=np.uint8)
+                class_of_channel[own] = np.arange(len(own))
+                channels = class_of_channel[channels]
+            classes = torch.from_numpy(channels)[None]
             item[key] = MetaTensor(classes, affine=torch.from_numpy(source.affine))
         return item
 

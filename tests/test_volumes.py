@@ -336,7 +336,8 @@ def test_a_failed_write_leaves_nothing(path: Path, monkeypatch: pytest.MonkeyPat
     ("damage", "message"),
     [
         (lambda raw: gzip_compress(raw[:-1] + b"\0"), r"out\.nii\.gz must read back as given, got other labels"),
-        (lambda raw: gzip_compress(raw[:-1]), r"out\.nii\.gz must be as long as its header says, got 1 bytes less"),
+        (lambda raw: gzip_compress(raw[:-1]), r"out\.nii\.gz must read back as given, got other labels"),
+        (lambda raw: gzip_compress(raw + b"\0"), r"out\.nii\.gz must read back as given, got other labels"),
         (lambda raw: gzip_compress(raw)[:-1], r"out\.nii\.gz must be an intact gzip file, got .*truncated"),
     ],
 )
@@ -344,7 +345,7 @@ def test_a_label_map_that_reads_back_as_another_is_not_kept(
     path: Path, monkeypatch: pytest.MonkeyPatch, damage: Callable[[bytes], bytes], message: str
 ) -> None:
     volume = read_volume(save(path))
-    monkeypatch.setattr("gzip.compress", lambda raw, mtime: damage(raw))
+    monkeypatch.setattr("custom_components.volumes._compress", lambda head, voxels: damage(head + bytes(voxels)))
     with pytest.raises(InputError, match=message):
         write_label_map(path.with_name("out.nii.gz"), ARRAY, like=volume)
     assert [file.name for file in path.parent.iterdir()] == ["scan.nii"]

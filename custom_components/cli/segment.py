@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from custom_components.cluster import ProcessFailure, Resources, run_process, run_tasks
-from custom_components.engines import list_scans
 from custom_components.errors import InputError
 from custom_components.files import write_atomically
 from custom_components.results import REPORT, read_report, waiting_row, write_report
+from custom_components.scans import list_scans
 from custom_components.workflows import run_workflow
 
 __all__ = ["segment", "segment_on_cluster", "segment_share"]
