@@ -1,5 +1,8 @@
+import threading
+
 import pytest
 import torch
+from ignite.engine import Events
 from monai.transforms import Compose, Lambdad
 
 from custom_components.engines import (
@@ -82,6 +85,32 @@ def test_one_bad_volume_costs_that_volume_only() -> None:
     assert evaluator.failures == [("bad", "bad must be a volume, got noise; replace it")]
     with pytest.raises(InputError, match="1 of 3 scans could not be segmented: bad must be a volume"):
         evaluator.finish()
+
+
+def test_a_volume_is_finished_while_the_next_passes_the_network() -> None:
+    """Else this would wait for ever: the first is finished only when the second has come to the network."""
+    second = threading.Event()
+    order: list[str] = []
+
+    def finish(pred: torch.Tensor) -> torch.Tensor:
+        assert second.wait(30)
+        order.append("finished")
+        return pred
+
+    items = [{"image": name, "name": name, "value": float(name)} for name in ("1", "2", "3")]
+    evaluator = make_evaluator(items, lambda name: torch.full((1, 4, 4), float(name)), finish)
+    inner = evaluator.inferer
+
+    def inferer(images: torch.Tensor, network: object) -> torch.Tensor:
+        if images.max() >= 2:
+            second.set()
+        return inner(images, network)
+
+    evaluator.inferer = inferer
+    seen: list[str] = []
+    evaluator.add_event_handler(Events.ITERATION_COMPLETED, lambda engine: seen.append(engine.state.output["name"]))
+    evaluator.run()
+    assert (seen, order, evaluator.failures) == (["1", "2", "3"], ["finished"] * 3, [])
 
 
 def test_failure_while_saving_is_listed_and_a_bug_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:

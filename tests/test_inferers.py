@@ -13,8 +13,10 @@ import torch
 from conftest import Run
 from monai.data import MetaTensor
 from monai.inferers import SliceInferer
+from torch.nn.functional import interpolate
 
 from custom_components.checkpoints import load_model, save_checkpoint
+from custom_components.errors import InputError
 from custom_components.inferers import SlicewiseInferer
 from custom_components.networks import MultiDomainUNet
 
@@ -70,6 +72,50 @@ def test_agrees_with_monai_whatever_the_axis(axis: int) -> None:
     assert found.shape == expected.shape == (1, 4, *volume.shape[2:])
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
     torch.testing.assert_close(SlicewiseInferer(**settings)(MetaTensor(volume), network), found, atol=0, rtol=0)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"widths": [4, 8]},
+        {"widths": [4, 8, 8], "attention": True, "domain": 1},
+        {"widths": [4, 8], "norm": "shared", "head": "shared"},
+    ],
+    ids=str,
+)
+def test_folded_norms_give_the_logits_of_norms_that_have_seen_data(settings: dict[str, Any]) -> None:
+    network, volume = make_network(size=32, **settings)
+    network.train()
+    for index in range(0, 18, 6):
+        network(3 * volume[0, ..., index : index + 6].permute(3, 0, 1, 2) + 1, torch.tensor([0, 1] * 3))
+    network.eval()
+    how = {"roi_size": (32, 48), "spatial_dim": 2, "sw_batch_size": 4, "overlap": 0.0}
+    with torch.no_grad():
+        expected = SliceInferer(**how)(volume, network)
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    torch.testing.assert_close(SlicewiseInferer(**how)(volume, network), expected, atol=1e-4, rtol=1e-4)
+    assert all(torch.equal(before[name], tensor) for name, tensor in network.state_dict().items())
+
+
+@pytest.mark.parametrize("axis", [0, 2])
+@pytest.mark.parametrize("size", [(32, 48), (45, 61), (20, 30)])
+def test_classes_are_those_of_the_logits_brought_to_the_size(axis: int, size: tuple[int, int]) -> None:
+    network, volume = make_network(widths=[4, 8], size=32)
+    network.heads[0].bias.data.zero_()  # all classes as likely
+    volume = volume.movedim(-1, axis + 2)
+    inferer = SlicewiseInferer(roi_size=(32, 48), spatial_dim=axis, sw_batch_size=4)
+    logits = inferer(volume, network)[0].movedim(axis + 1, 0)  # (slices, channels, rows, columns)
+    expected = torch.stack([interpolate(one[None], size=size, mode="bilinear")[0].argmax(0) for one in logits])
+    found = inferer.classes(volume, network, size=size)
+    assert (found.dtype, found.shape[:2]) == (torch.uint8, (1, 1))
+    assert torch.equal(found[0, 0].movedim(axis, 0), expected)
+    assert len(expected.unique()) > 1
+
+
+def test_classes_of_logits_that_are_not_finite_are_refused() -> None:
+    inferer = SlicewiseInferer(roi_size=(4, 4), spatial_dim=2)
+    with pytest.raises(InputError, match=r"prediction for scan\.nii must be finite, got NaN or infinity; train again"):
+        inferer.classes(torch.full((1, 1, 4, 4, 3), torch.nan), lambda slices: slices, size=(4, 4), name="scan.nii")
 
 
 @pytest.mark.parametrize("num_threads", [1, 2])

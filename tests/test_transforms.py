@@ -11,7 +11,7 @@ from monai.transforms import Compose
 
 from custom_components.domains import Domain
 from custom_components.errors import InputError
-from custom_components.preprocessing import Preprocessing, stack_labels
+from custom_components.preprocessing import Preprocessing, classes_at, stack_labels
 from custom_components.results import ResultFolder
 from custom_components.trained_models import TrainedModel
 from custom_components.transforms import DecodeLabelsd, ReadVolumed, RestoreSourceGridd, StackSlicesd
@@ -98,6 +98,22 @@ def test_the_whole_chain_ends_on_the_source_grid(tmp_path: Path, name: str, head
     names = {"0": "background"} | {str(value): label for value, label in DOMAINS[domain].labels.items()}
     assert record.items() >= {"image": path.name, "domain": name, "labels": names}.items()
     assert sorted(file.name for file in saved.parent.iterdir()) == ["left.scan_seg.json", "left.scan_seg.nii.gz"]
+
+
+@pytest.mark.parametrize("head", ["domain", "shared"])
+def test_indices_of_channels_end_where_their_logits_do(tmp_path: Path, head: str) -> None:
+    model = make_model(head=head, size=(48, 32))
+    item = ReadVolumed("image")({"image": write_image(tmp_path / "scan.nii")})
+    item = StackSlicesd("image", model=model, domain="shoulder")(item)
+    assert item["source_slice"] == IN_PLANE["axial"]
+    total = {"domain": 3, "shared": 5}[head]
+    logits = torch.randn(total, 48, 32, 9, generator=torch.Generator().manual_seed(0))
+    restore = RestoreSourceGridd("pred", model=model, domain="shoulder")
+    indices = classes_at(logits.permute(3, 0, 1, 2), item["source_slice"]).permute(1, 2, 0)[None]
+    expected = restore(item | {"pred": logits})["pred"]
+    assert torch.equal(restore(item | {"pred": indices})["pred"], expected)
+    with pytest.raises(ValueError, match="indices must have slices of"):
+        restore(item | {"pred": indices[:, 1:]})
 
 
 def test_a_resized_prediction_returns_nearly(tmp_path: Path) -> None:

@@ -1,0 +1,57 @@
+"""What a clinic's computer must give: memory for a large scan, and time until a command has started."""
+
+from __future__ import annotations
+
+import subprocess
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from custom_components.benchmarks.material import DOMAIN, manifests, multijoint, scan, trained_model
+from custom_components.benchmarks.memory import run_measured
+from custom_components.benchmarks.rows import Row, Target, interleave
+from custom_components.benchmarks.segmenting import segment_command
+from custom_components.bundle_folders import find_bundle
+
+__all__ = ["memory", "start"]
+
+
+def memory(folder: Path) -> Iterator[Row]:
+    """Peak of `multijoint segment`, all its processes together, on a scan of 512 x 512 x 600 voxels."""
+    image = scan(folder, shape=(512, 512, 600), name="large")
+    with tempfile.TemporaryDirectory(dir=folder) as out:
+        _, peak = run_measured(segment_command(folder, [image], Path(out)))
+    yield Row("memory, 512 x 512 x 600 int16", peak, None, unit="GiB", n=1, target=Target(2.0, of="ours"))
+
+
+def start(folder: Path) -> Iterator[Row]:
+    """The first answers of the command, against those of MONAI's for the same bundle.
+
+    What `segment` takes for a small scan, to the very end, is more than it takes until the first slice.
+    """
+    bundle, image = find_bundle(), folder / "phantoms" / DOMAIN / "images" / f"{DOMAIN}_000.nii.gz"
+    manifests(folder)
+    ours, theirs = interleave(
+        lambda: _run(multijoint("--help")),
+        lambda: _run(multijoint("--help", module="monai.bundle")),
+        repetitions=5,
+    )
+    yield Row("start, --help", ours, theirs, unit="s", n=5, target=Target(0.4, of="ours"))
+    with tempfile.TemporaryDirectory(dir=folder) as out:
+        checkpoint = trained_model(folder)
+        command = multijoint(
+            *("segment", image, "--checkpoint", checkpoint, "--domain", DOMAIN, "--device", "cpu", "--overwrite"),
+            *("--output", Path(out, "ours")),
+        )
+        peer = multijoint(
+            *("run", "inference", "--config_file", bundle / "configs" / "inference.yaml", "--bundle_root", bundle),
+            *("--images", [str(image)], "--checkpoint", checkpoint, "--domain", DOMAIN, "--device", "cpu"),
+            *("--output_dir", Path(out, "theirs"), "--overwrite", True),
+            module="monai.bundle",
+        )
+        ours, theirs = interleave(lambda: _run(command), lambda: _run(peer), repetitions=5)
+    yield Row("start, segment a small scan", ours, theirs, unit="s", n=5, target=Target(4.0, of="ours"))
+
+
+def _run(command: Sequence[str]) -> None:
+    subprocess.run(command, capture_output=True, check=True)
