@@ -9,9 +9,10 @@ EVALUATE := "['$(JOINT)/configs/train.yaml','$(JOINT)/configs/demo.yaml','$(JOIN
 # Tested in fold 0, so never seen in training.
 UNSEEN := ankle shoulder
 EXPERIMENT := runs/experiment
+BENCH := runs/bench
 
 .DEFAULT_GOAL := help
-.PHONY: help demo experiment test faults lint format clean
+.PHONY: help demo experiment test bench faults lint format clean
 
 help: ## Show this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -50,6 +51,9 @@ experiment: .venv/ready ## The paper's whole experiment on phantoms: seven metho
 test: .venv/ready ## Run the tests
 	$(BIN)/python -m pytest
 
+bench: .venv/ready ## Measure speed and memory beside peers, in one run (under 30 minutes)
+	$(BIN)/multijoint bench --out $(BENCH)
+
 faults: .venv/ready ## Inject faults in their full numbers and print what came of them (under 30 minutes)
 	$(BIN)/python -m pytest --faults -rP --durations=20 tests/test_*_faults.py tests/test_hostile_nifti.py
 
@@ -63,4 +67,4 @@ format: .venv/ready ## Put the code in order
 	$(BIN)/ruff format .
 
 clean: ## Remove the virtual environment and everything made
-	rm -rf .venv $(DEMO) $(EXPERIMENT) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv $(DEMO) $(EXPERIMENT) $(BENCH) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -11,10 +11,12 @@ import torch
 from monai.metrics import CumulativeIterationMetric
 from monai.utils import convert_to_numpy
 
+from custom_components.bone_measures import STATUSES, BoneMeasures, check_classes, measure_bones
 from custom_components.errors import InputError
-from custom_components.metrics import STATUSES, check_classes, measure_bone
 
 __all__ = ["BoneMetrics", "ClassSummary"]
+
+_PRESENCE = {status: presence for presence, status in STATUSES.items()}
 
 
 @dataclass(frozen=True)
@@ -99,17 +101,14 @@ class BoneMetrics(CumulativeIterationMetric):
                 f"got {None if y is None else tuple(y.shape)}"
             )
         spacings = _check_spacings(kwargs.get("spacing"), y.shape[0], y.dim() - 2)
-        predictions, references = self._masks("y_pred", y_pred), self._masks("y", y)
-        scores = [
-            [measure_bone(p, r, spacing_mm=spacing, border=self.border) for p, r in zip(*masks, strict=True)]
-            for *masks, spacing in zip(predictions, references, spacings, strict=True)
-        ]
-        spatial = tuple(range(2, y.dim()))
-        presence = np.stack([predictions.any(axis=spatial), references.any(axis=spatial)], axis=-1).astype(np.uint8)
-        shape = (len(spacings), len(self.classes), 3)
+        predictions, references = self._values("y_pred", y_pred), self._values("y", y)
+        measures = [self._measure(*each) for each in zip(predictions, references, spacings, strict=True)]
+        scores = [[each[:3] for each in bones] for bones in measures]
+        presence = [[_PRESENCE[each.status] for each in bones] for bones in measures]
+        shape = (len(spacings), len(self.classes))
         return [
-            torch.as_tensor(scores, dtype=torch.float32, device=y_pred.device).reshape(shape),
-            torch.as_tensor(presence, device=y_pred.device),
+            torch.as_tensor(scores, dtype=torch.float32, device=y_pred.device).reshape(*shape, 3),
+            torch.as_tensor(presence, dtype=torch.uint8, device=y_pred.device).reshape(*shape, 2),
         ]
 
     def _compute_list(self, y_pred: Any, y: Any = None, **kwargs: Any) -> list[torch.Tensor]:
@@ -122,18 +121,34 @@ class BoneMetrics(CumulativeIterationMetric):
         ]
         return [torch.cat(part) for part in zip(*items, strict=True)]
 
-    def _masks(self, name: str, batch: torch.Tensor) -> np.ndarray:
-        """Boolean masks (B, C, H, W, D) of the scored classes."""
+    def _values(self, name: str, batch: torch.Tensor) -> np.ndarray:
         values = convert_to_numpy(batch)
         if values.shape[1] == 1:
             check_classes(name, values, self.num_classes)
-            return np.concatenate([values == index for index in self.classes], axis=1)
-        if values.shape[1] != self.num_classes or not np.isin(values, (0, 1)).all():
+        elif values.shape[1] != self.num_classes or not np.isin(values, (0, 1)).all():
             raise InputError(
                 f"{name} must be class indices in one channel or one-hot (0 or 1) in {self.num_classes}, got "
                 f"{values.shape[1]} channels of {values.min():g}..{values.max():g}; take the argmax of logits first"
             )
-        return values[:, self.classes.start :].astype(bool)
+        return values
+
+    def _measure(self, prediction: np.ndarray, reference: np.ndarray, spacing: np.ndarray) -> list[BoneMeasures]:
+        """Measures of the scored classes of one item (C, H, W, D)."""
+        how: dict[str, Any] = {"spacing_mm": spacing.tolist(), "border": self.border}
+        if len(prediction) == len(reference) == 1:
+            shift = 1 - self.classes.start  # background, if it is scored, is a bone like any other
+            num_classes = self.num_classes + shift
+            maps = [(each[0].astype(np.min_scalar_type(num_classes)) + shift) for each in (prediction, reference)]
+            return measure_bones(maps[:1], maps[1], num_classes=num_classes, **how)[0]
+        return [
+            measure_bones([_mask(prediction, index)], _mask(reference, index), num_classes=2, **how)[0][0]
+            for index in self.classes
+        ]
+
+
+def _mask(values: np.ndarray, index: int) -> np.ndarray:
+    """Where one item (C, H, W, D) has a class, as 0 and 1."""
+    return (values[0] == index if len(values) == 1 else values[index]).astype(np.uint8)
 
 
 def _summarise_class(scores: np.ndarray, presence: np.ndarray) -> ClassSummary:

@@ -16,7 +16,7 @@ from custom_components.engines import failure_of
 from custom_components.errors import InputError, show_path
 from custom_components.files import write_atomically, write_csv
 from custom_components.geometry import to_canonical
-from custom_components.metrics import score_case, slice_dice
+from custom_components.metrics import score_predictions, slice_dice
 from custom_components.score_summaries import format_summary, write_summary_csv
 from custom_components.scores import check_border, score_rows, write_scores_csv
 from custom_components.splits import Split
@@ -90,16 +90,16 @@ class ScoreHandler:
         exam = {"case": item["case"], "subject": item["subject"], "domain": domain.name}
         how: dict[str, Any] = {"spacing_mm": source.spacing_mm, "border": self.border}
 
-        def rows(classes: np.ndarray) -> list[dict[str, Any]]:
-            return score_rows(score_case(classes, reference, domain=domain, **how), **exam, **how)
-
-        after = rows(prediction)
-        before = rows(np.asarray(item["pred_before"])[0]) if "pred_before" in item else []
+        predictions = [prediction]
+        if "pred_before" in item:
+            predictions.append(np.asarray(item["pred_before"])[0])
+        scores = score_predictions(predictions, reference, domain=domain, **how)
+        after, *before = (score_rows(each, **exam, **how) for each in scores)
         masks = [to_canonical(classes, source.affine) for classes in (prediction, reference)]
         slices = [exam | row for row in _slice_rows(*masks, domain=domain)]
         # Only now: a case that fails half-way leaves nothing behind.
         self.rows += after
-        self._rows_before += before
+        self._rows_before += before[0] if before else []
         self._slices += slices
 
     def _report(self, engine: Any) -> None:

@@ -5,27 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from custom_components.bone_measures import check_classes, measure_bones
 from custom_components.domains import Domain
 from custom_components.errors import InputError
-from custom_components.surface_distances import check_masks, symmetric_surface_distances
+from custom_components.surface_distances import check_masks
 
-__all__ = [
-    "STATUSES",
-    "BoneScore",
-    "SliceDice",
-    "dice_coefficient",
-    "check_classes",
-    "measure_bone",
-    "score_case",
-    "slice_dice",
-]
-
-STATUSES = {(True, True): "ok", (False, True): "missed", (True, False): "false_find", (False, False): "absent"}
-"""Whether (prediction, reference) have the bone -> status of its score."""
+__all__ = ["BoneScore", "SliceDice", "dice_coefficient", "score_case", "score_predictions", "slice_dice"]
 
 
 @dataclass(frozen=True)
@@ -145,33 +134,35 @@ def score_case(
         >>> score_case(np.zeros_like(reference), reference, domain=foot, spacing_mm=(1.0, 1.0, 1.0))
         [BoneScore(label='talus', value=7, dice=0.0, assd_mm=nan, mssd_mm=nan, status='missed')]
     """
-    check_classes("prediction", prediction, domain.num_classes)
-    check_classes("reference", reference, domain.num_classes)
-    scores = []
-    for index, (value, label) in enumerate(domain.labels.items(), start=1):
-        masks = prediction == index, reference == index
-        measures = measure_bone(*masks, spacing_mm=spacing_mm, border=border)
-        scores.append(BoneScore(label, value, *measures, STATUSES[bool(masks[0].any()), bool(masks[1].any())]))
-    return scores
+    return score_predictions([prediction], reference, domain=domain, spacing_mm=spacing_mm, border=border)[0]
 
 
-def measure_bone(
-    prediction: np.ndarray, reference: np.ndarray, *, spacing_mm: Sequence[float], border: str
-) -> tuple[float, float, float]:
-    """Dice, ASSD (mm) and MSSD (mm) of two boolean masks; see `dice_coefficient` and `symmetric_surface_distances`."""
-    distances = symmetric_surface_distances(prediction, reference, spacing_mm=spacing_mm, border=border)
-    return dice_coefficient(prediction, reference), distances.assd_mm, distances.mssd_mm
+def score_predictions(
+    predictions: Sequence[np.ndarray],
+    reference: np.ndarray,
+    *,
+    domain: Domain,
+    spacing_mm: Sequence[float],
+    border: str = "inside",
+) -> list[list[BoneScore]]:
+    """Score several predictions of one case, such as before and after post-processing; see `score_case`.
 
+    What is looked for in the reference is looked for once.
 
-def check_classes(name: str, classes: np.ndarray, num_classes: int) -> None:
-    """Refuse an array that holds anything but class indices 0..num_classes-1 (floats may, if whole).
-
-    Raises:
-        InputError: it does; the message begins with `name`.
+    Example:
+        >>> foot = Domain("foot", {7: "talus"}, "axial")
+        >>> reference = np.zeros((4, 4, 4), dtype=int)
+        >>> reference[1:3, 1:3, 1:3] = 1
+        >>> predictions = [np.zeros_like(reference), reference]
+        >>> scores = score_predictions(predictions, reference, domain=foot, spacing_mm=(1.0, 1.0, 1.0))
+        >>> [bone.status for (bone,) in scores]
+        ['missed', 'ok']
     """
-    whole = classes.dtype.kind in "biu" or bool((classes == np.floor(classes)).all())
-    if classes.size and not (whole and classes.min() >= 0 and classes.max() < num_classes):
-        unknown = classes[~np.isin(classes, range(num_classes))]
-        raise InputError(
-            f"{name} must hold class indices 0..{num_classes - 1}, got {unknown[0]:g}; encode its label values first"
-        )
+    for prediction in predictions:
+        check_classes("prediction", prediction, domain.num_classes)
+    check_classes("reference", reference, domain.num_classes)
+    how: dict[str, Any] = {"num_classes": domain.num_classes, "spacing_mm": spacing_mm, "border": border}
+    return [
+        [BoneScore(label, value, *each) for (value, label), each in zip(domain.labels.items(), bones, strict=True)]
+        for bones in measure_bones(predictions, reference, **how)
+    ]

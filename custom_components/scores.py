@@ -8,9 +8,10 @@ from numbers import Real
 from pathlib import Path
 from typing import Any
 
+from custom_components.bone_measures import STATUSES
 from custom_components.errors import InputError
 from custom_components.files import write_csv
-from custom_components.metrics import STATUSES, BoneScore
+from custom_components.metrics import BoneScore
 from custom_components.surface_distances import BORDERS
 
 __all__ = [

@@ -7,12 +7,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import ndimage
-from scipy.spatial import KDTree
 
 from custom_components.errors import InputError
+from custom_components.nearest_voxels import ClassVoxels
+from custom_components.voxel_runs import Bone, find_bones
 
-__all__ = ["BORDERS", "SurfaceDistances", "check_masks", "surface_voxels", "symmetric_surface_distances"]
+__all__ = [
+    "BORDERS",
+    "UNDEFINED",
+    "SurfaceDistances",
+    "bone_surfaces",
+    "check_masks",
+    "check_shapes",
+    "check_spacing",
+    "surface_voxels",
+    "symmetric_distances",
+    "symmetric_surface_distances",
+]
 
 BORDERS = {
     "inside": "the outside of the array counts as foreground: a bone cut by the field of view has no surface there",
@@ -32,6 +43,10 @@ class SurfaceDistances:
 
     assd_mm: float
     mssd_mm: float
+
+
+UNDEFINED = SurfaceDistances(math.nan, math.nan)
+"""Of a bone without a surface in one of the maps."""
 
 
 def surface_voxels(mask: np.ndarray, *, border: str = "inside") -> np.ndarray:
@@ -56,18 +71,46 @@ def surface_voxels(mask: np.ndarray, *, border: str = "inside") -> np.ndarray:
         ([False, False, True, False], [True, False, True, False])
     """
     _check_mask("mask", mask)
-    if border not in BORDERS:
-        raise InputError(f"border must be one of {', '.join(BORDERS)}, got {border!r}; 'inside' is CHAOS's convention")
-    eroded = mask.copy()
-    for axis in range(mask.ndim):
-        # Views with this axis first: writing to `inner` writes to `eroded`.
-        inner, along = np.moveaxis(eroded, axis, 0), np.moveaxis(mask, axis, 0)
-        inner[1:] &= along[:-1]
-        inner[:-1] &= along[1:]
-        if border == "surface":
-            inner[:1] = False
-            inner[-1:] = False
-    return mask & ~eroded
+    return mask & _differs(mask, border)
+
+
+def bone_surfaces(
+    labels: np.ndarray, bones: Sequence[Bone], *, spacing_mm: Sequence[float], border: str = "inside"
+) -> ClassVoxels:
+    """Find the surfaces of all bones of a label map in one pass; each is that of the bone's own mask.
+
+    Args:
+        labels: class indices, an integer array of any number of dimensions.
+        bones: of the map, as `voxel_runs.find_bones` finds them.
+        spacing_mm: distance between neighbouring voxels along each axis, in mm.
+        border: "inside" or "surface", see `BORDERS`.
+
+    Returns:
+        The voxels of the surfaces, to measure distances with.
+
+    Raises:
+        InputError: spacing is not one positive number an axis, or `border` is unknown.
+
+    Example:
+        >>> labels = np.array([0, 1, 1, 1, 2, 2])
+        >>> bone_surfaces(labels, find_bones(labels, num_classes=3), spacing_mm=[2.0]).voxels(1).tolist()
+        [[1], [3]]
+    """
+    spacing = check_spacing(spacing_mm, labels.ndim)
+    box = _box(bones, labels.ndim)
+    inside = np.ascontiguousarray(labels[box])
+    surface = _differs(inside, border)
+    surface &= inside != 0
+    found = np.flatnonzero(surface)
+    voxels = np.stack(np.unravel_index(found, inside.shape), axis=1) + [side.start for side in box]
+    return ClassVoxels(voxels, inside.reshape(-1)[found], spacing_mm=spacing)
+
+
+def symmetric_distances(prediction: ClassVoxels, reference: ClassVoxels) -> dict[int, SurfaceDistances]:
+    """ASSD and MSSD of each bone that has a surface in both maps, by class index."""
+    forth, back = prediction.distances_mm(reference), reference.distances_mm(prediction)
+    both = {index: np.concatenate([forth[index], back[index]]) for index in forth}
+    return {index: SurfaceDistances(float(each.mean()), float(each.max())) for index, each in both.items()}
 
 
 def symmetric_surface_distances(
@@ -100,16 +143,12 @@ def symmetric_surface_distances(
         SurfaceDistances(assd_mm=1.5, mssd_mm=1.5)
     """
     check_masks(prediction, reference)
-    spacing = _check_spacing(spacing_mm, prediction.ndim)
-    box = _box(prediction | reference)
-    surfaces = [surface_voxels(mask[box], border=border) for mask in (prediction, reference)]
-    if not all(surface.any() for surface in surfaces):
-        return SurfaceDistances(math.nan, math.nan)
-    # Trees, not distance transforms: exact too, and as fast when one stray voxel stretches the box to the whole volume.
-    points = [np.argwhere(surface) * spacing for surface in surfaces]
-    trees = [KDTree(each, balanced_tree=False, compact_nodes=False) for each in points]
-    distances = np.concatenate([trees[1].query(points[0])[0], trees[0].query(points[1])[0]])
-    return SurfaceDistances(float(distances.mean()), float(distances.max()))
+    surfaces = []
+    for mask in (prediction, reference):
+        labels = mask.view(np.uint8)
+        bones = find_bones(labels, num_classes=2)
+        surfaces.append(bone_surfaces(labels, bones, spacing_mm=spacing_mm, border=border))
+    return symmetric_distances(*surfaces).get(1, UNDEFINED)
 
 
 def check_masks(prediction: np.ndarray, reference: np.ndarray) -> None:
@@ -120,6 +159,15 @@ def check_masks(prediction: np.ndarray, reference: np.ndarray) -> None:
     """
     _check_mask("prediction", prediction)
     _check_mask("reference", reference)
+    check_shapes(prediction, reference)
+
+
+def check_shapes(prediction: np.ndarray, reference: np.ndarray) -> None:
+    """Refuse arrays that differ in shape.
+
+    Raises:
+        InputError: they do.
+    """
     if prediction.shape != reference.shape:
         raise InputError(
             f"prediction must have the shape of the reference {reference.shape}, got {prediction.shape}; "
@@ -132,7 +180,12 @@ def _check_mask(name: str, mask: np.ndarray) -> None:
         raise InputError(f"{name} must be a boolean array, got {mask.dtype}; compare a label map with one class first")
 
 
-def _check_spacing(spacing_mm: Sequence[float], num_axes: int) -> list[float]:
+def check_spacing(spacing_mm: Sequence[float], num_axes: int) -> list[float]:
+    """Refuse what is not one positive number an axis.
+
+    Raises:
+        InputError: it is not.
+    """
     spacing = [float(value) for value in spacing_mm]
     if len(spacing) != num_axes or not all(math.isfinite(value) and value > 0 for value in spacing):
         raise InputError(
@@ -141,13 +194,33 @@ def _check_spacing(spacing_mm: Sequence[float], num_axes: int) -> list[float]:
     return spacing
 
 
-def _box(mask: np.ndarray) -> tuple[slice, ...]:
-    """Bounding box of a mask with one voxel of background around it wherever the array has one.
+def _box(bones: Sequence[Bone], num_axes: int) -> tuple[slice, ...]:
+    """Bounding box of all bones with one voxel of background around it wherever the array has one.
 
     A face of the box is then either background, whose erosion is background under any convention, or lies on the
     border of the array itself, where the convention applies: cropping neither makes nor deletes surface.
     """
-    found = ndimage.find_objects(mask.view(np.uint8), max_label=1)[0]
-    if found is None:
-        return (slice(0),) * mask.ndim
-    return tuple(slice(max(side.start - 1, 0), side.stop + 1) for side in found)
+    if not bones:
+        return (slice(0, 0),) * num_axes
+    return tuple(
+        slice(max(min(side.start for side in sides) - 1, 0), max(side.stop for side in sides) + 1)
+        for sides in zip(*(bone.box for bone in bones), strict=True)
+    )
+
+
+def _differs(labels: np.ndarray, border: str) -> np.ndarray:
+    """Where a voxel has a neighbour, of those that share a face, of another class."""
+    if border not in BORDERS:
+        raise InputError(f"border must be one of {', '.join(BORDERS)}, got {border!r}; 'inside' is CHAOS's convention")
+    volume = np.ascontiguousarray(labels)
+    values, differs = volume.reshape(-1), np.zeros(volume.size, bool)
+    for axis in range(volume.ndim):
+        apart = math.prod(volume.shape[axis + 1 :])  # in memory: views of it are compared, whole lines at once
+        steps = np.zeros(volume.shape, bool)
+        np.not_equal(values[apart:], values[: values.size - apart], out=steps.reshape(-1)[: values.size - apart])
+        np.moveaxis(steps, axis, 0)[-1:] = border == "surface"  # the next voxel in memory is none of its neighbours
+        differs |= steps.reshape(-1)
+        differs[apart:] |= steps.reshape(-1)[: values.size - apart]
+        if border == "surface":
+            np.moveaxis(differs.reshape(volume.shape), axis, 0)[:1] = True
+    return differs.reshape(volume.shape)

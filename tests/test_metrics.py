@@ -12,7 +12,7 @@ from monai.metrics import compute_dice
 
 from custom_components.domains import Domain
 from custom_components.errors import InputError
-from custom_components.metrics import BoneScore, dice_coefficient, score_case, slice_dice
+from custom_components.metrics import BoneScore, dice_coefficient, score_case, score_predictions, slice_dice
 from custom_components.surface_distances import symmetric_surface_distances
 
 FOOT = Domain("foot", {7: "talus", 3: "calcaneus", 9: "tibia", 4: "fibula"}, "sagittal")
@@ -59,6 +59,18 @@ def test_score_case_is_each_bone_by_itself(border):
         assert score.dice == dice_coefficient(*masks)
         assert (score.assd_mm, score.mssd_mm) == (distances.assd_mm, distances.mssd_mm)
         assert score.status == "ok"
+
+
+def test_several_predictions_are_scored_as_one_by_one():
+    prediction, reference = foot()
+    predictions = [prediction, reference, np.zeros_like(reference)]
+    how = {"domain": FOOT, "spacing_mm": SPACING_MM, "border": "surface"}
+    scores = score_predictions(predictions, reference, **how)
+    assert len(scores) == len(predictions)
+    for several, each in zip(scores, predictions, strict=True):
+        # As text: NaN differs from itself.
+        assert list(map(repr, several)) == list(map(repr, score_case(each, reference, **how)))
+    assert score_predictions([], reference, **how) == []
 
 
 def test_a_bone_that_fills_the_array_is_found_but_has_no_distances():
