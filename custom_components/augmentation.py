@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 from monai.config import KeysCollection
 from monai.transforms import MapTransform, Randomizable
 from torch import Tensor
-from torch.nn.functional import affine_grid, grid_sample
+from torch.nn.functional import grid_sample
 
 from custom_components.errors import InputError
 
@@ -71,10 +72,10 @@ class RandFlipRotateTranslated(Randomizable, MapTransform):
         image_key, label_key = self.keys
         image, label = item[image_key], item[label_key]
         theta = _sampling_matrix(*self.randomize(), np.asarray(item["pixel_spacing"]), image.shape[-2:])
-        grid = affine_grid(theta[None], [1, 1, *image.shape[-2:]], align_corners=False)
+        grid = _sampling_grid(theta, image.shape[-2:])
         air = image.amin()
         moved = grid_sample((image - air)[None], grid, mode="bilinear", padding_mode="zeros", align_corners=False)
-        item[image_key] = moved[0] + air
+        item[image_key] = moved[0].add_(air)
         moved = grid_sample(label[None].float(), grid, mode="nearest", padding_mode="zeros", align_corners=False)
         item[label_key] = moved[0].to(label.dtype)
         return item
@@ -90,3 +91,16 @@ def _sampling_matrix(
     linear = np.diag(1 / half_extent_mm) @ rigid @ np.diag(half_extent_mm)
     offset = linear @ (-2 * shift[::-1])
     return torch.from_numpy(np.column_stack([linear, offset])).float()
+
+
+def _sampling_grid(theta: Tensor, shape: Sequence[int]) -> Tensor:
+    """What `torch.nn.functional.affine_grid` gives, to the bit, in a matrix product without its strides: far faster."""
+    rows, columns = shape
+    return (theta @ _pixel_centres(rows, columns)).view(1, 2, rows, columns).permute(0, 2, 3, 1)
+
+
+@lru_cache(maxsize=4)
+def _pixel_centres(rows: int, columns: int) -> Tensor:
+    """Homogeneous coordinates (column, row, 1) of all pixels, row by row, in [-1, 1], shape (3, rows * columns)."""
+    y, x = (torch.linspace(-1, 1, count) * (count - 1) / count for count in (rows, columns))
+    return torch.stack([x.expand(rows, -1), y[:, None].expand(-1, columns), torch.ones(rows, columns)]).view(3, -1)

@@ -50,10 +50,11 @@ class MultiDomainCrossEntropyLoss(nn.Module):
             for domain in torch.unique(domains).tolist():
                 if not 0 <= domain < len(self.channels):
                     raise ValueError(f"domain index must be 0..{len(self.channels) - 1}, got {domain}")
-                mine = (domains == domain).nonzero()[:, 0].to(logits.device)
+                # non_blocking, here and below: a copy to a GPU would otherwise wait for all that it has yet to do.
+                mine = (domains == domain).nonzero()[:, 0].to(logits.device, non_blocking=True)
                 own, own_target = logits.index_select(0, mine).float(), target.index_select(0, mine).long()
                 if self.head == "shared":
-                    own_target = torch.tensor(self.channels[domain], device=logits.device)[own_target]
+                    own_target = torch.tensor(self.channels[domain]).to(logits.device, non_blocking=True)[own_target]
                     count = self.num_channels
                 else:
                     count = len(self.channels[domain])
@@ -99,7 +100,7 @@ class SupervisedContrastiveLoss(nn.Module):
             similarity = unit @ unit.T / self.temperature
             similarity = similarity - similarity.detach().amax(dim=1, keepdim=True)
             itself = torch.eye(len(unit), dtype=torch.bool, device=unit.device)
-            domains = domains.to(unit.device)
+            domains = domains.to(unit.device, non_blocking=True)
             positive = (domains[:, None] == domains[None, :]) & ~itself
             log_probability = similarity - similarity.masked_fill(itself, float("-inf")).logsumexp(dim=1, keepdim=True)
             num_positives = positive.sum(dim=1)

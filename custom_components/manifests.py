@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -193,7 +194,7 @@ def _read_case(entry: Any, index: int, root: Path, data: dict[str, Any], path: P
 
 def _check_files(cases: Sequence[Case], expected: int, path: Path) -> None:
     names = [case.name for case in cases]
-    repeated = sorted({name for name in names if names.count(name) > 1})
+    repeated = sorted(name for name, count in Counter(names).items() if count > 1)
     if repeated:
         raise InputError(f"case names in {path} must differ, got {', '.join(repeated)} twice; set name:")
     if not cases or len(cases) != expected:
@@ -227,7 +228,7 @@ def _find_plane(data: dict[str, Any], images: Sequence[Path], path: Path, *, str
             if strict:
                 raise
     values = list(planes.values()) or [names[axis]]
-    usual = max(values, key=values.count)
+    [(usual, _)] = Counter(values).most_common(1)  # the first of equally frequent ones
     for image, plane in planes.items():
         if plane != usual and strict:
             name = show_path(image)

@@ -157,14 +157,28 @@ class MultiDomainUNet(nn.Module):
         if domains.numel() != x.shape[0]:
             raise ValueError(f"domains must hold one index a sample ({x.shape[0]}), got {domains.numel()}")
         order, groups = group_by_domain(domains, len(self.num_classes))
-        in_order = bool((order[1:] > order[:-1]).all())
-        order = order.to(x.device)
-        features, embedding = self._features(x if in_order else x.index_select(0, order), self._norm_groups(groups))
-        logits = self._heads_grouped(features, groups)
-        if not in_order:
-            inverse = torch.argsort(order)
-            logits, embedding = logits.index_select(0, inverse), embedding.index_select(0, inverse)
-        return logits, embedding
+        if bool((order[1:] > order[:-1]).all()):
+            return self.forward_grouped(x, groups)
+        order = order.to(x.device, non_blocking=True)
+        logits, embedding = self.forward_grouped(x.index_select(0, order), groups)
+        inverse = torch.argsort(order)
+        return logits.index_select(0, inverse), embedding.index_select(0, inverse)
+
+    def forward_grouped(self, x: Tensor, groups: list[tuple[int, int]]) -> tuple[Tensor, Tensor]:
+        """Logits and embeddings of a batch that is contiguous by domain, as the sampler makes them.
+
+        Nothing in here depends on the content of a tensor: no GPU has to be waited for, and `torch.compile` and
+        `torch.export` take it as one graph.
+
+        Args:
+            x: images, shape (N, in_channels, H, W).
+            groups: `(domain, number of samples)` in batch order; from `norms.group_by_domain`.
+
+        Returns:
+            As `forward_with_embedding`.
+        """
+        features, embedding = self._features(x, self._norm_groups(groups))
+        return self._heads_grouped(features, groups), embedding
 
     @torch.jit.unused
     def embed(self, x: Tensor, domains: Tensor) -> tuple[Tensor, Tensor]:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from custom_components.distributed import num_ranks
+from custom_components.joined_norms import can_join, normalise_parts
 from custom_components.synchronised_norms import normalise_over_ranks
 
 __all__ = ["DomainSpecificBatchNorm2d", "FoldedNorm", "group_by_domain"]
@@ -102,6 +103,10 @@ class DomainSpecificBatchNorm2d(nn.Module):
                 return normalise_over_ranks(x, groups, self.norms)
         if len(groups) == 1:
             return self._normalise(x, groups[0][0])
+        if not torch.jit.is_scripting():
+            own = [self.norms[domain] for domain, _ in groups]
+            if can_join(x, own):
+                return normalise_parts(x, [count for _, count in groups], own)
         # One split, whose backward is one concatenation: slicing would allocate a full gradient for each domain.
         parts = torch.split(x, [group[1] for group in groups], dim=0)
         outputs: list[Tensor] = []

@@ -1,3 +1,4 @@
+import contextlib
 import itertools
 import math
 import warnings
@@ -11,8 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from custom_components.errors import InputError
+from custom_components.losses import MultiDomainSegmentationLoss
 from custom_components.networks import EmbeddingForward, MultiDomainUNet
-from custom_components.norms import DomainSpecificBatchNorm2d
+from custom_components.norms import DomainSpecificBatchNorm2d, group_by_domain
 from custom_components.parameters import count_parameters, group_parameters
 
 WIDTHS = [4, 6, 8]
@@ -152,6 +154,28 @@ def test_torchscript_agrees(attention: bool, scheme: str) -> None:
     torch.testing.assert_close(scripted(images, domains), network(images, domains), **TOLERANCE)
     with pytest.raises(torch.jit.Error, match=r"domain index must be 0\.\.1, got 2"):
         scripted(images, torch.tensor([0, 2, 1]))
+
+
+def test_a_training_step_compiles_to_one_graph() -> None:
+    network, other = (make_network(attention=True, widths=WIDTHS[:2]).train() for _ in range(2))
+    images, groups = make_images(5), group_by_domain(torch.tensor([0, 0, 1, 1, 1]), 2)[1]
+    compiled = torch.compile(network.forward_grouped, fullgraph=True, backend="eager")
+    torch.testing.assert_close(compiled(images, groups), other.forward_grouped(images, groups), **TOLERANCE)
+    torch.testing.assert_close(dict(network.named_buffers()), dict(other.named_buffers()), **TOLERANCE)
+
+
+@pytest.mark.parametrize("shares", [[0, 0, 1], [1, 0, 1]])
+@pytest.mark.parametrize(("attention", "scheme"), SCHEMES)
+def test_a_training_step_never_waits_for_the_device(
+    attention: bool, scheme: str, shares: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On the device `meta` there are no values: whatever asked for one, as `item` does, would fail."""
+    monkeypatch.setattr(torch, "autocast", lambda *_, **__: contextlib.nullcontext())  # it knows no such device
+    network, domains = make_scheme(attention, scheme).to("meta").train(), torch.tensor(shares)
+    loss = MultiDomainSegmentationLoss([4, 3], head=scheme)
+    target = (torch.zeros(3, 1, 8, 12, dtype=torch.uint8, device="meta"), domains)
+    loss(network.forward_with_embedding(make_images(3).to("meta"), domains), target).backward()
+    assert all(weight.grad is not None for weight in network.parameters())
 
 
 @pytest.mark.parametrize(("attention", "scheme"), SCHEMES)

@@ -1,0 +1,89 @@
+"""Batch norm of each domain's part of a batch, written where it belongs instead of joined afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
+
+__all__ = ["can_join", "normalise_parts"]
+
+_backward_of = torch.ops.aten.native_batch_norm_backward.default
+
+
+def can_join(x: Tensor, norms: Sequence[nn.Module]) -> bool:
+    """Whether `normalise_parts` does what the norms do one after another.
+
+    On a GPU it would not: there they are cuDNN's, and rounding differs. A compiler joins the parts by itself.
+
+    Args:
+        x: the batch.
+        norms: of the domains present.
+    """
+    return (
+        x.device.type == "cpu"
+        and x.shape[2] * x.shape[3] > 1  # else a part may be a single value, which nn.BatchNorm2d refuses
+        and not torch.compiler.is_compiling()
+        and all(type(norm) is nn.BatchNorm2d and norm.training for norm in norms)
+    )
+
+
+def normalise_parts(x: Tensor, sizes: Sequence[int], norms: Sequence[Any]) -> Tensor:
+    """Normalise each part of a batch by a norm of its own: to the bit what the norms give on the parts by themselves.
+
+    To concatenate their outputs, and in the backward pass their gradients, would copy the batch twice at every layer.
+
+    Args:
+        x: shape (N, C, H, W), on the CPU.
+        sizes: number of samples of each part, in order; N together.
+        norms: an `nn.BatchNorm2d` for each part, in training mode; their running statistics are updated.
+    """
+    torch._foreach_add_([norm.num_batches_tracked for norm in norms], 1)
+    return _NormaliseParts.apply(x, sizes, norms, *(norm.weight for norm in norms), *(norm.bias for norm in norms))
+
+
+class _NormaliseParts(Function):
+    """The kernels of `nn.BatchNorm2d`, a part at a time."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, sizes: Sequence[int], norms: Sequence[Any], *weights_and_biases: Tensor) -> Tensor:
+        weights, biases = weights_and_biases[: len(norms)], weights_and_biases[len(norms) :]
+        output = torch.empty_like(x)
+        means, scales = weights[0].new_empty((2, len(norms), x.shape[1]))  # a scale is 1 / standard deviation
+        parts = zip(
+            *(x.split(sizes), output.split(sizes), norms, weights, biases),
+            *(means.unbind(), scales.unbind()),
+            strict=True,
+        )
+        for part, target, norm, weight, bias, mean, scale in parts:
+            torch.native_batch_norm(
+                *(part, weight, bias, norm.running_mean, norm.running_var, True, norm.momentum, norm.eps),
+                out=(target, mean, scale),
+            )
+        ctx.save_for_backward(x, means, scales, *weights)
+        ctx.sizes, ctx.eps = sizes, [norm.eps for norm in norms]
+        return output
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        x, means, scales, *weights = ctx.saved_tensors
+        whole = torch.empty_like(x)
+        to_weights, to_biases = [], []
+        parts = zip(
+            *(gradient.split(ctx.sizes), x.split(ctx.sizes), whole.split(ctx.sizes), weights),
+            *(means.unbind(), scales.unbind(), ctx.eps),
+            strict=True,
+        )
+        for above, part, target, weight, mean, scale, eps in parts:
+            to_part, to_weight, to_bias = _backward_of(
+                above, part, weight, None, None, mean, scale, True, eps, (True, True, True)
+            )
+            target.copy_(to_part)
+            to_weights.append(to_weight)
+            to_biases.append(to_bias)
+        return whole, None, None, *to_weights, *to_biases
