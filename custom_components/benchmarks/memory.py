@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import subprocess
+import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 __all__ = ["run_measured"]
 
-_INTERVAL_S = 0.02
+_INTERVAL_S, _RESTING = 0.02, 10
 
 
 def run_measured(command: Sequence[str], *, env: dict[str, str] | None = None) -> tuple[float, float]:
     """Run a command to its end.
 
-    Memory that processes share counts once (proportional set size, as Linux accounts for it), sampled every 20 ms.
+    Memory that processes share counts once (proportional set size, as Linux accounts for it), sampled every 20 ms, or
+    less often if sampling takes more than 2 ms. What processes of other commands share as well is shared with them too.
 
     Returns:
         Seconds, and the largest sum over the processes alive at one time, in GiB.
@@ -24,13 +26,18 @@ def run_measured(command: Sequence[str], *, env: dict[str, str] | None = None) -
         RuntimeError: the command failed; with its last lines.
     """
     start, peak = time.perf_counter(), 0
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env) as process:
+    with tempfile.TemporaryFile() as output:
+        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=env)
         while process.poll() is None:
+            asked = time.perf_counter()
             peak = max(peak, sum(map(_resident_bytes, _tree(process.pid))))
-            time.sleep(_INTERVAL_S)
-        seconds, output = time.perf_counter() - start, process.stdout.read() if process.stdout else ""
+            # To count the pages of a large process takes a while, which it must not lose itself.
+            time.sleep(max(_INTERVAL_S, _RESTING * (time.perf_counter() - asked)))
+        seconds = time.perf_counter() - start
+        output.seek(0)
+        printed = output.read().decode(errors="replace").strip()
     if process.returncode:
-        raise RuntimeError(f"{' '.join(command[:4])} ended with code {process.returncode}: {output.strip()[-500:]}")
+        raise RuntimeError(f"{' '.join(command[:4])} ended with code {process.returncode}: {printed[-500:]}")
     return seconds, peak / 2**30
 
 

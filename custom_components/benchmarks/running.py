@@ -16,7 +16,7 @@ BENCHMARKS = {
     "train-loop": "training:training_loop",
     "augment": "training:augmentation",
     "segment-cpu": "segmenting:float32",
-    "segment-int8": "segmenting:int8",
+    "segment-int8": "quantised:int8",
     "segment-overhead": "segmenting:overhead",
     "segment-many": "segmenting:many_volumes",
     "postprocess": "cleaning:postprocess",

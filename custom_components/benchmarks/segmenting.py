@@ -6,7 +6,6 @@ import csv
 import shutil
 import subprocess
 import tempfile
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -16,7 +15,15 @@ import numpy as np
 from custom_components.benchmarks.material import DOMAIN, checkpoint_at, manifests, multijoint, scan
 from custom_components.benchmarks.rows import Row, Target, interleave
 
-__all__ = ["float32", "many_volumes", "ordinary_command", "overhead", "segment_command"]
+__all__ = [
+    "check_same",
+    "float32",
+    "many_volumes",
+    "ordinary_command",
+    "overhead",
+    "run_command",
+    "segment_command",
+]
 
 _SIZE = (256, 256)
 
@@ -40,8 +47,8 @@ def float32(folder: Path) -> Iterator[Row]:
     with tempfile.TemporaryDirectory(dir=folder) as out:
         ours, theirs = Path(out, "ours"), Path(out, "theirs.nii.gz")
         own, peer = interleave(
-            lambda: _run(segment_command(folder, [image], ours)),
-            lambda: _run(ordinary_command(folder, image, theirs)),
+            lambda: run_command(segment_command(folder, [image], ours)),
+            lambda: run_command(ordinary_command(folder, image, theirs)),
             repetitions=3,
             warm_up=0,
         )
@@ -99,11 +106,11 @@ def many_volumes(folder: Path) -> Iterator[Row]:
         checkpoint_at(folder, _SIZE)
 
         def in_one() -> None:
-            _run(multijoint("segment", *scans, *options, Path(scratch, "one")))
+            run_command(multijoint("segment", *scans, *options, Path(scratch, "one")))
 
         def one_by_one() -> None:
             for each in scans:
-                _run(multijoint("segment", each, *options, Path(scratch, "each")))
+                run_command(multijoint("segment", each, *options, Path(scratch, "each")))
 
         together, apart = interleave(in_one, one_by_one, repetitions=1, warm_up=0)
         with Path(scratch, "one", "segment_report.csv").open(newline="") as file:
@@ -128,9 +135,8 @@ def check_same(ours: Path, theirs: Path, *, least_dice: float) -> None:
         raise RuntimeError(f"label maps must agree to Dice {least_dice}, got {dice:.6f}: {ours.name}, {theirs.name}")
 
 
-def _run(command: Sequence[str]) -> float:
-    start = time.perf_counter()
+def run_command(command: Sequence[str]) -> None:
+    """Run a command to its end; raises RuntimeError if it fails."""
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(f"{' '.join(command[1:5])} ended with code {done.returncode}: {done.stderr[-1000:]}")
-    return time.perf_counter() - start
