@@ -13,7 +13,7 @@ from monai.bundle import ConfigWorkflow
 from custom_components import distributed, losses, norms
 from custom_components.phantoms import write_phantoms
 
-collect_ignore = ["consumers"]  # each has an environment of its own
+collect_ignore = ["consumers", "peers"]  # each has an environment of its own
 BUNDLES = Path(__file__).parents[1] / "bundles"
 SMALL = {"image_size": [32, 32], "widths": [4, 8], "max_epochs": 1, "batch_size": 8, "learning_rate": 1e-3}
 

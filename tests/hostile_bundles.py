@@ -569,7 +569,10 @@ def _exports() -> list[Hostile]:
     def onnx(**how: Any) -> Callable[[Path, Path], None]:
         return lambda bundle, canary: (bundle / "models/ankle.onnx").write_bytes(onnx_model(**how)) and None
 
-    ts, model = "models/model.ts", "models/ankle.onnx"
+    def int8(**how: Any) -> Callable[[Path, Path], None]:
+        return lambda bundle, canary: (bundle / small).write_bytes(onnx_model(**how)) and None
+
+    ts, model, small = "models/model.ts", "models/ankle.onnx", "models/ankle.int8.onnx"
     return [
         _changed("script-member", "unknown member", ts, script(
             lambda archive, canary: archive.writestr("model/setup.py", _touch(canary)))),
@@ -587,6 +590,11 @@ def _exports() -> list[Hostile]:
         _changed("onnx-python", "would run code", model, onnx(domain="ai.onnx.contrib", operator="PyOp")),
         _changed("onnx-garbage", "not readable as ONNX|no operators", model, lambda bundle, canary: (
             bundle / model).write_bytes(b"\xff" * 100) and None),
+        _changed("int8-operator", "operator 'Loop', which no int8 network of this project has", small, int8(
+            operator="Loop")),
+        _changed("int8-external", "read from another file, '/etc/passwd'", small, int8(location="/etc/passwd")),
+        _changed("int8-checksum", "states another checksum", f"{small}.sha256", lambda bundle, canary: (
+            (bundle / small).write_bytes(onnx_model()), (bundle / f"{small}.sha256").write_text("0" * 64 + "  x\n"))),
     ]  # fmt: skip
 
 

@@ -112,6 +112,12 @@ def _parser() -> argparse.ArgumentParser:
     segment.add_argument(
         "--overwrite", action="store_true", help="segment finished scans anew, and replace what was changed by hand"
     )
+    segment.add_argument(
+        "--precision",
+        default="float32",
+        choices=["float32", "int8"],
+        help="int8 is several times faster, on a CPU, for a bundle packaged with --int8 (default float32)",
+    )
     segment.add_argument("--max-voxels", metavar="N", help="refuse larger volumes (default 2**29)")
     segment.add_argument("--max-bytes", metavar="N", help="refuse larger files, once decompressed (default 4 GiB)")
     segment.add_argument("--log-paths", action="store_true", help="show whole paths of scans, not their names alone")
@@ -199,6 +205,7 @@ def _segment_with(checkpoint: Path, options: argparse.Namespace) -> None:
         "output_dir": options.output,
         "device": options.device,
         "overwrite": options.overwrite,
+        "precision": options.precision,
     }
     if options.engine == "local":
         segment(options.images, **how)

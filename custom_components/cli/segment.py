@@ -26,7 +26,7 @@ def segment(images: Sequence[Any], *, checkpoint: Path, output_dir: Path, **sett
     """Segment volumes with the joint bundle's `inference.yaml`.
 
     Args:
-        images: files, folders or items, see `engines.list_scans`.
+        images: files, folders or items, see `scans.list_scans`.
         checkpoint: a run's `model.pt`.
         output_dir: where `<name>_seg.nii.gz`, `<name>_seg.json` and `segment_report.csv` go.
         settings: of `inference.yaml`, such as `domain`, `device` or `overwrite`.

@@ -76,10 +76,13 @@ def _common(config: Config, model: TrainedModel) -> Config:
 def _inference(config: Config, model: TrainedModel, domain: str) -> Config:
     config = _common(config, model)
     config["network"] = {
-        "_target_": "custom_components.checkpoints.load_weights",
-        "network": "@network_def",
-        "path": "@checkpoint",
+        "_target_": "custom_components.quantised.build_inference_network",
+        "model": "@model",
+        "checkpoint": "@checkpoint",
+        "domain": "@domain",
+        "precision": "@precision",
         "device": "@run_device",
+        "network": "@network_def",
     }
     config["results"] |= {
         "model": {"_target_": "custom_components.releases.identify", "model": "@model", "path": "@checkpoint"}

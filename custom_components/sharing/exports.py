@@ -12,6 +12,7 @@ import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -20,7 +21,7 @@ from custom_components.errors import InputError
 from custom_components.folding import fold_domain
 from custom_components.trained_models import TrainedModel
 
-__all__ = ["export_onnx", "export_torchscript"]
+__all__ = ["export_onnx", "export_torchscript", "plain_bytes"]
 
 OPSET = 20
 
@@ -81,10 +82,16 @@ def export_onnx(model: TrainedModel, *, domain: str) -> bytes:
         )
     if program is None:
         raise InputError("network must be exportable to ONNX, got nothing from the exporter; report it")
-    proto = program.model_proto
-    for part in (proto, proto.graph, *proto.graph.node, *proto.graph.initializer, *proto.graph.value_info):
-        del part.metadata_props[:]  # names of source files
-    for part in (*proto.graph.node, *proto.graph.input, *proto.graph.output):
+    return plain_bytes(program.model_proto)
+
+
+def plain_bytes(proto: Any) -> bytes:
+    """An ONNX model as bytes, without names of source files and other notes of whoever made it."""
+    graph = proto.graph
+    ports = [*graph.input, *graph.output]
+    for part in (proto, graph, *graph.node, *graph.initializer, *graph.value_info, *ports):
+        del part.metadata_props[:]
+    for part in (*graph.node, *ports):
         part.doc_string = ""
     return bytes(proto.SerializeToString(deterministic=True))
 

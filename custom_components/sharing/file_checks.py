@@ -111,7 +111,7 @@ def check_checksums(files: dict[str, Path], digests: dict[str, str], *, left_out
         elif digest != digests[name]:
             yield Finding("unsafe", "checksum", name, "checksum differs: damaged or changed")
     for name in files:
-        if name.endswith(".pt.sha256"):
+        if name.endswith((".pt.sha256", ".onnx.sha256")):
             with open_plain(files[name]) as file:
                 stated = file.read(200).decode("utf-8", errors="replace").partition(" ")[0]
             if stated != digests.get(name.removesuffix(".sha256"), stated):

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from custom_components.domains import Domain
+from custom_components.sharing.held_out import BoneDice
 from custom_components.trained_models import TrainedModel
 
 __all__ = ["describe_single", "fill_metadata", "read_metadata"]
@@ -48,6 +49,7 @@ def fill_metadata(
     domain: Domain,
     data: Sequence[Mapping[str, Any]],
     scores: Sequence[Mapping[str, Any]],
+    int8: Sequence[BoneDice] = (),
 ) -> dict[str, Any]:
     """The metadata of a bundle with weights.
 
@@ -57,6 +59,7 @@ def fill_metadata(
         domain: the default one, which the network answers for.
         data: rows of `model_card.data_rows`.
         scores: rows of an evaluation's `summary.csv`; none if there was no evaluation.
+        int8: what its int8 networks cost; none if it has none.
     """
     versions = model.training.get("versions", {})
     size = list(model.preprocessing.image_size)
@@ -97,6 +100,11 @@ def fill_metadata(
         "data_source": "; ".join(f"{row['domain']}: {row['source']}" for row in data) or "not recorded",
         "eval_metrics": {
             f"mean_dice {row['domain']} {row['label']}": float(row["dice_mean"]) for row in scores if row["dice_mean"]
+        }
+        | {
+            f"held_out_dice_{precision} {row.domain} {row.label}": round(value, 6)
+            for row in int8
+            for precision, value in (("float32", row.float32), ("int8", row.int8))
         },
     }
 

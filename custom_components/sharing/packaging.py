@@ -21,6 +21,8 @@ from custom_components.releases import state_dict_bytes
 from custom_components.sharing.configurations import as_json, packaged_configs
 from custom_components.sharing.exports import export_onnx, export_torchscript
 from custom_components.sharing.file_checks import CHECKSUMS
+from custom_components.sharing.held_out import BoneDice, check_fall
+from custom_components.sharing.int8_networks import measure_int8, quantise_model, with_digest
 from custom_components.sharing.metadata import describe_single, fill_metadata, read_metadata
 from custom_components.sharing.model_card import data_licence, data_rows, model_card, read_scores
 from custom_components.trained_models import TrainedModel
@@ -40,6 +42,8 @@ def package(
     fold: bool = False,
     evaluation: Path | None = None,
     weights_url: str | None = None,
+    int8: Sequence[Path] = (),
+    dataset_dir: Path | None = None,
 ) -> list[Path]:
     """Write `<name>/` and `<name>_v<version>.zip`, each whole or not at all; the same input gives the same bytes.
 
@@ -53,6 +57,9 @@ def package(
         evaluation: folder of an evaluation, whose scores go into the model card.
         weights_url: where the files of `models/` will be put; they are then left out of the zip, and
             `large_files.yml` says where to find them.
+        int8: manifests of the data sets trained on: calibrates int8 networks on them and adds these to the bundle,
+            unless Dice on people whom the network has not seen falls.
+        dataset_dir: where their paths start, if not beside each.
 
     Returns:
         The folder and the zip.
@@ -81,9 +88,11 @@ def package(
     known = {each.name for each in model.domains}
     data = [row for row in data if row["domain"] in known]
     scores = [row for row in read_scores(evaluation) if row["domain"] in known]
-    metadata = fill_metadata(metadata, model, domain=default, data=data, scores=scores)
-    files = _files(bundle, model, metadata=metadata, domain=default.name, data=data)
-    files["docs/README.md"] = model_card(name, metadata, model, domain=default.name, data=data, scores=scores).encode()
+    quantised, costs = _int8(model, int8, dataset_dir) if int8 else ({}, [])
+    metadata = fill_metadata(metadata, model, domain=default, data=data, scores=scores, int8=costs)
+    files = _files(bundle, model, metadata=metadata, domain=default.name, data=data) | quantised
+    card = model_card(name, metadata, model, domain=default.name, data=data, scores=scores, int8=costs)
+    files["docs/README.md"] = card.encode()
     files["docs/data_license.txt"] = data_licence(data).encode()
     if weights_url is not None:
         files["large_files.yml"] = _large_files(files, weights_url)
@@ -108,7 +117,6 @@ def _files(
         name: as_json(config) for name, config in packaged_configs(bundle, model, domain=domain, data=data).items()
     }
     configs["metadata.json"] = as_json(metadata)
-    weights = state_dict_bytes(model)
     core = sorted(Path(__file__).parents[1].glob("*.py"))
     inside = {name: configs[name] for name in ("inference.json", "metadata.json")}
     return {
@@ -116,11 +124,20 @@ def _files(
         "configs/logging.conf": (bundle / "configs" / "logging.conf").read_bytes(),
         **{f"configs/{name}": content for name, content in configs.items()},
         **{f"custom_components/{path.name}": path.read_bytes() for path in core},
-        "models/model.pt": weights,
-        "models/model.pt.sha256": f"{hashlib.sha256(weights).hexdigest()}  model.pt\n".encode(),
+        **with_digest("models/model.pt", state_dict_bytes(model)),
         "models/model.ts": export_torchscript(model, domain=domain, files=inside),
         **{f"models/{each.name}.onnx": export_onnx(model, domain=each.name) for each in model.domains},
     }
+
+
+def _int8(
+    model: TrainedModel, manifests: Sequence[Path], dataset_dir: Path | None
+) -> tuple[dict[str, bytes], list[BoneDice]]:
+    """The int8 networks by path, and what they cost in each bone, unless it is too much."""
+    files, held_out = quantise_model(model, manifests, dataset_dir=dataset_dir)
+    costs = measure_int8(model, files, held_out)
+    check_fall(costs)
+    return files, costs
 
 
 def _large_files(files: Mapping[str, bytes], url: str) -> bytes:

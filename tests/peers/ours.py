@@ -1,0 +1,114 @@
+"""Our side: the joint bundle's train.yaml on one data set, and `multijoint segment`."""
+
+import csv
+import json
+import math
+import os
+import shutil
+import sys
+from pathlib import Path
+
+from running import Training, run
+
+from custom_components.checkpoints import build_network, load_model
+
+ROOT = Path(__file__).resolve().parents[2]
+BUNDLE = ROOT / "bundles" / "multijoint_mr_bone_segmentation"
+NETWORK = [32, 64, 128, 256, 512]
+SETTINGS = {
+    # The README's for few slices, and for labels that look alike.
+    "batch_size": 8,
+    "learning_rate": 1.0e-3,
+    "learning_rate_decay": 0.9,
+    "head_learning_rate_factor": 10,
+    "flip_axes": [],
+    "max_translation": 0.1,
+    "max_rotation": 15,
+    "contrastive_weight": 0.0,  # one domain has nothing to contrast
+    "widths": NETWORK,
+    "device": "cpu",
+}
+
+
+class Multijoint:
+    """This repository's own pipeline.
+
+    Args:
+        manifest: of the data set.
+        folder: to work in.
+        num_folds: of the split.
+        image_size: of the slices, rows and columns.
+    """
+
+    name = "multijoint"
+
+    def __init__(self, manifest: Path, folder: Path, *, num_folds: int, image_size: tuple[int, int]) -> None:
+        self.folder = folder
+        self.settings = SETTINGS | {
+            "manifests": [str(manifest)],
+            "num_folds": num_folds,
+            "image_size": list(image_size),
+        }
+
+    @property
+    def checkpoint(self) -> Path:
+        """The best on the subjects that validate."""
+        return self.folder / "results" / "model.pt"
+
+    def train(self, epochs: int, *, slices: int, results: str = "results") -> Training:
+        """Train, once for each `results`.
+
+        Args:
+            epochs: passes over the training slices.
+            slices: how many these are.
+            results: folder.
+        """
+        report = self.folder / f"{results}.json"
+        if not report.exists():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            output = self.folder / results
+            shutil.rmtree(output, ignore_errors=True)  # of a run that did not end, or is to be timed again
+            settings = self.settings | {"output_dir": str(output), "max_epochs": epochs}
+            settings["val_interval"] = max(1, epochs // 20)
+            command = [sys.executable, "-m", "monai.bundle", "run", "training", "--bundle_root", BUNDLE]
+            command += ["--config_file", BUNDLE / "configs" / "train.yaml"]
+            for key, value in settings.items():
+                command += [f"--{key}", value if isinstance(value, str) else json.dumps(value)]
+            run(command, self.folder / f"{results}.log", dict(os.environ))
+            with (output / "log.csv").open() as file:
+                rows = list(csv.DictReader(file))
+            network = build_network(load_model(output / "last.pt"))
+            training = {
+                "batch_size": settings["batch_size"],
+                "slices_of_epoch": slices,
+                "epoch_seconds": [float(row["seconds"]) for row in rows],
+                "whole_seconds": sum(float(row["epoch_seconds"]) for row in rows),
+                "parameters": sum(parameter.numel() for parameter in network.parameters()),
+            }
+            report.write_text(json.dumps(training))
+        return Training(**json.loads(report.read_text()))
+
+    def predict(self, scans: Path, output: Path) -> list[str]:
+        """The command that a user gives."""
+        multijoint = Path(sys.executable).with_name("multijoint")
+        return [
+            str(each) for each in (multijoint, "segment", scans, "--checkpoint", self.checkpoint, "--output", output)
+        ]
+
+    @staticmethod
+    def scan_name(name: str) -> str:
+        """Any name will do."""
+        return f"{name}.nii.gz"
+
+    @staticmethod
+    def result_name(name: str) -> str:
+        """What it calls the label map."""
+        return f"{name}_seg.nii.gz"
+
+
+def size_for(sizes: list[tuple[int, int]]) -> tuple[int, int]:
+    """The median size of slices, each side rounded up to what the network can halve four times."""
+    median = [sorted(side)[len(side) // 2] for side in zip(*sizes, strict=True)]
+    step = 2 ** (len(NETWORK) - 1)
+    rows, columns = (math.ceil(side / step) * step for side in median)
+    return rows, columns

@@ -1,0 +1,51 @@
+"""Processes to their end, and what a training has come to."""
+
+import statistics
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Training:
+    """How long a training took.
+
+    Args:
+        batch_size: slices at once.
+        slices_of_epoch: trained on in an epoch.
+        epoch_seconds: of the training part of each epoch, validation left out.
+        whole_seconds: of all epochs, with validation and checkpoints.
+        parameters: of the network.
+    """
+
+    batch_size: int
+    slices_of_epoch: int
+    epoch_seconds: list[float]
+    whole_seconds: float
+    parameters: int
+
+    @property
+    def slices(self) -> int:
+        """Trained on in all."""
+        return self.slices_of_epoch * len(self.epoch_seconds)
+
+    def seconds_for(self, slices: int) -> float:
+        """Of an epoch of so many slices; the first one, which warms up, does not count."""
+        return statistics.median(self.epoch_seconds[1:]) * slices / self.slices_of_epoch
+
+
+def run(command: Sequence[object], log: Path, env: Mapping[str, str] | None = None) -> str:
+    """Run a command to its end; its output, which is also kept in a file.
+
+    Raises:
+        RuntimeError: it failed; with its last lines.
+    """
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("w") as file:
+        arguments = [str(each) for each in command]
+        done = subprocess.run(arguments, stdout=file, stderr=subprocess.STDOUT, env=env, check=False)
+    output = log.read_text(errors="replace")
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(arguments[:4])} ended with code {done.returncode}: {output.strip()[-800:]}")
+    return output

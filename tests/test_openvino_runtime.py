@@ -1,0 +1,34 @@
+"""OpenVINO is imported without the part of it that sends messages."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from custom_components.errors import InputError
+from custom_components.openvino_runtime import import_openvino
+
+CODE = (
+    "import socket, sys; socket.socket.connect = socket.getaddrinfo = None\n"
+    "from custom_components.openvino_runtime import import_openvino; core = import_openvino().Core()\n"
+    "print([name for name in sys.modules if 'telemetry' in name])"
+)
+
+
+def test_it_reports_to_nobody(tmp_path: Path) -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "CI"} | {"HOME": str(tmp_path)}
+    command = [sys.executable, "-W", "ignore", "-c", CODE]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.stdout == "[]\n", done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_later_import_gets_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = dict(sys.modules)
+    assert import_openvino().__name__ == "openvino"
+    assert sys.modules.get("openvino.tools.ovc") is before.get("openvino.tools.ovc")
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    with pytest.raises(InputError, match=r"int8 needs OpenVINO, got none; pip install 'multijoint\[fast\]'"):
+        import_openvino()
