@@ -112,6 +112,7 @@ class VolumeEvaluator(SupervisedEvaluator):
 
     def _iteration(self, engine: Any, batchdata: dict[str, Any]) -> dict[str, Any]:
         self.num_volumes += 1
+        batchdata.setdefault("seconds", 0.0)  # a reader that was killed cannot tell
         if "failure" in batchdata:
             self.record_failure(batchdata, batchdata["failure"])
         elif "finished" in batchdata:
