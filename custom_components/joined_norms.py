@@ -1,4 +1,4 @@
-"""Batch norm of each domain's part of a batch, written where it belongs instead of joined afterwards."""
+"""Batch norm, and ReLU, of each domain's part of a batch, written where they belong instead of joined afterwards."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from torch.autograd.function import once_differentiable
 
 __all__ = ["can_join", "normalise_parts"]
 
-_backward_of = torch.ops.aten.native_batch_norm_backward.default
+_through_norm = torch.ops.aten.native_batch_norm_backward.default
+_through_relu = torch.ops.aten.threshold_backward.grad_input
 
 
 def can_join(x: Tensor, norms: Sequence[nn.Module]) -> bool:
@@ -32,25 +33,30 @@ def can_join(x: Tensor, norms: Sequence[nn.Module]) -> bool:
     )
 
 
-def normalise_parts(x: Tensor, sizes: Sequence[int], norms: Sequence[Any]) -> Tensor:
+def normalise_parts(x: Tensor, sizes: Sequence[int], norms: Sequence[Any], *, relu: bool) -> Tensor:
     """Normalise each part of a batch by a norm of its own: to the bit what the norms give on the parts by themselves.
 
     To concatenate their outputs, and in the backward pass their gradients, would copy the batch twice at every layer.
+    A ReLU along with the norm finds its part still in the processor's cache.
 
     Args:
         x: shape (N, C, H, W), on the CPU.
         sizes: number of samples of each part, in order; N together.
         norms: an `nn.BatchNorm2d` for each part, in training mode; their running statistics are updated.
+        relu: whether a ReLU follows.
     """
     torch._foreach_add_([norm.num_batches_tracked for norm in norms], 1)
-    return _NormaliseParts.apply(x, sizes, norms, *(norm.weight for norm in norms), *(norm.bias for norm in norms))
+    weights = [norm.weight for norm in norms]
+    return _NormaliseParts.apply(x, sizes, norms, relu, *weights, *(norm.bias for norm in norms))
 
 
 class _NormaliseParts(Function):
-    """The kernels of `nn.BatchNorm2d`, a part at a time."""
+    """The kernels of `nn.BatchNorm2d` and `nn.ReLU`, a part at a time."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, sizes: Sequence[int], norms: Sequence[Any], *weights_and_biases: Tensor) -> Tensor:
+    def forward(
+        ctx: Any, x: Tensor, sizes: Sequence[int], norms: Sequence[Any], relu: bool, *weights_and_biases: Tensor
+    ) -> Tensor:
         weights, biases = weights_and_biases[: len(norms)], weights_and_biases[len(norms) :]
         output = torch.empty_like(x)
         means, scales = weights[0].new_empty((2, len(norms), x.shape[1]))  # a scale is 1 / standard deviation
@@ -64,26 +70,32 @@ class _NormaliseParts(Function):
                 *(part, weight, bias, norm.running_mean, norm.running_var, True, norm.momentum, norm.eps),
                 out=(target, mean, scale),
             )
-        ctx.save_for_backward(x, means, scales, *weights)
+            if relu:
+                target.relu_()
+        ctx.save_for_backward(x, output if relu else None, means, scales, *weights)
         ctx.sizes, ctx.eps = sizes, [norm.eps for norm in norms]
         return output
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        x, means, scales, *weights = ctx.saved_tensors
+        x, output, means, scales, *weights = ctx.saved_tensors
         whole = torch.empty_like(x)
+        outputs = [None] * len(weights) if output is None else output.split(ctx.sizes)
         to_weights, to_biases = [], []
         parts = zip(
-            *(gradient.split(ctx.sizes), x.split(ctx.sizes), whole.split(ctx.sizes), weights),
+            *(gradient.split(ctx.sizes), outputs, x.split(ctx.sizes), whole.split(ctx.sizes), weights),
             *(means.unbind(), scales.unbind(), ctx.eps),
             strict=True,
         )
-        for above, part, target, weight, mean, scale, eps in parts:
-            to_part, to_weight, to_bias = _backward_of(
+        for above, out, part, target, weight, mean, scale, eps in parts:
+            if out is not None:
+                above = _through_relu(above, out, 0, grad_input=target)
+            to_part, to_weight, to_bias = _through_norm(
                 above, part, weight, None, None, mean, scale, True, eps, (True, True, True)
             )
             target.copy_(to_part)
+            del to_part  # before the next one is made
             to_weights.append(to_weight)
             to_biases.append(to_bias)
-        return whole, None, None, *to_weights, *to_biases
+        return whole, None, None, None, *to_weights, *to_biases

@@ -30,11 +30,11 @@ class ConvBlock(nn.Module):
 
     def convolve(self, x: Tensor, groups: list[tuple[int, int]]) -> Tensor:
         """Up to and including the second convolution."""
-        return self.conv2(torch.relu_(self.norm1.forward_grouped(self.conv1(x), groups)))
+        return self.conv2(self.norm1.forward_grouped(self.conv1(x), groups, relu=True))
 
     def activate(self, x: Tensor, groups: list[tuple[int, int]]) -> Tensor:
         """The second norm and ReLU."""
-        return torch.relu_(self.norm2.forward_grouped(x, groups))
+        return self.norm2.forward_grouped(x, groups, relu=True)
 
 
 class AttentionGate(nn.Module):

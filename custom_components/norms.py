@@ -89,7 +89,7 @@ class DomainSpecificBatchNorm2d(nn.Module):
         order = order.to(x.device)
         return self.forward_grouped(x.index_select(0, order), groups).index_select(0, torch.argsort(order))
 
-    def forward_grouped(self, x: Tensor, groups: list[tuple[int, int]]) -> Tensor:
+    def forward_grouped(self, x: Tensor, groups: list[tuple[int, int]], relu: bool = False) -> Tensor:
         """Normalise a batch that is already contiguous by domain: no permutation, one kernel a domain present.
 
         In a training over several processes each domain's statistics are those of its samples in all of them.
@@ -97,22 +97,26 @@ class DomainSpecificBatchNorm2d(nn.Module):
         Args:
             x: shape (N, C, H, W).
             groups: `(domain, number of samples)` in batch order; from `group_by_domain`.
+            relu: whether a ReLU follows.
         """
-        if not torch.jit.is_scripting():  # noqa: SIM102  (TorchScript leaves out the inside of this one alone)
+        if not torch.jit.is_scripting():  # TorchScript leaves out the inside of this one alone
             if self.training and num_ranks() > 1:
-                return normalise_over_ranks(x, groups, self.norms)
+                x = normalise_over_ranks(x, groups, self.norms)
+                return torch.relu_(x) if relu else x
+            if len(groups) > 1:
+                own = [self.norms[domain] for domain, _ in groups]
+                if can_join(x, own):
+                    return normalise_parts(x, [count for _, count in groups], own, relu=relu)
         if len(groups) == 1:
-            return self._normalise(x, groups[0][0])
-        if not torch.jit.is_scripting():
-            own = [self.norms[domain] for domain, _ in groups]
-            if can_join(x, own):
-                return normalise_parts(x, [count for _, count in groups], own)
-        # One split, whose backward is one concatenation: slicing would allocate a full gradient for each domain.
-        parts = torch.split(x, [group[1] for group in groups], dim=0)
-        outputs: list[Tensor] = []
-        for part, group in zip(parts, groups):  # noqa: B905  (TorchScript knows no `strict`)
-            outputs.append(self._normalise(part, group[0]))
-        return torch.cat(outputs, dim=0)
+            x = self._normalise(x, groups[0][0])
+        else:
+            # One split, whose backward is one concatenation: slicing would allocate a full gradient for each domain.
+            parts = torch.split(x, [group[1] for group in groups], dim=0)
+            outputs: list[Tensor] = []
+            for part, group in zip(parts, groups):  # noqa: B905  (TorchScript knows no `strict`)
+                outputs.append(self._normalise(part, group[0]))
+            x = torch.cat(outputs, dim=0)
+        return torch.relu_(x) if relu else x
 
     def _normalise(self, x: Tensor, domain: int) -> Tensor:
         if torch.jit.is_scripting():
@@ -131,8 +135,8 @@ class DomainSpecificBatchNorm2d(nn.Module):
 
 
 class FoldedNorm(nn.Module):
-    """In the place of a norm that has been multiplied into the convolution before it: does nothing."""
+    """In the place of a norm that has been multiplied into the convolution before it: does nothing but a ReLU."""
 
-    def forward_grouped(self, x: Tensor, groups: list[tuple[int, int]]) -> Tensor:
-        """Return `x`."""
-        return x
+    def forward_grouped(self, x: Tensor, groups: list[tuple[int, int]], relu: bool = False) -> Tensor:
+        """Return `x`, or its ReLU."""
+        return torch.relu_(x) if relu else x

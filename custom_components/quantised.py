@@ -6,6 +6,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -149,7 +150,12 @@ class QuantisedNetwork(nn.Module):
                     "INFERENCE_NUM_THREADS": self._num_threads,
                 }
                 graph = self._graphs.pop(index, None) or self._read(index)
-                self._compiled[index] = import_openvino().Core().compile_model(graph, "CPU", options), []
+                compiled = import_openvino().Core().compile_model(graph, "CPU", options)
+                # Once on this thread alone: the first calls of two threads can wait for each other for ever, since
+                # OpenVINO looks up NumPy at the first one, and lets go of Python's lock while it holds one of its own.
+                first = compiled.create_infer_request()
+                first.infer([np.zeros(compiled.input().shape, dtype=np.float32)])
+                self._compiled[index] = compiled, [first]
             return self._compiled[index]
 
     def _read(self, index: int) -> Any:

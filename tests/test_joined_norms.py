@@ -1,4 +1,5 @@
 import copy
+from functools import partial
 
 import pytest
 import torch
@@ -37,8 +38,9 @@ def run(
     return found
 
 
-def one_after_another(x: Tensor, sizes: list[int], norms: list[nn.BatchNorm2d]) -> Tensor:
-    return torch.cat([norm(part) for norm, part in zip(norms, x.split(sizes), strict=True)])
+def one_after_another(x: Tensor, sizes: list[int], norms: list[nn.BatchNorm2d], *, relu: bool) -> Tensor:
+    outputs = [norm(part) for norm, part in zip(norms, x.split(sizes), strict=True)]
+    return torch.cat([torch.relu(output) if relu else output for output in outputs])
 
 
 @given(
@@ -47,6 +49,7 @@ def one_after_another(x: Tensor, sizes: list[int], norms: list[nn.BatchNorm2d]) 
     memory_format=st.sampled_from([torch.contiguous_format, torch.channels_last]),
     # The norm of a half precision image has weights in single precision, as under autocast.
     dtypes=st.sampled_from([(torch.float32,) * 2, (torch.float64,) * 2, (torch.bfloat16, torch.float32)]),
+    relu=st.booleans(),
     seed=st.integers(0, 1000),
 )
 @settings(max_examples=60, deadline=None)
@@ -55,6 +58,7 @@ def test_to_the_bit_what_the_norms_give_one_after_another(
     shape: tuple[int, int],
     memory_format: torch.memory_format,
     dtypes: tuple[torch.dtype, torch.dtype],
+    relu: bool,
     seed: int,
 ) -> None:
     generator = torch.Generator().manual_seed(seed)
@@ -63,8 +67,8 @@ def test_to_the_bit_what_the_norms_give_one_after_another(
         for _ in range(2)
     )
     norms = make_norms(len(sizes), dtypes[1])
-    expected = run(one_after_another, 3 + x, sizes, copy.deepcopy(norms), above)
-    found = run(normalise_parts, 3 + x, sizes, norms, above)
+    expected = run(partial(one_after_another, relu=relu), 3 + x, sizes, copy.deepcopy(norms), above)
+    found = run(partial(normalise_parts, relu=relu), 3 + x, sizes, norms, above)
     for name, tensor in expected.items():
         assert torch.equal(tensor, found[name]), name
         assert tensor.dtype == found[name].dtype, name
@@ -72,7 +76,7 @@ def test_to_the_bit_what_the_norms_give_one_after_another(
 
 def test_memory_format_is_kept() -> None:
     x = torch.randn(4, CHANNELS, 3, 4).contiguous(memory_format=torch.channels_last).requires_grad_()
-    output = normalise_parts(x, [1, 3], make_norms(2))
+    output = normalise_parts(x, [1, 3], make_norms(2), relu=True)
     output.backward(torch.ones_like(output))
     assert output.is_contiguous(memory_format=torch.channels_last)
     assert x.grad.is_contiguous(memory_format=torch.channels_last)
@@ -82,13 +86,13 @@ def test_gradients_are_those_of_finite_differences() -> None:
     norms = make_norms(2, torch.float64)
     x = torch.randn(3, CHANNELS, 2, 2, dtype=torch.float64, requires_grad=True)
     weights = [weight for norm in norms for weight in norm.parameters()]
-    assert torch.autograd.gradcheck(lambda x, *_: normalise_parts(x, [2, 1], norms), (x, *weights))
+    assert torch.autograd.gradcheck(lambda x, *_: normalise_parts(x, [2, 1], norms, relu=False), (x, *weights))
 
 
 def test_images_and_weights_may_be_frozen() -> None:
     x, norms = torch.randn(3, CHANNELS, 2, 2), make_norms(2)
     norms[0].requires_grad_(False)
-    normalise_parts(x, [1, 2], norms).sum().backward()
+    normalise_parts(x, [1, 2], norms, relu=False).sum().backward()
     assert norms[0].weight.grad is None
     assert norms[1].bias.grad.tolist() == [8.0] * CHANNELS
 

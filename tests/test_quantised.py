@@ -3,14 +3,19 @@
 import hashlib
 import shutil
 import sys
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import MagicMock
 
+import numpy as np
 import onnx
 import pytest
 import torch
 
+from custom_components import quantised
 from custom_components.checkpoints import build_network
 from custom_components.digests import digest_path
 from custom_components.domains import Domain
@@ -98,6 +103,30 @@ def test_threads_and_batches_change_no_bit(
         found += [inferer(volume, network) for _ in range(2)]
         found.append(network(volume[0].permute(3, 0, 1, 2)).permute(1, 2, 3, 0)[None])
     assert all(torch.equal(each, found[0]) for each in found)
+
+
+def test_the_first_call_is_alone(model: TrainedModel, bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """First calls of two threads can wait for each other for ever."""
+    calls: list[str] = []
+
+    class Request:
+        def infer(self, inputs: list[np.ndarray]) -> list[np.ndarray]:
+            calls.append("begin")
+            time.sleep(0.05)
+            calls.append("end")
+            return [np.zeros((1, 3, 32, 32), np.float32)]
+
+    network = QuantisedNetwork(model, checkpoint=bundle)
+    runtime = MagicMock()
+    compiled = runtime.Core().compile_model.return_value
+    compiled.input().shape = (1, 1, 32, 32)
+    compiled.create_infer_request = Request
+    monkeypatch.setattr(quantised, "import_openvino", lambda: runtime)
+    with ThreadPoolExecutor(3) as pool:
+        assert all(each.shape == (1, 3, 32, 32) for each in pool.map(network, [torch.zeros(1, 1, 32, 32)] * 3))
+    assert calls[:2] == ["begin", "end"]
+    assert calls[2:4] == ["begin", "begin"]  # the others not
+    assert runtime.Core().compile_model.call_count == 1
 
 
 def test_the_file_is_found_beside_the_weights(model: TrainedModel, bundle: Path) -> None:
