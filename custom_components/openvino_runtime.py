@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from typing import Any, cast
 
 from custom_components.errors import InputError
 
-__all__ = ["import_openvino"]
+__all__ = ["import_openvino", "openvino_core"]
 
 _CONVERTER = "openvino.tools.ovc"
 
@@ -33,3 +34,17 @@ def import_openvino() -> Any:
         if hidden:
             del modules[_CONVERTER]
     return openvino
+
+
+@functools.cache
+def openvino_core() -> Any:
+    """The one `openvino.Core` of this process, which lasts as long as it.
+
+    On a processor with AMX each gives the thread that makes it another stack for signals, and frees that stack when it
+    goes: of two, the second to go leaves the thread on the freed one, and the next signal kills the process. Only
+    threads with such a stack are concerned, as faulthandler, and Ray, make one.
+
+    Raises:
+        InputError: OpenVINO is not installed.
+    """
+    return import_openvino().Core()

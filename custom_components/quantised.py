@@ -16,7 +16,7 @@ from custom_components.domains import find_domain
 from custom_components.errors import InputError
 from custom_components.files import file_digest
 from custom_components.networks import MultiDomainUNet
-from custom_components.openvino_runtime import import_openvino
+from custom_components.openvino_runtime import openvino_core
 from custom_components.trained_models import TrainedModel
 
 __all__ = ["PRECISIONS", "QuantisedNetwork", "build_inference_network", "int8_path", "precision_of"]
@@ -150,7 +150,7 @@ class QuantisedNetwork(nn.Module):
                     "INFERENCE_NUM_THREADS": self._num_threads,
                 }
                 graph = self._graphs.pop(index, None) or self._read(index)
-                compiled = import_openvino().Core().compile_model(graph, "CPU", options)
+                compiled = openvino_core().compile_model(graph, "CPU", options)
                 # Once on this thread alone: the first calls of two threads can wait for each other for ever, since
                 # OpenVINO looks up NumPy at the first one, and lets go of Python's lock while it holds one of its own.
                 first = compiled.create_infer_request()
@@ -160,7 +160,7 @@ class QuantisedNetwork(nn.Module):
 
     def _read(self, index: int) -> Any:
         """The graph of a domain, known to be of this model."""
-        domain, openvino = self._model.domains[index], import_openvino()
+        domain, core = self._model.domains[index], openvino_core()
         path = int8_path(self._checkpoint, domain.name)
         if not path.is_file() or not digest_path(path).is_file():
             raise InputError(
@@ -170,7 +170,7 @@ class QuantisedNetwork(nn.Module):
         data, _ = read_checked(path)
         remedy = "package again with --int8"
         try:
-            graph = openvino.Core().read_model(data)
+            graph = core.read_model(data)
             stated = {key: graph.get_rt_info(["framework", key]).value for key in ("domain", "model_sha256")}
             shapes = [port.get_partial_shape() for port in (graph.input(), graph.output())]
             inner = [[shape[axis].get_length() for axis in (1, 2, 3)] for shape in shapes]
