@@ -18,7 +18,7 @@ from custom_components.errors import InputError
 def archive(text: str) -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as file:
-        file.writestr("part", text)
+        file.writestr(zipfile.ZipInfo("part"), text)  # without the time
     return buffer.getvalue()
 
 
