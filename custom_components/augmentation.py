@@ -94,7 +94,7 @@ def _sampling_matrix(
 
 
 def _sampling_grid(theta: Tensor, shape: Sequence[int]) -> Tensor:
-    """What `torch.nn.functional.affine_grid` gives, up to rounding, in a matrix product without its strides: far faster."""
+    """What `affine_grid` gives, up to rounding, in a matrix product without its strides: far faster."""
     rows, columns = shape
     return (theta @ _pixel_centres(rows, columns)).view(1, 2, rows, columns).permute(0, 2, 3, 1)
 
