@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from dataclasses import dataclass
 
@@ -10,10 +11,12 @@ __all__ = ["PRIVATE_SCHEME", "BoneCode", "find_code"]
 PRIVATE_SCHEME = "99MULTIJOINT"
 """Coding scheme designator of labels that have no code here; 99 marks it as private."""
 
+_MAX_CODE = 16  # characters of a code value
+
 _SIDES = {"left": ("7771000", "Left"), "l": ("7771000", "Left"), "right": ("24028007", "Right")}
 _SIDES |= {"r": ("24028007", "Right")}
 
-# Values and meanings as in the standard's context groups (CID 7151, 7304, 7603, 8134); what these lack, as in SNOMED CT.
+# Values and meanings as in the standard's context groups (CID 7151, 7304, 7603, 8134), or else in SNOMED CT.
 _CODES = {
     "bone": ("272673000", "Bone"),
     "calcaneus": ("80144004", "Calcaneus"),
@@ -62,7 +65,12 @@ _CODES |= {
 _SAME = {"calcaneum": "calcaneus", "heel bone": "calcaneus", "kneecap": "patella", "collarbone": "clavicle"}
 _SAME |= {"shoulder blade": "scapula", "thigh bone": "femur", "shin bone": "tibia", "navicular of foot": "navicular"}
 _SAME |= {"tarsal": "tarsus", "tarsals": "tarsus", "tarsal bone": "tarsus", "tarsal bones": "tarsus"}
-_SAME |= {"metatarsals": "metatarsus", "metatarsal bones": "metatarsus", "vertebrae": "vertebra", "hippocampi": "hippocampus"}
+_SAME |= {
+    "metatarsals": "metatarsus",
+    "metatarsal bones": "metatarsus",
+    "vertebrae": "vertebra",
+    "hippocampi": "hippocampus",
+}
 _SAME |= {"first cuneiform": "medial cuneiform", "second cuneiform": "intermediate cuneiform"}
 _SAME |= {"third cuneiform": "lateral cuneiform", "middle cuneiform": "intermediate cuneiform", "bones": "bone"}
 # Parts that have no code of their own here: the whole is coded, and the segment's label says which part.
@@ -115,5 +123,7 @@ def find_code(label: str, *, domain: str = "") -> BoneCode:
         found = _CODES.get(_SAME.get(name, name))
         if found is not None:
             return BoneCode(found[0], "SCT", found[1], side)
-    code = re.sub(r"[^A-Z0-9]+", "_", label.upper()).strip("_")[:16] or "LABEL"
+    code = re.sub(r"[^A-Z0-9]+", "_", label.upper()).strip("_") or "LABEL"
+    if len(code) > _MAX_CODE:  # labels that begin alike must not become one code
+        code = f"{code[: _MAX_CODE - 5]}_{hashlib.sha256(label.encode()).hexdigest()[:4].upper()}"
     return BoneCode(code, PRIVATE_SCHEME, label[:64])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import stat
 import warnings
@@ -85,11 +86,12 @@ def read_header(path: Path, tags: Sequence[str]) -> Any:
 
 
 @contextlib.contextmanager
-def reading_dicom(name: str) -> Iterator[Any]:
+def reading_dicom(name: str, *, otherwise: str = "") -> Iterator[Any]:
     """pydicom, quiet and with its errors turned into one line that quotes nothing from the file: it may be a patient's.
 
     Args:
         name: of the file, for messages.
+        otherwise: what to say if something fails, in place of that the file cannot be read.
 
     Raises:
         InputError: pydicom is missing, or what was done within failed.
@@ -100,19 +102,23 @@ def reading_dicom(name: str) -> Iterator[Any]:
         import pydicom.filereader
     except ImportError as error:
         raise InputError("reading DICOM needs pydicom, got none; pip install 'multijoint[clinic]'") from error
+    for package in ("pydicom", "highdicom"):
+        logging.getLogger(package).setLevel(logging.CRITICAL)  # they log values and identifiers
     try:
         with warnings.catch_warnings(), pydicom.config.disable_value_validation():
             warnings.simplefilter("ignore")
             yield pydicom
     except (InputError, OSError) as error:
         if isinstance(error, OSError) and error.errno is None:  # pydicom's own, such as a short read
-            raise _unreadable(name, error) from error
+            raise _unreadable(name, error, otherwise) from error
         raise
     except Exception as error:  # pydicom raises whatever its parsing stumbled on
-        raise _unreadable(name, error) from error
+        raise _unreadable(name, error, otherwise) from error
 
 
-def _unreadable(name: str, error: BaseException) -> InputError:
+def _unreadable(name: str, error: BaseException, otherwise: str) -> InputError:
+    if otherwise:
+        return InputError(f"{otherwise} ({type(error).__name__})")
     return InputError(
         f"DICOM file {name} must be intact, got one that cannot be read ({type(error).__name__}); copy it again"
     )

@@ -1,28 +1,29 @@
-"""The exams in a folder, the series of each, and which one of them is segmented, by stated rules."""
+"""The series of an exam, and which one of them is segmented, by stated rules."""
 
 from __future__ import annotations
 
-import hashlib
-import os
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-from custom_components.clinic.dicom_files import find_dicom_files
-from custom_components.clinic.dicom_slices import CLASSIC, ENHANCED, DicomFile, read_file
-from custom_components.clinic.dicom_stacks import Stack, stacks_of
+from custom_components.clinic.dicom_slices import CLASSIC, ENHANCED, DicomFile
+from custom_components.clinic.dicom_stacks import MIN_SLICES, Stack, stacks_of
 from custom_components.errors import InputError
 from custom_components.files import file_digest
 from custom_components.text_tables import align_columns
 
-__all__ = ["Exam", "Series", "choose_series", "find_exams", "format_exam"]
+__all__ = ["RULE", "Exam", "Series", "choose_series", "format_exam", "series_of", "tells"]
+
+RULE = (
+    f"* is taken: the only usable series of its exam (MR; one grid of at least {MIN_SLICES} equally spaced slices; no "
+    "localiser; neither derived nor phase), or the one named with --series"
+)
+"""How a series is chosen, in one line."""
 
 _MAX_LISTED = 5
 _WITHHELD = "(withheld: names the patient)"
 _PARTS = {"P": "phase", "PHASE": "phase", "PHASE MAP": "phase", "R": "real part", "REAL": "real part"}
 _PARTS |= {"I": "imaginary part", "IMAGINARY": "imaginary part"}
-_GENERIC = ("dicom", "dcm", "dicoms")  # folders inside an exam's own
 _HEADER = ("series", "description", "kind", "slices", "voxels mm", "verdict")
 
 
@@ -69,48 +70,11 @@ class Exam:
     num_others: int
 
 
-def find_exams(path: Path, *, taken: Collection[str] = ()) -> list[Exam]:
-    """The exams in a folder and below, one a study; none if it holds no DICOM.
-
-    An exam is named after the folder that was given or, among several, after the uppermost folder that holds nothing of
-    another one. Where that name has a word of the patient's name, identifiers or birth date in it, or is taken, it is
-    `exam_` with eight digits made from the study's UID.
-
-    Args:
-        path: a folder, or one DICOM file.
-        taken: names that are not free, in lower case.
-    """
-    paths, num_others = find_dicom_files(path)
-    files: list[DicomFile] = []
-    problems: list[tuple[Path, str]] = []
-    for each in paths:
-        try:
-            file = read_file(each)
-        except (InputError, OSError) as error:
-            problems.append((each, str(error)))
-        else:
-            files += [] if file is None else [file]
-    studies: dict[str, list[DicomFile]] = {}
-    for file in files:
-        studies.setdefault(file.study, []).append(file)
-    own_problems: dict[str, list[str]] = {study: [] for study in studies}
-    lost: dict[Path, list[str]] = {}
-    for where, line in problems:
-        study = _study_beside(where, path, studies)
-        (own_problems[study] if study is not None else lost.setdefault(_part_of(path, where), [])).append(line)
-    exams, used = [], {name.casefold() for name in taken}
-    for study, own in studies.items():
-        name = _case_name(_own_folder(path, study, studies), study, own, used)
-        used.add(name.casefold())
-        exams.append(Exam(name, tuple(_series_of(own)), tuple(own_problems[study]), num_others))
-    return [*exams, *(Exam(_coded(str(part)), (), tuple(lines), num_others) for part, lines in lost.items())]
-
-
 def choose_series(exam: Exam, wanted: str | None = None) -> Series:
     """The series to segment: the only usable one, or the one that is named.
 
     Args:
-        exam: see `find_exams`.
+        exam: see `dicom_exams.find_exams`.
         wanted: key or UID of a series.
 
     Raises:
@@ -137,13 +101,15 @@ def choose_series(exam: Exam, wanted: str | None = None) -> Series:
         raise InputError(f"exam {exam.name} must have one usable series, got {listed}; name one with --series")
     reasons = ", ".join(f"series {each.key} {each.reason}" for each in exam.series[:_MAX_LISTED])
     more = f", and {len(exam.series) - _MAX_LISTED} more" if len(exam.series) > _MAX_LISTED else ""
-    remedy = "name one with --series" if any(each.verdict == "on request" for each in exam.series) else "export it again"
+    remedy = (
+        "name one with --series" if any(each.verdict == "on request" for each in exam.series) else "export it again"
+    )
     raise InputError(f"exam {exam.name} must have a usable MR series, got none ({reasons}{more}); {remedy}")
 
 
 def format_exam(exam: Exam, chosen: Series | None = None) -> str:
     """A table, a line a series; the chosen one is marked."""
-    rows = [_HEADER]
+    rows: list[tuple[str, ...]] = [_HEADER]
     for each in exam.series:
         verdict = each.verdict if not each.reason else f"{each.verdict}: {each.reason}"
         rows.append((each.key, each.description or "-", each.kind, *_size(each.stack), verdict))
@@ -163,12 +129,13 @@ def _size(stack: Stack) -> tuple[str, str]:
     return shape, " x ".join(f"{size:.3g}" for size in sizes)
 
 
-def _series_of(files: Sequence[DicomFile]) -> list[Series]:
+def series_of(files: Sequence[DicomFile]) -> list[Series]:
     """The series of one exam, with keys that differ."""
     groups: dict[str, list[DicomFile]] = {}
     for file in files:
         groups.setdefault(file.series, []).append(file)
-    found, seen = [], {}
+    found: list[Series] = []
+    seen: dict[str, int] = {}
     for uid, own in sorted(groups.items(), key=lambda group: (_number(group[1][0].number), group[0])):
         number = own[0].number or "none"
         seen[number] = seen.get(number, 0) + 1
@@ -181,15 +148,19 @@ def _stacks(key: str, uid: str, files: Sequence[DicomFile]) -> list[Series]:
     files, problem = _without_copies(files)
     words = frozenset().union(*(file.identity for file in files))
     description = next((file.description for file in files if file.description), "")
-    if _tells(description, words):
+    if tells(description, words):
         description = _WITHHELD
     problem = problem or _series_problem(files)
     slices = [each for file in files for each in file.slices]
-    stacks = stacks_of(slices) if slices and not problem else [Stack(tuple(slices), problem=problem or "must have slices")]
+    stacks = (
+        stacks_of(slices) if slices and not problem else [Stack(tuple(slices), problem=problem or "must have slices")]
+    )
     result = []
     for number, stack in enumerate(stacks, 1):
         kind, request = _kind(files[0], stack)
-        verdict, reason = ("refused", stack.problem) if stack.problem else ("on request", request) if request else ("usable", "")
+        verdict, reason = (
+            ("refused", stack.problem) if stack.problem else ("on request", request) if request else ("usable", "")
+        )
         text = f"{description} ({stack.keys})" if stack.keys else description
         own = key if len(stacks) == 1 else f"{key}.{number}"
         result.append(Series(own, uid, text, kind, tuple(files), stack, verdict, reason))
@@ -231,50 +202,7 @@ def _without_copies(files: Sequence[DicomFile]) -> tuple[list[DicomFile], str]:
     return list(kept.values()), problem
 
 
-def _own_folder(given: Path, study: str, studies: dict[str, list[DicomFile]]) -> Path:
-    """The uppermost folder, not above the given one, that holds nothing of another study."""
-    if len(studies) == 1:
-        return given
-    folder = Path(os.path.commonpath([file.path.parent for file in studies[study]]))
-    others = [file.path for other, files in studies.items() if other != study for file in files]
-    if any(path.is_relative_to(folder) for path in others):
-        return given
-    while folder != given and not any(path.is_relative_to(folder.parent) for path in others):
-        folder = folder.parent
-    return folder
-
-
-def _part_of(given: Path, path: Path) -> Path:
-    """The folder directly in the given one that a file is in, or the given one."""
-    parts = path.relative_to(given).parts if path != given else ()
-    return given / parts[0] if len(parts) > 1 else given
-
-
-def _study_beside(path: Path, given: Path, studies: Mapping[str, Sequence[DicomFile]]) -> str | None:
-    """The study that an unreadable file is likely of: one with files in its folder, else in its part of the given one."""
-    for folder in (path.parent, _part_of(given, path)):
-        for study, files in studies.items():
-            if any(file.path.is_relative_to(folder) for file in files):
-                return study
-    return None
-
-
-def _case_name(folder: Path, study: str, files: Iterable[DicomFile], used: Collection[str]) -> str:
-    folder = Path(os.path.abspath(folder))
-    name = folder.stem if folder.is_file() else folder.name
-    if name.casefold() in _GENERIC:
-        name = folder.parent.name
-    words = frozenset().union(*(file.identity for file in files))
-    if name and not _tells(name, words) and name.casefold() not in used:
-        return name
-    return _coded(study)
-
-
-def _coded(text: str) -> str:
-    return f"exam_{hashlib.sha256(os.fsencode(text)).hexdigest()[:8]}"
-
-
-def _tells(text: str, identity: Collection[str]) -> bool:
+def tells(text: str, identity: Collection[str]) -> bool:
     """Whether a text has words of the patient's identity in it; short ones count as whole words only."""
     own = set(re.split(r"[\W_]+", text.casefold()))
     return bool(own & set(identity)) or any(len(word) > 3 and word in text.casefold() for word in identity)

@@ -103,12 +103,12 @@ def read_file(path: Path) -> DicomFile | None:
     if header is None:
         return None
     with reading_dicom(show_path(path)):
-        slices, problem = [], ""
+        problem = ""
         try:
             slices = _slices(header, path)
         except InputError as error:
-            problem = str(error)
-        identity = frozenset()
+            slices, problem = [], str(error)
+        identity: frozenset[str] = frozenset()
         if _text(header, "PatientIdentityRemoved").upper() != "YES":
             identity = frozenset(word for tag in _IDENTITY for word in _words(_text(header, tag)))
         types = [*_texts(header, "ImageType"), *(kind for each in slices for kind in each.keys[2].split("\\"))]
@@ -171,7 +171,9 @@ def _slice(groups: _Groups, path: Path, frame: int, shape: tuple[int, int]) -> S
     lengths = math.hypot(*sides[:3]), math.hypot(*sides[3:])
     cosine = sum(a * b for a, b in zip(sides[:3], sides[3:], strict=True))
     if max(abs(lengths[0] - 1), abs(lengths[1] - 1), abs(cosine)) > _MAX_UNIT_ERROR:
-        raise InputError(f"must have two directions at right angles in ImageOrientationPatient, got others in {path.name}")
+        raise InputError(
+            f"must have two directions at right angles in ImageOrientationPatient, got others in {show_path(path)}"
+        )
     if min(spacing) <= 0:
         raise InputError(f"must have a positive PixelSpacing, got another in {show_path(path)}")
     echo = "EffectiveEchoTime" if groups.groups else "EchoTime"
