@@ -54,7 +54,7 @@ class VolumeDataset(Dataset[dict[str, Any]]):
     """Volumes for `VolumeEvaluator`; one that cannot be read becomes an item with a `failure` and ends nothing.
 
     Args:
-        data: items with at least `image`, a path.
+        data: items with at least `image`, a path; one that has a `failure` already stays as it is.
         transform: preprocessing.
         results: where the results go; an item whose result is `finished` there is not read.
     """
@@ -77,6 +77,8 @@ class VolumeDataset(Dataset[dict[str, Any]]):
     def __getitem__(self, index: int) -> dict[str, Any]:
         """One preprocessed volume, with the `seconds` that it took."""
         start, item = time.perf_counter(), self.data[index]
+        if "failure" in item:
+            return item | {"seconds": 0.0}
         try:
             saved = None if self.results is None else self.results.find(item)
             read = dict(self.transform(item)) if saved is None else {**item, "finished": True, "saved": saved}

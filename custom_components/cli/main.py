@@ -16,6 +16,7 @@ from pathlib import Path
 
 import custom_components
 from custom_components.cli.bench import add_bench
+from custom_components.cli.dicom import add_dicom, add_dicom_options, dicom_scans
 from custom_components.cli.experiment_arguments import add_experiment
 from custom_components.cli.sharing import add_sharing
 
@@ -77,6 +78,7 @@ def _parser() -> argparse.ArgumentParser:
     phantoms.add_argument("--cases", type=int, default=6, metavar="N", help="subjects a domain (default 6)")
     phantoms.add_argument("--seed", type=int, default=0, metavar="S", help="same seed, same files (default 0)")
     phantoms.add_argument("--size", type=int, default=96, metavar="VOXELS", help="longer in-plane side (default 96)")
+    phantoms.add_argument("--dicom", action="store_true", help="also write each scan as a DICOM exam")
 
     check = add(
         "check",
@@ -93,11 +95,15 @@ def _parser() -> argparse.ArgumentParser:
     segment = add(
         "segment",
         _segment,
-        help="segment NIfTI volumes with a trained model",
+        help="segment NIfTI volumes or DICOM exams with a trained model",
         example="multijoint segment scan.nii.gz --domain shoulder --checkpoint runs/x/model.pt --output out",
     )
     segment.add_argument(
-        "images", nargs="+", type=Path, metavar="SCAN", help=".nii or .nii.gz files, or folders of them"
+        "images",
+        nargs="+",
+        type=Path,
+        metavar="SCAN",
+        help=".nii or .nii.gz files, folders of them, or folders of DICOM",
     )
     model = segment.add_mutually_exclusive_group(required=True)
     model.add_argument("--checkpoint", type=Path, metavar="FILE", help="model.pt of a training run")
@@ -128,6 +134,8 @@ def _parser() -> argparse.ArgumentParser:
     segment.add_argument("--address", metavar="HOST:PORT", help="of a running Ray cluster that sees the same files")
     segment.add_argument("--threads", type=int, default=1, metavar="N", help="processor threads of a share (default 1)")
 
+    add_dicom_options(segment)
+
     share = commands.add_parser("segment-share")  # not listed: a process of `segment --engine ray`
     share.add_argument("share", type=Path)
     share.set_defaults(run=_segment_share)
@@ -143,6 +151,7 @@ def _parser() -> argparse.ArgumentParser:
     overlay.add_argument("--reference", type=Path, metavar="FILE", help="reference label map, outlined in white")
     overlay.add_argument("--output", type=Path, required=True, metavar="PNG")
 
+    add_dicom(add)
     add_experiment(add)
     add_sharing(add)
     add_bench(add)
@@ -161,7 +170,12 @@ def _phantoms(options: argparse.Namespace) -> None:
     from custom_components.phantoms import write_phantoms
 
     for manifest in write_phantoms(
-        options.out, domains=options.domains, num_cases=options.cases, seed=options.seed, size=options.size
+        options.out,
+        domains=options.domains,
+        num_cases=options.cases,
+        seed=options.seed,
+        size=options.size,
+        dicom=options.dicom,
     ):
         print(manifest)
 
@@ -207,12 +221,11 @@ def _segment_with(checkpoint: Path, options: argparse.Namespace) -> None:
         "overwrite": options.overwrite,
         "precision": options.precision,
     }
-    if options.engine == "local":
-        segment(options.images, **how)
-    else:
-        segment_on_cluster(
-            options.images, engine=options.engine, address=options.address, threads=options.threads, **how
-        )
+    with dicom_scans(options, checkpoint) as images:
+        if options.engine == "local":
+            segment(images, **how)
+        else:
+            segment_on_cluster(images, engine=options.engine, address=options.address, threads=options.threads, **how)
 
 
 @contextlib.contextmanager

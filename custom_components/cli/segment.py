@@ -35,7 +35,8 @@ def segment(images: Sequence[Any], *, checkpoint: Path, output_dir: Path, **sett
         InputError: what cannot be used; the scans that can are still written.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    settings |= {"images": list(images), "checkpoint": checkpoint, "output_dir": output_dir}
+    # a tuple: MONAI would look into a list for code and references, and names of scans may look like either
+    settings |= {"images": tuple(images), "checkpoint": checkpoint, "output_dir": output_dir}
     run_workflow(["inference.yaml"], workflow_type="inference", **settings)
 
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from custom_components.errors import InputError
 from custom_components.files import write_atomically
+from custom_components.phantoms.dicom_exams import write_exam
 from custom_components.phantoms.recipes import PHANTOM_DOMAINS, Recipe, make_phantom
 
 __all__ = ["PHANTOM_DOMAINS", "write_phantoms"]
@@ -25,6 +26,7 @@ def write_phantoms(
     num_cases: int = 6,
     seed: int = 0,
     size: int = 96,
+    dicom: bool = False,
 ) -> list[Path]:
     """Write synthetic MR volumes with their bone labels, one folder and one manifest a domain.
 
@@ -38,6 +40,7 @@ def write_phantoms(
         seed: 0 or more.
         size: voxels along the longer in-plane side, at least 32. The voxel size follows from the field of view, and
             slices are three voxels thick: 0.63 x 0.63 x 1.9 mm for the ankle at 256. Below 64 the scapula is coarse.
+        dicom: also write each scan as a DICOM exam, in `<domain>/dicom/<case>/`.
 
     Returns:
         The path of each domain's `manifest.yaml`.
@@ -51,10 +54,10 @@ def write_phantoms(
     for name, value, least in (("num_cases", num_cases, 1), ("seed", seed, 0), ("size", size, 32)):
         if value < least:
             raise InputError(f"{name} must be at least {least}, got {value}")
-    return [_write_domain(out / name, name, num_cases=num_cases, seed=seed, size=size) for name in domains]
+    return [_write_domain(out / name, name, num_cases=num_cases, seed=seed, size=size, dicom=dicom) for name in domains]
 
 
-def _write_domain(folder: Path, name: str, *, num_cases: int, seed: int, size: int) -> Path:
+def _write_domain(folder: Path, name: str, *, num_cases: int, seed: int, size: int, dicom: bool) -> Path:
     recipe = PHANTOM_DOMAINS[name]
     rows = []
     for index in range(num_cases):
@@ -64,6 +67,14 @@ def _write_domain(folder: Path, name: str, *, num_cases: int, seed: int, size: i
         image, label = f"images/{case}.nii.gz", f"labels/{case}.nii.gz"
         write_atomically(folder / image, _nifti_bytes(phantom.image, phantom.affine))
         write_atomically(folder / label, _nifti_bytes(phantom.label, phantom.affine))
+        if dicom:
+            write_exam(
+                folder / "dicom" / case,
+                phantom.image,
+                phantom.affine,
+                name=f"{case} {seed}",
+                is_enhanced=index % 2 == 1,
+            )
         rows.append(f"{{name: {case}, image: {image}, label: {label}, subject: {case}, group: {phantom.group}}}")
     manifest = folder / "manifest.yaml"
     write_atomically(manifest, _manifest(name, recipe, rows, seed=seed).encode())
