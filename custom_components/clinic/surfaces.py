@@ -152,8 +152,8 @@ def _smooth(vertices: np.ndarray, faces: np.ndarray, bone: BoneMask) -> np.ndarr
     mesh = Trimesh(vertices, faces, process=False)
     start, end = mesh.edges.T  # each edge both ways
     # What closes the end of a cut bone is not to draw in its walls.
-    beyond = np.logical_or(vertices < -1.25, vertices > np.array(bone.voxels.shape) + 0.25).any(axis=1)
-    used = np.logical_or(beyond[start], ~beyond[end])
+    beyond = np.maximum(-vertices - 1, vertices - bone.voxels.shape).max(axis=1) > 0.25
+    used = beyond[start] | ~beyond[end]
     start, end = start[used], end[used]
     weights = 1 / np.maximum(np.bincount(start, minlength=len(vertices)), 1)
     mean_of_neighbours = csr_array((weights[start], (start, end)), shape=(len(vertices),) * 2)
