@@ -18,6 +18,7 @@ import custom_components
 from custom_components.cli.bench import add_bench
 from custom_components.cli.dicom import add_dicom, add_dicom_options, dicom_scans
 from custom_components.cli.experiment_arguments import add_experiment
+from custom_components.cli.mesh import add_mesh, add_mesh_option, meshing
 from custom_components.cli.sharing import add_sharing
 
 __all__ = ["main"]
@@ -133,6 +134,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     segment.add_argument("--address", metavar="HOST:PORT", help="of a running Ray cluster that sees the same files")
     segment.add_argument("--threads", type=int, default=1, metavar="N", help="processor threads of a share (default 1)")
+    add_mesh_option(segment)
 
     add_dicom_options(segment)
 
@@ -152,6 +154,7 @@ def _parser() -> argparse.ArgumentParser:
     overlay.add_argument("--output", type=Path, required=True, metavar="PNG")
 
     add_dicom(add)
+    add_mesh(add)
     add_experiment(add)
     add_sharing(add)
     add_bench(add)
@@ -206,6 +209,7 @@ def _segment(options: argparse.Namespace) -> None:
             from custom_components.sharing import open_bundle
 
             checkpoint = stack.enter_context(open_bundle(options.bundle, trust=options.trust))
+        stack.enter_context(meshing(options.output, options.mesh))
         _segment_with(checkpoint, options)
 
 

@@ -1,22 +1,35 @@
 """What a clinician has and looks at."""
 
+from custom_components.clinic.bone_shapes import BONES, BONES_COLUMNS
 from custom_components.clinic.dicom_exams import find_exams
 from custom_components.clinic.dicom_export import ConvertedExam, convert_exam
 from custom_components.clinic.dicom_seg import check_highdicom, write_dicom_seg
-from custom_components.clinic.dicom_series import RULE, Exam, Series, choose_series, format_exam
+from custom_components.clinic.dicom_series import Exam, RULE, Series, choose_series, format_exam
+from custom_components.clinic.legend import COLORS, LegendEntry, read_legend
+from custom_components.clinic.mesh_files import FORMATS
+from custom_components.clinic.meshes import MeshedCase, check_meshing, find_label_maps, mesh_case
 from custom_components.clinic.overlays import COLORS, draw_overlay
 
 __all__ = [
+    "BONES",
+    "BONES_COLUMNS",
     "COLORS",
-    "ConvertedExam",
+    "FORMATS",
     "RULE",
+    "ConvertedExam",
     "Exam",
+    "LegendEntry",
+    "MeshedCase",
     "Series",
     "check_highdicom",
+    "check_meshing",
     "choose_series",
     "convert_exam",
     "draw_overlay",
     "find_exams",
+    "find_label_maps",
     "format_exam",
+    "mesh_case",
+    "read_legend",
     "write_dicom_seg",
 ]

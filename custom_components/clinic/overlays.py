@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 from pathlib import Path
 
 import matplotlib
@@ -14,16 +13,13 @@ import numpy as np
 from matplotlib import pyplot
 from matplotlib.lines import Line2D
 
-from custom_components.containers import case_id
+from custom_components.clinic.legend import read_legend
 from custom_components.domains import PLANES
 from custom_components.files import write_atomically
 from custom_components.geometry import canonical_spacing_mm, to_canonical
 from custom_components.volumes import read_label, read_volume
 
-__all__ = ["COLORS", "draw_overlay"]
-
-# Okabe and Ito's palette without black: told apart by colour-blind readers.
-COLORS = ["#E69F00", "#56B4E9", "#009E73", "#CC79A7", "#D55E00", "#F0E442", "#0072B2"]
+__all__ = ["draw_overlay"]
 
 
 def draw_overlay(output: Path, image: Path, segmentation: Path, *, reference: Path | None = None) -> None:
@@ -43,8 +39,8 @@ def draw_overlay(output: Path, image: Path, segmentation: Path, *, reference: Pa
     labels = to_canonical(read_label(segmentation, like=scan).array, scan.affine)
     truth = None if reference is None else to_canonical(read_label(reference, like=scan).array, scan.affine)
     spacing = np.asarray(canonical_spacing_mm(scan.affine))
-    names = _names(segmentation)
     values = [int(value) for value in np.unique(labels if truth is None else np.stack([labels, truth])) if value]
+    legend = read_legend(segmentation, values)
     low, high = np.percentile(voxels, [1, 99.5])
 
     figure, axes = pyplot.subplots(1, 3, figsize=(12, 4.6), facecolor="black")
@@ -54,18 +50,14 @@ def draw_overlay(output: Path, image: Path, segmentation: Path, *, reference: Pa
         size_mm = np.delete(spacing * voxels.shape, axis)
         extent = (0, size_mm[0], 0, size_mm[1])
         plot.imshow(_slice(voxels, axis, position), cmap="gray", vmin=low, vmax=high, origin="lower", extent=extent)
-        for index, value in enumerate(values):
+        for value in values:
             if truth is not None:
                 _outline(plot, _slice(truth == value, axis, position), extent, color="white", width=2.4)
-            _outline(
-                plot, _slice(labels == value, axis, position), extent, color=COLORS[index % len(COLORS)], width=1.3
-            )
+            color = legend[value].color
+            _outline(plot, _slice(labels == value, axis, position), extent, color=color, width=1.3)
         plot.set_title(plane, color="white", fontsize=11)
         plot.axis("off")
-    handles = [
-        Line2D([], [], color=COLORS[index % len(COLORS)], label=names.get(value, f"label {value}"))
-        for index, value in enumerate(values)
-    ]
+    handles = [Line2D([], [], color=legend[value].color, label=legend[value].name) for value in values]
     if truth is not None:
         handles.append(Line2D([], [], color="white", label="reference"))
     if handles:
@@ -91,10 +83,3 @@ def _outline(plot: pyplot.Axes, mask: np.ndarray, extent: tuple[float, ...], *, 
         x = (np.arange(-1, columns + 1) + 0.5) * extent[1] / columns
         y = (np.arange(-1, rows + 1) + 0.5) * extent[3] / rows
         plot.contour(x, y, np.pad(mask, 1).astype(float), levels=[0.5], colors=[color], linewidths=[width])
-
-
-def _names(segmentation: Path) -> dict[int, str]:
-    path = segmentation.with_name(f"{case_id(segmentation)}.json")
-    if not path.is_file():
-        return {}
-    return {int(value): str(name) for value, name in json.loads(path.read_text())["labels"].items()}
