@@ -1,6 +1,6 @@
 """NiiVue, the JavaScript that draws volumes: where it lies, and how it gets there from its npm package.
 
-`hatch_build.py` loads this file while the package is built, so it imports nothing but the standard library and `errors`.
+`hatch_build.py` loads this file while the package is built, so it needs nothing but the standard library and `errors`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ NIIVUE = Path(__file__).with_name("viewer_page") / "niivue.js"
 
 NIIVUE_VERSION = "0.69.0"
 _INTEGRITY = "YMjQvJgD1W2b7DuoxkwlC4VxbrgIePRJ5qyQzXKxi2v2MBVg285P/CIQyg46oDDGDIcaNlbd+MhtO/edMbXJkA=="
-_MEMBER = "package/dist/index.min.js"
+_MEMBER = "package/dist/niivue.umd.js"
 _TIMEOUT_S = 600
 
 
@@ -36,8 +36,8 @@ def find_niivue() -> Path:
     """
     if not NIIVUE.is_file():
         raise InputError(
-            "NiiVue must be installed for the viewer, got none; "
-            f"connect to a package registry once and run: {Path(sys.executable).name} -m custom_components.clinic.niivue"
+            "NiiVue must be installed for the viewer, got none; where a package registry can be reached, run: "
+            "python -m custom_components.clinic.niivue"
         )
     return NIIVUE
 
