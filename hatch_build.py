@@ -10,7 +10,7 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 
 class NiiVueHook(BuildHookInterface):
-    """Put the script into the source tree, whence the wheel takes it; if that fails, all but the viewer is installed."""
+    """Puts the script into the source tree, whence the wheel takes it; if it cannot, only the viewer will not work."""
 
     def dependencies(self) -> list[str]:
         """What the build needs where there is no npm."""

@@ -7,11 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from custom_components.clinic.overlays import COLORS
 from custom_components.containers import case_id
 from custom_components.errors import InputError, show_path
 
-__all__ = ["MESH_SUFFIXES", "ViewedCase", "bone_colors", "bone_names", "find_cases", "pair_case"]
+__all__ = ["MESH_SUFFIXES", "ViewedCase", "find_cases", "pair_case"]
 
 MESH_SUFFIXES = (".ply", ".stl", ".glb")
 """Of the meshes that can be shown; of several for one bone, the first of these is."""
@@ -80,34 +79,6 @@ def find_cases(scans: Path, results: Path) -> list[ViewedCase]:
             f"{cases[0].name}.nii.gz, got none; give the folder that was segmented"
         )
     return cases
-
-
-def bone_names(segmentation: Path) -> dict[int, str]:
-    """Names of the label values without the background, from the `.json` beside a label map; {} if there is none.
-
-    Raises:
-        InputError: it is there but is no such record.
-    """
-    path = segmentation.with_name(f"{case_id(segmentation)}.json")
-    if not path.is_file():
-        return {}
-    try:
-        names = {int(value): str(name) for value, name in json.loads(path.read_bytes())["labels"].items()}
-    except (ValueError, KeyError, TypeError, AttributeError):
-        raise InputError(
-            f"{path.name} must name the labels, got something else; segment again, or remove it to see plain values"
-        ) from None
-    return {value: name for value, name in sorted(names.items()) if value}
-
-
-def bone_colors(values: Sequence[int]) -> dict[int, str]:
-    """Colours of label values, as in the legend of an overlay: by their order.
-
-    Example:
-        >>> bone_colors([1, 4])
-        {1: '#E69F00', 4: '#56B4E9'}
-    """
-    return {value: COLORS[index % len(COLORS)] for index, value in enumerate(values)}
 
 
 def _find_case(segmentation: Path, scans: Path, results: Path) -> ViewedCase:

@@ -11,7 +11,8 @@ import nibabel as nib
 import numpy as np
 from scipy import ndimage
 
-from custom_components.clinic.viewed_cases import ViewedCase, bone_colors, bone_names
+from custom_components.clinic.legend import LegendEntry, read_legend
+from custom_components.clinic.viewed_cases import ViewedCase
 from custom_components.errors import InputError, show_path
 from custom_components.volumes import read_label, read_volume
 
@@ -21,6 +22,7 @@ _MAX_VOXELS = 2**26  # NiiVue keeps about 12 bytes a voxel, and a browser's tab 
 _MAX_SIDE = 2048  # of a 3D texture, everywhere
 _MAX_BONES = 255
 _SPACE = 4096  # bytes at a mesh's start, where its coordinate system is said
+_GLTF_TO_RAS = np.array([[-1000, 0, 0, 0], [0, 0, 1000, 0], [0, 1000, 0, 0], [0, 0, 0, 1]])
 
 
 @dataclass(frozen=True)
@@ -51,9 +53,8 @@ def show_case(case: ViewedCase) -> ShownCase:
         raise InputError(f"scan of {case.name} must be among the scans, got none; give the folder that was segmented")
     scan = read_volume(case.scan)
     labels = read_label(case.segmentation, like=scan).array
-    names = bone_names(case.segmentation)
-    present = [int(value) for value in np.unique(labels) if value]
-    values = list(dict.fromkeys([*names, *present]))
+    legend = read_legend(case.segmentation, (int(value) for value in np.unique(labels) if value))
+    values = list(legend)
     if len(values) > _MAX_BONES or min(values, default=0) < 0:
         raise InputError(
             f"label map {show_path(case.segmentation)} must have at most {_MAX_BONES} labels, all positive, "
@@ -68,7 +69,7 @@ def show_case(case: ViewedCase) -> ShownCase:
     return ShownCase(
         _scan_file(scan.array[step], affine),
         _file(indices[step], affine, window=(0, 255), intent="label"),
-        _bones(indices, values, names, scan.affine),
+        _bones(indices, legend, scan.affine),
         every,
     )
 
@@ -76,7 +77,8 @@ def show_case(case: ViewedCase) -> ShownCase:
 def read_mesh(path: Path) -> bytes:
     """A mesh as a PLY file in RAS+ millimetres, as NiiVue wants it.
 
-    Slicer's rule tells how the file means its coordinates: LPS+, unless its head says `SPACE=RAS`.
+    A GLB file counts in metres with y upwards and the front of the patient to z, as glTF has it. STL and PLY are
+    taken as 3D Slicer takes them: LPS+ millimetres, unless the head of the file says `SPACE=RAS`.
 
     Raises:
         InputError: trimesh is not installed, or cannot read the file.
@@ -88,14 +90,19 @@ def read_mesh(path: Path) -> bytes:
             "trimesh must be installed to show meshes, got none; pip install 'multijoint[clinic]'"
         ) from None
     try:
-        mesh = trimesh.load(path, force="mesh", process=False)
         with path.open("rb") as file:
             is_ras = b"SPACE=RAS" in file.read(_SPACE)
+        mesh = trimesh.load(path, force="mesh", process=False)
         if not len(mesh.faces):
             raise ValueError("no faces")
-        if not is_ras:
+        if path.suffix.lower() == ".glb":
+            mesh.apply_transform(_GLTF_TO_RAS)
+        elif not is_ras:
             mesh.apply_transform(np.diag([-1.0, -1.0, 1.0, 1.0]))
-        return bytes(trimesh.Trimesh(mesh.vertices, mesh.faces, process=False).export(file_type="ply"))
+        has_colors = path.suffix.lower() == ".ply" and mesh.visual.kind == "vertex"
+        colors = mesh.visual.vertex_colors if has_colors else None
+        shown = trimesh.Trimesh(mesh.vertices, mesh.faces, vertex_colors=colors, process=False)
+        return bytes(shown.export(file_type="ply"))
     except Exception as error:  # trimesh's readers raise whatever a broken file leads them to
         cause = str(error) or type(error).__name__
         raise InputError(
@@ -137,13 +144,13 @@ def _file(
     return bytes(content)
 
 
-def _bones(indices: np.ndarray, values: list[int], names: dict[int, str], affine: np.ndarray) -> list[dict[str, Any]]:
-    colors, boxes = bone_colors(values), ndimage.find_objects(indices, max_label=max(1, len(values)))
+def _bones(indices: np.ndarray, legend: dict[int, LegendEntry], affine: np.ndarray) -> list[dict[str, Any]]:
+    boxes = ndimage.find_objects(indices, max_label=max(1, len(legend)))
     bones = []
-    for index, (value, box) in enumerate(zip(values, boxes, strict=False), start=1):
-        bone = {"value": value, "name": names.get(value, f"label {value}"), "color": colors[value]}
+    for index, (value, box) in enumerate(zip(legend, boxes, strict=False), start=1):
         volume_ml, centre_mm = (0.0, None) if box is None else _measure(indices[box] == index, box, affine)
-        bones.append(bone | {"volume_ml": volume_ml, "centre_mm": centre_mm})
+        bone = {"value": value, **legend[value]._asdict(), "volume_ml": volume_ml, "centre_mm": centre_mm}
+        bones.append(bone)
     return bones
 
 

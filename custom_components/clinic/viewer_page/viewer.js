@@ -140,6 +140,7 @@ function showLabels() {
   viewer.opts.isClipAllVolumes = viewer.meshes.length > 0 && !$("scan3d").checked; // surfaces stand for the bones
   viewer.setClipPlane([$("scan3d").checked ? NOTHING_CLIPPED : ALL_CLIPPED, 0, 0]);
   viewer.setOpacity(1, opacity());
+  $("opacity").disabled = $("outline").checked;
   $("opacity-value").textContent = `${$("opacity").value} %`;
 }
 
