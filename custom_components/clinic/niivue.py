@@ -73,16 +73,24 @@ def fetch_npm_package(name: str, version: str, *, sha512: str) -> bytes:
         InputError: no npm, no registry, or another archive than expected.
     """
     with tempfile.TemporaryDirectory() as folder:
-        command = [*_npm(), "pack", f"{name}@{version}", "--ignore-scripts", "--silent", "--pack-destination", folder]
+        command = [
+            *_npm(),
+            "pack",
+            f"{name}@{version}",
+            "--ignore-scripts",
+            "--loglevel=error",
+            "--pack-destination",
+            folder,
+        ]
         try:
             run = subprocess.run(command, cwd=folder, capture_output=True, timeout=_TIMEOUT_S, check=False)
-            cause = (run.stderr + run.stdout).decode(errors="replace").strip().splitlines()[-1:]
+            said = [line for line in run.stderr.decode(errors="replace").splitlines() if "npm error" in line]
+            cause = "; ".join(line.removeprefix("npm error ") for line in said[:3]) or f"exit code {run.returncode}"
         except (OSError, subprocess.TimeoutExpired) as error:
-            cause = [str(error)]
+            cause = str(error)
         found = list(Path(folder).glob("*.tgz"))
         if not found:
-            got = cause[0] if cause else "nothing"
-            raise InputError(f"{name} {version} must be on the npm registry, got {got}; check the connection")
+            raise InputError(f"{name} {version} must be in npm's registry, got: {cause}; check the connection")
         archive = found[0].read_bytes()
     digest = base64.b64encode(hashlib.sha512(archive).digest()).decode()
     if digest != sha512:
