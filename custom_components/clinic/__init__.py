@@ -8,7 +8,10 @@ from custom_components.clinic.dicom_series import Exam, RULE, Series, choose_ser
 from custom_components.clinic.legend import COLORS, LegendEntry, read_legend
 from custom_components.clinic.mesh_files import FORMATS
 from custom_components.clinic.meshes import MeshedCase, check_meshing, find_label_maps, mesh_case
-from custom_components.clinic.overlays import COLORS, draw_overlay
+from custom_components.clinic.overlays import draw_overlay
+from custom_components.clinic.review_marks import ReviewMarks
+from custom_components.clinic.viewed_cases import ViewedCase, find_cases, pair_case
+from custom_components.clinic.viewer import Viewer
 
 __all__ = [
     "BONES",
@@ -20,16 +23,21 @@ __all__ = [
     "Exam",
     "LegendEntry",
     "MeshedCase",
+    "ReviewMarks",
     "Series",
+    "ViewedCase",
+    "Viewer",
     "check_highdicom",
     "check_meshing",
     "choose_series",
     "convert_exam",
     "draw_overlay",
+    "find_cases",
     "find_exams",
     "find_label_maps",
     "format_exam",
     "mesh_case",
+    "pair_case",
     "read_legend",
     "write_dicom_seg",
 ]
