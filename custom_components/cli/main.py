@@ -17,6 +17,7 @@ from pathlib import Path
 import custom_components
 from custom_components.cli.bench import add_bench
 from custom_components.cli.experiment_arguments import add_experiment
+from custom_components.cli.report import add_report
 from custom_components.cli.sharing import add_sharing
 
 __all__ = ["main"]
@@ -143,6 +144,7 @@ def _parser() -> argparse.ArgumentParser:
     overlay.add_argument("--reference", type=Path, metavar="FILE", help="reference label map, outlined in white")
     overlay.add_argument("--output", type=Path, required=True, metavar="PNG")
 
+    add_report(add)
     add_experiment(add)
     add_sharing(add)
     add_bench(add)
