@@ -58,8 +58,9 @@ def find_planes(shape: Sequence[int], *areas: dict[int, list[np.ndarray]]) -> tu
         >>> find_planes(labels.shape, bone_areas(labels, [1, 2]))
         (2, 3, 6)
     """
+    values = dict.fromkeys(value for each in areas for value in each)
     x, y, z = (
-        _best_slice(size, [counts[axis] for each in areas for counts in each.values()])
+        _best_slice(size, [[each[value][axis] for each in areas if value in each] for value in values])
         for axis, size in enumerate(shape)
     )
     return x, y, z
@@ -94,7 +95,10 @@ def plane_edges(axis: int) -> tuple[str, str, str, str]:
     return across[0], across[1], upwards[0], upwards[1]
 
 
-def _best_slice(size: int, bones: Sequence[np.ndarray]) -> int:
-    shares = sum((counts / max(counts.max(), 1) for counts in bones), np.zeros(size))
+def _best_slice(size: int, bones: Iterable[Sequence[np.ndarray]]) -> int:
+    """Of each bone, its counts in the label map and in the reference: whichever shows more of it."""
+    shares = np.zeros(size)
+    for maps in bones:
+        shares += np.max([counts / max(counts.max(), 1) for counts in maps], axis=0)
     best = np.flatnonzero(shares >= _AS_GOOD * shares.max())
     return int(best[len(best) // 2])

@@ -21,12 +21,18 @@ from custom_components.clinic.report_results import (
     read_bone_table,
     read_results,
 )
-from custom_components.clinic.report_run import SIDES, RunRecord, is_run, read_run
+from custom_components.clinic.report_run import RunRecord, is_run, read_run
 from custom_components.clinic.report_training import draw_training
 from custom_components.errors import InputError, show_path
 from custom_components.files import write_atomically
 
 __all__ = ["write_report"]
+
+_SEEN = {
+    "training": "the model was trained on this case, so this is no test of it",
+    "validation": "the model was chosen by its Dice on this case, among others, so this is no fair test of it",
+    "testing": "the model has not seen this case",
+}
 
 
 def write_report(
@@ -104,8 +110,8 @@ def _seen(case: ReportedCase, run: RunRecord | None) -> ReportedCase:
     side = run.side_of(case.result.domain, case.result.case)
     if not side:
         return case
-    flags = case.flags if side == "testing" else (*case.flags, f"model-{SIDES[side].replace(' ', '-')}")
-    return replace(case, notes=(*case.notes, f"by its split, the model was {SIDES[side]} this case"), flags=flags)
+    flags = case.flags if side == "testing" else (*case.flags, f"seen-in-{side}")
+    return replace(case, notes=(*case.notes, _SEEN[side]), flags=flags)
 
 
 def _page(cases: Sequence[ReportedCase], run: RunRecord | None, sources: Sources) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 from custom_components.clinic.overlays import COLORS
 from custom_components.clinic.report_cases import ReportedBone, ReportedCase
@@ -25,7 +24,7 @@ def draw_card(number: int, case: ReportedCase) -> str:
     cause = f'<p class="bad">{escape(result.cause)}</p>' if result.cause else ""
     notes = "".join(f"<li>{escape(note)}</li>" for note in case.notes)
     body = cause + (f'<ul class="notes">{notes}</ul>' if notes else "")
-    table = _bone_table(case.bones) if case.bones else ""
+    table = _bone_table(case) if case.bones else ""
     flags = flag_list((flag, "") for flag in case.flags)
     picture = _figure(case) if case.picture else ""
     return (
@@ -49,7 +48,8 @@ def _figure(case: ReportedCase) -> str:
     )
 
 
-def _bone_table(bones: Sequence[ReportedBone]) -> str:
+def _bone_table(case: ReportedCase) -> str:
+    bones = case.bones
     has_confidence = any(math.isfinite(bone.confidence) for bone in bones)
     has_surface = any(math.isfinite(bone.surface_mm2) for bone in bones)
     has_score = any(bone.score is not None for bone in bones)
@@ -64,18 +64,22 @@ def _bone_table(bones: Sequence[ReportedBone]) -> str:
         cells += [show_number(bone.surface_mm2 / 100, 1)] if has_surface else []
         cells += [_confidence(bone)] if has_confidence else []
         cells += _score_cells(bone) if has_score else []
-        rows.append(
-            f'<tr><th scope="row"><span class="swatch c{(bone.index - 1) % len(COLORS)}">{bone.value}</span>'
-            f"{escape(bone.name)}</th>" + "".join(f'<td class="number">{cell}</td>' for cell in cells) + "</tr>"
-        )
+        swatch = f'<span class="swatch c{(bone.index - 1) % len(COLORS)}">{bone.value}</span>'
+        name = f'<th scope="row"><div class="bone">{swatch}<span>{escape(bone.name)}</span></div></th>'
+        rows.append("<tr>" + name + "".join(f'<td class="number">{cell}</td>' for cell in cells) + "</tr>")
         if bone.flags:
             flags = flag_list((flag, bone.name) for flag in bone.flags)
             rows.append(f'<tr class="more"><td colspan="{len(titles) + 1}">{flags}</td></tr>')
-    return f'<table><thead><tr><th scope="col">Bone</th>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table>'
+    return (
+        f'<div class="scroll" tabindex="0" role="region" aria-label="Bones of {escape(case.result.case)}"><table>'
+        f'<thead><tr><th scope="col">Bone</th>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
+    )
 
 
 def _volume(bone: ReportedBone) -> str:
-    return f"{bone.volume_ml:.1f}" if bone.volume_ml else '<span class="bad">missing</span>'
+    if not bone.volume_ml:
+        return '<span class="bad">missing</span>'
+    return f"{bone.volume_ml:.1f}" if bone.volume_ml >= 1 else f"{bone.volume_ml:.2g}"
 
 
 def _confidence(bone: ReportedBone) -> str:
@@ -91,5 +95,5 @@ def _score_cells(bone: ReportedBone) -> list[str]:
         return ['<small class="soft">in neither</small>', "&ndash;", "&ndash;"]
     if bone.score.status != "ok":
         word = {"missed": "missed", "false_find": "false find"}[bone.score.status]
-        return [f'<span class="bad">0 {word}</span>', "undefined", "undefined"]
+        return [f'<span class="bad">0 {word}</span>', "&ndash;", "&ndash;"]
     return [f"{bone.score.dice:.3f}", show_number(bone.score.assd_mm, 2), show_number(bone.score.mssd_mm, 2)]

@@ -17,8 +17,8 @@ from custom_components.errors import InputError, show_path
 
 __all__ = ["SIDES", "RunRecord", "is_run", "read_run"]
 
-SIDES = {"training": "trained on", "validation": "validated on", "testing": "held out for the test"}
-"""Side of a split -> what it means for a case."""
+SIDES = {"training": "Trained on", "validation": "Validated on", "testing": "Held out for the test"}
+"""Side of a split -> what a case on it was to the network."""
 
 _FILES = ("log.csv", "run.json", "split.json")
 

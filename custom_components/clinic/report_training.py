@@ -97,7 +97,7 @@ def _split(run: RunRecord) -> str:
             cases = [str(row.get("case", "")) for row in run.split.get(side, ()) if row.get("domain") == domain]
             cells.append(f"<b>{len(cases)}</b> {escape(', '.join(cases))}")
         rows.append(cells)
-    header = ["Domain", *(f"{meaning[0].upper()}{meaning[1:]}" for meaning in SIDES.values())]
+    header = ["Domain", *SIDES.values()]
     return plain_table(header, rows, num_left=4, label="Split of the cases")
 
 
