@@ -110,8 +110,7 @@ def _seen(case: ReportedCase, run: RunRecord | None) -> ReportedCase:
     side = run.side_of(case.result.domain, case.result.case)
     if not side:
         return case
-    flags = case.flags if side == "testing" else (*case.flags, f"seen-in-{side}")
-    return replace(case, notes=(*case.notes, _SEEN[side]), flags=flags)
+    return replace(case, notes=(*case.notes, _SEEN[side]), side=side)
 
 
 def _page(cases: Sequence[ReportedCase], run: RunRecord | None, sources: Sources) -> str:

@@ -77,6 +77,7 @@ class ReportedCase:
         notes: sentences.
         picture: None without a label map.
         rows: of the table of scores, see `scores.score_rows`.
+        side: of the split of the model's training, see `report_run.SIDES`; empty if unknown.
     """
 
     result: Result
@@ -85,6 +86,7 @@ class ReportedCase:
     notes: tuple[str, ...] = ()
     picture: Picture | None = None
     rows: tuple[Mapping[str, Any], ...] = ()
+    side: str = ""
 
     @property
     def all_flags(self) -> list[tuple[str, str]]:

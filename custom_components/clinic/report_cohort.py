@@ -14,6 +14,7 @@ from custom_components.clinic.report_html import GRAVE, escape, flag_list, show_
 __all__ = ["draw_cohort", "worst_first"]
 
 _STATUSES = ("failed", "waiting", "segmented")
+_SIDES = {"training": "trained on", "validation": "validated on", "testing": "unseen"}
 
 
 class _Cell(NamedTuple):
@@ -62,6 +63,8 @@ def draw_cohort(cases: Sequence[ReportedCase]) -> str:
             _Column("Highest ASSD mm", "number", lambda case: _distance(case, "assd_mm")),
             _Column("Highest MSSD mm", "number", lambda case: _distance(case, "mssd_mm")),
         ]
+    if any(case.side for case in cases):
+        columns.append(_Column("To the model", "text", lambda case: _text(_SIDES.get(case.side, ""))))
     head = "".join(
         f'<th scope="col" data-kind="{column.kind}"><button type="button">{column.title}</button></th>'
         for column in columns
@@ -76,7 +79,7 @@ def draw_cohort(cases: Sequence[ReportedCase]) -> str:
 
 def _row(number: int, case: ReportedCase, columns: Sequence[_Column]) -> str:
     result = case.result
-    words = [result.case, result.domain, result.status, result.cause, *case.notes]
+    words = [_SIDES.get(case.side, ""), result.case, result.domain, result.status, result.cause, *case.notes]
     words += [word for flag in case.all_flags for word in flag] + [bone.name for bone in case.bones]
     flags = list(dict.fromkeys(flag for flag, _ in case.all_flags))
     cells = "".join(

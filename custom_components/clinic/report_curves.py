@@ -105,12 +105,12 @@ def _ticks(low: float, high: float, *, whole: bool = False) -> list[float]:
         >>> _ticks(0.12, 0.49)
         [0.1, 0.2, 0.3, 0.4, 0.5]
         >>> _ticks(1, 16, whole=True)
-        [0.0, 5.0, 10.0, 15.0, 20.0]
+        [0, 5, 10, 15, 20]
     """
     span = (high - low) or abs(high) or 1.0
     power = 10.0 ** math.floor(math.log10(span / 4))
     step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if span / (factor * power) <= 5)
-    step = max(1.0, round(step)) if whole else step
+    step = max(1, round(step)) if whole else step
     start, stop = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
     return [round(k * step, 12) for k in range(start, max(stop, start + 1) + 1)]
 

@@ -22,7 +22,8 @@ _GREY = (72, 72, 72)  # around the planes
 _FINER = 2  # drawn that many times larger, so that lines come out smooth
 _LINE, _REFERENCE_LINE = 2, 4.5
 _DIMMED = 0.4  # brightness of a bone's area where no scan lies under it
-_QUALITY = 72
+_QUALITIES = (72, 50, 30, 10)
+_MOST_BYTES = 40_000  # so that 500 cases stay under 30 MB, however noisy the scans
 
 
 @dataclass(frozen=True)
@@ -82,9 +83,19 @@ def draw_picture(
         plane.letters(draw)
         sheet.paste(panel, (left * _FINER, (height - size[1]) * _FINER // 2))
         left += size[0] + _GAP
-    buffer = io.BytesIO()
-    sheet.reduce(_FINER).save(buffer, "WEBP", quality=_QUALITY, method=4)
-    return Picture(buffer.getvalue(), width, height)
+    return Picture(_encode(sheet.reduce(_FINER)), width, height)
+
+
+def _encode(picture: Image.Image) -> bytes:
+    """WebP of the first quality that is small enough, or of the last."""
+    data = b""
+    for quality in _QUALITIES:
+        buffer = io.BytesIO()
+        picture.save(buffer, "WEBP", quality=quality, method=4)
+        data = buffer.getvalue()
+        if len(data) <= _MOST_BYTES:
+            break
+    return data
 
 
 def _sizes(shape: tuple[int, ...], spacing_mm: tuple[float, float, float]) -> dict[int, tuple[int, int]]:
