@@ -8,8 +8,8 @@ import numpy as np
 from PIL import Image, ImageColor
 from scipy import ndimage
 
-from custom_components.clinic import COLORS
 from custom_components.domains import PLANES
+from custom_components.palette import COLORS
 
 __all__ = ["draw_planes"]
 
@@ -65,5 +65,5 @@ def _draw_plane(
 
 
 def _resized(plane: np.ndarray, width: int, how: Image.Resampling) -> np.ndarray:
-    """The first axis to the right, the second upwards."""
-    return np.asarray(Image.fromarray(np.ascontiguousarray(plane.T[::-1])).resize((width, _HEIGHT), how))
+    """The first axis to the left and the second upwards, as `clinic.planes.take_plane` shows them."""
+    return np.asarray(Image.fromarray(np.ascontiguousarray(plane.T[::-1, ::-1])).resize((width, _HEIGHT), how))

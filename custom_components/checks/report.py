@@ -12,8 +12,8 @@ from typing import Any
 from custom_components.checks.checking import CheckResult
 from custom_components.checks.findings import LEVELS, Finding
 from custom_components.checks.records import Exam
-from custom_components.clinic import COLORS
 from custom_components.files import write_atomically, write_csv
+from custom_components.palette import COLORS
 from custom_components.text_tables import align_columns
 
 __all__ = ["format_exams", "format_finding", "write_check"]
@@ -99,7 +99,8 @@ def _page(result: CheckResult) -> str:
     return f"""<!doctype html>
 <html lang="en"><meta charset="utf-8"><title>Check of {len(result.exams)} cases</title><style>{_STYLE}</style>
 <h1>Check of {len(result.exams)} cases</h1>
-<p>{counts}. Each picture shows an axial, a coronal and a sagittal slice where most bone is.</p>
+<p>{counts}. Each picture shows an axial, a coronal and a sagittal slice where most bone is; the
+patient's right, or front, is at the left.</p>
 {_list(general)}
 <table><thead><tr><th>case</th><th>picture</th><th>measured</th><th>found</th></tr></thead><tbody>
 {rows}

@@ -19,6 +19,7 @@ from custom_components.cli.bench import add_bench
 from custom_components.cli.dicom import add_dicom, add_dicom_options, dicom_scans
 from custom_components.cli.experiment_arguments import add_experiment
 from custom_components.cli.mesh import add_mesh, add_mesh_option, meshing
+from custom_components.cli.report import add_report
 from custom_components.cli.sharing import add_sharing
 from custom_components.cli.view import add_view
 
@@ -157,6 +158,7 @@ def _parser() -> argparse.ArgumentParser:
     add_dicom(add)
     add_mesh(add)
     add_view(add)
+    add_report(add)
     add_experiment(add)
     add_sharing(add)
     add_bench(add)

@@ -15,10 +15,10 @@ from custom_components.clinic.bone_codes import find_code
 from custom_components.clinic.dicom_files import read_header, reading_dicom
 from custom_components.clinic.dicom_series import Series
 from custom_components.clinic.dicom_slices import ENHANCED
-from custom_components.clinic.overlays import COLORS
 from custom_components.errors import InputError, show_path
 from custom_components.files import write_atomically
 from custom_components.geometry import spacing_of
+from custom_components.palette import COLORS
 from custom_components.volumes import read_label
 
 __all__ = ["check_highdicom", "write_dicom_seg"]

@@ -9,11 +9,9 @@ from typing import NamedTuple
 
 from custom_components.containers import case_id
 from custom_components.errors import InputError, show_path
+from custom_components.palette import COLORS
 
-__all__ = ["COLORS", "LegendEntry", "read_legend"]
-
-# Okabe and Ito's palette without black: told apart by colour-blind readers.
-COLORS = ["#E69F00", "#56B4E9", "#009E73", "#CC79A7", "#D55E00", "#F0E442", "#0072B2"]
+__all__ = ["LegendEntry", "read_legend"]
 
 
 class LegendEntry(NamedTuple):

@@ -14,6 +14,7 @@ from matplotlib import pyplot
 from matplotlib.lines import Line2D
 
 from custom_components.clinic.legend import read_legend
+from custom_components.clinic.planes import bone_areas, find_planes, plane_edges, take_plane
 from custom_components.domains import PLANES
 from custom_components.files import write_atomically
 from custom_components.geometry import canonical_spacing_mm, to_canonical
@@ -21,9 +22,18 @@ from custom_components.volumes import read_label, read_volume
 
 __all__ = ["draw_overlay"]
 
+_EDGES = (
+    (0.01, 0.5, "left", "center"),
+    (0.99, 0.5, "right", "center"),
+    (0.5, 0.99, "center", "top"),
+    (0.5, 0.01, "center", "bottom"),
+)
+
 
 def draw_overlay(output: Path, image: Path, segmentation: Path, *, reference: Path | None = None) -> None:
-    """Draw axial, coronal and sagittal slices, each where most of the bone is, with a contour a bone.
+    """Draw axial, coronal and sagittal slices through the centres of the bones, with a contour a bone.
+
+    Letters at the edges say which side of the patient is where: the right is at the left, as radiologists look at it.
 
     Args:
         output: PNG to write.
@@ -39,25 +49,28 @@ def draw_overlay(output: Path, image: Path, segmentation: Path, *, reference: Pa
     labels = to_canonical(read_label(segmentation, like=scan).array, scan.affine)
     truth = None if reference is None else to_canonical(read_label(reference, like=scan).array, scan.affine)
     spacing = np.asarray(canonical_spacing_mm(scan.affine))
-    values = [int(value) for value in np.unique(labels if truth is None else np.stack([labels, truth])) if value]
-    legend = read_legend(segmentation, values)
+    maps = [labels] if truth is None else [labels, truth]
+    found = {int(value) for each in maps for value in np.unique(each)} - {0}
+    legend = read_legend(segmentation, found)
+    positions = find_planes(voxels.shape, *(bone_areas(each, found) for each in maps))
     low, high = np.percentile(voxels, [1, 99.5])
 
     figure, axes = pyplot.subplots(1, 3, figsize=(12, 4.6), facecolor="black")
     for plot, (plane, axis) in zip(axes, reversed(PLANES.items()), strict=True):
-        occupied = (labels if labels.any() or truth is None else truth) > 0
-        position = int(occupied.sum(axis=tuple(k for k in range(3) if k != axis)).argmax())
+        position = positions[axis]
         size_mm = np.delete(spacing * voxels.shape, axis)
-        extent = (0, size_mm[0], 0, size_mm[1])
-        plot.imshow(_slice(voxels, axis, position), cmap="gray", vmin=low, vmax=high, origin="lower", extent=extent)
-        for value in values:
+        extent = (0, size_mm[0], size_mm[1], 0)
+        plot.imshow(take_plane(voxels, axis, position), cmap="gray", vmin=low, vmax=high, extent=extent)
+        for value, (_, color) in legend.items():
             if truth is not None:
-                _outline(plot, _slice(truth == value, axis, position), extent, color="white", width=2.4)
-            color = legend[value].color
-            _outline(plot, _slice(labels == value, axis, position), extent, color=color, width=1.3)
+                _outline(plot, take_plane(truth, axis, position) == value, extent, color="white", width=2.4)
+            _outline(plot, take_plane(labels, axis, position) == value, extent, color=color, width=1.3)
+        for letter, (x, y, left_right, top_bottom) in zip(plane_edges(axis), _EDGES, strict=True):
+            where = {"ha": left_right, "va": top_bottom, "transform": plot.transAxes}
+            plot.text(x, y, letter, color="white", fontsize=9, **where)
         plot.set_title(plane, color="white", fontsize=11)
         plot.axis("off")
-    handles = [Line2D([], [], color=legend[value].color, label=legend[value].name) for value in values]
+    handles = [Line2D([], [], color=entry.color, label=entry.name) for value, entry in legend.items() if value in found]
     if truth is not None:
         handles.append(Line2D([], [], color="white", label="reference"))
     if handles:
@@ -71,15 +84,10 @@ def draw_overlay(output: Path, image: Path, segmentation: Path, *, reference: Pa
     write_atomically(output, buffer.getvalue())
 
 
-def _slice(array: np.ndarray, axis: int, position: int) -> np.ndarray:
-    """One slice with the first remaining axis to the right and the second upwards."""
-    return np.take(array, position, axis=axis).T
-
-
 def _outline(plot: pyplot.Axes, mask: np.ndarray, extent: tuple[float, ...], *, color: str, width: float) -> None:
     if mask.any():
         # Voxel centres, with a margin so that a bone cut by the field of view is closed at the edge.
         rows, columns = mask.shape
         x = (np.arange(-1, columns + 1) + 0.5) * extent[1] / columns
-        y = (np.arange(-1, rows + 1) + 0.5) * extent[3] / rows
+        y = (np.arange(-1, rows + 1) + 0.5) * extent[2] / rows
         plot.contour(x, y, np.pad(mask, 1).astype(float), levels=[0.5], colors=[color], linewidths=[width])
