@@ -14,7 +14,6 @@ from typing import Any
 
 import torch
 from ignite.engine import Engine, Events
-from ignite.handlers import ProgressBar
 from monai.engines import SupervisedEvaluator
 from torch.optim import Optimizer
 from torch.utils.tensorboard import SummaryWriter
@@ -24,6 +23,7 @@ from custom_components.distributed import first_rank_only, num_ranks, rank, sum_
 from custom_components.errors import InputError
 from custom_components.files import write_csv
 from custom_components.losses import MultiDomainSegmentationLoss
+from custom_components.progress import attach_bar
 
 __all__ = ["EpochLog", "attached", "validation_scores"]
 
@@ -67,8 +67,7 @@ class EpochLog:
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._add)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._report)
         engine.add_event_handler(Events.COMPLETED, self._close)
-        if sys.stderr.isatty() and rank() == 0:
-            ProgressBar(desc="epoch", persist=False).attach(engine)
+        attach_bar(engine, "epoch")
 
     def state_dict(self) -> dict[str, Any]:
         """What has been added up in this epoch; copies."""
