@@ -18,12 +18,10 @@ from custom_components.containers import case_id
 from custom_components.domains import PLANES
 from custom_components.files import write_atomically
 from custom_components.geometry import canonical_spacing_mm, to_canonical
+from custom_components.palette import COLORS
 from custom_components.volumes import read_label, read_volume
 
 __all__ = ["COLORS", "draw_overlay"]
-
-# Okabe and Ito's palette without black: told apart by colour-blind readers.
-COLORS = ["#E69F00", "#56B4E9", "#009E73", "#CC79A7", "#D55E00", "#F0E442", "#0072B2"]
 
 
 def draw_overlay(output: Path, image: Path, segmentation: Path, *, reference: Path | None = None) -> None:

@@ -13,8 +13,11 @@ from custom_components.containers import case_id
 __all__ = ["Found", "Pair", "find_pairs"]
 
 _LABEL_WORDS = frozenset(
-    ("seg", "dseg", "segmentation", "segmentations", "label", "labels", "labelmap", "labelmaps", "lbl", "mask", "masks")
-    + ("gt", "groundtruth", "annotation", "annotations", "manual", "reference", "references", "labelstr", "labelsts")
+    (
+        *("seg", "dseg", "segmentation", "segmentations", "label", "labels", "labelmap", "labelmaps", "lbl"),
+        *("mask", "masks", "gt", "groundtruth", "annotation", "annotations", "manual", "reference", "references"),
+        *("labelstr", "labelsts"),
+    )
 )
 _IMAGE_WORDS = frozenset(
     ("image", "images", "img", "imgs", "scan", "scans", "volume", "volumes", "imagestr", "imagests", "0000")
