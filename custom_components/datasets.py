@@ -88,6 +88,10 @@ class SliceDataset(Dataset[dict[str, Any]]):
         """Domain index of each case, for metrics."""
         return list(self._domain_of_case)
 
+    def slices_with_bone(self, case: int) -> list[int]:
+        """Numbers of the slices of a case whose label is not empty."""
+        return [number for number, label in enumerate(self._labels[case]) if bool(label.any())]
+
     def __getitem__(self, key: int | SampleKey) -> dict[str, Any]:
         """One slice; a plain index stands for its first drawing in epoch 0."""
         sample = key if isinstance(key, SampleKey) else SampleKey(key, 0, 0)

@@ -14,16 +14,15 @@ from typing import Any
 
 import torch
 from ignite.engine import Engine, Events
-from ignite.handlers import ProgressBar
 from monai.engines import SupervisedEvaluator
 from torch.optim import Optimizer
-from torch.utils.tensorboard import SummaryWriter
 
 from custom_components.checkpoints import RESUMABLE
-from custom_components.distributed import first_rank_only, num_ranks, rank, sum_over_ranks
+from custom_components.distributed import num_ranks, rank, sum_over_ranks
 from custom_components.errors import InputError
 from custom_components.files import write_csv
 from custom_components.losses import MultiDomainSegmentationLoss
+from custom_components.progress import attach_bar
 
 __all__ = ["EpochLog", "attached", "validation_scores"]
 
@@ -31,14 +30,16 @@ _logger = logging.getLogger(__name__)
 
 
 class EpochLog:
-    """One line an epoch in the log and in `log.csv`, curves in TensorBoard, a progress bar on a terminal.
+    """One line an epoch in the log and in `log.csv`, a progress bar on a terminal.
+
+    What it records of the training itself it publishes as the trainer's metrics, for MONAI's handlers.
 
     A loss that is not finite ends the run here, before anything is saved over a good checkpoint: at its step on a CPU,
     at the end of its epoch on a GPU, which would have to be waited for. Losses and slices are those of all processes;
     only the first one writes.
 
     Args:
-        output_dir: where `log.csv` and `tensorboard/` go; an earlier log is continued.
+        output_dir: where `log.csv` goes; an earlier log is continued.
         loss: the loss whose `terms` are averaged over the epoch.
         optimizer: for the learning rate.
         evaluator: the validation engine; its metrics are logged in epochs that validate.
@@ -57,18 +58,14 @@ class EpochLog:
         self.optimizer = optimizer
         self.evaluator = evaluator
         self._rows: list[dict[str, Any]] = []
-        self._writer: SummaryWriter | None = None
         self._reset()
 
     def attach(self, engine: Engine) -> None:
         """Register with a trainer, after the validation handler."""
-        engine.add_event_handler(Events.STARTED, self._open)
         engine.add_event_handler(Events.EPOCH_STARTED, self._start_clock)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._add)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._report)
-        engine.add_event_handler(Events.COMPLETED, self._close)
-        if sys.stderr.isatty() and rank() == 0:
-            ProgressBar(desc="epoch", persist=False).attach(engine)
+        attach_bar(engine, "epoch")
 
     def state_dict(self) -> dict[str, Any]:
         """What has been added up in this epoch; copies."""
@@ -95,14 +92,6 @@ class EpochLog:
 
     def _start_clock(self) -> None:
         self._started = self._ended = time.perf_counter()
-
-    @first_rank_only
-    def _open(self) -> None:
-        self._writer = SummaryWriter(str(self.path.parent / "tensorboard"))
-
-    def _close(self) -> None:
-        if self._writer is not None:
-            self._writer.close()
 
     def _add(self, engine: Engine) -> None:
         output = engine.state.output
@@ -152,11 +141,8 @@ class EpochLog:
         }
         self._rows = [*self._earlier_rows(epoch), row]
         self._write()
-        assert self._writer is not None  # opened when the engine started
-        for name, value in row.items():
-            if name != "epoch":
-                self._writer.add_scalar(name, value, epoch)
-        self._writer.flush()
+        own = {name: float(value) for name, value in row.items() if name != "epoch" and name not in scores}
+        engine.state.metrics.update(own)
         shown = ", ".join(f"{name} {value:.4g}" for name, value in row.items() if name != "epoch")
         _logger.info("epoch %d/%d: %s", epoch, engine.state.max_epochs, shown)
 

@@ -17,6 +17,7 @@ from custom_components.errors import InputError, show_path
 from custom_components.files import write_atomically, write_csv
 from custom_components.geometry import to_canonical
 from custom_components.metrics import score_predictions, slice_dice
+from custom_components.progress import attach_bar
 from custom_components.score_summaries import format_summary, write_summary_csv
 from custom_components.scores import check_border, score_rows, write_scores_csv
 from custom_components.splits import Split
@@ -65,6 +66,7 @@ class ScoreHandler:
         """Register with a `VolumeEvaluator`."""
         engine.add_event_handler(Events.STARTED, self._start)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._score)
+        attach_bar(engine, "scans")
         engine.add_event_handler(Events.COMPLETED, self._report)
 
     def _start(self) -> None:

@@ -15,6 +15,7 @@ from custom_components.errors import InputError
 from custom_components.folding import fold_network
 from custom_components.networks import MultiDomainUNet, answer_for
 from custom_components.preprocessing import classes_at
+from custom_components.progress import track
 from custom_components.threads import map_exactly
 
 __all__ = ["SlicewiseInferer"]
@@ -93,7 +94,7 @@ class SlicewiseInferer(SliceInferer):
             if inputs.device.type == "cpu":
                 self._each_slice(inputs, fill)
             else:
-                for index in range(0, len(slices), self.sw_batch_size):
+                for index in track(range(0, len(slices), self.sw_batch_size), "batches of slices"):
                     fill(index, slices[index : index + self.sw_batch_size, 0].contiguous())
         return found[None, None].movedim(2, self.spatial_dim + 2)
 
@@ -129,7 +130,7 @@ class SlicewiseInferer(SliceInferer):
             with torch.no_grad(), torch.autocast("cpu", enabled=amp, dtype=dtype):
                 return function(index, slices[index].contiguous())
 
-        return map_exactly(apply, range(len(slices)), most_at_once=self.sw_batch_size)
+        return map_exactly(apply, range(len(slices)), most_at_once=self.sw_batch_size, what="slices")
 
 
 def _classify(images: Tensor, *, network: Callable[[Tensor], Tensor], size: Sequence[int], name: str) -> Tensor:

@@ -15,6 +15,7 @@ import yaml
 
 from custom_components.cases import Case
 from custom_components.containers import case_id
+from custom_components.corrections import take_corrections
 from custom_components.domains import PLANES, Domain
 from custom_components.errors import InputError, show_path
 from custom_components.geometry import orientation_of
@@ -24,7 +25,9 @@ from custom_components.volumes import read_affine
 __all__ = ["Manifest", "load_manifest", "load_manifests"]
 
 _TOP: dict[str, Any] = {
-    **dict.fromkeys(("domain", "description", "modality", "plane", "licence", "source", "root", "tested"), str),
+    **dict.fromkeys(
+        ("domain", "description", "modality", "plane", "licence", "source", "root", "tested", "corrections"), str
+    ),
     **{"slice_axis": int, "labels": dict, "cases": (list, dict)},
 }
 _CASE = dict.fromkeys(("name", "image", "label", "subject", "group"), str)
@@ -72,6 +75,9 @@ def load_manifest(path: str | Path, *, dataset_dir: str | Path | None = None, ch
         raise InputError(f"root of {path} must be an existing folder, got {root}; set root: or the data set folder")
     entries = data["cases"] if isinstance(data["cases"], list) else _expand(data["cases"], root, path, check_files)
     cases = tuple(_read_case(entry, index, root, data, path) for index, entry in enumerate(entries))
+    if "corrections" in data:
+        folder = root / check_relative(data["corrections"], key="corrections", where=str(path))
+        cases = take_corrections(cases, folder, where=str(path), strict=check_files)
     if check_files:
         _check_files(cases, given.get("numTraining", len(cases)), path)
     plane = _find_plane(data, [case.image for case in cases if case.image.is_file()], path, strict=check_files)

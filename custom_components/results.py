@@ -20,6 +20,7 @@ from custom_components.containers import case_id
 from custom_components.domains import Domain
 from custom_components.errors import InputError, show_path
 from custom_components.files import file_digest, remove_stale_temporaries, write_atomically, write_csv
+from custom_components.progress import attach_bar
 from custom_components.termination import at_termination
 from custom_components.trained_models import TrainedModel
 from custom_components.volumes import Volume, read_label, write_label_map
@@ -158,6 +159,7 @@ class ReportHandler:
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._add)
         engine.add_event_handler(Events.COMPLETED, self._end)
         engine.add_event_handler(Events.EXCEPTION_RAISED, self._stop)
+        attach_bar(engine, "scans")
 
     def _start(self) -> None:
         self._write()

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import nibabel as nib
 import numpy as np
+from nibabel.orientations import apply_orientation, inv_ornt_aff
 
 from custom_components.containers import Content, check_name, open_content
 from custom_components.errors import InputError, show_path
@@ -22,7 +23,7 @@ from custom_components.voxels import read_voxels
 
 __all__ = [
     "Volume",
-    "check_grid",
+    "on_grid",
     "read_affine",
     "read_grid",
     "read_label",
@@ -109,16 +110,16 @@ def read_volume(path: str | Path, *, kind: Literal["image", "label"] = "image") 
 
 
 def read_label(path: str | Path, *, like: Volume | None = None) -> Volume:
-    """Read a label map; with `like`, also check that it lies on that image's grid.
+    """Read a label map; with `like`, on that image's grid.
+
+    Programs that edit label maps may store the same voxels in another axis order: they are put in the image's.
 
     Raises:
         InputError: see `read_volume`; or a value is not a whole number; or shape or affine differ from the image's
             (more than 0.001 mm at a corner).
     """
     label = read_volume(path, kind="label")
-    if like is not None:
-        check_grid(label, like)
-    return label
+    return label if like is None else on_grid(label, like)
 
 
 def read_affine(path: str | Path) -> np.ndarray:
@@ -224,8 +225,13 @@ def _warn(path: Path, found: str) -> None:
     _LOG.warning("%s", " ".join(f"{show_path(path)} {found}".split()))
 
 
-def check_grid(label: Volume, image: Volume) -> None:
-    """Refuse a label map that does not lie on its image's grid; see `read_label`."""
+def on_grid(label: Volume, image: Volume) -> Volume:
+    """A label map in the axis order of its image, without interpolation; see `read_label`.
+
+    Raises:
+        InputError: it does not lie on the image's grid, however its axes are turned.
+    """
+    label = _turned(label, image)
     if label.array.shape != image.array.shape:
         raise InputError(
             f"label map {show_path(label.path)} must have the shape of {show_path(image.path)}, {image.array.shape}, "
@@ -237,6 +243,23 @@ def check_grid(label: Volume, image: Volume) -> None:
             f"label map {show_path(label.path)} must have the affine of {show_path(image.path)}, "
             f"got corners up to {off:.4g} mm apart; resample the labels to the image or copy its header"
         )
+    return label
+
+
+def _turned(label: Volume, image: Volume) -> Volume:
+    """The label map with its axes permuted and flipped as the image's, if they point along them."""
+    if np.array_equal(label.affine, image.affine):
+        return label
+    axes = [volume.affine[:3, :3] / volume.spacing_mm for volume in (label, image)]
+    cosines = axes[1].T @ axes[0]  # image axis, label axis
+    order = np.abs(cosines).argmax(axis=0)
+    if sorted(order) != [0, 1, 2]:
+        return label
+    turn = np.stack([order, np.sign(cosines[order, range(3)])], axis=1)
+    if np.array_equal(turn, [[0, 1], [1, 1], [2, 1]]):
+        return label
+    affine = label.affine @ inv_ornt_aff(turn, label.array.shape)
+    return replace(label, array=apply_orientation(label.array, turn), affine=affine)
 
 
 def _label_header(shape: tuple[int, ...], source: Any) -> Any:

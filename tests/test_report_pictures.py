@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageColor
 
-from custom_components.palette import COLORS
 from custom_components.clinic.report_pictures import Picture, draw_picture
+from custom_components.palette import COLORS
 
 SPACING = (1.0, 1.0, 3.0)
 SHAPE = (60, 60, 20)

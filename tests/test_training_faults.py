@@ -181,7 +181,7 @@ def test_stopped_at_a_moment_of_each_kind_a_run_goes_on_bit_for_bit(
     )
     workflow.initialize()
     trainer = workflow.parser.get_parsed_content("train::trainer")
-    handler = workflow.parser.get_parsed_content("train::handlers::4")
+    handler = workflow.parser.get_parsed_content("train::handlers::5")
     assert isinstance(handler, CheckpointHandler)
     said: list[str] = []
     passed = [0]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from custom_components.benchmarks.rows import Row
 from custom_components.errors import InputError
+from custom_components.progress import track
 
 __all__ = ["BENCHMARKS", "run_benchmarks"]
 
@@ -42,7 +43,7 @@ def run_benchmarks(names: Sequence[str], *, folder: Path) -> Iterator[Row]:
     if unknown:
         raise InputError(f"benchmark must be one of {', '.join(BENCHMARKS)}, got {unknown[0]!r}")
     folder.mkdir(parents=True, exist_ok=True)
-    for name in names or BENCHMARKS:
+    for name in track(list(names or BENCHMARKS), "benchmarks"):
         module, _, function = BENCHMARKS[name].partition(":")
         try:
             yield from getattr(import_module(f"custom_components.benchmarks.{module}"), function)(folder)

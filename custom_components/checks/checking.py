@@ -16,6 +16,7 @@ from custom_components.checks.records import Exam
 from custom_components.engines import failure_of
 from custom_components.errors import LOG_PATHS, InputError, show_path
 from custom_components.manifests import Manifest, load_manifest
+from custom_components.progress import track
 from custom_components.splits import count_folds, make_splits
 
 __all__ = ["CheckResult", "check_manifests"]
@@ -71,7 +72,7 @@ def check_manifests(
             findings.append(Finding("error", "manifest", shown, "", text))
             continue
         manifests[name] = manifest
-        own = [examine(case, manifest.domain) for case in manifest.cases]
+        own = [examine(case, manifest.domain) for case in track(manifest.cases, f"{name}: cases")]
         exams += own
         findings += _strict_errors(path, dataset_dir, manifest, own)
         findings += find(own, manifest.domain)

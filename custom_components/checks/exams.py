@@ -29,7 +29,7 @@ from custom_components.domains import PLANES, Domain
 from custom_components.engines import failure_of
 from custom_components.errors import show_path
 from custom_components.geometry import canonical_spacing_mm, to_canonical
-from custom_components.volumes import Volume, check_grid, read_label, read_volume
+from custom_components.volumes import Volume, on_grid, read_label, read_volume
 
 __all__ = ["examine"]
 
@@ -130,7 +130,7 @@ def _read_classes(path: Path, domain: Domain, image: Volume) -> tuple[np.ndarray
     except Exception as error:
         return None, "", [(_rule_of(path), failure_of(error))]
     try:
-        check_grid(label, image)
+        label = on_grid(label, image)
     except Exception as error:
         return None, label.digest, [("grid", failure_of(error))]
     known, extra, shown = {0, *domain.labels}, dict[int, int](), show_path(path)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from custom_components.cli.experiment import parse_settings
+from custom_components.cli.presenting import record
 from custom_components.sharing import adapt_model
 
 __all__ = ["adapt"]
@@ -46,4 +47,5 @@ def adapt(
         dataset_dir=dataset_dir,
         settings=parse_settings(settings),
     )
+    record(written=[adapted])
     print(adapted)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import sys
 from collections.abc import Callable
 from pathlib import Path
+
+from custom_components.cli.presenting import record
 
 __all__ = ["add_bench"]
 
@@ -45,4 +48,8 @@ def _bench(options: argparse.Namespace) -> None:
     write_atomically(options.out / "bench.jsonl", "".join(row.to_json() + "\n" for row in rows).encode())
     table = format_rows(rows)
     write_atomically(options.out / "table.txt", (table + "\n").encode())
+    record(
+        rows=[json.loads(row.to_json()) for row in rows],
+        written=[options.out / "bench.jsonl", options.out / "table.txt"],
+    )
     sys.stdout.write(f"\n{table}\n")

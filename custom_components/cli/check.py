@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from custom_components.checks import check_manifests, format_exams, format_finding, write_check
+from custom_components.cli.presenting import record
 from custom_components.errors import InputError, show_path
 
 __all__ = ["check"]
@@ -28,9 +29,18 @@ def check(
         _print(format_exams(result.exams))
     for finding in result.findings:
         _print(format_finding(finding))
-    for path in write_check(out, result) if out is not None else ():
+    written = write_check(out, result) if out is not None else []
+    for path in written:
         print(path)
     errors, warnings, notes = (result.count(level) for level in ("error", "warning", "note"))
+    record(
+        cases=len(result.exams),
+        errors=errors,
+        warnings=warnings,
+        notes=notes,
+        findings=[vars(finding) for finding in result.findings],
+        written=written,
+    )
     summary = f"{len(result.exams)} cases: {errors} errors, {warnings} warnings, {notes} notes"
     if errors:
         raise InputError(f"data sets must have no errors to train on, got {summary}; correct what is listed above")

@@ -15,6 +15,7 @@ from typing import Any
 
 import yaml
 
+from custom_components.cli.presenting import record
 from custom_components.cluster import Resources, room_here, stop_processes
 from custom_components.errors import InputError
 from custom_components.experiments import (
@@ -27,6 +28,7 @@ from custom_components.experiments import (
     read_state,
     run_plan,
 )
+from custom_components.progress import track, write_line
 from custom_components.splits import Split
 from custom_components.text_tables import align_columns
 
@@ -44,6 +46,7 @@ def experiment(options: argparse.Namespace) -> None:
     plan = make_plan(folder, **asked) if "manifests" in asked else load_plan(folder, **asked)
     if options.status:
         gather(folder)
+        _record_states(plan)
         print(_status(plan))
         return
     resources = Resources(
@@ -54,6 +57,7 @@ def experiment(options: argparse.Namespace) -> None:
     )
     room = room_here(resources) if options.engine == "local" else 1
     if options.dry_run:
+        _record_states(plan)
         print(_job_table(plan, estimate_seconds(plan), room))
         return
     plan.save()
@@ -162,18 +166,21 @@ def _run(plan: Plan, seconds: Sequence[float], resources: Resources, *, engine: 
     start, total = time.monotonic(), sum(left.values())
     try:
         with _stopping_on_signals():
-            for name, state in run_plan(plan, resources=resources, engine=engine, address=address):
+            for name, state in track(
+                run_plan(plan, resources=resources, engine=engine, address=address), "jobs", total=len(names)
+            ):
                 if left.pop(name, None) is None and state.state == "done":
                     continue  # it was done before
                 progress = 1 - sum(left.values()) / total if total else 1.0
                 rest = (time.monotonic() - start) * (1 - progress) / progress if progress else 0.0
                 line = f"[{len(names) - len(left)}/{len(names)}] {name} {state.state}"
                 line += f": {state.cause}" if state.cause else ""
-                print(line + (f" (about {_duration(rest)} left)" if left else ""), flush=True)
+                write_line(line + (f" (about {_duration(rest)} left)" if left else ""))
                 if state.state != "done":
                     failed[name] = state.cause
     finally:
         gather(plan.experiment.folder)
+        _record_states(plan)
     if failed:
         listed = "; ".join(f"{name}: {cause}" for name, cause in failed.items())
         raise InputError(f"{len(failed)} of {len(names)} jobs failed: {listed}; the same command tries them again")
@@ -194,6 +201,14 @@ def _stopping_on_signals() -> Iterator[None]:
     finally:
         for number, handler in earlier.items():
             signal.signal(number, handler)
+
+
+def _record_states(plan: Plan) -> None:
+    states = {job.name: read_state(plan.experiment.folder, job.name) for job, _ in plan.jobs}
+    record(
+        folder=plan.experiment.folder,
+        jobs=[{"job": name, "state": each.state, "cause": each.cause} for name, each in states.items()],
+    )
 
 
 def _status(plan: Plan) -> str:

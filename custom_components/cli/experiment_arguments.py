@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+
+from custom_components.cli.presenting import record
 
 __all__ = ["add_experiment"]
 
@@ -80,12 +82,17 @@ def _experiment(options: argparse.Namespace) -> None:
 def _tables(options: argparse.Namespace) -> None:
     from custom_components.experiments.tables import write_tables
 
-    for path in write_tables(options.folder, against=options.against):
-        print(path)
+    _show(write_tables(options.folder, against=options.against))
 
 
 def _figures(options: argparse.Namespace) -> None:
     from custom_components.experiments.figures import write_figures
 
-    for path in write_figures(options.folder, curves=options.curves):
+    _show(write_figures(options.folder, curves=options.curves))
+
+
+def _show(paths: Iterable[Path]) -> None:
+    written = list(paths)
+    record(written=written)
+    for path in written:
         print(path)

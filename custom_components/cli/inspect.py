@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
+from custom_components.cli.presenting import record
 from custom_components.errors import InputError
 from custom_components.sharing import inspect_bundle as look_at
 
 __all__ = ["inspect_bundle"]
 
 
-def inspect_bundle(path: Path, *, as_json: bool) -> None:
+def inspect_bundle(path: Path) -> None:
     """Print the report about a bundle.
 
     Args:
         path: its folder or zip file.
-        as_json: print JSON in place of text.
 
     Raises:
         InputError: it is unsafe, or no bundle.
     """
     report = look_at(path)
-    print(report.to_json() if as_json else report.to_text(), end="")
+    record(**json.loads(report.to_json()))
+    print(report.to_text(), end="")
     if report.unsafe:
         first = report.unsafe[0]
         more = f" and {len(report.unsafe) - 1} more" if len(report.unsafe) > 1 else ""

@@ -11,19 +11,30 @@ import functools
 import gc
 import os
 import sys
-from collections.abc import Iterator, Sequence
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import custom_components
 from custom_components.cli.bench import add_bench
 from custom_components.cli.dicom import add_dicom, add_dicom_options, dicom_scans
 from custom_components.cli.experiment_arguments import add_experiment
+from custom_components.cli.init import add_init
 from custom_components.cli.mesh import add_mesh, add_mesh_option, meshing
+from custom_components.cli.presenting import common_options, present, record
 from custom_components.cli.report import add_report
 from custom_components.cli.sharing import add_sharing
 from custom_components.cli.view import add_view
 
-__all__ = ["main"]
+__all__ = ["main", "make_parser"]
+
+_GROUPS = {
+    "start with your data": ["init", "check", "phantoms"],
+    "segment, look, measure": ["segment", "dicom", "report", "view", "mesh", "overlay"],
+    "train and compare": ["adapt", "experiment", "tables", "figures"],
+    "share a model": ["package", "inspect"],
+    "measure this program": ["bench"],
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -35,34 +46,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         Exit code: 0, or 1 after printing one line about what could not be used (2 for wrong usage, by argparse).
     """
-    options = _parser().parse_args(arguments)
-    from custom_components.errors import InputError, explain
-    from custom_components.termination import ending_on_sigterm
-
-    try:
-        with ending_on_sigterm():
-            options.run(options)
-    except (InputError, OSError) as error:
-        if options.debug:
-            raise
-        sys.stderr.write(f"error: {explain(error)}\n")
-        return 1
-    except KeyboardInterrupt:
-        sys.stderr.write("interrupted\n")
-        return 130
-    return 0
+    options = make_parser().parse_args(arguments)
+    return present(options.run, options, debug=options.debug)
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
+    """The parser of the command and, in its `commands`, of every subcommand."""
     parser = argparse.ArgumentParser(
         prog="multijoint",
+        usage="multijoint [--version] [--debug] COMMAND ...",
         description="Segment bones in small, heterogeneous MR data sets with one network. Not a medical device.",
-        epilog="Training is `python -m monai.bundle run training --config_file ...`: see the README.",
+        formatter_class=_Formatter,
     )
     parser.add_argument("--version", action="version", version=custom_components.__version__)
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    add = functools.partial(_add, commands)
+    commands = parser.add_subparsers(
+        prog="multijoint", metavar="COMMAND", dest="command", required=True, help=argparse.SUPPRESS
+    )
+    helps: dict[str, str] = {}
+    add = functools.partial(_add, commands, helps)
+
+    add_init(add)
 
     phantoms = add(
         "phantoms",
@@ -142,7 +146,7 @@ def _parser() -> argparse.ArgumentParser:
 
     share = commands.add_parser("segment-share")  # not listed: a process of `segment --engine ray`
     share.add_argument("share", type=Path)
-    share.set_defaults(run=_segment_share)
+    share.set_defaults(run=_segment_share, quiet=False, json=False)
 
     overlay = add(
         "overlay",
@@ -162,28 +166,82 @@ def _parser() -> argparse.ArgumentParser:
     add_experiment(add)
     add_sharing(add)
     add_bench(add)
+    parser.epilog = _list_commands(helps)
     return parser
 
 
 def _add(
-    commands: argparse._SubParsersAction, name: str, run: object, *, help: str, example: str
+    commands: argparse._SubParsersAction,
+    helps: dict[str, str],
+    name: str,
+    run: object,
+    *,
+    help: str,
+    example: str,
+    more: str = "",
 ) -> argparse.ArgumentParser:
-    parser = commands.add_parser(name, help=help, description=help.capitalize() + ".", epilog=f"Example: {example}")
+    """Add a command.
+
+    Args:
+        commands: where to.
+        helps: gets its help, for the list of all.
+        name: of the command.
+        run: function of the parsed arguments.
+        help: what it does, in a line that begins in lower case.
+        example: a command that runs.
+        more: sentences that its own help has besides.
+    """
+    helps[name] = help
+    description = f"{help[:1].upper()}{help[1:]}. {more}".rstrip()
+    parser = commands.add_parser(
+        name,
+        description=description,
+        epilog=f"Example:\n  {example}",
+        formatter_class=_Formatter,
+        parents=[common_options()],
+    )
     parser.set_defaults(run=run)
     return parser
+
+
+def _list_commands(helps: Mapping[str, str]) -> str:
+    """Commands under what one wants to do with them; one that no group names comes last."""
+    named = {name for names in _GROUPS.values() for name in names}
+    groups = {**_GROUPS, "other": [name for name in helps if name not in named]}
+    width = max(map(len, helps)) + 2
+    lines = []
+    for title, names in groups.items():
+        listed = [name for name in names if name in helps]
+        if listed:
+            lines += ["", f"{title}:"]
+        for name in listed:
+            indent = " " * (width + 2)
+            lines += textwrap.wrap(f"  {name:<{width}}{helps[name]}", 100, subsequent_indent=indent)
+    lines += ["", "`multijoint COMMAND --help` says more, with an example."]
+    lines += ["Training is `python -m monai.bundle run training ...`: see docs/tutorial.md."]
+    return "\n".join(lines[1:])
+
+
+class _Formatter(argparse.HelpFormatter):
+    """Keeps the lines of an epilog that has several."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        return text if "\n" in text else super()._fill_text(text, width, indent)
 
 
 def _phantoms(options: argparse.Namespace) -> None:
     from custom_components.phantoms import write_phantoms
 
-    for manifest in write_phantoms(
+    manifests = write_phantoms(
         options.out,
         domains=options.domains,
         num_cases=options.cases,
         seed=options.seed,
         size=options.size,
         dicom=options.dicom,
-    ):
+    )
+    record(written=manifests)
+    for manifest in manifests:
         print(manifest)
 
 
@@ -238,11 +296,19 @@ def _segment_with(checkpoint: Path, options: argparse.Namespace) -> None:
 
 @contextlib.contextmanager
 def _importing() -> Iterator[None]:
-    """A quarter faster: the garbage collector would search what imports make again and again, and find nothing."""
+    """A quarter faster: the garbage collector would search what imports make again and again, and find nothing.
+
+    Nor is MLflow imported, if it is there, which MONAI does for a handler of trainings.
+    """
     gc.disable()
+    blocked = "mlflow" not in sys.modules
+    if blocked:
+        sys.modules["mlflow"] = None  # type: ignore[assignment]
     try:
         yield
     finally:
+        if blocked:
+            del sys.modules["mlflow"]
         gc.freeze()
         gc.enable()
 
@@ -258,4 +324,5 @@ def _overlay(options: argparse.Namespace) -> None:
     from custom_components.clinic import draw_overlay
 
     draw_overlay(options.output, options.image, options.segmentation, reference=options.reference)
+    record(written=[options.output])
     print(options.output)

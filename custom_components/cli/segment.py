@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from custom_components.cli.presenting import record
 from custom_components.cluster import ProcessFailure, Resources, run_process, run_tasks
 from custom_components.errors import InputError
 from custom_components.files import write_atomically
@@ -35,9 +36,15 @@ def segment(images: Sequence[Any], *, checkpoint: Path, output_dir: Path, **sett
         InputError: what cannot be used; the scans that can are still written.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s")
+    report = output_dir / settings.get("report", REPORT)
     # a tuple: MONAI would look into a list for code and references, and names of scans may look like either
     settings |= {"images": tuple(images), "checkpoint": checkpoint, "output_dir": output_dir}
-    run_workflow(["inference.yaml"], workflow_type="inference", **settings)
+    earlier = report.stat() if report.exists() else None
+    try:
+        run_workflow(["inference.yaml"], workflow_type="inference", **settings)
+    finally:
+        if report.exists() and report.stat() != earlier:
+            _record(report)
 
 
 def segment_on_cluster(
@@ -78,6 +85,7 @@ def segment_on_cluster(
     results = dict(run_tasks(_segment_share, shares, resources=resources, engine=engine, address=address))
     rows = [row for number, share in enumerate(shares) for row in _rows_of_share(share, results[number])]
     write_report(output_dir / REPORT, rows)
+    _record(output_dir / REPORT)
     for share in shares:  # the logs stay
         share.unlink()
         share.with_suffix(".csv").unlink(missing_ok=True)
@@ -93,6 +101,17 @@ def segment_share(path: Path) -> None:
     images = [item | {"image": Path(item["image"])} for item in settings.pop("images")]
     checkpoint, output_dir = Path(settings.pop("checkpoint")), Path(settings.pop("output_dir"))
     segment(images, checkpoint=checkpoint, output_dir=output_dir, **settings)
+
+
+def _record(report: Path) -> None:
+    rows = read_report(report)
+    record(
+        output=report.parent,
+        report=report,
+        written=[row["output"] for row in rows if row["status"] == "written"],
+        failed={row["file"]: row["cause"] for row in rows if row["status"] in ("failed", "waiting")},
+        scans=rows,
+    )
 
 
 def _segment_share(share: Path, environment: dict[str, str]) -> str | None:

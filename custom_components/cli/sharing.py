@@ -7,6 +7,8 @@ import contextlib
 from collections.abc import Callable
 from pathlib import Path
 
+from custom_components.cli.presenting import record
+
 __all__ = ["add_sharing"]
 
 
@@ -49,7 +51,6 @@ def add_sharing(add: Callable[..., argparse.ArgumentParser]) -> None:
         example="multijoint inspect bundle.zip",
     )
     inspect.add_argument("bundle", type=Path, metavar="BUNDLE", help="a folder or a zip")
-    inspect.add_argument("--json", action="store_true", help="print the report as JSON")
 
     adapt = add(
         "adapt",
@@ -77,7 +78,7 @@ def add_sharing(add: Callable[..., argparse.ArgumentParser]) -> None:
 def _package(options: argparse.Namespace) -> None:
     from custom_components.sharing import package
 
-    for path in package(
+    paths = package(
         options.bundle,
         checkpoint=options.checkpoint,
         out=options.out,
@@ -88,14 +89,16 @@ def _package(options: argparse.Namespace) -> None:
         weights_url=options.weights_url,
         int8=options.int8,
         dataset_dir=options.dataset_dir,
-    ):
+    )
+    record(written=paths)
+    for path in paths:
         print(path)
 
 
 def _inspect(options: argparse.Namespace) -> None:
     from custom_components.cli.inspect import inspect_bundle
 
-    inspect_bundle(options.bundle, as_json=options.json)
+    inspect_bundle(options.bundle)
 
 
 def _adapt(options: argparse.Namespace) -> None:

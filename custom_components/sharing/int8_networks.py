@@ -12,6 +12,7 @@ from custom_components.errors import InputError
 from custom_components.evaluation import check_domains
 from custom_components.files import write_atomically
 from custom_components.manifests import load_manifests
+from custom_components.progress import track
 from custom_components.releases import state_dict_bytes
 from custom_components.sharing.configurations import as_json, describe
 from custom_components.sharing.held_out import BoneDice, compare_precisions, divide_cases
@@ -45,7 +46,7 @@ def quantise_model(
     sides = {each.name: divide_cases(model, datasets[each.name]) for each in model.domains}
     digest = hashlib.sha256(state_dict_bytes(model)).hexdigest()
     files: dict[str, bytes] = {}
-    for name, (training, _) in sides.items():
+    for name, (training, _) in track(list(sides.items()), "int8 networks"):
         slices = calibration_slices(model, training, domain=name)
         files |= with_digest(f"models/{name}.int8.onnx", quantise(model, domain=name, slices=slices, digest=digest))
     return files, {name: held_out for name, (_, held_out) in sides.items()}

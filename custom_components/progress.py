@@ -1,0 +1,63 @@
+"""Bars for what takes more than two seconds, on a terminal only."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from typing import Any, TypeVar
+
+__all__ = ["QUIET", "attach_bar", "shows_bars", "track", "write_line"]
+
+QUIET = "MULTIJOINT_QUIET"
+"""Environment variable; `1` keeps everything but errors from the terminal."""
+
+_DELAY_S = 2.0  # what is done sooner needs no bar
+T = TypeVar("T")
+
+
+def shows_bars() -> bool:
+    """Whether somebody looks: standard error is a terminal, and nobody asked for quiet."""
+    first = os.environ.get("RANK", "0") == "0"  # of several processes of one training, see torchrun
+    return first and os.environ.get(QUIET) != "1" and sys.stderr is not None and sys.stderr.isatty()
+
+
+def track(items: Iterable[T], what: str | None, *, total: int | None = None) -> Iterator[T]:
+    """The items, with a bar that says how many of them are done.
+
+    Args:
+        items: anything to iterate over.
+        what: the items in one word, such as "cases"; `None` for no bar.
+        total: their number, if `items` cannot tell.
+
+    Example:
+        >>> list(track([1, 2], "cases"))  # a test is no terminal
+        [1, 2]
+    """
+    if what is None or not shows_bars():
+        yield from items
+        return
+    from tqdm import tqdm
+    from tqdm.contrib.logging import logging_redirect_tqdm
+
+    with logging_redirect_tqdm():
+        yield from tqdm(items, desc=what, total=total, delay=_DELAY_S, leave=False, dynamic_ncols=True)
+
+
+def attach_bar(engine: Any, what: str) -> None:
+    """Show an engine's iterations."""
+    if shows_bars():
+        from ignite.handlers import ProgressBar
+
+        ProgressBar(desc=what, persist=False, delay=_DELAY_S, dynamic_ncols=True).attach(engine)
+
+
+def write_line(text: str) -> None:
+    """Print a line, above a bar if there is one."""
+    if shows_bars():
+        from tqdm import tqdm
+
+        tqdm.write(text, file=sys.stdout)
+    else:
+        sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
