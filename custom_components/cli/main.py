@@ -17,6 +17,7 @@ from pathlib import Path
 import custom_components
 from custom_components.cli.bench import add_bench
 from custom_components.cli.experiment_arguments import add_experiment
+from custom_components.cli.quality import add_quality
 from custom_components.cli.sharing import add_sharing
 
 __all__ = ["main"]
@@ -118,6 +119,13 @@ def _parser() -> argparse.ArgumentParser:
         choices=["float32", "int8"],
         help="int8 is several times faster, on a CPU, for a bundle packaged with --int8 (default float32)",
     )
+    segment.add_argument(
+        "--flag-rules",
+        nargs="+",
+        default=[],
+        metavar="NAME=NUMBER",
+        help="when a bone is flagged (default least_confidence=0.8 most_changed=0.1 volume_margin=0.25 speck=0.01)",
+    )
     segment.add_argument("--max-voxels", metavar="N", help="refuse larger volumes (default 2**29)")
     segment.add_argument("--max-bytes", metavar="N", help="refuse larger files, once decompressed (default 4 GiB)")
     segment.add_argument("--log-paths", action="store_true", help="show whole paths of scans, not their names alone")
@@ -144,6 +152,7 @@ def _parser() -> argparse.ArgumentParser:
     overlay.add_argument("--output", type=Path, required=True, metavar="PNG")
 
     add_experiment(add)
+    add_quality(add)
     add_sharing(add)
     add_bench(add)
     return parser
@@ -197,6 +206,7 @@ def _segment(options: argparse.Namespace) -> None:
 
 def _segment_with(checkpoint: Path, options: argparse.Namespace) -> None:
     with _importing():
+        from custom_components.bone_quality import FlagRules
         from custom_components.cli.segment import segment, segment_on_cluster
 
     how = {
@@ -206,6 +216,7 @@ def _segment_with(checkpoint: Path, options: argparse.Namespace) -> None:
         "device": options.device,
         "overwrite": options.overwrite,
         "precision": options.precision,
+        "flag_rules": FlagRules.from_texts(options.flag_rules),
     }
     if options.engine == "local":
         segment(options.images, **how)
