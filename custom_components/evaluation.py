@@ -39,8 +39,8 @@ class ScoreHandler:
     `slices.csv` (2D Dice and areas of every bone and slice of the acquisition plane, counted in RAS+ order),
     `quality.csv` (what was said of each bone without its reference, beside its Dice; of items whose `saved` label map
     has a record), and `summary.csv` and `summary.txt` (means with n, misses, false finds, and the cases that could not
-    be scored), and logs the summary. Those of an earlier run are removed at the start: no number outlives the run that it is of. When
-    no case could be scored, only the summaries are written, and say so.
+    be scored), and logs the summary. Those of an earlier run are removed at the start: no number outlives the run that
+    it is of. When no case could be scored, only the summaries are written, and say so.
 
     Args:
         output_dir: where the files go.

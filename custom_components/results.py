@@ -234,9 +234,9 @@ class ReportHandler:
         raise error
 
     def _write(self) -> None:
+        write_report(self.path, self.rows)
         if self.quality_path is not None:
             write_quality(self.quality_path, self._bones)
-        write_report(self.path, self.rows)
         self._written = time.monotonic()
 
 

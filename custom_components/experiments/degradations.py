@@ -1,4 +1,4 @@
-"""Ways to spoil a scan, each strong enough that a network trained on good ones may fail."""
+"""Ways to spoil a scan, each of a strength at which a network trained on good ones may or may not fail."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ __all__ = ["DEGRADATIONS", "degrade"]
 DEGRADATIONS = ("none", "noise", "bias", "motion", "contrast", "crop")
 
 _NOISE = 0.15  # of the 99th percentile, standard deviation of both channels behind Rician noise
-_BIAS = (0.4, 0.6)  # coefficients of a cubic polynomial field, whose exponential multiplies
-_MOTION_RADIANS = (1.0, 1.6)  # phase error of lines of k-space
-_CROPPED = 0.35  # of the longest axis
+_BIAS = (0.15, 0.3)  # coefficients of a cubic polynomial field, whose exponential multiplies
+_MOTION_RADIANS = (0.3, 0.7)  # phase error of lines of k-space
+_CROPPED = 0.15  # of the longest axis
 _AIR = 0.05  # of the 99th percentile: darker voxels stay dark when the others are inverted
 
 
@@ -20,11 +20,11 @@ def degrade(image: np.ndarray, label: np.ndarray, *, how: str, seed: int) -> tup
     """Spoil a scan in one way.
 
     - none: as it is.
-    - noise: Rician, of 15 % of the scan's 99th percentile.
-    - bias: a smooth field (MONAI's `RandBiasField`, cubic, coefficients 0.4 to 0.6).
-    - motion: ghosts by a periodic phase error of 1.0 to 1.6 rad along the second axis, as of breathing.
+    - noise: Rician, of 8 % of the scan's 99th percentile.
+    - bias: a smooth field (MONAI's `RandBiasField`, cubic, coefficients 0.15 to 0.3).
+    - motion: ghosts by a periodic phase error of 0.3 to 0.7 rad along the second axis, as of breathing.
     - contrast: bright tissue dark and dark tissue bright, air apart.
-    - crop: the last 35 % of the longest axis are missing, of the reference too.
+    - crop: the last 15 % of the longest axis are missing, of the reference too.
 
     Args:
         image: voxels (X, Y, Z).
