@@ -190,7 +190,7 @@ def _load_bundle(folder: Path) -> TrainedModel:
             "python -m monai.bundle download_large_files --bundle_path FOLDER"
         )
     content, digest = _read(weights)
-    return replace(model, weights=_check_weights(weights, content), digest=digest)
+    return replace(model.read_from(digest), weights=_check_weights(weights, content))
 
 
 def _load(path: Path) -> tuple[dict[str, Any], str]:

@@ -1,4 +1,4 @@
-"""Connected components of the bones of a label map: count them, or keep the largest of each bone."""
+"""Connected components of the bones of a label map: count or size them, or keep the largest of each bone."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from custom_components.errors import InputError
 from custom_components.geometry import orientation_of, to_canonical
 from custom_components.voxel_runs import VoxelRuns, check_label_map, find_bones, find_runs, memory_axes
 
-__all__ = ["component_counts", "largest_component"]
+__all__ = ["component_counts", "component_sizes", "largest_component"]
 
 _FEW_RUNS = 2**16
 _VOXELS_A_RUN = 32
@@ -88,17 +88,30 @@ def component_counts(labels: np.ndarray, *, num_classes: int, connectivity: int 
         >>> component_counts(np.array([[[1, 0, 1, 2]]]), num_classes=4)
         [2, 1, 0]
     """
+    return [len(sizes) for sizes in component_sizes(labels, num_classes=num_classes, connectivity=connectivity)]
+
+
+def component_sizes(labels: np.ndarray, *, num_classes: int, connectivity: int = 1) -> list[list[int]]:
+    """Sizes in voxels of the connected components of each bone, the largest first; see `component_counts`.
+
+    Example:
+        >>> component_sizes(np.array([[[1, 0, 1, 1, 2]]]), num_classes=4)
+        [[2, 1], [1], []]
+    """
     _check_connectivity(connectivity)
     check_label_map(labels, num_classes)
     volume = np.ascontiguousarray(labels.transpose(memory_axes(labels)))
     runs = _runs_if_few(volume)
+    found: list[np.ndarray] = [np.zeros(0, np.intp)] * num_classes
     if runs is not None:
-        return np.bincount(_join(runs, volume.shape, connectivity)[1], minlength=num_classes)[1:].tolist()
-    counts = [0] * (num_classes - 1)
-    structure = ndimage.generate_binary_structure(3, connectivity)
-    for bone in find_bones(volume, num_classes=num_classes):
-        counts[bone.index - 1] = int(ndimage.label(volume[bone.box] == bone.index, structure)[1])
-    return counts
+        _, classes, sizes = _join(runs, volume.shape, connectivity)
+        found = [sizes[classes == index] for index in range(num_classes)]
+    else:
+        structure = ndimage.generate_binary_structure(3, connectivity)
+        for bone in find_bones(volume, num_classes=num_classes):
+            components, count = ndimage.label(volume[bone.box] == bone.index, structure)
+            found[bone.index] = _sizes(components, count)[1:]
+    return [np.sort(sizes)[::-1].tolist() for sizes in found[1:]]
 
 
 def _check_connectivity(connectivity: int) -> None:
@@ -168,11 +181,17 @@ def _erase_by_voxel(view: np.ndarray, num_classes: int, connectivity: int) -> No
     for bone in find_bones(view, num_classes=num_classes):
         voxels = view[bone.box]
         components, count = ndimage.label(voxels == bone.index, structure)
-        sizes = np.zeros(count + 1, np.intp)
-        for part in np.array_split(components.reshape(-1), _PARTS):
-            sizes += np.bincount(part, minlength=count + 1)
+        sizes = _sizes(components, count)
         sizes[0] = 0
         largest = sizes == sizes.max()
         kept = next(plane[hit].item(0) for plane in components if (hit := largest[plane]).any())
         for plane, inside in zip(components, voxels, strict=True):
             inside[(plane != kept) & (plane != 0)] = 0
+
+
+def _sizes(components: np.ndarray, count: int) -> np.ndarray:
+    """Voxels of background and of each numbered component."""
+    sizes = np.zeros(count + 1, np.intp)
+    for part in np.array_split(components.reshape(-1), _PARTS):
+        sizes += np.bincount(part, minlength=count + 1)
+    return sizes

@@ -18,6 +18,7 @@ from monai.utils.enums import CommonKeys as Keys
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from custom_components.confidence import ExpectedDice
 from custom_components.errors import InputError, explain, find_cause, show_path
 from custom_components.inferers import SlicewiseInferer
 from custom_components.results import ResultFolder
@@ -138,8 +139,10 @@ class VolumeEvaluator(SupervisedEvaluator):
         images = item.pop(Keys.IMAGE)[None].to(self.state.device)
         with torch.autocast(images.device.type, enabled=self.amp):
             if "source_slice" in item and isinstance(self.inferer, SlicewiseInferer):
-                how = {"size": item["source_slice"], "name": show_path(item["source"].path)}
+                expected = ExpectedDice()
+                how = {"size": item["source_slice"], "name": show_path(item["source"].path), "expected": expected}
                 item[Keys.PRED] = self.inferer.classes(images, self.network, **how)[0]
+                item["expected_dice"] = expected.compute()
             else:
                 item[Keys.PRED] = self.inferer(images, self.network)[0]
         return item

@@ -11,6 +11,7 @@ import numpy as np
 from ignite.engine import Engine, Events
 from monai.utils.enums import CommonKeys as Keys
 
+from custom_components.bone_quality import FlagRules
 from custom_components.domains import PLANES, Domain
 from custom_components.engines import failure_of
 from custom_components.errors import InputError, show_path
@@ -18,6 +19,7 @@ from custom_components.files import write_atomically, write_csv
 from custom_components.geometry import to_canonical
 from custom_components.metrics import score_predictions, slice_dice
 from custom_components.progress import attach_bar
+from custom_components.quality_tables import QUALITY_COLUMNS, QUALITY_TABLE, quality_rows, read_record
 from custom_components.score_summaries import format_summary, write_summary_csv
 from custom_components.scores import check_border, score_rows, write_scores_csv
 from custom_components.splits import Split
@@ -27,7 +29,7 @@ from custom_components.volumes import read_label
 __all__ = ["ScoreHandler", "check_domains", "check_evaluation"]
 
 _logger = logging.getLogger(__name__)
-_FILES = ("metrics.csv", "metrics_before.csv", "slices.csv", "summary.csv", "summary.txt")
+_FILES = ("metrics.csv", "metrics_before.csv", "slices.csv", "summary.csv", "summary.txt", QUALITY_TABLE)
 
 
 class ScoreHandler:
@@ -35,31 +37,37 @@ class ScoreHandler:
 
     At the end writes `metrics.csv` (columns `scores.COLUMNS`: the scores and how they were measured),
     `metrics_before.csv` (the same of the prediction before post-processing, if the item holds it as `pred_before`),
-    `slices.csv` (2D Dice and areas of every bone and slice of the acquisition plane, counted in RAS+ order) and
-    `summary.csv` and `summary.txt` (means with n, misses, false finds, and the cases that could not be scored), and
-    logs the summary. Those of an earlier run are removed at the start: no number outlives the run that it is of. When
-    no case could be scored, only the summaries are written, and say so.
+    `slices.csv` (2D Dice and areas of every bone and slice of the acquisition plane, counted in RAS+ order),
+    `quality.csv` (what was said of each bone without its reference, beside its Dice; of items whose `saved` label map
+    has a record), and `summary.csv` and `summary.txt` (means with n, misses, false finds, and the cases that could not
+    be scored), and logs the summary. Those of an earlier run are removed at the start: no number outlives the run that
+    it is of. When no case could be scored, only the summaries are written, and say so.
 
     Args:
         output_dir: where the files go.
         model: the trained model.
         border: surface convention at the edge of the field of view; see `surface_distances.surface_voxels`.
+        rules: when a bone is flagged.
 
     Raises:
         InputError: `border` is unknown.
     """
 
-    def __init__(self, output_dir: str | Path, *, model: TrainedModel, border: str = "inside") -> None:
+    def __init__(
+        self, output_dir: str | Path, *, model: TrainedModel, border: str = "inside", rules: FlagRules | None = None
+    ) -> None:
         check_border(border)
         self.output_dir = Path(output_dir)
         self.model = model
         self.border = border
+        self.rules = rules or FlagRules()
         self._reset()
 
     def _reset(self) -> None:
         self.rows: list[dict[str, Any]] = []
         self._rows_before: list[dict[str, Any]] = []
         self._slices: list[dict[str, Any]] = []
+        self._quality: list[dict[str, Any]] = []
         self._failures: list[tuple[str, str]] = []
 
     def attach(self, engine: Engine) -> None:
@@ -99,10 +107,14 @@ class ScoreHandler:
         after, *before = (score_rows(each, **exam, **how) for each in scores)
         masks = [to_canonical(classes, source.affine) for classes in (prediction, reference)]
         slices = [exam | row for row in _slice_rows(*masks, domain=domain)]
+        record = read_record(item["saved"]) if "saved" in item else {}
+        dice = {row["label"]: f"{row['dice']:.6g}" for row in after}
+        quality = quality_rows(record, case=item["case"], rules=self.rules)
         # Only now: a case that fails half-way leaves nothing behind.
         self.rows += after
         self._rows_before += before[0] if before else []
         self._slices += slices
+        self._quality += [row | {"dice": dice[row["bone"]]} for row in quality]
 
     def _report(self, engine: Any) -> None:
         if self.rows:
@@ -110,6 +122,8 @@ class ScoreHandler:
             write_csv(self.output_dir / "slices.csv", list(self._slices[0]), self._slices)
         if self._rows_before:
             write_scores_csv(self.output_dir / "metrics_before.csv", self._rows_before)
+        if self._quality:
+            write_csv(self.output_dir / QUALITY_TABLE, (*QUALITY_COLUMNS, "dice"), self._quality)
         how: dict[str, Any] = {"border": self.border, "failures": self._failures}
         write_summary_csv(self.output_dir / "summary.csv", self.rows, **how)
         summary = format_summary(self.rows, **how)

@@ -15,6 +15,7 @@ from monai.engines.utils import IterationEvents
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from custom_components.calibrating import calibrate_run
 from custom_components.checkpoints import RESUMABLE, is_finite, save_checkpoint
 from custom_components.distributed import first_rank_only, rank
 from custom_components.epoch_log import EpochLog, validation_scores
@@ -60,6 +61,7 @@ class CheckpointHandler:
         sampler: which goes on amid an epoch.
         patience: validations without improvement after which training stops; 0 for never.
         snapshots: epochs whose model is kept as well, as `epoch_<n>.pt`.
+        calibrate: at the end let `model.pt` know its quality, see `calibrating.calibrate_run`.
     """
 
     def __init__(
@@ -73,6 +75,7 @@ class CheckpointHandler:
         sampler: DomainBalancedBatchSampler,
         patience: int = 0,
         snapshots: Sequence[int] = (),
+        calibrate: bool = False,
     ) -> None:
         self.run = run
         self.evaluator = evaluator
@@ -81,6 +84,7 @@ class CheckpointHandler:
         self.patience = patience
         self.num_stale = 0
         self.snapshots = frozenset(snapshots)
+        self.calibrate = calibrate
         self._state = TrainingState(
             run.network, optimizer=optimizer, lr_scheduler=lr_scheduler, log=log, sampler=sampler
         )
@@ -166,6 +170,8 @@ class CheckpointHandler:
                 _logger.info("nobody validates: model.pt holds the last weights")
         else:
             _logger.info("best epoch %d, validation Dice %.4f: model.pt", self.best_epoch, self.best)
+        if self.calibrate:
+            calibrate_run(self.run)
         self._end()
 
     def _fail(self, error: BaseException) -> None:

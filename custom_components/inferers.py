@@ -11,6 +11,7 @@ from monai.data import MetaTensor
 from monai.inferers import SliceInferer
 from torch import Tensor
 
+from custom_components.confidence import ExpectedDice
 from custom_components.errors import InputError
 from custom_components.folding import fold_network
 from custom_components.networks import MultiDomainUNet, answer_for
@@ -67,7 +68,13 @@ class SlicewiseInferer(SliceInferer):
             return torch.stack(logits).movedim(0, self.spatial_dim + 2)
 
     def classes(
-        self, inputs: Tensor, network: Callable[..., Tensor], *, size: Sequence[int], name: str = "volume"
+        self,
+        inputs: Tensor,
+        network: Callable[..., Tensor],
+        *,
+        size: Sequence[int],
+        name: str = "volume",
+        expected: ExpectedDice | None = None,
     ) -> Tensor:
         """The likeliest channel of each pixel of one volume, without ever holding the logits of all its slices.
 
@@ -76,6 +83,7 @@ class SlicewiseInferer(SliceInferer):
             network: as for a call.
             size: rows and columns that logits are brought to before; see `preprocessing.classes_at`.
             name: of the volume, for messages.
+            expected: takes in the logits of every slice, at the network's resolution; it changes nothing else.
 
         Returns:
             Channel indices, uint8, on the CPU, shape (1, 1, X, Y, Z) with `size` in the place of the slices' own.
@@ -83,12 +91,15 @@ class SlicewiseInferer(SliceInferer):
         Raises:
             InputError: logits that are not finite.
         """
-        classify = partial(_classify, network=self._prepare(network), size=size, name=name)
+        logits_of = partial(_finite_logits, network=self._prepare(network), name=name)
         slices = self._slices(inputs)
         found = torch.empty((len(slices), *size), dtype=torch.uint8)
 
         def fill(index: int, images: Tensor) -> None:
-            found[index : index + len(images)] = classify(images)
+            logits = logits_of(images)
+            if expected is not None:
+                expected.add(index, logits)
+            found[index : index + len(images)] = classes_at(logits, size)
 
         with torch.no_grad():
             if inputs.device.type == "cpu":
@@ -133,8 +144,8 @@ class SlicewiseInferer(SliceInferer):
         return map_exactly(apply, range(len(slices)), most_at_once=self.sw_batch_size, what="slices")
 
 
-def _classify(images: Tensor, *, network: Callable[[Tensor], Tensor], size: Sequence[int], name: str) -> Tensor:
+def _finite_logits(images: Tensor, *, network: Callable[[Tensor], Tensor], name: str) -> Tensor:
     logits = network(images)
     if not bool(torch.isfinite(logits).all()):
         raise InputError(f"prediction for {name} must be finite, got NaN or infinity; train again")
-    return classes_at(logits, size)
+    return logits

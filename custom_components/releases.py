@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -39,8 +38,11 @@ def new_folder(parent: str | Path) -> Path:
 
 
 def identify(model: TrainedModel, *, path: str | Path) -> TrainedModel:
-    """A model as described, with the digest of its file, by which results tell one model from another."""
-    return replace(model, digest=file_digest(Path(path)))
+    """A model as described, with the digest of its file, by which results tell one model from another.
+
+    What was measured of it is left out if the file holds other weights by now, see `publish`.
+    """
+    return model.read_from(file_digest(Path(path)))
 
 
 @first_rank_only

@@ -16,11 +16,20 @@ import numpy as np
 from ignite.engine import Engine, Events
 
 import custom_components
+from custom_components.bone_quality import FlagRules, measure_quality
 from custom_components.containers import case_id
 from custom_components.domains import Domain
 from custom_components.errors import InputError, show_path
 from custom_components.files import file_digest, remove_stale_temporaries, write_atomically, write_csv
 from custom_components.progress import attach_bar
+from custom_components.quality_tables import (
+    QUALITY_TABLE,
+    gather_quality,
+    quality_rows,
+    read_record,
+    shorten_flags,
+    write_quality,
+)
 from custom_components.termination import at_termination
 from custom_components.trained_models import TrainedModel
 from custom_components.volumes import Volume, read_label, write_label_map
@@ -36,18 +45,19 @@ __all__ = [
 ]
 
 REPORT = "segment_report.csv"
-REPORT_COLUMNS = ("file", "status", "cause", "seconds", "output")
+REPORT_COLUMNS = ("file", "status", "cause", "seconds", "output", "flags")
 """Header of `segment_report.csv`; status is "waiting", "written", "skipped" (it was finished before) or "failed"."""
 
 _REPORT_INTERVAL_S = 5.0
 
 
 class ResultFolder:
-    """Label maps `<case>_seg.nii.gz`, each with a record `<case>_seg.json` of what it was made from, and how.
+    """Label maps `<case>_seg.nii.gz`, each with a record `<case>_seg.json` of what it was made from, how, and how well.
 
     A scan is finished when its label map is there, unchanged, and the record names the same scan, model, domain,
-    settings and version of this package. A label map that anybody else put there or changed, or that was made from
-    another scan of the same name, is never replaced unless `overwrite` says so.
+    settings and version of this package, and what was measured of each bone (`bone_quality.measure_quality`). A label
+    map that anybody else put there or changed, or that was made from another scan of the same name, is never replaced
+    unless `overwrite` says so.
 
     Args:
         output_dir: the folder.
@@ -93,10 +103,14 @@ class ResultFolder:
                 raise InputError(f"{path.name} must be as it was written, got a changed one (by hand?); {remedy}")
             return None
         made = {"image_sha256": digest} | self._how(item)
-        return path if record["label_map_sha256"] and made.items() <= record.items() else None
+        same = made.items() <= record.items() and "quality" in record
+        return path if record["label_map_sha256"] and same else None
 
     def save(self, item: Mapping[Any, Any], labels: np.ndarray) -> Path:
         """Write the label map of an item (with `source`, its volume) and its record.
+
+        What is measured of the bones also takes `pred_before` (class indices before post-processing, shape
+        (1, X, Y, Z)) and `expected_dice` (of each output channel of the network) of the item, if it has them.
 
         The record comes first, still without the digest of the label map: whoever finds a label map finds its names,
         and whoever finds such a record knows that the scan is not finished.
@@ -113,11 +127,24 @@ class ResultFolder:
             "image_sha256": source.digest,
             "image_id": _path_id(source.path, source.digest),
             **self._how(item),
+            "quality": self._measure(item, labels),
         }
         _write_record(record_path, record | {"label_map_sha256": None})
         write_label_map(path, labels, like=source)
         _write_record(record_path, record | {"label_map_sha256": file_digest(path)})
         return path
+
+    def _measure(self, item: Mapping[Any, Any], labels: np.ndarray) -> list[dict[str, Any]]:
+        domain, expected, before = self._domain(item), item.get("expected_dice"), item.get("pred_before")
+        return measure_quality(
+            labels,
+            domain=domain,
+            voxel_ml=abs(float(np.linalg.det(item["source"].affine[:3, :3]))) / 1e3,
+            before=None if before is None else np.asarray(before)[0],
+            expected_dice=[expected[channel] for channel in self.model.channels(domain.name)] if expected else None,
+            connectivity=self.settings.get("connectivity", 1),
+            known=self.model.quality(domain.name),
+        )
 
     def _paths(self, item: Mapping[Any, Any]) -> tuple[Path, Path]:
         name = item.get("name") or case_id(item["source"].path)
@@ -136,20 +163,36 @@ class ResultFolder:
 
 
 class ReportHandler:
-    """Keep `segment_report.csv`: a row a scan, from "waiting" to what became of it.
+    """Keep `segment_report.csv`: a row a scan, from "waiting" to what became of it; and `quality.csv`, a row a bone.
 
-    The first is written before the first scan is read, so that a folder that cannot be written to costs no time; it is
+    The rows of `quality.csv` are those of the records beside the label maps of these scans, whenever they were made.
+    Both are written before the first scan is read, so that a folder that cannot be written to costs no time; they are
     brought up to date every few seconds and at the end, also when the run is stopped.
 
     Args:
         output_dir: folder of the report.
         items: the scans, in order; those of the data set.
         name: file name of the report.
+        quality: file name of the table of bones; None for none.
+        rules: when a bone is flagged.
     """
 
-    def __init__(self, output_dir: str | Path, *, items: list[dict[str, Any]], name: str = REPORT) -> None:
-        self.path = Path(output_dir) / name
+    def __init__(
+        self,
+        output_dir: str | Path,
+        *,
+        items: list[dict[str, Any]],
+        name: str = REPORT,
+        quality: str | None = QUALITY_TABLE,
+        rules: FlagRules | None = None,
+    ) -> None:
+        self.output_dir = Path(output_dir)
+        self.path = self.output_dir / name
+        self.quality_path = None if quality is None else self.output_dir / quality
+        self.rules = rules or FlagRules()
         self.rows = [waiting_row(item) for item in items]
+        self._cases = [item["name"] for item in items]
+        self._bones: dict[str, list[dict[str, Any]]] = {}
         self._written = 0.0
         self._open = contextlib.ExitStack()
 
@@ -162,6 +205,8 @@ class ReportHandler:
         attach_bar(engine, "scans")
 
     def _start(self) -> None:
+        found = gather_quality(self.output_dir, self._cases, rules=self.rules)
+        self._bones = {case: found.get(case, []) for case in self._cases}
         self._write()
         self._open.enter_context(at_termination(self._write))
         remove_stale_temporaries(self.path.parent, recursive=False)
@@ -172,9 +217,12 @@ class ReportHandler:
         row["seconds"] = f"{item['seconds']:.2f}"
         if "failure" in item:
             row["status"], row["cause"] = "failed", item["failure"]
+            self._bones[item["name"]] = []
         else:
             row["status"] = "skipped" if "finished" in item else "written"
             row["output"] = item["saved"].name
+            bones = quality_rows(read_record(item["saved"]), case=item["name"], rules=self.rules)
+            self._bones[item["name"]], row["flags"] = bones, shorten_flags(bones)
         if time.monotonic() - self._written > _REPORT_INTERVAL_S:
             self._write()
 
@@ -189,6 +237,8 @@ class ReportHandler:
 
     def _write(self) -> None:
         write_report(self.path, self.rows)
+        if self.quality_path is not None:
+            write_quality(self.quality_path, self._bones)
         self._written = time.monotonic()
 
 

@@ -11,7 +11,7 @@ from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform
 
-from custom_components.domains import find_domain, output_channels
+from custom_components.domains import find_domain
 from custom_components.errors import InputError, show_path
 from custom_components.preprocessing import restore_stack, slice_size, stack_slices
 from custom_components.trained_models import TrainedModel
@@ -108,8 +108,7 @@ class RestoreSourceGridd(_ModelTransform):
                 )
             plane = self.model.domains[index].plane
             channels = restore_stack(stack, shape=source.array.shape, affine=source.affine, plane=plane)
-            num_classes = [domain.num_classes for domain in self.model.domains]
-            own = output_channels(num_classes, self.model.network["head"])[index]
+            own = self.model.channels(self.model.domains[index].name)
             if own != list(range(len(own))):
                 class_of_channel = np.zeros(256, dtype=np.uint8)
                 class_of_channel[own] = np.arange(len(own))

@@ -79,7 +79,7 @@ def test_good_scans_are_written_and_bad_ones_listed(
         assert f"{name}.nii.gz" in line
         assert cause in line
     written = sorted(path.name for path in (tmp_path / "out").iterdir())
-    assert written == ["ankle_000_seg.json", "ankle_000_seg.nii.gz", "segment_report.csv"]
+    assert written == ["ankle_000_seg.json", "ankle_000_seg.nii.gz", "quality.csv", "segment_report.csv"]
 
 
 @pytest.mark.parametrize(
@@ -101,7 +101,7 @@ def test_what_segment_cannot_use_is_one_line(
 def read_report(folder: Path) -> dict[str, dict[str, str]]:
     with (folder / "segment_report.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert list(rows[0]) == ["file", "status", "cause", "seconds", "output"]
+    assert list(rows[0]) == ["file", "status", "cause", "seconds", "output", "flags"]
     return {row["file"]: row for row in rows}
 
 
@@ -180,7 +180,7 @@ def test_no_folder_of_a_scan_is_shown_unless_asked_for(
     assert segment(trained, tmp_path / "out", scans) == 1
     printed = capfd.readouterr()
     texts = [printed.out, printed.err, *(path.read_text() for path in (tmp_path / "out").glob("*.[cj]s*"))]
-    assert len(texts) == 4
+    assert len(texts) == 5
     assert not [text for text in texts if "SMITH" in text]
     assert segment(trained, tmp_path / "shown", scans, more=["--log-paths"]) == 1
     assert str(scans / "bad.nii.gz") in capfd.readouterr().err

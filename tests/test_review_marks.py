@@ -58,5 +58,5 @@ def test_marks_that_cannot_be_saved_lose_nothing(tmp_path: Path) -> None:
 def test_another_table_is_never_overwritten(tmp_path: Path) -> None:
     path = tmp_path / "scores.csv"
     path.write_text("case,dice\na,1\n")
-    with pytest.raises(InputError, match="scores.csv must have the columns case,mark,comment,date, got case,dice"):
+    with pytest.raises(InputError, match=r"scores.csv must have the columns case,mark,comment,date, got case,dice"):
         ReviewMarks(path)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import warnings
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
@@ -21,10 +22,12 @@ from conftest import BUNDLES
 from monai.bundle import ConfigWorkflow, ckpt_export, load, onnx_export, verify_net_in_out
 from monai.bundle.scripts import download_large_files
 
-from custom_components.checkpoints import build_network, load_model
+from custom_components.checkpoints import build_network, load_model, save_checkpoint
 from custom_components.cli import main
 from custom_components.errors import InputError
+from custom_components.releases import identify, publish
 from custom_components.sharing import package
+from custom_components.trained_models import QUALITY
 
 JOINT = "multijoint_mr_bone_segmentation"
 
@@ -74,6 +77,25 @@ def test_the_zip_alone_segments_from_another_folder(dist: Path, scans: dict[str,
     source, found = nib.load(scans["shoulder"]), nib.load(tmp_path / "ours" / "shoulder_000_seg.nii.gz")
     assert found.shape == source.shape
     np.testing.assert_array_equal(found.affine, source.affine)
+
+
+def test_quality_travels_with_it_until_its_weights_are_others(dist: Path, trained: Path, tmp_path: Path) -> None:
+    model = load_model(trained / "model.pt")
+    for name in ("ankle", "shoulder"):
+        assert load_model(dist / JOINT).quality(name) == model.quality(name) is not None
+    alone = load_model(dist / "ankle_mr_bone_segmentation")
+    assert alone.training[QUALITY].keys() == {"ankle"}
+    assert alone.quality("ankle") == model.quality("ankle")
+
+    shutil.copytree(dist / JOINT, tmp_path / JOINT)
+    weights = tmp_path / JOINT / "models" / "model.pt"
+    packaged = load_model(tmp_path / JOINT)
+    assert identify(packaged, path=weights).quality("ankle") == model.quality("ankle")
+    other = {name: tensor + 1 if tensor.is_floating_point() else tensor for name, tensor in model.weights.items()}
+    save_checkpoint(tmp_path / "run" / "model.pt", replace(model, weights=other))
+    publish(tmp_path / "run", path=weights)
+    assert load_model(tmp_path / JOINT).quality("ankle") is None
+    assert identify(packaged, path=weights).quality("ankle") is None
 
 
 def test_its_own_code_runs(dist: Path, tmp_path: Path) -> None:

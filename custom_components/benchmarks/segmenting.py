@@ -8,6 +8,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -78,7 +79,7 @@ def overhead(folder: Path) -> Iterator[Row]:
         def segment(scans: Sequence[Path]) -> None:
             from custom_components.cli.segment import segment as run
 
-            how = {"domain": DOMAIN, "device": "cpu", "overwrite": True}
+            how: dict[str, Any] = {"domain": DOMAIN, "device": "cpu", "overwrite": True}
             run(scans, checkpoint=checkpoint_at(folder, _SIZE), output_dir=Path(scratch, "out"), **how)
 
         with torch.no_grad():

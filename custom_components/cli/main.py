@@ -22,6 +22,7 @@ from custom_components.cli.experiment_arguments import add_experiment
 from custom_components.cli.init import add_init
 from custom_components.cli.mesh import add_mesh, add_mesh_option, meshing
 from custom_components.cli.presenting import common_options, present, record
+from custom_components.cli.quality import add_quality
 from custom_components.cli.report import add_report
 from custom_components.cli.sharing import add_sharing
 from custom_components.cli.view import add_view
@@ -131,6 +132,13 @@ def make_parser() -> argparse.ArgumentParser:
         choices=["float32", "int8"],
         help="int8 is several times faster, on a CPU, for a bundle packaged with --int8 (default float32)",
     )
+    segment.add_argument(
+        "--flag-rules",
+        nargs="+",
+        default=[],
+        metavar="NAME=NUMBER",
+        help="when a bone is flagged (default least_confidence=0.8 most_changed=0.1 volume_margin=0.25 speck=0.01)",
+    )
     segment.add_argument("--max-voxels", metavar="N", help="refuse larger volumes (default 2**29)")
     segment.add_argument("--max-bytes", metavar="N", help="refuse larger files, once decompressed (default 4 GiB)")
     segment.add_argument("--log-paths", action="store_true", help="show whole paths of scans, not their names alone")
@@ -164,6 +172,7 @@ def make_parser() -> argparse.ArgumentParser:
     add_view(add)
     add_report(add)
     add_experiment(add)
+    add_quality(add)
     add_sharing(add)
     add_bench(add)
     parser.epilog = _list_commands(helps)
@@ -277,6 +286,7 @@ def _segment(options: argparse.Namespace) -> None:
 
 def _segment_with(checkpoint: Path, options: argparse.Namespace) -> None:
     with _importing():
+        from custom_components.bone_quality import FlagRules
         from custom_components.cli.segment import segment, segment_on_cluster
 
     how = {
@@ -286,6 +296,7 @@ def _segment_with(checkpoint: Path, options: argparse.Namespace) -> None:
         "device": options.device,
         "overwrite": options.overwrite,
         "precision": options.precision,
+        "flag_rules": FlagRules.from_texts(options.flag_rules),
     }
     with dicom_scans(options, checkpoint) as images:
         if options.engine == "local":

@@ -96,8 +96,8 @@ def choose_series(exam: Exam, wanted: str | None = None) -> Series:
     if len(usable) == 1:
         return usable[0]
     if usable:
-        keys = [each.key for each in usable]
-        listed = f"{', '.join(keys[:-1])} and {keys[-1]}"
+        *others, last = (each.key for each in usable)
+        listed = f"{', '.join(others)} and {last}"
         raise InputError(f"exam {exam.name} must have one usable series, got {listed}; name one with --series")
     reasons = ", ".join(f"series {each.key} {each.reason}" for each in exam.series[:_MAX_LISTED])
     more = f", and {len(exam.series) - _MAX_LISTED} more" if len(exam.series) > _MAX_LISTED else ""

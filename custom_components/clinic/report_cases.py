@@ -18,7 +18,7 @@ from custom_components.errors import InputError, explain, show_path
 from custom_components.geometry import canonical_spacing_mm, to_canonical
 from custom_components.metrics import BoneScore, score_case
 from custom_components.scores import score_rows
-from custom_components.volumes import Volume, check_grid, read_label, read_volume
+from custom_components.volumes import Volume, on_grid, read_label, read_volume
 
 __all__ = ["ReportedBone", "ReportedCase", "Sources", "examine_result"]
 
@@ -126,7 +126,7 @@ def examine_result(result: Result, sources: Sources) -> ReportedCase:
         to_canonical(classes, volume.affine),
         canonical_spacing_mm(volume.affine),
         names={index: str(value) for index, value in enumerate(domain.labels, start=1)},
-        voxels=None if scan is None else to_canonical(scan.array, volume.affine),
+        voxels=None if scan is None else to_canonical(scan.array, scan.affine),
         limits=(0.0, 1.0) if scan is None else _limits(scan.array),
         reference=None if reference is None else to_canonical(reference, volume.affine),
     )
@@ -148,7 +148,7 @@ def _read_scan(result: Result, volume: Volume, sources: Sources, notes: list[str
         return None
     try:
         scan = read_volume(path)
-        check_grid(volume, scan)
+        on_grid(volume, scan)
     except (InputError, OSError, MemoryError) as error:
         notes.append(f"the scan cannot be used, the label map alone is drawn: {_explain(error, path)}")
         return None

@@ -3,6 +3,7 @@
 from custom_components.experiments.estimate import estimate_seconds
 from custom_components.experiments.gathering import gather
 from custom_components.experiments.plans import Plan, load_plan, make_plan, run_plan
+from custom_components.experiments.quality_study import study_quality
 from custom_components.experiments.rows import ALL_SUBJECTS
 from custom_components.experiments.running import JobState, read_state
 
@@ -16,4 +17,5 @@ __all__ = [
     "make_plan",
     "read_state",
     "run_plan",
+    "study_quality",
 ]

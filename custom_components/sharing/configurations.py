@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -10,7 +11,8 @@ from typing import Any
 
 import yaml
 
-from custom_components.trained_models import TrainedModel
+from custom_components.releases import state_dict_bytes
+from custom_components.trained_models import QUALITY, QUALITY_WEIGHTS, TrainedModel
 
 __all__ = ["as_json", "describe", "packaged_configs"]
 
@@ -55,6 +57,10 @@ def describe(model: TrainedModel) -> Config:
     described = model.to_dict()
     kept = ("seed", "epoch", "validation_dice", "packaged_data")
     training = {key: described["training"][key] for key in kept if key in described["training"]}
+    if QUALITY in described["training"]:
+        known = described["training"][QUALITY]
+        training[QUALITY] = {each.name: known[each.name] for each in model.domains if each.name in known}
+        training[QUALITY_WEIGHTS] = hashlib.sha256(state_dict_bytes(model)).hexdigest()
     return {key: described[key] for key in ("domains", "preprocessing", "network")} | {"training": training}
 
 
