@@ -287,13 +287,13 @@ def test_weights_to_download_are_a_note(good, tmp_path):
 
 
 def test_the_command_prints_the_report_and_fails_on_what_is_unsafe(good, tmp_path, capsys):
-    command.inspect_bundle(good, as_json=True)
+    assert main(["inspect", str(good), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["safe"] is True
     copy = tmp_path / good.name
     shutil.copytree(good, copy)
     (copy / "run.sh").write_text("touch canary\n")
     with pytest.raises(InputError, match=r"must be safe, got run.sh: code, or what makes .* and 1 more; do not run it"):
-        command.inspect_bundle(copy, as_json=False)
+        command.inspect_bundle(copy)
     lines = capsys.readouterr().out.splitlines()
     assert "unsafe   code        run.sh: code, or what makes a tool run code" in lines
     assert lines[-1].startswith(f"{good.name}: UNSAFE (2 unsafe, 0 warning, ")
