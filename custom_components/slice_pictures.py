@@ -30,7 +30,7 @@ def draw_slice(image: np.ndarray, prediction: np.ndarray, reference: np.ndarray)
     Example:
         >>> empty = np.zeros((64, 32))
         >>> draw_slice(empty, empty, empty).shape
-        (256, 128, 3)
+        (128, 256, 3)
     """
     scale = math.ceil(_LEAST / max(image.shape))
     grey, *maps = (_turned(each, scale) for each in (image, prediction, reference))
