@@ -27,11 +27,11 @@ def int8(folder: Path) -> Iterator[Row]:
         seconds, ordinary = interleave(
             lambda: run_command(multijoint("segment", image, *options, "--output", ours, "--overwrite")),
             lambda: run_command(ordinary_command(folder, image, theirs)),
-            repetitions=3,
+            repetitions=2,
             warm_up=0,
         )
         check_same(next(ours.glob("*_seg.nii.gz")), theirs, least_dice=_LEAST_DICE)
-    yield Row("segment-int8", seconds, ordinary, unit="s", n=3, target=Target(0.2), packages=_PACKAGES)
+    yield Row("segment-int8", seconds, ordinary, unit="s", n=2, target=Target(0.2), packages=_PACKAGES)
     yield from int8_accuracy(folder)
 
 

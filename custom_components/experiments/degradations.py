@@ -9,7 +9,7 @@ __all__ = ["DEGRADATIONS", "degrade"]
 
 DEGRADATIONS = ("none", "noise", "bias", "motion", "contrast", "crop")
 
-_NOISE = 0.15  # of the 99th percentile, standard deviation of both channels behind Rician noise
+_NOISE = 0.08  # of the 99th percentile, standard deviation of both channels behind Rician noise
 _BIAS = (0.15, 0.3)  # coefficients of a cubic polynomial field, whose exponential multiplies
 _MOTION_RADIANS = (0.3, 0.7)  # phase error of lines of k-space
 _CROPPED = 0.15  # of the longest axis
