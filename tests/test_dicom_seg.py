@@ -69,9 +69,8 @@ def test_dcmqi_finds_the_same_voxels(kind: str, order: int, tmp_path: Path) -> N
     np.testing.assert_array_equal(voxels, expected.dataobj)
     np.testing.assert_allclose(affine, expected.affine, atol=1e-3)
     assert set(np.unique(voxels)) == {0, 1, 2}
-    np.testing.assert_array_equal(
-        voxels, nibabel.as_closest_canonical(nibabel.Nifti1Image(labels_of(numbered().shape), oblique())).dataobj
-    )
+    original = nibabel.as_closest_canonical(nibabel.Nifti1Image(labels_of(numbered().shape), oblique()))
+    np.testing.assert_array_equal(voxels, original.dataobj)
 
 
 def test_codes_references_and_algorithm(tmp_path: Path) -> None:
@@ -79,10 +78,8 @@ def test_codes_references_and_algorithm(tmp_path: Path) -> None:
     path, _ = write(tmp_path, images, 0)
     seg = pydicom.dcmread(path)
     assert seg.Modality == "SEG"
-    assert (seg.FrameOfReferenceUID, seg.StudyInstanceUID) == (
-        images[0].FrameOfReferenceUID,
-        images[0].StudyInstanceUID,
-    )
+    assert seg.FrameOfReferenceUID == images[0].FrameOfReferenceUID
+    assert seg.StudyInstanceUID == images[0].StudyInstanceUID
     [referenced] = seg.ReferencedSeriesSequence
     assert referenced.SeriesInstanceUID == images[0].SeriesInstanceUID
     named = {each.ReferencedSOPInstanceUID for each in referenced.ReferencedInstanceSequence}

@@ -1,9 +1,11 @@
 """Which series of an exam is taken, and the reason for every other."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from dicom_exams import changed, numbered, oblique, only_exam, save, series
 
@@ -30,15 +32,15 @@ def twice(images: list[Any]) -> None:
 
 
 def uneven(images: list[Any]) -> None:
-    place = images[3].ImagePositionPatient
-    images[3].ImagePositionPatient = [
-        value + 0.1 * (images[4].ImagePositionPatient[k] - value) for k, value in enumerate(place)
-    ]
+    here, there = (np.array(images[k].ImagePositionPatient, float) for k in (3, 4))
+    images[3].ImagePositionPatient = list(here + 0.1 * (there - here))
 
 
 def shifted(images: list[Any]) -> None:
-    place, along = images[3].ImagePositionPatient, images[3].ImageOrientationPatient
-    images[3].ImagePositionPatient = [value + 0.2 * float(along[k]) for k, value in enumerate(place)]
+    place, along = (
+        np.array(images[3][name].value, float) for name in ("ImagePositionPatient", "ImageOrientationPatient")
+    )
+    images[3].ImagePositionPatient = list(place + 0.2 * along[:3])
 
 
 def turned(images: list[Any]) -> None:
@@ -81,8 +83,6 @@ def lacking(keyword: str) -> Callable[[list[Any]], None]:
     ],
 )
 def test_refused_with_the_reason(change: Callable[[list[Any]], Any], reason: str, tmp_path: Path) -> None:
-    import re
-
     assert re.match(reason, reason_of(tmp_path / "test", changed(change)))
 
 

@@ -163,9 +163,8 @@ def test_sorted_and_filtered_in_a_browser(out: Path, browser: Chromium, width: i
     page.evaluate(f"document.querySelector({header!r}).focus()")
     page.press("Enter")  # the keyboard does what the mouse does
     assert page.evaluate(shown)[0] == "x"
-    choose = (
-        "(e => { e.value = %r; e.dispatchEvent(new Event('input', {bubbles: true})); })(document.forms.controls.%s)"
-    )
+    change = "e.dispatchEvent(new Event('input', {bubbles: true}))"
+    choose = f"(e => {{ e.value = %r; {change}; }})(document.forms.controls.%s)"
     page.evaluate(choose % ("is:missing", "flag"))
     assert page.evaluate(shown) == ["ankle_001"]
     assert page.evaluate("[...document.querySelectorAll('.card')].filter(e => !e.hidden).length") == 1

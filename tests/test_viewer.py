@@ -142,7 +142,6 @@ def picture(page: Page) -> np.ndarray:
 
 def amount(image: np.ndarray, color: str) -> int:
     """Pixels of about the hue of a colour, over grey."""
-    red, green, blue = (image[..., channel] for channel in range(3))
     wanted = np.array(ImageColor.getrgb(color), float)
     tint = image - image.mean(axis=-1, keepdims=True)
     hue = wanted - wanted.mean()
@@ -157,9 +156,8 @@ def test_it_renders_and_takes_marks(viewer: Viewer, browser: Chromium, width: in
     page.wait_for("document.body.dataset.state === 'shown'")
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")  # nothing sticks out
     shown = picture(page)
-    canvas = page.evaluate(
-        "(e => [e.x, e.y, e.right, e.bottom])(document.getElementById('canvas').getBoundingClientRect())"
-    )
+    box = "document.getElementById('canvas').getBoundingClientRect()"
+    canvas = page.evaluate(f"(e => [e.x, e.y, e.right, e.bottom])({box})")
     left, top, right, bottom = (max(0, round(edge)) for edge in canvas)
     shown = shown[top:bottom, left:right]
     grey = np.ptp(shown, axis=-1) < 12
