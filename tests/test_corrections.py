@@ -115,9 +115,16 @@ def test_corrected_results_are_found_checked_and_trained_on(
     assert "must be as it was written, got a changed one (by hand?)" in capsys.readouterr().err
 
 
-def test_results_that_nobody_corrected_are_taken_when_asked(results: tuple[Path, Path], tmp_path: Path) -> None:
+def test_results_that_nobody_corrected_are_taken_when_asked(
+    results: tuple[Path, Path], manifests: dict[str, str], tmp_path: Path
+) -> None:
     scans, out = results
-    assert main(["init", str(out), "--scans", str(scans), "--domain", "ankle", "--all"]) == 0
+    reference = nibabel.load(Path(manifests["ankle"]).parent / "labels" / "ankle_001.nii.gz")
+    nibabel.save(as_stored(edited(reference), reference, "RAS", np.uint8), out / "ankle_001_seg.nii.gz")
+    init = ["init", str(out), "--scans", str(scans), "--domain", "ankle"]
+    assert main(init) == 0
+    assert [case.name for case in load_manifest(tmp_path / "manifest.yaml").cases] == ["ankle_001"]
+    assert main([*init, "--all", "--overwrite"]) == 0
     assert len(load_manifest(tmp_path / "manifest.yaml").cases) == 3
 
 
