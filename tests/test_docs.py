@@ -1,15 +1,13 @@
-"""Every command of README.md and docs/*.md runs, on small phantoms, in the order of its page; and what they state is so.
+"""Every command of README.md and docs/*.md runs, on small phantoms, in the order of its page.
 
-A page in docs/ is covered by being there. A fenced block without a language holds commands; call others `text`, `yaml`, ...
-What a page needs and does not make itself is in `MAKERS`; what somebody does between two commands is in `BY_HAND`; what
-cannot be run here is in `NOT_RUN`. How commands are made small enough stands in documented.py.
+A page in docs/ is covered by being there. A fenced block without a language holds commands; others are called `text`,
+`yaml`, ... What a page needs and does not make itself is in `supplies`; what somebody does between two commands is in
+`BY_HAND`; what cannot be run here is in `NOT_RUN`. How commands are made small enough stands in documented.py.
 """
 
 import argparse
-import json
 import re
 import shutil
-import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -86,18 +84,25 @@ def supplies(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[st
         model = ["--checkpoint", str(trained / "model.pt"), "--domain", "ankle", "--output", str(target)]
         assert main(["segment", str(exams), *model, "--mesh", "ply"]) == 0
 
+    def without_manifest(source: Path) -> Callable[[Path], object]:
+        return lambda target: shutil.copytree(source, target, ignore=shutil.ignore_patterns("manifest.yaml"))
+
     def scans(target: Path) -> None:
         target.mkdir()
         for number in range(3):
             shutil.copy(root / "ankle" / "images" / f"ankle_00{number}.nii.gz", target)
 
     return {
-        **{name: copy(root / name) for name in ("ankle", "shoulder", "knee")},
+        **{name: without_manifest(root / name) for name in ("ankle", "shoulder", "knee")},
+        **{
+            f"{name}/manifest.yaml": copy(root / name / "manifest.yaml") for name in ("ankle", "shoulder", "knee")
+        },
         "scan.nii.gz": copy(shoulder),
         "more": lambda target: (target.mkdir(), shutil.copyfile(ankle, target / "another.nii.gz")),
         "scans": scans,
         "exam": copy(exams / "ankle_000"),
         "runs/x": copy(trained),
+        "runs/demo/model": copy(trained),
         "dist": package,
         "bundle.zip": package_zip,
         "out": segment,
@@ -231,9 +236,8 @@ def test_reference_has_every_file_of_a_run(trained: Path) -> None:
 def test_commands_of_a_page_are_read_as_a_shell_reads_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("documented.ROOT", tmp_path)
     page = tmp_path / "page.md"
-    page.write_text(
-        "text\n```\nB=a/b; C=$B/c\nrun \"['$C/x y']\" \\\n    --more 'it' && next # why\n```\n```yaml\nno: command\n```\n"
-    )
+    block = "B=a/b; C=$B/c\nrun \"['$C/x y']\" \\\n    --more 'it' && next # why\n"
+    page.write_text(f"text\n```\n{block}```\n```yaml\nno: command\n```\n")
     assert list(commands_of(page)) == [
         Command("page.md", 4, ("run", "['a/b/c/x y']", "--more", "it")),
         Command("page.md", 4, ("next",)),
@@ -246,4 +250,11 @@ def test_a_failing_command_is_named_with_its_page_and_line(tmp_path: Path, monke
     assert folder.run(Command("page.md", 1, ("multijoint", "inspect", "none.zip"))) == 1
     with pytest.raises(KeyError, match="rsync"):
         folder.run(Command("page.md", 1, ("rsync", "a", "b")))
-    assert json.dumps(str(sys.path)).count("bundles") == 0 or BUNDLES.is_dir()
+
+
+def test_every_module_is_in_the_house() -> None:
+    (house,) = re.findall(r"^## The house\n+```text\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL | re.M)
+    package = ROOT / "custom_components"
+    modules = {path.stem for path in package.glob("*.py")} - {"__init__"}
+    wings = {f"{path.parent.name}/" for path in package.glob("*/__init__.py")}
+    assert modules | wings <= set(house.split())
