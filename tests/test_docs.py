@@ -55,7 +55,20 @@ def reason_not_to_run(command: Command) -> str | None:
     return next((why for start, why in NOT_RUN.items() if f"{command.text} ".startswith(f"{start} ")), None)
 
 
-@pytest.fixture(scope="module")
+@pytestdef problem_with(command: Command, folder: Folder) -> str | None:
+    """In one line, with page and line; None if there is none."""
+    try:
+        code = folder.run(command)
+        problem = f"ended with {code}" if code else ""
+    except KeyError:
+        problem = "is no command of ours; name it in NOT_RUN, or give its block a language, such as `text`"
+    except (Exception, SystemExit) as error:
+        cause = find_cause(error, ValueError, OSError) or error
+        problem = f"{explain(cause)} ({traceback.extract_tb(error.__traceback__)[-1].name})"
+    return f"{command.page}, line {command.line}: `{command.text}`: {problem}" if problem else None
+
+
+.fixture(scope="module")
 def supplies(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Callable[[Path], object]]:
     """What pages suppose to be there: path -> how it is made. Costly things are made once."""
     root = tmp_path_factory.mktemp("supplies")
@@ -138,18 +151,10 @@ def test_commands_run(
             if command.page == where and command.text.startswith(start):
                 act(tmp_path)
         capfd.readouterr()
-        problem: str | None
-        try:
-            code = folder.run(command)
-            problem = f"ended with {code}" if code else None
-        except KeyError:
-            problem = "is no command of ours; name it in NOT_RUN, or give its block a language, such as `text`"
-        except (Exception, SystemExit) as error:
-            cause = find_cause(error, ValueError, OSError) or error
-            problem = f"{explain(cause)} ({traceback.extract_tb(error.__traceback__)[-1].name})"
+        problem = problem_with(command, folder)
         if problem:
             last = "\n".join(capfd.readouterr().err.strip().splitlines()[-5:])
-            pytest.fail(f"{command.page}, line {command.line}: `{command.text}`: {problem}\n{last}", pytrace=False)
+            pytest.fail(f"{problem}\n{last}", pytrace=False)
 
 
 def test_what_is_not_run_is_there_and_covered_elsewhere() -> None:
@@ -247,9 +252,13 @@ def test_commands_of_a_page_are_read_as_a_shell_reads_them(tmp_path: Path, monke
 def test_a_failing_command_is_named_with_its_page_and_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     folder = Folder(tmp_path, {})
-    assert folder.run(Command("page.md", 1, ("multijoint", "inspect", "none.zip"))) == 1
-    with pytest.raises(KeyError, match="rsync"):
-        folder.run(Command("page.md", 1, ("rsync", "a", "b")))
+    problem = problem_with(Command("page.md", 7, ("multijoint", "inspect", "none.zip")), folder)
+    assert problem == "page.md, line 7: `multijoint inspect none.zip`: ended with 1"
+    problem = problem_with(Command("page.md", 8, ("rsync", "a", "b")), folder)
+    assert str(problem).startswith("page.md, line 8: `rsync a b`: is no command of ours; name it in NOT_RUN")
+    words = ("python", "-m", "monai.bundle", "run", "training", "--config_file", "none.yaml")
+    assert "none.yaml" in str(problem_with(Command("page.md", 9, words), folder))
+    assert problem_with(Command("page.md", 10, ("mkdir", "a")), folder) is None
 
 
 def test_every_module_is_in_the_house() -> None:
