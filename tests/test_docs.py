@@ -14,7 +14,6 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import BUNDLES
 from documented import PAGES, ROOT, Command, Folder, commands_of, copy
 
 from custom_components.cli import main
