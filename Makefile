@@ -12,7 +12,7 @@ EXPERIMENT := runs/experiment
 BENCH := runs/bench
 
 .DEFAULT_GOAL := help
-.PHONY: help demo experiment test bench faults lint format clean
+.PHONY: help demo pictures experiment test bench faults lint format clean
 
 help: ## Show this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -45,6 +45,10 @@ demo: .venv/ready ## Train one network on two phantom joints, segment unseen sca
 		--manifests $(MANIFESTS) --fold 0 --checkpoint $(DEMO)/model/model.pt --output_dir $(DEMO)/evaluation
 	@echo; cat $(DEMO)/evaluation/summary.txt
 	@echo; echo "pictures: $(DEMO)/ankle.png $(DEMO)/shoulder.png; model: $(DEMO)/model/model.pt"
+
+pictures: demo ## Make the pictures of the README anew, by the demo
+	cp $(DEMO)/ankle.png docs/images/demo_ankle.png
+	cp $(DEMO)/shoulder.png docs/images/demo_shoulder.png
 
 experiment: .venv/ready ## The paper's whole experiment on phantoms: seven methods, 3 folds, tables and figures (about 15 minutes)
 	test -d $(EXPERIMENT)/phantoms || \

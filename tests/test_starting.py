@@ -261,3 +261,20 @@ def test_json_says_what_was_understood_and_written(tmp_path: Path, capsys: pytes
     assert result["written"] == [str(tmp_path / "manifest.yaml")]
     assert result["unused"] == {"d.nii.gz": "no label"}
     assert [case["name"] for case in result["cases"]] == list(CASES)
+
+
+def test_what_is_found_in_a_folder_of_phantoms_is_what_was_written_there(
+    manifests: dict[str, str], tmp_path: Path
+) -> None:
+    folder = Path(manifests["shoulder"]).parent
+    written = load_manifest(Path(manifests["shoulder"]))
+    names, out = tmp_path / "dataset.json", folder / "as_found.yaml"
+    names.write_text(json.dumps({"labels": {"background": 0, "humerus": 1, "scapula": 2}}))
+    options = ["--domain", "shoulder", "--names", str(names), "--modality", written.domain.modality, "--out", str(out)]
+    assert main(["init", str(folder), *options]) == 0
+    found = load_manifest(out)
+    out.unlink()
+    assert found.domain == written.domain
+    assert [(case.image, case.label, case.subject) for case in found.cases] == [
+        (case.image, case.label, case.subject) for case in written.cases
+    ]

@@ -91,8 +91,15 @@ def _init(options: argparse.Namespace) -> None:
         shlex.quote(str(manifest)),
         shlex.quote(min(str(find_bundle()), os.path.relpath(find_bundle()), key=len)),
     )
-    listed = shlex.quote(f"['{manifest}']")
+    listed = _quote(f"['{manifest}']")
     print(f"\n{manifest} is written. Next:")
     print(f"  multijoint check {name} --out check")
     print(f"  python -m monai.bundle run training --config_file {bundle}/configs/train.yaml --bundle_root {bundle} \\")
     print(f"      --manifests {listed} --fold 0 --output_dir runs/{options.domain}")
+
+
+def _quote(text: str) -> str:
+    """For a shell, in double quotes if nothing in it has a meaning there; easier to read than `shlex.quote`."""
+    import shlex
+
+    return shlex.quote(text) if set(text) & set('"$`\\!') else f'"{text}"'

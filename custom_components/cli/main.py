@@ -6,24 +6,22 @@ A subcommand imports what it needs only when it runs, so that `multijoint --help
 from __future__ import annotations
 
 import argparse
-import contextlib
 import functools
-import gc
 import os
-import sys
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import custom_components
 from custom_components.cli.bench import add_bench
-from custom_components.cli.dicom import add_dicom, add_dicom_options, dicom_scans
+from custom_components.cli.dicom import add_dicom
 from custom_components.cli.experiment_arguments import add_experiment
 from custom_components.cli.init import add_init
-from custom_components.cli.mesh import add_mesh, add_mesh_option, meshing
+from custom_components.cli.mesh import add_mesh
 from custom_components.cli.presenting import common_options, present, record
 from custom_components.cli.quality import add_quality
 from custom_components.cli.report import add_report
+from custom_components.cli.segment_arguments import add_segment
 from custom_components.cli.sharing import add_sharing
 from custom_components.cli.view import add_view
 
@@ -32,7 +30,7 @@ __all__ = ["main", "make_parser"]
 _GROUPS = {
     "start with your data": ["init", "check", "phantoms"],
     "segment, look, measure": ["segment", "dicom", "report", "view", "mesh", "overlay"],
-    "train and compare": ["adapt", "experiment", "tables", "figures"],
+    "train and compare": ["adapt", "calibrate", "experiment", "tables", "figures", "quality-study"],
     "share a model": ["package", "inspect"],
     "measure this program": ["bench"],
 }
@@ -94,67 +92,13 @@ def make_parser() -> argparse.ArgumentParser:
         help="look data sets over before training: files, grids, labels, duplicates, outliers, a picture a case",
         example="multijoint check ankle/manifest.yaml shoulder/manifest.yaml --out check",
     )
-    check.add_argument("manifests", nargs="+", type=Path, metavar="MANIFEST")
+    check.add_argument("manifests", nargs="+", type=Path, metavar="MANIFEST", help="as for training")
     check.add_argument("--dataset-dir", type=Path, metavar="FOLDER", help="where their paths start, if not beside each")
     check.add_argument("--num-folds", type=int, metavar="K", help="of the training (default: leave one subject out)")
     check.add_argument("--out", type=Path, metavar="FOLDER", help="write check.csv, findings.csv and check.html there")
     check.add_argument("--log-paths", action="store_true", help="show whole paths of scans, not their names alone")
 
-    segment = add(
-        "segment",
-        _segment,
-        help="segment NIfTI volumes or DICOM exams with a trained model",
-        example="multijoint segment scan.nii.gz --domain shoulder --checkpoint runs/x/model.pt --output out",
-    )
-    segment.add_argument(
-        "images",
-        nargs="+",
-        type=Path,
-        metavar="SCAN",
-        help=".nii or .nii.gz files, folders of them, or folders of DICOM",
-    )
-    model = segment.add_mutually_exclusive_group(required=True)
-    model.add_argument("--checkpoint", type=Path, metavar="FILE", help="model.pt of a training run")
-    model.add_argument(
-        "--bundle", type=Path, metavar="BUNDLE", help="a packaged bundle, folder or zip; only read, not run"
-    )
-    segment.add_argument("--trust", action="store_true", help="also take a bundle that inspect calls unsafe")
-    segment.add_argument("--domain", metavar="NAME", help="domain of the scans; needed when the model knows several")
-    segment.add_argument(
-        "--output", type=Path, required=True, metavar="FOLDER", help="where the label maps and segment_report.csv go"
-    )
-    segment.add_argument(
-        "--overwrite", action="store_true", help="segment finished scans anew, and replace what was changed by hand"
-    )
-    segment.add_argument(
-        "--precision",
-        default="float32",
-        choices=["float32", "int8"],
-        help="int8 is several times faster, on a CPU, for a bundle packaged with --int8 (default float32)",
-    )
-    segment.add_argument(
-        "--flag-rules",
-        nargs="+",
-        default=[],
-        metavar="NAME=NUMBER",
-        help="when a bone is flagged (default least_confidence=0.8 most_changed=0.1 volume_margin=0.25 speck=0.01)",
-    )
-    segment.add_argument("--max-voxels", metavar="N", help="refuse larger volumes (default 2**29)")
-    segment.add_argument("--max-bytes", metavar="N", help="refuse larger files, once decompressed (default 4 GiB)")
-    segment.add_argument("--log-paths", action="store_true", help="show whole paths of scans, not their names alone")
-    segment.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ... (default auto)")
-    segment.add_argument(
-        "--engine", default="local", choices=["local", "ray"], help="ray shares out an archive of scans (default local)"
-    )
-    segment.add_argument("--address", metavar="HOST:PORT", help="of a running Ray cluster that sees the same files")
-    segment.add_argument("--threads", type=int, default=1, metavar="N", help="processor threads of a share (default 1)")
-    add_mesh_option(segment)
-
-    add_dicom_options(segment)
-
-    share = commands.add_parser("segment-share")  # not listed: a process of `segment --engine ray`
-    share.add_argument("share", type=Path)
-    share.set_defaults(run=_segment_share, quiet=False, json=False)
+    add_segment(add, commands)
 
     overlay = add(
         "overlay",
@@ -162,10 +106,10 @@ def make_parser() -> argparse.ArgumentParser:
         help="draw a segmentation over its scan as a PNG, three planes",
         example="multijoint overlay scan.nii.gz out/scan_seg.nii.gz --output scan.png",
     )
-    overlay.add_argument("image", type=Path, metavar="SCAN")
+    overlay.add_argument("image", type=Path, metavar="SCAN", help="NIfTI file")
     overlay.add_argument("segmentation", type=Path, metavar="SEGMENTATION", help="with its .json of names beside it")
     overlay.add_argument("--reference", type=Path, metavar="FILE", help="reference label map, outlined in white")
-    overlay.add_argument("--output", type=Path, required=True, metavar="PNG")
+    overlay.add_argument("--output", type=Path, required=True, metavar="PNG", help="the picture")
 
     add_dicom(add)
     add_mesh(add)
@@ -261,74 +205,6 @@ def _check(options: argparse.Namespace) -> None:
     if options.log_paths:
         os.environ[LOG_PATHS] = "1"
     check(options.manifests, dataset_dir=options.dataset_dir, num_folds=options.num_folds, out=options.out)
-
-
-def _segment(options: argparse.Namespace) -> None:
-    from custom_components.containers import MAX_BYTES, MAX_VOXELS
-    from custom_components.errors import LOG_PATHS
-
-    given = {
-        "MULTIJOINT_DEBUG": "1" if options.debug else None,
-        LOG_PATHS: "1" if options.log_paths else None,
-        MAX_VOXELS: options.max_voxels,
-        MAX_BYTES: options.max_bytes,
-    }
-    os.environ |= {name: value for name, value in given.items() if value is not None}
-    with contextlib.ExitStack() as stack:
-        checkpoint = options.checkpoint
-        if options.bundle is not None:
-            from custom_components.sharing import open_bundle
-
-            checkpoint = stack.enter_context(open_bundle(options.bundle, trust=options.trust))
-        stack.enter_context(meshing(options.output, options.mesh))
-        _segment_with(checkpoint, options)
-
-
-def _segment_with(checkpoint: Path, options: argparse.Namespace) -> None:
-    with _importing():
-        from custom_components.bone_quality import FlagRules
-        from custom_components.cli.segment import segment, segment_on_cluster
-
-    how = {
-        "checkpoint": checkpoint,
-        "domain": options.domain,
-        "output_dir": options.output,
-        "device": options.device,
-        "overwrite": options.overwrite,
-        "precision": options.precision,
-        "flag_rules": FlagRules.from_texts(options.flag_rules),
-    }
-    with dicom_scans(options, checkpoint) as images:
-        if options.engine == "local":
-            segment(images, **how)
-        else:
-            segment_on_cluster(images, engine=options.engine, address=options.address, threads=options.threads, **how)
-
-
-@contextlib.contextmanager
-def _importing() -> Iterator[None]:
-    """A quarter faster: the garbage collector would search what imports make again and again, and find nothing.
-
-    Nor is MLflow imported, if it is there, which MONAI does for a handler of trainings.
-    """
-    gc.disable()
-    blocked = "mlflow" not in sys.modules
-    if blocked:
-        sys.modules["mlflow"] = None  # type: ignore[assignment]
-    try:
-        yield
-    finally:
-        if blocked:
-            del sys.modules["mlflow"]
-        gc.freeze()
-        gc.enable()
-
-
-def _segment_share(options: argparse.Namespace) -> None:
-    with _importing():
-        from custom_components.cli.segment import segment_share
-
-    segment_share(options.share)
 
 
 def _overlay(options: argparse.Namespace) -> None:

@@ -6,6 +6,8 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
+from custom_components.cli.presenting import record
+
 __all__ = ["add_report"]
 
 
@@ -39,12 +41,12 @@ def add_report(add: Callable[..., argparse.ArgumentParser]) -> None:
 def _report(options: argparse.Namespace) -> None:
     from custom_components.clinic import write_report
 
-    print(
-        write_report(
-            options.folder,
-            output=options.output,
-            scans=options.scans,
-            references=options.references,
-            run=options.training,
-        )
+    page = write_report(
+        options.folder,
+        output=options.output,
+        scans=options.scans,
+        references=options.references,
+        run=options.training,
     )
+    record(written=[page])
+    print(page)
