@@ -13,8 +13,9 @@ import pytest
 from dicom_exams import axis_orders, numbered, oblique, save, stored
 from nibabel.orientations import apply_orientation, axcodes2ornt, io_orientation, ornt_transform
 from test_checkpoints import make_model
-from test_cli import error_line
+from test_cli import error_line, read_report
 
+from custom_components.checkpoints import load_model, save_checkpoint
 from custom_components.cli import main
 from custom_components.clinic.bone_codes import find_code
 from custom_components.phantoms.dicom_exams import classic_series, enhanced_file
@@ -23,9 +24,9 @@ DCMQI = Path(sys.executable).with_name("segimage2itkimage")
 
 
 def labels_of(shape: tuple[int, ...]) -> np.ndarray:
-    """Two bones, neither symmetric."""
+    """The tibia (1) and the talus (3) of `make_model`, neither symmetric."""
     labels = np.zeros(shape, np.uint8)
-    labels[1:4, 2:5, 1:3], labels[5:, 1:3, 3:5], labels[2, 6, 5] = 1, 2, 1
+    labels[1:4, 2:5, 1:3], labels[5:, 1:3, 3:5], labels[2, 6, 5] = 1, 3, 1
     return labels
 
 
@@ -49,7 +50,7 @@ def write(folder: Path, images: list[Any], turn: Any) -> tuple[Path, nibabel.Nif
 
 
 def read_back(path: Path, folder: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Label numbers and affine, in RAS+ order."""
+    """Segment numbers of the voxels, and affine, in RAS+ order."""
     folder.mkdir()
     command = [str(DCMQI), "--inputDICOM", str(path), "--outputDirectory", str(folder), "--outputType", "nii"]
     subprocess.run([*command, "--mergeSegments"], check=True, capture_output=True)
@@ -66,11 +67,11 @@ def test_dcmqi_finds_the_same_voxels(kind: str, order: int, tmp_path: Path) -> N
     path, label_map = write(tmp_path, images, order)
     voxels, affine = read_back(path, tmp_path / "dcmqi")
     expected = nibabel.as_closest_canonical(label_map)
-    np.testing.assert_array_equal(voxels, expected.dataobj)
+    values = np.array([0, 1, 3])  # of segments 0 (none), 1 and 2
+    np.testing.assert_array_equal(values[voxels], expected.dataobj)
     np.testing.assert_allclose(affine, expected.affine, atol=1e-3)
-    assert set(np.unique(voxels)) == {0, 1, 2}
     original = nibabel.as_closest_canonical(nibabel.Nifti1Image(labels_of(numbered().shape), oblique()))
-    np.testing.assert_array_equal(voxels, original.dataobj)
+    np.testing.assert_array_equal(values[voxels], original.dataobj)
 
 
 def test_codes_references_and_algorithm(tmp_path: Path) -> None:
@@ -84,7 +85,8 @@ def test_codes_references_and_algorithm(tmp_path: Path) -> None:
     assert referenced.SeriesInstanceUID == images[0].SeriesInstanceUID
     named = {each.ReferencedSOPInstanceUID for each in referenced.ReferencedInstanceSequence}
     assert named == {image.SOPInstanceUID for image in images}
-    for segment, name in zip(seg.SegmentSequence, make_model().domain("ankle").labels.values(), strict=True):
+    names = [name for _, name in sorted(make_model().domain("ankle").labels.items())]
+    for segment, name in zip(seg.SegmentSequence, names, strict=True):
         [code], known = segment.SegmentedPropertyTypeCodeSequence, find_code(name)
         assert segment.SegmentLabel == name
         assert (code.CodeValue, code.CodingSchemeDesignator) == (known.value, "SCT")
@@ -98,12 +100,13 @@ def test_codes_references_and_algorithm(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def exams(tmp_path: Path) -> Path:
-    """A good exam and one with a slice missing."""
+def exams(manifests: dict[str, str], tmp_path: Path) -> Path:
+    """An ankle as a good exam and one with a slice missing."""
     folder = tmp_path / "exams"
-    voxels, affine = np.random.default_rng(0).integers(0, 900, (32, 32, 8), np.int16), oblique()
+    scan = nibabel.load(Path(manifests["ankle"]).parent / "images" / "ankle_000.nii.gz")
+    voxels, affine = np.rint(scan.get_fdata()).astype(np.int16), scan.affine
     save(folder / "good", classic_series(voxels, affine, name="good"))
-    images = sorted(classic_series(voxels, affine, name="bad"), key=lambda image: image.ImagePositionPatient[2])
+    images = sorted(classic_series(voxels, affine, name="bad"), key=lambda image: image.InstanceNumber)
     save(folder / "bad", images[:3] + images[4:])
     return folder
 
@@ -111,10 +114,10 @@ def exams(tmp_path: Path) -> Path:
 def test_a_bad_exam_costs_itself_only(
     trained: Path, exams: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from test_cli import read_report
-
-    out = tmp_path / "out"
-    how = ["--checkpoint", str(trained / "model.pt"), "--domain", "ankle", "--device", "cpu", "--output", str(out)]
+    model, out = load_model(trained / "model.pt"), tmp_path / "out"
+    model.weights["heads.0.bias"][1] += 100  # all is bone, since one epoch has taught it none
+    save_checkpoint(tmp_path / "model.pt", model)
+    how = ["--checkpoint", str(tmp_path / "model.pt"), "--domain", "ankle", "--device", "cpu", "--output", str(out)]
     assert main(["segment", str(exams), *how, "--dicom-seg"]) == 1
     report = read_report(out)
     assert report["good"]["status"] == "written"
@@ -129,6 +132,20 @@ def test_a_bad_exam_costs_itself_only(
     printed = capsys.readouterr()
     assert "exam good" in printed.out
     assert "must be complete, got 1 missing" in printed.err
+
+
+def test_no_bone_is_no_seg_and_beside_a_bad_exam_not_silent(
+    trained: Path, exams: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model, out = load_model(trained / "model.pt"), tmp_path / "out"
+    model.weights["heads.0.bias"][0] += 100
+    save_checkpoint(tmp_path / "model.pt", model)
+    how = ["--checkpoint", str(tmp_path / "model.pt"), "--domain", "ankle", "--device", "cpu", "--output", str(out)]
+    assert main(["segment", str(exams), *how, "--dicom-seg"]) == 1
+    line = error_line(capsys)
+    assert "1 of 2 scans could not be segmented" in line
+    assert "good_seg.nii.gz must have a bone to make a DICOM SEG of, got none" in line
+    assert not (out / "good_seg.dcm").exists()
 
 
 def test_a_seg_of_nifti_is_refused(

@@ -68,7 +68,7 @@ def test_cases_are_served_and_nothing_may_be_loaded_from_elsewhere(viewer: Viewe
     assert b"http" not in page.replace(b"http-equiv", b"")
     cases = json.loads(ask(viewer, base + "cases.json")[1])["cases"]
     assert [case["name"] for case in cases] == ["ankle_000", "ankle_001"]
-    assert ask(viewer, base + "cases/0/scan.nii")[1][344:348] == b"\0\0\0\0"  # an uncompressed NIfTI-1
+    assert ask(viewer, base + "cases/0/scan.nii")[1][344:348] == b"n+1\0"  # an uncompressed NIfTI-1
     assert ask(viewer, base + "cases/0/mesh0.ply")[1].startswith(b"ply")
 
 

@@ -80,24 +80,21 @@ def dicom_scans(options: argparse.Namespace, checkpoint: Path) -> Iterator[Seque
         print(format_exam(exam, done.series), flush=True)
         converted.append(done)
     print(RULE)
-    failure: Exception | None = None
     from custom_components.errors import InputError
 
+    failures = []
     try:
         yield [*items, *(done.item for done in converted)]
     except InputError as error:  # of some scans; the others have label maps
-        failure = error
-    problems = []
+        failures.append(str(error))
     if options.dicom_seg:
         if items:
             _LOG.warning("no DICOM SEG for %d of the scans: they did not come from DICOM", len(items))
-        problems = _write_segs(options.output, converted)
-    if failure is not None:
-        raise failure
-    if problems:
-        raise InputError(
-            f"{len(problems)} of {len(converted)} DICOM SEGs could not be written: {'; '.join(problems[:5])}"
-        )
+        if problems := _write_segs(options.output, converted):
+            listed = "; ".join(problems[:5])
+            failures.append(f"{len(problems)} of {len(converted)} DICOM SEGs could not be written: {listed}")
+    if failures:
+        raise InputError("; ".join(failures))
 
 
 def _is_nifti(path: Path) -> bool:
