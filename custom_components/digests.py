@@ -66,7 +66,8 @@ def write_generation(newest: Path, previous: Path, data: bytes) -> None:
     if old is None:
         write_atomically(newest, data)
     else:
-        _write_lines(previous, [old, intact_digest(previous)])
+        # What is written beside it will do: if that is wrong, it is damaged with this line, too.
+        _write_lines(previous, [old, *(_read_lines(previous) or [intact_digest(previous)])])
         write_atomically(newest, data, check=lambda _: os.replace(newest, previous))
         _write_lines(previous, [old])
     _write_lines(newest, [digest])

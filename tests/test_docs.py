@@ -6,6 +6,7 @@ A page in docs/ is covered by being there. A fenced block without a language hol
 """
 
 import argparse
+import json
 import re
 import shutil
 import traceback
@@ -22,6 +23,7 @@ from custom_components.errors import explain, find_cause
 from custom_components.phantoms import write_phantoms
 
 JOINT = "bundles/multijoint_mr_bone_segmentation"
+VERSION = json.loads((ROOT / JOINT / "configs" / "metadata.json").read_text())["version"]
 HIDDEN = {"segment-share"}
 
 # Beginning of a command: why it is not run here, and what covers it.
@@ -40,7 +42,7 @@ NOT_RUN = {
         "needs the former's networks: tests/test_sharing_int8.py"
     ),
     "monailabel": "has an environment of its own: tests/consumers/monai_label/run.sh",
-    "mkdir -p apps": "likewise: tests/consumers/monai_label/run.sh",
+    "mkdir -p apps/monaibundle/model": "likewise: tests/consumers/monai_label/run.sh",
     "cp -r dist/multijoint_mr_bone_segmentation apps": "likewise: tests/consumers/monai_label/run.sh",
     "curl -F": "likewise: tests/consumers/monai_label/run.sh",
     "ulimit": "has an environment of its own: tests/consumers/monai_deploy/run.sh",
@@ -51,7 +53,7 @@ NOT_RUN = {
 
 
 def reason_not_to_run(command: Command) -> str | None:
-    return next((why for start, why in NOT_RUN.items() if f"{command.text} ".startswith(f"{start} ")), None)
+    return next((why for start, why in NOT_RUN.items() if command.text.startswith(start)), None)
 
 
 def problem_with(command: Command, folder: Folder) -> str | None:
@@ -68,10 +70,16 @@ def problem_with(command: Command, folder: Folder) -> str | None:
 
 
 @pytest.fixture(scope="module")
-def supplies(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Callable[[Path], object]]:
+def supplies(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Callable[[Path], object]]:
     """What pages suppose to be there: path -> how it is made. Costly things are made once."""
     root = tmp_path_factory.mktemp("supplies")
     write_phantoms(root, domains=["ankle", "shoulder", "knee"], num_cases=5, size=40, dicom=True)
+    trained = root / "trained"
+    manifests = [str(root / domain / "manifest.yaml") for domain in ("ankle", "shoulder")]
+    folder = Folder(root, {})
+    training = f"python -m monai.bundle run training --config_file {ROOT / JOINT}/configs/train.yaml --bundle_root"
+    words = (*training.split(), str(ROOT / JOINT), "--manifests", str(manifests), "--output_dir", str(trained))
+    assert folder.run(Command("supplies", 0, words)) == 0
     exams = root / "ankle" / "dicom"
     shoulder, ankle = (root / name / "images" / f"{name}_000.nii.gz" for name in ("shoulder", "ankle"))
 
@@ -107,6 +115,7 @@ def supplies(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[st
     return {
         **{name: without_manifest(root / name) for name in ("ankle", "shoulder", "knee")},
         **{f"{name}/manifest.yaml": copy(root / name / "manifest.yaml") for name in ("ankle", "shoulder", "knee")},
+        "phantoms/ankle": copy(root / "ankle"),
         "scan.nii.gz": copy(shoulder),
         "more": lambda target: (target.mkdir(), shutil.copyfile(ankle, target / "another.nii.gz")),
         "scans": scans,
@@ -115,6 +124,7 @@ def supplies(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[st
         "runs/demo/model": copy(trained),
         "dist": package,
         "bundle.zip": package_zip,
+        f"{Path(JOINT).name}_v{VERSION}.zip": package_zip,
         "out": segment,
     }
 
@@ -157,7 +167,7 @@ def test_commands_run(
 def test_what_is_not_run_is_there_and_covered_elsewhere() -> None:
     commands = [command for page in PAGES for command in commands_of(page)]
     for start, why in NOT_RUN.items():
-        assert any(f"{command.text} ".startswith(f"{start} ") for command in commands), f"no page has `{start}`"
+        assert any(command.text.startswith(start) for command in commands), f"no page has `{start}`"
         assert (ROOT / why.rsplit(": ", 1)[1]).is_file(), why
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
     assert {command.words[1] for command in commands if command.words[0] == "make"} <= targets
