@@ -12,7 +12,7 @@ from custom_components.components import component_sizes
 from custom_components.domains import Domain
 from custom_components.errors import InputError
 from custom_components.trained_models import DomainQuality
-from custom_components.voxel_runs import find_bones
+from custom_components.voxel_runs import find_bones, memory_axes
 
 __all__ = ["FLAGS", "FlagRules", "count_components", "find_flags", "measure_quality"]
 
@@ -111,8 +111,7 @@ def measure_quality(
     sizes: list[list[int]] | None = None
     if before is not None:
         sizes = component_sizes(before, num_classes=domain.num_classes, connectivity=connectivity)
-        here = np.nonzero(before != domain.encode(labels, source="the result"))
-        lost, won = np.bincount(before[here], minlength=256), np.bincount(labels[here], minlength=256)
+        lost, won = _count_changes(before, labels, domain)
     result: list[dict[str, Any]] = []
     for index, (label, name) in enumerate(domain.labels.items(), start=1):
         bone = bones.get(label)
@@ -184,6 +183,17 @@ def find_flags(bone: Mapping[str, Any], rules: FlagRules) -> list[str]:
         sure is not None and sure < rules.least_confidence,
     )
     return [flag for flag, held in zip(FLAGS, holds, strict=True) if held]
+
+
+def _count_changes(before: np.ndarray, labels: np.ndarray, domain: Domain) -> tuple[np.ndarray, np.ndarray]:
+    """Voxels that each class has lost and each label value has won, a plane at a time: no further volume is made."""
+    lost, won = np.zeros((2, 256), np.intp)
+    axis = memory_axes(labels)[0]
+    for old, new in zip(np.moveaxis(before, axis, 0), np.moveaxis(labels, axis, 0), strict=True):
+        changed = old != domain.encode(new, source="the result")
+        lost += np.bincount(old[changed], minlength=256)
+        won += np.bincount(new[changed], minlength=256)
+    return lost, won
 
 
 def _is_cut(box: Sequence[slice], shape: Sequence[int]) -> bool:

@@ -7,6 +7,7 @@ import io
 import logging
 import os
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from custom_components.errors import InputError
@@ -67,7 +68,8 @@ def write_generation(newest: Path, previous: Path, data: bytes) -> None:
         write_atomically(newest, data)
     else:
         # What is written beside it will do: if that is wrong, it is damaged with this line, too.
-        _write_lines(previous, [old, *(_read_lines(previous) or [intact_digest(previous)])])
+        known: Sequence[str | None] = _read_lines(previous) or [intact_digest(previous)]
+        _write_lines(previous, [old, *known])
         write_atomically(newest, data, check=lambda _: os.replace(newest, previous))
         _write_lines(previous, [old])
     _write_lines(newest, [digest])
