@@ -49,8 +49,8 @@ def start(folder: Path) -> Iterator[Row]:
             *("--output_dir", Path(out, "theirs"), "--overwrite", True),
             module="monai.bundle",
         )
-        ours, theirs = interleave(lambda: _run(command), lambda: _run(peer), repetitions=5)
-    yield Row("start, segment a small scan", ours, theirs, unit="s", n=5, target=Target(4.0, of="ours"))
+        ours, theirs = interleave(lambda: _run(command), lambda: _run(peer), repetitions=3)
+    yield Row("start, segment a small scan", ours, theirs, unit="s", n=3, target=Target(4.0, of="ours"))
 
 
 def _run(command: Sequence[str]) -> None:

@@ -50,12 +50,12 @@ def float32(folder: Path) -> Iterator[Row]:
         own, peer = interleave(
             lambda: run_command(segment_command(folder, [image], ours)),
             lambda: run_command(ordinary_command(folder, image, theirs)),
-            repetitions=3,
+            repetitions=2,
             warm_up=0,
         )
         found = next(ours.glob("*_seg.nii.gz"))
         check_same(found, theirs, least_dice=0.9999)
-    yield Row("segment-cpu", own, peer, unit="s", n=3, target=Target(0.5))
+    yield Row("segment-cpu", own, peer, unit="s", n=2, target=Target(0.5))
 
 
 def overhead(folder: Path) -> Iterator[Row]:
