@@ -1,11 +1,13 @@
 import os
 import signal
 import time
-from typing import Any
+from typing import Any, ClassVar
 
+import numpy as np
 import pytest
 import torch
 
+from custom_components import loaders
 from custom_components.loaders import VolumeLoader
 
 
@@ -44,6 +46,59 @@ def test_a_process_that_dies_costs_its_volume_only(num_workers: int) -> None:
         "killed could not be read: the process that read it was killed by SIGKILL (out of memory?)"
     )
     assert "ended with code 3" in items[4]["failure"]
+
+
+class Tensors:
+    """Of several types, shapes and orders in memory."""
+
+    data: ClassVar[list[dict[str, Any]]] = [
+        {
+            "name": "a",
+            "image": torch.randn(7, 5, 3).permute(1, 2, 0)[None],
+            "label": torch.arange(300, dtype=torch.uint8),
+        },
+        {
+            "name": "b",
+            "image": torch.randn(4, 6)[::2, 1:],
+            "none": torch.zeros(0, 3),
+            "one": torch.tensor(2.5).double(),
+        },
+    ]
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return dict(self.data[index])
+
+
+@pytest.mark.parametrize("part", [1, 64, 2**24])
+def test_tensors_arrive_as_they_were_and_lie_alike(part: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loaders, "_PART", part)
+    for given, found in zip(Tensors.data, VolumeLoader(Tensors(), num_workers=1), strict=True):
+        assert list(given) == list(found)
+        for key, value in given.items():
+            if isinstance(value, torch.Tensor):
+                assert torch.equal(found[key], value)
+                assert found[key].dtype == value.dtype
+    image = next(iter(VolumeLoader(Tensors(), num_workers=1)))["image"]
+    assert image.stride()[1:] == Tensors.data[0]["image"].stride()[1:]
+
+
+def test_a_process_that_dies_amid_its_voxels_costs_its_volume_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = loaders._send_array
+
+    def send(pipe: Any, array: np.ndarray) -> None:
+        if array.size == 300:
+            pipe.send_bytes(array[:64].data)
+            os.kill(os.getpid(), signal.SIGKILL)
+        whole(pipe, array)
+
+    monkeypatch.setattr(loaders, "_PART", 64)
+    monkeypatch.setattr(loaders, "_send_array", send)
+    items = list(VolumeLoader(Tensors(), num_workers=1))
+    assert "was killed by SIGKILL" in items[0]["failure"]
+    assert torch.equal(items[1]["image"], Tensors.data[1]["image"])
 
 
 def test_no_process_outlives_the_last_item_or_an_early_end() -> None:

@@ -40,7 +40,7 @@ def manifests(folder: Path) -> list[Path]:
     return found
 
 
-def trained_model(folder: Path, *, epochs: int = 16) -> Path:
+def trained_model(folder: Path, *, epochs: int = 12) -> Path:
     """A run's `model.pt`: the full network, widths 32 to 512, trained on the phantoms for a few minutes."""
     path = folder / "model" / "model.pt"
     if path.is_file():

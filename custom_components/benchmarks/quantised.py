@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from custom_components.benchmarks.material import DOMAIN, checkpoint_at, manifests, multijoint, scan, trained_model
@@ -24,12 +25,11 @@ def int8(folder: Path) -> Iterator[Row]:
     with tempfile.TemporaryDirectory(dir=folder) as out:
         ours, theirs = Path(out, "ours"), Path(out, "theirs.nii.gz")
         options = ("--checkpoint", _bundle(folder), "--precision", "int8", "--domain", DOMAIN, "--device", "cpu")
-        seconds, ordinary = interleave(
-            lambda: run_command(multijoint("segment", image, *options, "--output", ours, "--overwrite")),
-            lambda: run_command(ordinary_command(folder, image, theirs)),
-            repetitions=2,
-            warm_up=0,
+        commands = (
+            multijoint("segment", image, *options, "--output", ours, "--overwrite"),
+            ordinary_command(folder, image, theirs),
         )
+        seconds, ordinary = interleave(*(partial(run_command, each) for each in commands), repetitions=2, warm_up=0)
         check_same(next(ours.glob("*_seg.nii.gz")), theirs, least_dice=_LEAST_DICE)
     yield Row("segment-int8", seconds, ordinary, unit="s", n=2, target=Target(0.2), packages=_PACKAGES)
     yield from int8_accuracy(folder)
