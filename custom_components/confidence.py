@@ -32,7 +32,7 @@ class ExpectedDice:
     """
 
     def __init__(self) -> None:
-        self._sums: dict[int, np.ndarray] = {}
+        self._sums: dict[int, list[list[float]]] = {}
 
     def add(self, index: int, logits: Tensor) -> None:
         """Take in some slices.
@@ -50,14 +50,15 @@ class ExpectedDice:
             ours.sum(dim=(2, 3), dtype=torch.float64),
             (ours * most[:, None]).sum(dim=(2, 3), dtype=torch.float64),
         )
-        for number, own in enumerate(torch.stack(sums, dim=1).cpu().numpy()):
+        # Lists, not arrays: small arrays that stay, among large buffers that go, keep the memory of many of these.
+        for number, own in enumerate(torch.stack(sums, dim=1).tolist()):
             self._sums[index + number] = own
 
     def compute(self) -> list[float]:
         """Expected Dice of each channel, 0..1; 0 of one that is nowhere the likeliest. Without slices, nothing."""
         if not self._sums:
             return []
-        total = sum(self._sums[index] for index in sorted(self._sums))
+        total = sum(np.asarray(self._sums[index]) for index in sorted(self._sums))
         probability, predicted, shared = np.asarray(total, np.float64)
         size = probability + predicted
         return np.divide(2 * shared, size, out=np.zeros_like(size), where=size > 0).clip(0, 1).tolist()
