@@ -28,6 +28,7 @@ def run_workflow(configs: Sequence[str], *, workflow_type: str, **settings: Any)
     """
     bundle = find_bundle()
     logging.getLogger("ignite").setLevel(logging.WARNING)
+    logging.getLogger("monai.bundle.workflows").addFilter(_says_something)
     workflow = ConfigWorkflow(
         config_file=[str(bundle / "configs" / name) for name in configs],
         workflow_type=workflow_type,
@@ -40,3 +41,8 @@ def run_workflow(configs: Sequence[str], *, workflow_type: str, **settings: Any)
         workflow.run()
     except RuntimeError as error:
         raise (find_cause(error, InputError, OSError) or error) from None
+
+
+def _says_something(record: logging.LogRecord) -> bool:
+    """Whether it is not MONAI's warning that there is no logging file: the command has set its logging up itself."""
+    return "skipping logging" not in record.getMessage()

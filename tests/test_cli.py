@@ -234,3 +234,13 @@ def test_bundle_inference_from_another_working_directory(
     )
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "out" / "shoulder_000_seg.nii.gz").is_file()
+
+
+def test_segment_says_nothing_of_how_logging_is_set_up(
+    trained: Path, manifests: dict[str, str], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    scan = Path(manifests["ankle"]).parent / "images" / "ankle_000.nii.gz"
+    how = ["--checkpoint", str(trained / "model.pt"), "--domain", "ankle", "--output", str(tmp_path)]
+    assert main(["segment", str(scan), *how]) == 0
+    assert "ankle_000_seg.nii.gz" in caplog.text
+    assert "logging" not in caplog.text
