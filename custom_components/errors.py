@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import PurePath
 
-__all__ = ["LOG_PATHS", "InputError", "explain", "find_cause", "show_path"]
+__all__ = ["LOG_PATHS", "InputError", "explain", "find_cause", "list_first", "show_path"]
 
 LOG_PATHS = "MULTIJOINT_LOG_PATHS"
 """Environment variable; `1` shows whole paths of scans and labels in messages, logs and reports."""
+
+_MAX_LISTED = 5
 
 
 class InputError(ValueError):
@@ -65,3 +68,13 @@ def explain(error: BaseException) -> str:
     if isinstance(error, OSError) and error.filename is not None:
         return " ".join(f"{show_path(os.fsdecode(error.filename))}: {error.strerror or error}".split())
     return " ".join(str(error).split()) or type(error).__name__
+
+
+def list_first(problems: Sequence[str]) -> str:
+    """The first five of several problems, for one line; dots stand for the others.
+
+    Example:
+        >>> list_first(["a", "b", "c", "d", "e", "f"])
+        'a; b; c; d; e; ...'
+    """
+    return "; ".join(problems[:_MAX_LISTED]) + ("; ..." if len(problems) > _MAX_LISTED else "")

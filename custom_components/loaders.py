@@ -136,13 +136,13 @@ def _send(pipe: Connection, item: dict[str, Any]) -> None:
     arrays = {key: value.numpy() for key, value in item.items() if isinstance(value, torch.Tensor)}
     described = {key: (array.dtype.str, array.shape, memory_axes(array)) for key, array in arrays.items()}
     pipe.send(({key: value for key, value in item.items() if key not in arrays}, described))
-    for array in arrays.values():
-        _send_array(pipe, array)
+    for key, (_, _, axes) in described.items():
+        _send_array(pipe, arrays[key].transpose(axes))
 
 
 def _send_array(pipe: Connection, array: np.ndarray) -> None:
-    """Send voxels as they lie in memory, without a copy of them all, as pickle would make on both sides."""
-    voxels = np.ascontiguousarray(array.transpose(memory_axes(array))).reshape(-1).view(np.uint8)
+    """Send the voxels of an array in its order in memory, without a copy of them all, as pickle would make twice."""
+    voxels = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
     for first in range(0, len(voxels), _PART):
         pipe.send_bytes(voxels[first : first + _PART].data)
 

@@ -111,14 +111,20 @@ def exams(manifests: dict[str, str], tmp_path: Path) -> Path:
     return folder
 
 
+def segment_as(channel: int, trained: Path, exams: Path, out: Path) -> int:
+    """Segment ankles with a network that says one and the same of every voxel: background (0), or a bone."""
+    model, checkpoint = load_model(trained / "model.pt"), out.with_name("model.pt")
+    model.weights["heads.0.bias"][channel] += 100
+    save_checkpoint(checkpoint, model)
+    how = ["--checkpoint", str(checkpoint), "--domain", "ankle", "--device", "cpu", "--output", str(out)]
+    return main(["segment", str(exams), *how, "--dicom-seg"])
+
+
 def test_a_bad_exam_costs_itself_only(
     trained: Path, exams: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    model, out = load_model(trained / "model.pt"), tmp_path / "out"
-    model.weights["heads.0.bias"][1] += 100  # all is bone, since one epoch has taught it none
-    save_checkpoint(tmp_path / "model.pt", model)
-    how = ["--checkpoint", str(tmp_path / "model.pt"), "--domain", "ankle", "--device", "cpu", "--output", str(out)]
-    assert main(["segment", str(exams), *how, "--dicom-seg"]) == 1
+    out = tmp_path / "out"
+    assert segment_as(1, trained, exams, out) == 1
     report = read_report(out)
     assert report["good"]["status"] == "written"
     assert "must be complete, got 1 missing" in report["bad"]["cause"]
@@ -137,11 +143,8 @@ def test_a_bad_exam_costs_itself_only(
 def test_no_bone_is_no_seg_and_beside_a_bad_exam_not_silent(
     trained: Path, exams: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    model, out = load_model(trained / "model.pt"), tmp_path / "out"
-    model.weights["heads.0.bias"][0] += 100
-    save_checkpoint(tmp_path / "model.pt", model)
-    how = ["--checkpoint", str(tmp_path / "model.pt"), "--domain", "ankle", "--device", "cpu", "--output", str(out)]
-    assert main(["segment", str(exams), *how, "--dicom-seg"]) == 1
+    out = tmp_path / "out"
+    assert segment_as(0, trained, exams, out) == 1
     line = error_line(capsys)
     assert "1 of 2 scans could not be segmented" in line
     assert "good_seg.nii.gz must have a bone to make a DICOM SEG of, got none" in line

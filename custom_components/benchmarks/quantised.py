@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 
 from custom_components.benchmarks.material import DOMAIN, checkpoint_at, manifests, multijoint, scan, trained_model
-from custom_components.benchmarks.rows import Row, Target, interleave
-from custom_components.benchmarks.segmenting import check_same, ordinary_command, run_command
+from custom_components.benchmarks.rows import Row, Target
+from custom_components.benchmarks.segmenting import check_same, ordinary_command, time_commands
 from custom_components.checkpoints import load_model
 
 __all__ = ["int8", "int8_accuracy"]
@@ -29,7 +28,7 @@ def int8(folder: Path) -> Iterator[Row]:
             multijoint("segment", image, *options, "--output", ours, "--overwrite"),
             ordinary_command(folder, image, theirs),
         )
-        seconds, ordinary = interleave(*(partial(run_command, each) for each in commands), repetitions=2, warm_up=0)
+        seconds, ordinary = time_commands(*commands, repetitions=2)
         check_same(next(ours.glob("*_seg.nii.gz")), theirs, least_dice=_LEAST_DICE)
     yield Row("segment-int8", seconds, ordinary, unit="s", n=2, target=Target(0.2), packages=_PACKAGES)
     yield from int8_accuracy(folder)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import subprocess
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 from custom_components.benchmarks.material import DOMAIN, manifests, multijoint, scan, trained_model
 from custom_components.benchmarks.memory import run_measured
-from custom_components.benchmarks.rows import Row, Target, interleave
-from custom_components.benchmarks.segmenting import segment_command
+from custom_components.benchmarks.rows import Row, Target
+from custom_components.benchmarks.segmenting import segment_command, time_commands
 from custom_components.bundle_folders import find_bundle
 
 __all__ = ["memory", "start"]
@@ -31,11 +30,8 @@ def start(folder: Path) -> Iterator[Row]:
     """
     bundle, image = find_bundle(), folder / "phantoms" / DOMAIN / "images" / f"{DOMAIN}_000.nii.gz"
     manifests(folder)
-    ours, theirs = interleave(
-        lambda: _run(multijoint("--help")),
-        lambda: _run(multijoint("--help", module="monai.bundle")),
-        repetitions=5,
-    )
+    commands = multijoint("--help"), multijoint("--help", module="monai.bundle")
+    ours, theirs = time_commands(*commands, repetitions=5, warm_up=1)
     yield Row("start, --help", ours, theirs, unit="s", n=5, target=Target(0.4, of="ours"))
     with tempfile.TemporaryDirectory(dir=folder) as out:
         checkpoint = trained_model(folder)
@@ -49,9 +45,5 @@ def start(folder: Path) -> Iterator[Row]:
             *("--output_dir", Path(out, "theirs"), "--overwrite", True),
             module="monai.bundle",
         )
-        ours, theirs = interleave(lambda: _run(command), lambda: _run(peer), repetitions=3)
+        ours, theirs = time_commands(command, peer, repetitions=3, warm_up=1)
     yield Row("start, segment a small scan", ours, theirs, unit="s", n=3, target=Target(4.0, of="ours"))
-
-
-def _run(command: Sequence[str]) -> None:
-    subprocess.run(command, capture_output=True, check=True)

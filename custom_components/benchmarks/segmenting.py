@@ -25,6 +25,7 @@ __all__ = [
     "overhead",
     "run_command",
     "segment_command",
+    "time_commands",
 ]
 
 _SIZE = (256, 256)
@@ -49,7 +50,7 @@ def float32(folder: Path) -> Iterator[Row]:
     with tempfile.TemporaryDirectory(dir=folder) as out:
         ours, theirs = Path(out, "ours"), Path(out, "theirs.nii.gz")
         commands = segment_command(folder, [image], ours), ordinary_command(folder, image, theirs)
-        own, peer = interleave(*(partial(run_command, each) for each in commands), repetitions=2, warm_up=0)
+        own, peer = time_commands(*commands, repetitions=2)
         found = next(ours.glob("*_seg.nii.gz"))
         check_same(found, theirs, least_dice=0.9999)
     yield Row("segment-cpu", own, peer, unit="s", n=2, target=Target(0.5))
@@ -132,6 +133,11 @@ def check_same(ours: Path, theirs: Path, *, least_dice: float) -> None:
     dice = 2 * int(np.count_nonzero((first == second) & (first > 0))) / max(bones, 1)
     if dice < least_dice:
         raise RuntimeError(f"label maps must agree to Dice {least_dice}, got {dice:.6f}: {ours.name}, {theirs.name}")
+
+
+def time_commands(*commands: Sequence[str], repetitions: int, warm_up: int = 0) -> list[float]:
+    """Median seconds of each command, in turns; see `rows.interleave`."""
+    return interleave(*(partial(run_command, each) for each in commands), repetitions=repetitions, warm_up=warm_up)
 
 
 def run_command(command: Sequence[str]) -> None:

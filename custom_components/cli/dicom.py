@@ -80,7 +80,7 @@ def dicom_scans(options: argparse.Namespace, checkpoint: Path) -> Iterator[Seque
         print(format_exam(exam, done.series), flush=True)
         converted.append(done)
     print(RULE)
-    from custom_components.errors import InputError
+    from custom_components.errors import InputError, list_first
 
     failures = []
     try:
@@ -91,8 +91,8 @@ def dicom_scans(options: argparse.Namespace, checkpoint: Path) -> Iterator[Seque
         if items:
             _LOG.warning("no DICOM SEG for %d of the scans: they did not come from DICOM", len(items))
         if problems := _write_segs(options.output, converted):
-            listed = "; ".join(problems[:5])
-            failures.append(f"{len(problems)} of {len(converted)} DICOM SEGs could not be written: {listed}")
+            count = f"{len(problems)} of {len(converted)} DICOM SEGs"
+            failures.append(f"{count} could not be written: {list_first(problems)}")
     if failures:
         raise InputError("; ".join(failures))
 
@@ -166,7 +166,7 @@ def _is_finished(label_map: Path, scan: Path) -> bool:
 
 def _list_series(options: argparse.Namespace) -> None:
     from custom_components.clinic import RULE, choose_series, find_exams, format_exam
-    from custom_components.errors import LOG_PATHS, InputError, show_path
+    from custom_components.errors import LOG_PATHS, InputError, list_first, show_path
 
     if options.log_paths:
         os.environ[LOG_PATHS] = "1"
@@ -185,5 +185,4 @@ def _list_series(options: argparse.Namespace) -> None:
             print(format_exam(exam, chosen))
     print(RULE)
     if failures:
-        listed = "; ".join(failures[:5]) + ("; ..." if len(failures) > 5 else "")
-        raise InputError(listed)
+        raise InputError(list_first(failures))

@@ -93,7 +93,7 @@ def _mesh(options: argparse.Namespace) -> None:
 
 def _mesh_all(cases: Mapping[str, Path], *, format: str, output_dir: Path) -> None:
     from custom_components.clinic import mesh_case
-    from custom_components.errors import InputError, explain
+    from custom_components.errors import InputError, explain, list_first
 
     failed = []
     for case, path in cases.items():
@@ -105,8 +105,7 @@ def _mesh_all(cases: Mapping[str, Path], *, format: str, output_dir: Path) -> No
         parts = {"meshed": meshed.found, "cut by the field of view": meshed.cut, "missing": meshed.missing}
         print(f"{case}: " + "; ".join(f"{what} {', '.join(names)}" for what, names in parts.items() if names))
     if failed:
-        listed = "; ".join(failed[:5]) + ("; ..." if len(failed) > 5 else "")
-        raise InputError(f"{len(failed)} of {len(cases)} label maps could not be meshed: {listed}")
+        raise InputError(f"{len(failed)} of {len(cases)} label maps could not be meshed: {list_first(failed)}")
 
 
 def _segmented(report: Path) -> dict[str, Path]:

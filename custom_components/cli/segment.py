@@ -14,7 +14,7 @@ from typing import Any
 from custom_components.bone_quality import FlagRules
 from custom_components.cli.presenting import record
 from custom_components.cluster import ProcessFailure, Resources, run_process, run_tasks
-from custom_components.errors import InputError
+from custom_components.errors import InputError, list_first
 from custom_components.files import write_atomically
 from custom_components.quality_tables import QUALITY_TABLE, gather_quality, write_quality
 from custom_components.results import REPORT, read_report, waiting_row, write_report
@@ -116,7 +116,7 @@ def segment_on_cluster(
         share.with_suffix(".csv").unlink(missing_ok=True)
     bad = [f"{row['file']}: {row['cause']}" for row in rows if row["status"] not in ("written", "skipped")]
     if bad:
-        listed = "; ".join(bad[:5]) + ("; ..." if len(bad) > 5 else "")
+        listed = list_first(bad)
         raise InputError(f"{len(bad)} of {len(rows)} scans could not be segmented, see {REPORT}: {listed}")
 
 
