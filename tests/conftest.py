@@ -9,15 +9,13 @@ from typing import Any
 import pytest
 import torch
 from monai.bundle import ConfigWorkflow
+from support.bundles import BUNDLES, SMALL, Run
 
-from custom_components import distributed, losses, norms
-from custom_components.phantoms import write_phantoms
+from custom_components import distributed, losses
+from custom_components.networks import norms
+from multijoint.phantoms import write_phantoms
 
 collect_ignore = ["consumers", "peers"]  # each has an environment of its own
-BUNDLES = Path(__file__).parents[1] / "bundles"
-SMALL = {"image_size": [32, 32], "widths": [4, 8], "max_epochs": 1, "batch_size": 8, "learning_rate": 1e-3}
-
-Run = Callable[..., ConfigWorkflow]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

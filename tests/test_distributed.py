@@ -11,10 +11,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import BUNDLES, SMALL, Run
+from support.bundles import BUNDLES, SMALL, Run
 from torch import Tensor
 
-from custom_components.checkpoints import load_model
 from custom_components.distributed import (
     check_joined,
     first_rank_only,
@@ -32,7 +31,8 @@ from custom_components.distributed import (
 )
 from custom_components.errors import InputError, find_cause
 from custom_components.losses import MultiDomainSegmentationLoss
-from custom_components.networks import EmbeddingForward, MultiDomainUNet
+from custom_components.models.checkpoints import load_model
+from custom_components.networks.unet import EmbeddingForward, MultiDomainUNet
 
 CONFIGS = ["train.yaml", "multi_gpu_train.yaml"]
 # Domains of the samples of three global batches; of two processes the first gets 4 samples of the first one, not 3.5.

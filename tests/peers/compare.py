@@ -11,11 +11,11 @@ from ours import Multijoint, size_for
 from predicting import predict, score
 from running import Training
 
-from custom_components.benchmarks.rows import Row, format_rows
-from custom_components.manifests import load_manifest
-from custom_components.preprocessing import slice_size
-from custom_components.splits import describe, make_splits
-from custom_components.volumes import read_grid
+from custom_components.data.manifests import load_manifest
+from custom_components.data.preprocessing import slice_size
+from custom_components.data.splits import describe, make_splits
+from custom_components.io.volumes import read_grid
+from multijoint.benchmarks.rows import Row, format_rows
 
 HERE = Path(__file__).resolve().parent
 NUM_FOLDS = 5

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from running import Training, run
 
-from custom_components.cases import Case
+from custom_components.data.cases import Case
+from custom_components.data.splits import Split
 from custom_components.domains import Domain
-from custom_components.splits import Split
 
 HERE = Path(__file__).resolve().parent
 DATASET = "Dataset001_peer"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from running import Training, run
 
-from custom_components.checkpoints import build_network, load_model
+from custom_components.models.checkpoints import build_network, load_model
 
 ROOT = Path(__file__).resolve().parents[2]
 BUNDLE = ROOT / "bundles" / "multijoint_mr_bone_segmentation"

@@ -15,12 +15,12 @@ from nnunet import DEFAULT_PROCESSES, NNUNet
 from ours import Multijoint
 from running import run
 
-from custom_components.benchmarks.memory import run_measured
-from custom_components.benchmarks.rows import Row, Target, interleave
-from custom_components.cases import Case
+from custom_components.data.cases import Case
+from custom_components.data.splits import Split
 from custom_components.domains import Domain
-from custom_components.metrics import dice_coefficient
-from custom_components.splits import Split
+from custom_components.metrics.bone_scores import dice_coefficient
+from multijoint.benchmarks.peak_memory import run_measured
+from multijoint.benchmarks.rows import Row, Target, interleave
 
 PROCESSES = (0, 1, 2, DEFAULT_PROCESSES)  # of nnU-Net, to find out how many serve it best
 OF_DEFAULT, OF_PLAIN = Target(0.2), Target(0.33)

@@ -13,10 +13,10 @@ import torch
 from nvflare.apis.filter import ContentBlockedException
 from wire import RECORD, SharedLayersOnly, digest
 
-from custom_components.checkpoints import build_network, load_model
-from custom_components.federation import SharedLayers, domain_state, shared_state
-from custom_components.manifests import load_manifest
-from custom_components.trained_models import TrainedModel
+from custom_components.data.manifests import load_manifest
+from custom_components.models.checkpoints import build_network, load_model
+from custom_components.models.trained_model import TrainedModel
+from custom_components.networks.federation import SharedLayers, domain_state, shared_state
 
 LEAST_DICE = 0.5  # of every bone: a missed one, or one elsewhere, is far below
 

@@ -16,9 +16,9 @@ from monai.bundle import ConfigWorkflow
 from torch import Tensor
 from wire import digest
 
-from custom_components.federation import domain_state, load_shared, shared_state
-from custom_components.handlers import CheckpointHandler
-from custom_components.networks import MultiDomainUNet
+from custom_components.networks.federation import domain_state, load_shared, shared_state
+from custom_components.networks.unet import MultiDomainUNet
+from custom_components.training.handlers import CheckpointHandler
 
 
 def main() -> None:

@@ -13,7 +13,7 @@ from nvflare.apis.filter import ContentBlockedException, Filter
 from nvflare.apis.fl_context import FLContext
 from nvflare.apis.shareable import Shareable
 
-from custom_components.federation import SharedLayers
+from custom_components.networks.federation import SharedLayers
 
 RECORD = "wire.jsonl"  # in the folder of the job, of the site or of the server
 

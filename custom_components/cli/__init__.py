@@ -1,5 +1,0 @@
-"""The `multijoint` command."""
-
-from custom_components.cli.main import main
-
-__all__ = ["main"]

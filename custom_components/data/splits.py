@@ -1,0 +1,180 @@
+"""Who is trained on, who validates, who is tested: splits by subject, each data set counting on its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from custom_components.data.cases import Case, as_case
+from custom_components.data.manifests import Manifest
+from custom_components.errors import InputError
+from custom_components.system.text_tables import align_columns
+
+__all__ = ["Split", "count_folds", "describe", "make_splits", "split_of"]
+
+
+@dataclass(frozen=True)
+class Split:
+    """The cases of one fold; all cases of a subject lie on one side."""
+
+    training: tuple[Case, ...]
+    validation: tuple[Case, ...]
+    testing: tuple[Case, ...]
+    fold: int
+    num_folds: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Names and subjects only, no paths: what a results file keeps of the split."""
+
+        def rows(cases: tuple[Case, ...]) -> list[dict[str, str]]:
+            return [{"domain": case.domain, "case": case.name, "subject": case.subject} for case in cases]
+
+        return {
+            "fold": self.fold,
+            "num_folds": self.num_folds,
+            "training": rows(self.training),
+            "validation": rows(self.validation),
+            "testing": rows(self.testing),
+        }
+
+
+def split_of(
+    *,
+    training: Sequence[Case | Mapping[str, Any]],
+    validation: Sequence[Case | Mapping[str, Any]],
+    domain: str | None = None,
+) -> Split:
+    """The split that somebody else has made: the data of a training as they are, nobody tested.
+
+    Args:
+        training: cases, or items, see `cases.as_case`.
+        validation: likewise.
+        domain: name of the domain of items that do not say.
+    """
+    first, second = (tuple(as_case(item, domain=domain) for item in side) for side in (training, validation))
+    return Split(first, second, testing=(), fold=0, num_folds=1)
+
+
+def make_splits(
+    manifests: Sequence[Manifest],
+    *,
+    fold: int,
+    num_folds: int | None = None,
+    train_subjects: Mapping[str, int] | None = None,
+) -> Split:
+    """Split every data set by subject for one fold of a cross-validation.
+
+    Subjects count in the order of the manifest. Leave-one-out: fold i tests subject i, the next one (cyclic)
+    validates, the rest trains. A data set with n subjects has nobody to test from fold n on, but subject (i + 1) mod n
+    still validates there. With `num_folds` = k, subjects are dealt round-robin (group i is subject i, i + k, ...):
+    fold i tests group i, group i + 1 (cyclic) validates. Either way a subject is tested exactly once over all folds.
+    Subjects of equal name in two domains are two people. Cases without a label are in no split.
+
+    Args:
+        manifests: one per domain.
+        fold: 0 .. `count_folds` - 1.
+        num_folds: number of groups, 3 up to the subjects of the smallest data set; None for leave-one-out.
+        train_subjects: domain -> how many of its training subjects to train on, for learning curves; the others of
+            that domain stay out. They count from the one after the validation subjects (cyclic), so that a larger
+            number adds subjects to those of a smaller one and other folds train on others.
+
+    Raises:
+        InputError: fewer than 3 labelled subjects in a data set, or `num_folds`, `fold` or `train_subjects` out of
+            range.
+
+    Source:
+        Boutillon et al., "Multi-Task, Multi-Domain Deep Segmentation with Shared Representations and Contrastive
+        Regularization for Sparse Pediatric Datasets" (leave-one-out). Who validates in a fold without a test subject
+        is our choice.
+    """
+    total = count_folds(manifests, num_folds=num_folds)
+    if isinstance(fold, bool) or not isinstance(fold, int) or not 0 <= fold < total:
+        raise InputError(f"fold must be a whole number from 0 to {total - 1}, got {fold!r}; folds are counted from 0")
+    training: list[Case] = []
+    validation: list[Case] = []
+    testing: list[Case] = []
+    for manifest in manifests:
+        subjects = _subjects(manifest)
+        groups = num_folds or len(subjects)
+        group_of = {subject: index % groups for index, subject in enumerate(subjects)}
+        trained = _trained_subjects(manifest, group_of, fold, groups, train_subjects or {})
+        for case in manifest.cases:
+            if case.label is None:
+                continue
+            group = group_of[case.subject]
+            if group == fold:
+                testing.append(case)
+            elif group == (fold + 1) % groups:
+                validation.append(case)
+            elif case.subject in trained:
+                training.append(case)
+    unknown = sorted((train_subjects or {}).keys() - {manifest.domain.name for manifest in manifests})
+    if unknown:
+        known = ", ".join(manifest.domain.name for manifest in manifests)
+        raise InputError(f"train_subjects must name domains among {known}, got {unknown[0]}; correct the name")
+    return Split(tuple(training), tuple(validation), tuple(testing), fold, total)
+
+
+def count_folds(manifests: Sequence[Manifest], *, num_folds: int | None = None) -> int:
+    """Number of folds: `num_folds`, or for leave-one-out the subjects of the largest data set (17 and 15 give 17).
+
+    Raises:
+        InputError: no manifest, fewer than 3 labelled subjects in one, or `num_folds` out of range for one.
+    """
+    if not manifests:
+        raise InputError("manifests to split must be one or more, got none; load at least one data manifest")
+    if num_folds is not None and (isinstance(num_folds, bool) or not isinstance(num_folds, int) or num_folds < 3):
+        raise InputError(f"num_folds must be a whole number from 3, got {num_folds!r}; leave it out for leave-one-out")
+    for manifest in manifests:
+        count = len(_subjects(manifest))
+        if count < 3:
+            raise InputError(
+                f"labelled subjects in {manifest.path} must be at least 3 (train, validate, test), got {count}; "
+                "add labelled cases or leave the data set out"
+            )
+        if num_folds is not None and num_folds > count:
+            raise InputError(
+                f"num_folds must be at most the {count} labelled subjects of {manifest.domain.name} ({manifest.path}), "
+                f"got {num_folds}; use fewer folds"
+            )
+    return num_folds or max(len(_subjects(manifest)) for manifest in manifests)
+
+
+def describe(split: Split) -> str:
+    """A printable table: a row a domain with the subjects tested and validated and the numbers trained on."""
+    rows = [("domain", "tested", "validated", "trained")]
+    sides = (split.testing, split.validation, split.training)
+    for domain in dict.fromkeys(case.domain for side in reversed(sides) for case in side):
+        tested, validated, trained = ([case for case in side if case.domain == domain] for side in sides)
+        subjects = len({case.subject for case in trained})
+        amount = f"{subjects} subject{'s' * (subjects != 1)}, {len(trained)} case{'s' * (len(trained) != 1)}"
+        rows.append((domain, _names(tested), _names(validated), amount))
+    return "\n".join([f"fold {split.fold} of 0..{split.num_folds - 1}", *align_columns(rows)])
+
+
+def _trained_subjects(
+    manifest: Manifest, group_of: Mapping[str, int], fold: int, groups: int, train_subjects: Mapping[str, int]
+) -> set[str]:
+    subjects = list(group_of)
+    start = (fold + 2) % groups
+    left = [
+        subject
+        for subject in subjects[start:] + subjects[:start]
+        if group_of[subject] not in (fold, (fold + 1) % groups)
+    ]
+    wanted = train_subjects.get(manifest.domain.name, len(left))
+    if isinstance(wanted, bool) or not isinstance(wanted, int) or not 1 <= wanted <= len(left):
+        raise InputError(
+            f"train_subjects of {manifest.domain.name} must be a whole number from 1 to {len(left)} (those left in "
+            f"fold {fold}), got {wanted!r}; take fewer"
+        )
+    return set(left[:wanted])
+
+
+def _names(cases: Sequence[Case]) -> str:
+    return ", ".join(dict.fromkeys(case.subject for case in cases)) or "-"
+
+
+def _subjects(manifest: Manifest) -> list[str]:
+    return list(dict.fromkeys(case.subject for case in manifest.cases if case.label is not None))

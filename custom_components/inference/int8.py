@@ -1,0 +1,196 @@
+"""Int8 networks of a packaged bundle, an ONNX file a domain, run by OpenVINO in the place of the float32 network."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from custom_components.domains import find_domain
+from custom_components.errors import InputError
+from custom_components.inference.openvino_runtime import openvino_core
+from custom_components.models.checkpoints import build_network, load_weights
+from custom_components.models.digests import digest_path, read_checked
+from custom_components.models.trained_model import TrainedModel
+from custom_components.networks.unet import MultiDomainUNet
+from custom_components.system.files import file_digest
+
+__all__ = ["PRECISIONS", "QuantisedNetwork", "build_inference_network", "int8_path", "precision_of"]
+
+PRECISIONS = ("float32", "int8")
+
+_ONE_THREAD_A_SLICE = {
+    "PERFORMANCE_HINT": "THROUGHPUT",
+    "INFERENCE_PRECISION_HINT": "f32",  # of what is not int8; a processor's bfloat16 would give other labels
+    "ENABLE_CPU_PINNING": False,  # two processes would sit on the same cores
+}
+
+
+def build_inference_network(
+    model: TrainedModel,
+    *,
+    checkpoint: str | Path,
+    domain: str | None = None,
+    precision: str = "float32",
+    device: str | torch.device = "cpu",
+    network: MultiDomainUNet | None = None,
+) -> nn.Module:
+    """The network that segments, in evaluation mode on `device`, answering for `domain` (or the first).
+
+    Args:
+        model: the trained model; of a packaged bundle its description will do.
+        checkpoint: where it was read from: a run's `model.pt`, a packaged bundle, or the `models/model.pt` of one.
+        domain: name of a domain.
+        precision: "float32", or "int8" for the networks that `multijoint package --int8` made.
+        device: where it runs; int8 on a CPU only.
+        network: a float32 network to fill with the checkpoint's weights, of a model that is only described.
+
+    Raises:
+        InputError: unknown precision or domain, or see `QuantisedNetwork`.
+    """
+    if precision not in PRECISIONS:
+        raise InputError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
+    if precision == "float32":
+        if network is None:
+            return build_network(model, domain=domain).to(device)
+        return load_weights(network, path=checkpoint, device=device)
+    if torch.device(device).type != "cpu":
+        raise InputError(f"precision int8 must run on a CPU, got device {device}; set device: cpu, or use float32")
+    return QuantisedNetwork(model, checkpoint=checkpoint, domain=domain)
+
+
+def precision_of(precision: str, *, model: TrainedModel, checkpoint: str | Path, domain: str | None = None) -> str:
+    """What a result's record says of the precision: for int8 also which file, since calibrations differ."""
+    if precision != "int8":
+        return precision
+    path = int8_path(checkpoint, model.domain(domain).name)
+    return f"int8 {file_digest(path) if path.is_file() else ''}".rstrip()
+
+
+def int8_path(checkpoint: str | Path, domain: str) -> Path:
+    """The file of a domain's int8 network: in a packaged bundle's `models/`, beside `model.pt`.
+
+    Example:
+        >>> int8_path("bundle/models/model.pt", "ankle").as_posix()
+        'bundle/models/ankle.int8.onnx'
+    """
+    checkpoint = Path(checkpoint)
+    return (checkpoint / "models" if checkpoint.is_dir() else checkpoint.parent) / f"{domain}.int8.onnx"
+
+
+class QuantisedNetwork(nn.Module):
+    """Answers for one domain at a time, like `MultiDomainUNet`; without gradients, on a CPU.
+
+    Each image passes by itself on one thread, and as many images at once as PyTorch has threads when this is made:
+    neither their number nor the batch changes a bit of the logits. A file is read as data; what it computes was
+    looked at by `multijoint inspect`. Nothing is sent anywhere: OpenVINO is imported without the part that reports to
+    its maker.
+
+    Args:
+        model: domains, image size and, if it was read from the bundle, the weights' digest.
+        checkpoint: the packaged bundle, or its `models/model.pt`.
+        domain: name of the domain to answer for; the first if None.
+
+    Shape:
+        (N, in_channels, rows, columns) float32 to (N, classes, rows, columns); rows and columns are the model's.
+
+    Raises:
+        InputError: OpenVINO or the file is missing, the file is damaged, or was made for other weights, another
+            domain or another size.
+    """
+
+    def __init__(self, model: TrainedModel, *, checkpoint: str | Path, domain: str | None = None) -> None:
+        super().__init__()
+        self.domain_names = [each.name for each in model.domains]
+        self.domain = 0 if domain is None else find_domain(model.domains, domain)
+        self._model = model
+        self._checkpoint = Path(checkpoint)
+        self._num_threads = torch.get_num_threads()
+        self._lock = threading.Lock()
+        self._compiled: dict[int, tuple[Any, list[Any]]] = {}
+        self._graphs = {self.domain: self._read(self.domain)}  # what is wrong is said before a scan is read
+
+    def set_domain(self, domain: int | str) -> None:
+        """Choose the domain, by index or name, that `network(x)` answers for."""
+        self.domain = find_domain(self._model.domains, domain) if isinstance(domain, str) else int(domain)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits; see the class for shapes."""
+        if images.device.type != "cpu":
+            raise InputError(f"images for an int8 network must be on the CPU, got {images.device}; set device: cpu")
+        size = [int(self._model.network["in_channels"]), *self._model.preprocessing.image_size]
+        if list(images.shape[1:]) != size:
+            raise ValueError(
+                f"images must be of size {size}, got {list(images.shape[1:])}; set roi_size to the model's"
+            )
+        return torch.cat([self._infer(image) for image in images.detach().float().split(1)])
+
+    def _infer(self, image: Tensor) -> Tensor:
+        compiled, idle = self._ready(self.domain)
+        try:
+            request = idle.pop()  # a thread's own while it runs
+        except IndexError:
+            request = compiled.create_infer_request()
+        try:
+            return torch.from_numpy(request.infer([image.contiguous().numpy()])[0])
+        finally:
+            idle.append(request)
+
+    def _ready(self, index: int) -> tuple[Any, list[Any]]:
+        """The compiled network of a domain, and requests to it that nobody uses at the moment."""
+        with self._lock:
+            if index not in self._compiled:
+                # Only now: its threads would not survive the fork of processes that read volumes ahead.
+                options = _ONE_THREAD_A_SLICE | {
+                    "NUM_STREAMS": self._num_threads,
+                    "INFERENCE_NUM_THREADS": self._num_threads,
+                }
+                graph = self._graphs.pop(index, None) or self._read(index)
+                compiled = openvino_core().compile_model(graph, "CPU", options)
+                # Once on this thread alone: the first calls of two threads can wait for each other for ever, since
+                # OpenVINO looks up NumPy at the first one, and lets go of Python's lock while it holds one of its own.
+                first = compiled.create_infer_request()
+                first.infer([np.zeros(compiled.input().shape, dtype=np.float32)])
+                self._compiled[index] = compiled, [first]
+            return self._compiled[index]
+
+    def _read(self, index: int) -> Any:
+        """The graph of a domain, known to be of this model."""
+        domain, core = self._model.domains[index], openvino_core()
+        path = int8_path(self._checkpoint, domain.name)
+        if not path.is_file() or not digest_path(path).is_file():
+            raise InputError(
+                f"precision int8 must have {path.name} and its .sha256 in a packaged bundle's models, got none; "
+                "make it with multijoint package --int8, or use float32"
+            )
+        data, _ = read_checked(path)
+        remedy = "package again with --int8"
+        try:
+            graph = core.read_model(data)
+            stated = {key: graph.get_rt_info(["framework", key]).value for key in ("domain", "model_sha256")}
+            shapes = [port.get_partial_shape() for port in (graph.input(), graph.output())]
+            inner = [[shape[axis].get_length() for axis in (1, 2, 3)] for shape in shapes]
+        except RuntimeError as error:
+            raise InputError(f"{path.name} must be an int8 network of this project, got another; {remedy}") from error
+        size = list(self._model.preprocessing.image_size)
+        expected = [[int(self._model.network["in_channels"]), *size], [domain.num_classes, *size]]
+        if stated["domain"] != domain.name or inner != expected:
+            raise InputError(
+                f"{path.name} must be of domain {domain.name}, {expected[0]} to {expected[1]}, got {stated['domain']}, "
+                f"{inner[0]} to {inner[1]}; {remedy}"
+            )
+        if stated["model_sha256"] != self._digest():
+            raise InputError(f"{path.name} must be of the weights beside it, got of others (trained since?); {remedy}")
+        graph.reshape([1, *inner[0]])
+        return graph
+
+    def _digest(self) -> str:
+        """SHA-256 of the float32 weights."""
+        if self._model.digest:
+            return self._model.digest
+        path = self._checkpoint / "models" / "model.pt" if self._checkpoint.is_dir() else self._checkpoint
+        return file_digest(path)

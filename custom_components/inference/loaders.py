@@ -1,0 +1,156 @@
+"""Volumes read ahead in processes of their own, so that a reader that is killed costs one volume."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import signal
+from collections.abc import Iterator, Sequence
+from multiprocessing.connection import Connection
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+
+from custom_components.label_maps import memory_axes
+
+__all__ = ["VolumeLoader"]
+
+_PART = 2**24  # bytes of a volume that are on their way at a time
+
+
+class VolumeSource(Protocol):
+    """What a `VolumeLoader` hands out; `engines.VolumeDataset` is one."""
+
+    data: list[dict[str, Any]]
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> dict[str, Any]: ...
+
+
+class VolumeLoader:
+    """Items of a data set as they are, one at a time and in order, each read while the one before is worked on.
+
+    A reading process that dies (killed for memory, say) gives an item with a `failure` and is replaced.
+
+    Args:
+        dataset: the volumes.
+        num_workers: number of reading processes; 0 reads in this one.
+    """
+
+    def __init__(self, dataset: VolumeSource, *, num_workers: int = 1) -> None:
+        self.dataset = dataset
+        self.num_workers = min(num_workers, len(dataset))
+
+    def __len__(self) -> int:
+        """Number of volumes."""
+        return len(self.dataset)
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        """Read the volumes."""
+        if self.num_workers < 1:
+            for index in range(len(self)):
+                yield self.dataset[index]
+            return
+        readers = [_Reader(self.dataset) for _ in range(self.num_workers)]
+        try:
+            for index, reader in enumerate(readers):
+                reader.ask(index)
+            for index in range(len(self)):
+                reader = readers[index % len(readers)]
+                item = reader.receive()
+                if index + len(readers) < len(self):
+                    reader.ask(index + len(readers))
+                else:
+                    reader.close()  # not left to the end of this generator, which nobody may wait for
+                yield item
+        finally:
+            for reader in readers:
+                reader.close()
+
+
+class _Reader:
+    """One reading process, and the next one when it has died."""
+
+    # Ends of pipes that a new process would inherit; while it held one, the other side would not see it close.
+    _open: list[Connection] = []  # noqa: RUF012
+
+    def __init__(self, dataset: VolumeSource) -> None:
+        self._dataset = dataset
+        self._index = -1
+        self._process: multiprocessing.process.BaseProcess | None = None
+
+    def ask(self, index: int) -> None:
+        """Begin to read a volume."""
+        self._index = index
+        if self._process is None:
+            # fork: the data set, a model in it included, is there at once and need not be picklable.
+            context = multiprocessing.get_context("fork")
+            self._pipe, other = context.Pipe()
+            _Reader._open.append(self._pipe)
+            self._process = context.Process(target=_read, args=(self._dataset, other), daemon=True)
+            self._process.start()
+            other.close()
+        with contextlib.suppress(BrokenPipeError):  # it died meanwhile: `receive` will tell
+            self._pipe.send(index)
+
+    def receive(self) -> dict[str, Any]:
+        """The volume that was asked for."""
+        try:
+            rest, arrays = self._pipe.recv()
+            return rest | {key: torch.from_numpy(_receive_array(self._pipe, *how)) for key, how in arrays.items()}
+        except (EOFError, ConnectionError):
+            assert self._process is not None
+            self._process.join()
+            code = self._process.exitcode
+            self.close()
+            item = self._dataset.data[self._index]
+            how = f"was killed by {signal.Signals(-code).name}" if code and code < 0 else f"ended with code {code}"
+            reason = f"the process that read it {how} (out of memory?)"
+            return {**item, "failure": f"{item.get('shown') or item['name']} could not be read: {reason}"}
+
+    def close(self) -> None:
+        """End the process."""
+        if self._process is not None:
+            _Reader._open.remove(self._pipe)
+            self._pipe.close()
+            self._process.terminate()
+            self._process.join()
+            self._process = None
+
+
+def _read(dataset: VolumeSource, pipe: Connection) -> None:
+    for other in _Reader._open:
+        other.close()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group: the parent decides
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    torch.set_num_threads(1)  # OpenMP's threads do not survive a fork
+    with contextlib.suppress(EOFError, OSError):  # the parent has gone
+        while True:
+            _send(pipe, dataset[pipe.recv()])
+
+
+def _send(pipe: Connection, item: dict[str, Any]) -> None:
+    """Send an item through the pipe: shared memory would be lost with the process, and is scarce in containers."""
+    arrays = {key: value.numpy() for key, value in item.items() if isinstance(value, torch.Tensor)}
+    described = {key: (array.dtype.str, array.shape, memory_axes(array)) for key, array in arrays.items()}
+    pipe.send(({key: value for key, value in item.items() if key not in arrays}, described))
+    for key, (_, _, axes) in described.items():
+        _send_array(pipe, arrays[key].transpose(axes))
+
+
+def _send_array(pipe: Connection, array: np.ndarray) -> None:
+    """Send the voxels of an array in its order in memory, without a copy of them all, as pickle would make twice."""
+    voxels = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+    for first in range(0, len(voxels), _PART):
+        pipe.send_bytes(voxels[first : first + _PART].data)
+
+
+def _receive_array(pipe: Connection, dtype: str, shape: Sequence[int], axes: Sequence[int]) -> np.ndarray:
+    """An array of the same order in memory as the one that was sent."""
+    array = np.empty([shape[axis] for axis in axes], dtype)
+    voxels = array.reshape(-1).view(np.uint8)
+    for first in range(0, len(voxels), _PART):
+        pipe.recv_bytes_into(voxels.data, first)
+    return array.transpose(np.argsort(axes))

@@ -1,0 +1,132 @@
+"""Voxels of a NIfTI file, part by part: never more in memory than the result and one part."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from custom_components.errors import InputError, show_path
+from custom_components.io.nifti_files import Content
+from custom_components.io.nifti_headers import data_type, shape_of
+
+__all__ = ["read_voxels"]
+
+_PART = 2**20  # voxels converted at once
+_MAX_TRAILING = 512  # bytes that some writers append, to fill a block
+_MAX_FRACTION = 1e-4  # of a label value, by scaling
+
+
+@dataclass
+class _Found:
+    """What has been seen of the values so far."""
+
+    low: float = math.inf
+    high: float = -math.inf
+    num_infinite: int = 0
+    num_fractions: int = 0
+    fraction: float = 0.0
+
+    def add(self, values: np.ndarray) -> None:
+        if values.dtype.kind == "f":
+            finite = np.isfinite(values)
+            bad = values.size - int(np.count_nonzero(finite))
+            if bad:
+                self.num_infinite += bad
+                values[~finite] = 0
+        self.low, self.high = min(self.low, values.min().item()), max(self.high, values.max().item())
+
+    def whole(self, values: np.ndarray) -> np.ndarray:
+        """Whole numbers nearest to the values."""
+        if values.dtype.kind != "f":
+            return values
+        whole = np.rint(values)
+        off = values[np.abs(values - whole) > _MAX_FRACTION]
+        if off.size and not self.num_fractions:
+            self.fraction = float(off[0])
+        self.num_fractions += off.size
+        return whole
+
+
+@np.errstate(all="ignore")
+def read_voxels(content: Content, header: Any, *, kind: Literal["image", "label"]) -> tuple[np.ndarray, int]:
+    """Read the voxels and then on to the end of the file, so that its checksum is verified.
+
+    The intensity scaling of the header is applied in 64 bits.
+
+    Args:
+        content: stands at the first voxel.
+        header: the result of `nifti.parse_header`.
+        kind: an "image" becomes float32 and must not be constant; a "label" becomes int32, must hold whole numbers,
+            and may be constant.
+
+    Returns:
+        Voxels of shape (X, Y, Z) in the file's order, and the number of bytes after them (at most 512).
+
+    Raises:
+        InputError: a broken container, fewer or more bytes than the header says, or unfit values.
+    """
+    path, shape, dtype = content.path, shape_of(header), data_type(header)
+    size = math.prod(shape)
+    _check_length(content, int(header["vox_offset"]) + size * dtype.itemsize)
+    voxels, found = np.empty(size, np.float32 if kind == "image" else np.int32), _Found()
+    for start in range(0, size, _PART):
+        part = voxels[start : start + _PART]
+        raw = content.read(part.size * dtype.itemsize)
+        if len(raw) < part.size * dtype.itemsize:
+            raise _wrong_length(path, f"{(size - start) * dtype.itemsize - len(raw)} bytes less")
+        values = _scale(np.frombuffer(raw, dtype), header)
+        found.add(values)
+        part[...] = values if kind == "image" else found.whole(values)
+    trailing = len(content.read(_MAX_TRAILING + 1))
+    if trailing > _MAX_TRAILING:
+        raise _wrong_length(path, f"more than {_MAX_TRAILING} bytes more")
+    _check_values(found, kind, path)
+    return voxels.reshape(shape, order="F"), trailing
+
+
+def _scale(values: np.ndarray, header: Any) -> np.ndarray:
+    """Stored numbers as they are meant, in native byte order; a new array."""
+    slope, inter = float(header["scl_slope"]), float(header["scl_inter"])
+    if slope == 0 or (slope, inter) == (1, 0):
+        return values.astype(values.dtype.newbyteorder("="))
+    scaled = values.astype(np.float64)
+    scaled *= slope
+    scaled += inter
+    return scaled
+
+
+def _check_values(found: _Found, kind: str, path: Path) -> None:
+    name = show_path(path)
+    if found.num_infinite:
+        raise InputError(f"voxels of {name} must be finite, got {found.num_infinite} NaN or infinite; replace them")
+    if kind == "image":
+        if max(-found.low, found.high) > float(np.finfo(np.float32).max):
+            raise InputError(
+                f"image {name} must fit in 32-bit floats, got {found.low:g} to {found.high:g}; rescale the intensities"
+            )
+        if np.float32(found.low) == np.float32(found.high):
+            raise InputError(f"image {name} must not be constant, got {found.low:g} in every voxel; check the export")
+        return
+    if found.num_fractions:
+        raise InputError(
+            f"label map {name} must hold whole numbers, got {found.fraction:g} ({found.num_fractions} such voxels); "
+            "resample labels with nearest neighbour"
+        )
+    if max(-found.low, found.high) > np.iinfo(np.int32).max:
+        raise InputError(f"label map {name} must hold values below 2**31, got {found.high:g}; renumber the labels")
+
+
+def _check_length(content: Content, expected: int) -> None:
+    """Tell before the first voxel is read, where the file's size tells."""
+    if content.size is not None and content.size < expected:
+        raise _wrong_length(content.path, f"{expected - content.size} bytes less")
+    if content.size is not None and content.size > expected + _MAX_TRAILING:
+        raise _wrong_length(content.path, f"{content.size - expected} bytes more")
+
+
+def _wrong_length(path: Path, found: str) -> InputError:
+    return InputError(f"volume {show_path(path)} must be as long as its header says, got {found}; copy it again")

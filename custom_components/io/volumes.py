@@ -1,0 +1,278 @@
+"""The one reader and the one writer of volumes: NIfTI in, a label map on the source grid out."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import nibabel as nib
+import numpy as np
+from nibabel.orientations import apply_orientation, inv_ornt_aff
+
+from custom_components.errors import InputError, show_path
+from custom_components.io.geometry import corners_apart, find_affine, forms_apart_mm, spacing_of
+from custom_components.io.nifti_files import Content, check_name, open_content
+from custom_components.io.nifti_headers import read_header, shape_of, skip_to_voxels
+from custom_components.io.nifti_voxels import read_voxels
+from custom_components.system.files import write_atomically
+
+__all__ = [
+    "Volume",
+    "on_grid",
+    "read_affine",
+    "read_grid",
+    "read_label",
+    "read_volume",
+    "volume_of",
+    "write_label_map",
+]
+
+_LOG = logging.getLogger(__name__)
+_MAX_GRID_ERROR_MM = 1e-3  # between the corners of two grids
+_STORED = [np.dtype(kind) for kind in ("u1", "i1", "u2", "i2", "u4", "i4", "f4", "f8")]
+_PLAUSIBLE_MM = (0.01, 100)  # voxel sizes of a scan of a patient
+_PART = 2**20  # bytes compared at once
+_LEVEL = 6  # of compression; at 9 a label map takes three times as long and is hardly smaller
+
+
+@dataclass(frozen=True)
+class Volume:
+    """A volume as its file stores it, in the file's own axis order.
+
+    Args:
+        array: voxels (X, Y, Z); float32 for an image, int32 for a label map.
+        affine: voxel index -> RAS+ position in mm, (4, 4) float64.
+        header: the file's NIfTI header, unchanged.
+        path: the file.
+        digest: SHA-256 of the file's bytes as stored, in hexadecimal; empty if the volume is not from a file.
+    """
+
+    array: np.ndarray
+    affine: np.ndarray
+    header: Any
+    path: Path
+    digest: str = ""
+
+    @property
+    def spacing_mm(self) -> tuple[float, float, float]:
+        """Voxel size along each array axis."""
+        return spacing_of(self.affine)
+
+    def without_voxels(self) -> Volume:
+        """The same geometry; the array keeps its shape, as a view of no memory that also travels without any."""
+        return replace(self, array=np.broadcast_to(np.float32(0), self.array.shape))
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = dict(self.__dict__)
+        return state if any(self.array.strides) else state | {"array": self.array.shape}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        if isinstance(self.array, tuple):
+            self.__dict__["array"] = np.broadcast_to(np.float32(0), self.array)
+
+
+def read_volume(path: str | Path, *, kind: Literal["image", "label"] = "image") -> Volume:
+    """Read a NIfTI file, or say in one line why it cannot be trusted.
+
+    NIfTI-1 and NIfTI-2 of any byte order; the intensity scaling of the header is applied; (X, Y, Z, 1) is read as
+    (X, Y, Z). No more is decompressed or allocated than the header says and the environment allows; then the file is
+    read to its end, where gzip's checksum stands. The sform gives the affine when its code is set, else the qform; with
+    neither, the spacing alone is known and a warning is logged. Metres and microns become mm. What is refused and what
+    only warned of, `docs/input.md` lists.
+
+    Args:
+        path: `.nii` or `.nii.gz`.
+        kind: an "image" must not be constant; a "label" must hold whole numbers, and may be empty.
+
+    Raises:
+        InputError: anything is wrong with the file's container, header, geometry or values.
+    """
+    path = Path(path)
+    with open_content(path) as content:
+        volume, num_trailing = _read(content, kind)
+    if not (volume.header["sform_code"] > 0 or volume.header["qform_code"] > 0):
+        _warn(path, "states no orientation (sform and qform codes 0); only its voxel sizes are used")
+    if min(volume.spacing_mm) < _PLAUSIBLE_MM[0] or max(volume.spacing_mm) > _PLAUSIBLE_MM[1]:
+        sizes = ", ".join(f"{size:.4g}" for size in volume.spacing_mm)
+        _warn(path, f"has implausible voxel sizes, {sizes} mm; check the unit in the header")
+    apart_mm = forms_apart_mm(volume.header)
+    if apart_mm > max(volume.spacing_mm):
+        _warn(path, f"has an sform and a qform of one meaning, {apart_mm:.4g} mm apart; the sform is used")
+    if num_trailing:
+        _warn(path, f"has {num_trailing} bytes after its voxels, which are ignored")
+    return volume
+
+
+def read_label(path: str | Path, *, like: Volume | None = None) -> Volume:
+    """Read a label map; with `like`, on that image's grid.
+
+    Programs that edit label maps may store the same voxels in another axis order: they are put in the image's.
+
+    Raises:
+        InputError: see `read_volume`; or a value is not a whole number; or shape or affine differ from the image's
+            (more than 0.001 mm at a corner).
+    """
+    label = read_volume(path, kind="label")
+    return label if like is None else on_grid(label, like)
+
+
+def read_affine(path: str | Path) -> np.ndarray:
+    """Affine of a NIfTI file in mm, as `read_volume` gives it, without reading the voxels."""
+    return read_grid(path)[1]
+
+
+def read_grid(path: str | Path) -> tuple[tuple[int, int, int], np.ndarray]:
+    """Shape (X, Y, Z) and affine of a NIfTI file, without reading the voxels."""
+    with open_content(Path(path)) as content:
+        header = read_header(content)
+    return shape_of(header), find_affine(header, content.path)
+
+
+def volume_of(array: np.ndarray, affine: np.ndarray, *, name: str = "image.nii") -> Volume:
+    """A volume that was read by somebody else, held to the same rules as a file.
+
+    Args:
+        array: voxels (X, Y, Z) of any numeric type.
+        affine: voxel index -> RAS+ position in mm, (4, 4).
+        name: for messages.
+
+    Raises:
+        InputError: see `read_volume`.
+    """
+    stored = array if array.dtype in _STORED else array.astype(np.float32)
+    content = nib.Nifti1Image(stored, np.asarray(affine, np.float64)).to_bytes()
+    return _read(Content(io.BytesIO(content), Path(name), size=len(content)), "image")[0]
+
+
+def write_label_map(path: str | Path, labels: np.ndarray, *, like: Volume) -> None:
+    """Write label values as `uint8` NIfTI on the grid of `like`, whole or not at all.
+
+    NIfTI version, sform, qform, their codes and the units are those of the source. Every other header field and every
+    extension is left behind: they may hold patient data. The same labels give the same bytes.
+
+    Args:
+        path: `.nii` or `.nii.gz`; replaced if it exists.
+        labels: whole numbers 0..255, shape of `like.array`.
+        like: the volume that was segmented.
+
+    Raises:
+        InputError: wrong shape, type, value or file name.
+        OSError: the file could not be written; nothing is left behind.
+    """
+    path = Path(path)
+    check_name(path)
+    labels = np.asarray(labels)
+    if labels.shape != like.array.shape:
+        raise InputError(
+            f"label map {show_path(path)} must have the shape of {show_path(like.path)}, {like.array.shape}, "
+            f"got {labels.shape}; resample it to the source grid first"
+        )
+    if labels.dtype.kind not in "bui" or labels.min() < 0 or labels.max() > 255:
+        raise InputError(
+            f"label map {show_path(path)} must hold whole numbers from 0 to 255, got {labels.dtype} "
+            f"from {labels.min()} to {labels.max()}; decode classes to label values first"
+        )
+    header = _label_header(labels.shape, like.header)
+    voxels = np.asfortranarray(labels, dtype=np.uint8).reshape(-1, order="F").data
+    head = header.binaryblock + bytes(4)
+
+    def check(stored: bytes) -> None:
+        content = Content(io.BytesIO(stored), path, size=len(stored))
+        written = read_header(content)
+        skip_to_voxels(content, written)
+        same = shape_of(written) == labels.shape and np.array_equal(find_affine(written, path), like.affine)
+        if not same or any(content.read(len(part)) != part for part in _parts(voxels)) or content.read(1):
+            raise InputError(f"label map {show_path(path)} must read back as given, got other labels; report it")
+
+    write_atomically(path, _compress(head, voxels) if path.name.lower().endswith(".gz") else head + voxels, check=check)
+
+
+def _compress(head: bytes, voxels: memoryview) -> bytes:
+    """A gzip file; the same content gives the same bytes."""
+    stream = io.BytesIO()
+    with gzip.GzipFile(filename="", fileobj=stream, mode="wb", compresslevel=_LEVEL, mtime=0) as file:
+        file.write(head)
+        file.write(voxels)
+    return stream.getvalue()
+
+
+def _parts(voxels: memoryview) -> Iterator[memoryview]:
+    return (voxels[start : start + _PART] for start in range(0, len(voxels), _PART))
+
+
+def _read(content: Content, kind: Literal["image", "label"]) -> tuple[Volume, int]:
+    """The volume, and the number of bytes after its voxels."""
+    path = content.path
+    header = read_header(content)
+    affine = find_affine(header, path)
+    skip_to_voxels(content, header)
+    try:
+        array, num_trailing = read_voxels(content, header, kind=kind)
+    except MemoryError as error:
+        raise InputError(
+            f"volume {show_path(path)} must fit in memory, got shape {shape_of(header)}; free some or crop the volume"
+        ) from error
+    return Volume(array, affine, header, path, content.digest), num_trailing
+
+
+def _warn(path: Path, found: str) -> None:
+    _LOG.warning("%s", " ".join(f"{show_path(path)} {found}".split()))
+
+
+def on_grid(label: Volume, image: Volume) -> Volume:
+    """A label map in the axis order of its image, without interpolation; see `read_label`.
+
+    Raises:
+        InputError: it does not lie on the image's grid, however its axes are turned.
+    """
+    label = _turned(label, image)
+    if label.array.shape != image.array.shape:
+        raise InputError(
+            f"label map {show_path(label.path)} must have the shape of {show_path(image.path)}, {image.array.shape}, "
+            f"got {label.array.shape}; resample the labels with nearest neighbour"
+        )
+    off = corners_apart(image.array.shape, label.affine, image.affine)
+    if off > _MAX_GRID_ERROR_MM:
+        raise InputError(
+            f"label map {show_path(label.path)} must have the affine of {show_path(image.path)}, "
+            f"got corners up to {off:.4g} mm apart; resample the labels to the image or copy its header"
+        )
+    return label
+
+
+def _turned(label: Volume, image: Volume) -> Volume:
+    """The label map with its axes permuted and flipped as the image's, if they point along them."""
+    if np.array_equal(label.affine, image.affine):
+        return label
+    axes = [volume.affine[:3, :3] / volume.spacing_mm for volume in (label, image)]
+    cosines = axes[1].T @ axes[0]  # image axis, label axis
+    order = np.abs(cosines).argmax(axis=0)
+    if sorted(order) != [0, 1, 2]:
+        return label
+    turn = np.stack([order, np.sign(cosines[order, range(3)])], axis=1)
+    if np.array_equal(turn, [[0, 1], [1, 1], [2, 1]]):
+        return label
+    affine = label.affine @ inv_ornt_aff(turn, label.array.shape)
+    return replace(label, array=apply_orientation(label.array, turn), affine=affine)
+
+
+def _label_header(shape: tuple[int, ...], source: Any) -> Any:
+    header = type(source)(endianness="<")
+    header.set_data_shape(shape)
+    header.set_data_dtype(np.uint8)
+    header["pixdim"][:4] = source["pixdim"][:4]
+    for field in header:
+        grid = field.startswith(("qform_", "sform_", "quatern_", "qoffset_", "srow_")) or field == "xyzt_units"
+        if grid and np.isfinite(source[field]).all():  # a form that is not used may hold anything
+            header[field] = source[field]
+    header["scl_slope"], header["scl_inter"] = 1, 0
+    header["vox_offset"] = header.sizeof_hdr + 4
+    header.set_intent("label")
+    header["descrip"] = b"multijoint label map"
+    return header

@@ -1,0 +1,339 @@
+"""The U-Net of the paper: shared convolutions, with norm and head either shared or one for each domain."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from custom_components.domains import output_channels
+from custom_components.errors import InputError
+from custom_components.networks.blocks import AttentionGate, ConvBlock, OpenGate
+from custom_components.networks.norms import DomainSpecificBatchNorm2d, group_by_domain
+
+__all__ = ["EmbeddingForward", "MultiDomainUNet", "answer_for"]
+
+
+class MultiDomainUNet(nn.Module):
+    """One 2D U-Net for K domains, each with its own label set.
+
+    The same definition serves the paper's three schemes: *base* (one domain), *joint* (`norm="shared"`,
+    `head="shared"`: one output layer over the union of all classes) and *DSL* (the default).
+
+    Called with one tensor it answers for one domain, the `domain` attribute: that is what bundles, exporters and
+    `monai.inferers.SliceInferer` need. Called with a domain index for each sample it takes mixed batches.
+
+    Args:
+        num_classes: classes of each domain, background included, e.g. `[4, 3]`.
+        in_channels: channels of the image.
+        widths: feature maps at each resolution, finest first; the last is the size of the embedding.
+        norm: "domain" or "shared" batch norm; "folded" has none, for one domain whose norms have been multiplied into
+            the convolutions (see `folding`).
+        head: "domain" or "shared" 1x1 output layer.
+        attention: gate the skips (Attention U-Net).
+        embedding: where the embedding is taken: "bottleneck" (the paper's form: after the last norm and ReLU) or
+            "convolution" (the last bottleneck convolution, before the domain's own affine weights could label it).
+        foreground_prior: probability that each bone starts with, through the bias of the output layer; see `Note`.
+        domain_names: names of the domains, so that `domain` may be one of them.
+        domain: index or name of the domain answered for when none is given.
+
+    Shape:
+        Input (N, in_channels, H, W), H and W multiples of `size_factor` (16 for five widths). Output
+        (N, channels, H, W): the domain's own classes, or the union with a shared head. In a mixed batch the
+        channels that a domain does not have hold -30,000, a probability of 0.
+
+    Note:
+        Bones fill about 1 % of a slice. An output layer that starts even-handed spends its first hundreds of steps
+        learning just that: Adam moves a weight by at most the learning rate a step, and few weights reach a logit. The
+        bias states it from the start; all other weights are random, as in the paper.
+
+    Source:
+        Boutillon et al. 2021, sections 2.1 and 3.2 and fig. 2; Ronneberger 2015; Oktay 2018 for the gates; Lin et al.,
+        ICCV 2017, section 4.1 for the prior.
+
+    Example:
+        >>> network = MultiDomainUNet([4, 3], widths=[8, 16], domain_names=["ankle", "shoulder"], domain="shoulder")
+        >>> network(torch.rand(2, 1, 32, 32)).shape
+        torch.Size([2, 3, 32, 32])
+        >>> network(torch.rand(2, 1, 32, 32), torch.tensor([1, 0])).shape
+        torch.Size([2, 4, 32, 32])
+    """
+
+    def __init__(
+        self,
+        num_classes: Sequence[int],
+        *,
+        in_channels: int = 1,
+        widths: Sequence[int] = (32, 64, 128, 256, 512),
+        norm: str = "domain",
+        head: str = "domain",
+        attention: bool = False,
+        embedding: str = "bottleneck",
+        foreground_prior: float = 0.01,
+        domain_names: Sequence[str] | None = None,
+        domain: int | str = 0,
+    ) -> None:
+        super().__init__()
+        for name, value, allowed in (
+            ("norm", norm, ("domain", "shared", "folded")),
+            ("embedding", embedding, ("bottleneck", "convolution")),
+        ):
+            if value not in allowed:
+                raise InputError(f"{name} must be {' or '.join(map(repr, allowed))}, got {value!r}")
+        if len(widths) < 2:
+            raise InputError(f"widths must name at least two resolutions, got {list(widths)}")
+        if len(num_classes) < 1 or min(num_classes) < 2:
+            raise InputError(f"num_classes must be at least 2 for each of one or more domains, got {list(num_classes)}")
+        if norm == "folded" and len(num_classes) != 1:
+            raise InputError(f"norm 'folded' must have one domain, got {len(num_classes)}; fold each by itself")
+        if not 0 < foreground_prior < 1:
+            raise InputError(f"foreground_prior must be a probability between 0 and 1, got {foreground_prior}")
+        names = [str(index) for index in range(len(num_classes))] if domain_names is None else list(domain_names)
+        if len(names) != len(num_classes) or len(set(names)) != len(names):
+            raise InputError(f"domain_names must be {len(num_classes)} different names, got {names}")
+
+        self.num_classes = [int(count) for count in num_classes]
+        self.domain_names = names
+        self.head = head
+        self.shared_norm = norm != "domain"
+        self.embedding = embedding
+        self.foreground_prior = float(foreground_prior)
+        self.size_factor = 2 ** (len(widths) - 1)
+        # What rebuilds this network, in plain types: travels in the checkpoint.
+        self._settings = {
+            "in_channels": int(in_channels),
+            "widths": [int(width) for width in widths],
+            "norm": norm,
+            "attention": bool(attention),
+        }
+
+        num_norms = {"domain": len(self.num_classes), "shared": 1, "folded": 0}[norm]
+        self.encoder = nn.ModuleList(
+            ConvBlock(source, width, num_norms)
+            for source, width in zip([in_channels, *widths[:-2]], widths[:-1], strict=True)
+        )
+        self.pool = nn.MaxPool2d(2)
+        self.bottleneck = ConvBlock(widths[-2], widths[-1], num_norms)
+        self.up = nn.ModuleList(
+            nn.ConvTranspose2d(below, width, kernel_size=2, stride=2)
+            for below, width in zip(widths[:0:-1], widths[-2::-1], strict=True)
+        )
+        self.gates = nn.ModuleList(
+            AttentionGate(width, below, num_norms) if attention else OpenGate()
+            for below, width in zip(widths[:0:-1], widths[-2::-1], strict=True)
+        )
+        self.decoder = nn.ModuleList(ConvBlock(2 * width, width, num_norms) for width in widths[-2::-1])
+        if head == "shared":
+            channels = [1 + max(max(own) for own in output_channels(self.num_classes, head))]
+        else:
+            channels = [len(own) for own in output_channels(self.num_classes, head)]
+        self.heads = nn.ModuleList(_make_head(widths[0], count, foreground_prior) for count in channels)
+        self.max_channels = max(channels)
+        self.absent_logit = -3.0e4  # exp() of it is 0, and float16 holds it
+        self.domain = 0
+        self.set_domain(domain)
+
+    def forward(self, x: Tensor, domains: Tensor | None = None) -> Tensor:
+        """Logits for the configured domain, or for each sample's own; see the class for shapes."""
+        if domains is None:
+            features, _ = self._features(x, self._norm_groups([(self.domain, x.shape[0])]))
+            return self._head(features, self.domain)
+        logits, _ = self.forward_with_embedding(x, domains)
+        return logits
+
+    def forward_with_embedding(self, x: Tensor, domains: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits of a mixed batch and the globally max-pooled embedding of each image.
+
+        Args:
+            x: images, shape (N, in_channels, H, W).
+            domains: domain index of each, shape (N,), on the CPU for speed.
+
+        Returns:
+            Logits (N, channels, H, W), see the class, and embeddings (N, widths[-1]).
+        """
+        if domains.numel() != x.shape[0]:
+            raise ValueError(f"domains must hold one index a sample ({x.shape[0]}), got {domains.numel()}")
+        order, groups = group_by_domain(domains, len(self.num_classes))
+        if bool((order[1:] > order[:-1]).all()):
+            return self.forward_grouped(x, groups)
+        order = order.to(x.device, non_blocking=True)
+        logits, embedding = self.forward_grouped(x.index_select(0, order), groups)
+        inverse = torch.argsort(order)
+        return logits.index_select(0, inverse), embedding.index_select(0, inverse)
+
+    def forward_grouped(self, x: Tensor, groups: list[tuple[int, int]]) -> tuple[Tensor, Tensor]:
+        """Logits and embeddings of a batch that is contiguous by domain, as the sampler makes them.
+
+        Nothing in here depends on the content of a tensor: no GPU has to be waited for, and `torch.compile` and
+        `torch.export` take it as one graph.
+
+        Args:
+            x: images, shape (N, in_channels, H, W).
+            groups: `(domain, number of samples)` in batch order; from `norms.group_by_domain`.
+
+        Returns:
+            As `forward_with_embedding`.
+        """
+        features, embedding = self._features(x, self._norm_groups(groups))
+        return self._heads_grouped(features, groups), embedding
+
+    @torch.jit.unused
+    def embed(self, x: Tensor, domains: Tensor) -> tuple[Tensor, Tensor]:
+        """Globally max-pooled features of the bottleneck, by the encoder alone.
+
+        Args:
+            x: images, shape (N, in_channels, H, W).
+            domains: domain index of each, shape (N,), on the CPU: whose norms it passes through.
+
+        Returns:
+            After the last norm and ReLU (the paper's embedding), and of the last convolution, before the last norm's
+            own affine weights; (N, widths[-1]) each.
+        """
+        order, groups = group_by_domain(domains, len(self.num_classes))
+        _, convolution, bottleneck = self._encode(x.index_select(0, order.to(x.device)), self._norm_groups(groups))
+        inverse = torch.argsort(order).to(x.device)
+        return bottleneck.amax(dim=(2, 3))[inverse], convolution.amax(dim=(2, 3))[inverse]
+
+    def _norm_groups(self, groups: list[tuple[int, int]]) -> list[tuple[int, int]]:
+        if not self.shared_norm:
+            return groups
+        total = 0
+        for group in groups:
+            total += group[1]
+        return [(0, total)]
+
+    def _encode(self, x: Tensor, groups: list[tuple[int, int]]) -> tuple[list[Tensor], Tensor, Tensor]:
+        """Skips, the bottleneck's last convolution, and what its norm and ReLU make of it."""
+        if x.shape[2] % self.size_factor != 0 or x.shape[3] % self.size_factor != 0:
+            raise ValueError(
+                f"image size must be a multiple of {self.size_factor}, got {x.shape[2]} x {x.shape[3]}; set image_size"
+            )
+        skips: list[Tensor] = []
+        for block in self.encoder:
+            x = block(x, groups)
+            skips.append(x)
+            x = self.pool(x)
+        convolution = self.bottleneck.convolve(x, groups)
+        return skips, convolution, self.bottleneck.activate(convolution, groups)
+
+    def _features(self, x: Tensor, groups: list[tuple[int, int]]) -> tuple[Tensor, Tensor]:
+        skips, convolution, x = self._encode(x, groups)
+        embedding = torch.amax(x if self.embedding == "bottleneck" else convolution, dim=(2, 3))
+        for up, gate, block in zip(self.up, self.gates, self.decoder):  # noqa: B905  (TorchScript)
+            x = block(torch.cat([gate(skips.pop(), x, groups), up(x)], dim=1), groups)
+        return x, embedding
+
+    def _head(self, features: Tensor, domain: int) -> Tensor:
+        wanted = 0 if self.head == "shared" else domain
+        logits = features
+        for index, head in enumerate(self.heads):
+            if index == wanted:
+                logits = head(features)
+        return logits
+
+    def _heads_grouped(self, features: Tensor, groups: list[tuple[int, int]]) -> Tensor:
+        if self.head == "shared":
+            return self._head(features, 0)
+        outputs: list[Tensor] = []
+        for part, group in zip(torch.split(features, [group[1] for group in groups], dim=0), groups):  # noqa: B905
+            logits = self._head(part, group[0])
+            missing = self.max_channels - logits.shape[1]
+            if missing > 0:
+                logits = nn.functional.pad(logits, [0, 0, 0, 0, 0, missing], value=self.absent_logit)
+            outputs.append(logits)
+        return torch.cat(outputs, dim=0)
+
+    @torch.jit.unused
+    def set_domain(self, domain: int | str) -> None:
+        """Choose the domain, by index or name, that `network(x)` answers for."""
+        self.domain = self._domain_index(domain)
+
+    @torch.jit.unused
+    def add_domain(self, num_classes: int, *, name: str, like: int | str = 0) -> int:
+        """Add a domain to a trained network: its norms start as copies of domain `like`, its head afresh.
+
+        Outputs for the other domains do not change. Needs `norm="domain"` and `head="domain"`.
+
+        Returns:
+            Index of the new domain.
+        """
+        if self.shared_norm or self.head == "shared":
+            raise InputError("a domain can be added only to a network with norm='domain' and head='domain'")
+        if name in self.domain_names:
+            raise InputError(f"domain {name!r} must be new, the network has {', '.join(self.domain_names)}")
+        if num_classes < 2:
+            raise InputError(f"num_classes must be at least 2 (background and one bone), got {num_classes}")
+        source = self._domain_index(like)
+        for module in self.modules():
+            if isinstance(module, DomainSpecificBatchNorm2d):
+                module.add_domain(source)
+        weight = self.heads[0].get_parameter("weight")
+        self.heads.append(_make_head(weight.shape[1], num_classes, self.foreground_prior).to(weight))
+        self.num_classes.append(int(num_classes))
+        self.domain_names.append(name)
+        self.max_channels = max(self.max_channels, num_classes)
+        return len(self.num_classes) - 1
+
+    @torch.jit.unused
+    def settings(self) -> dict[str, Any]:
+        """Keyword arguments, in plain types, that build this network again."""
+        return {
+            **self._settings,
+            "num_classes": list(self.num_classes),
+            "head": self.head,
+            "embedding": self.embedding,
+            "foreground_prior": self.foreground_prior,
+            "domain_names": list(self.domain_names),
+        }
+
+    @torch.jit.unused
+    def _domain_index(self, domain: int | str) -> int:
+        if isinstance(domain, str):
+            if domain not in self.domain_names:
+                raise InputError(f"domain must be one of {', '.join(self.domain_names)}, got {domain!r}")
+            domain = self.domain_names.index(domain)
+        if not 0 <= domain < len(self.num_classes):
+            raise ValueError(f"domain index must be 0..{len(self.num_classes) - 1}, got {domain}")
+        return int(domain)
+
+
+def answer_for(network: Any, domain: str) -> None:
+    """Choose the domain, by name, that `network(x)` answers for.
+
+    Args:
+        network: a `MultiDomainUNet`, one as TorchScript, or a tool's wrapper that holds it as `predictor`; one that
+            knows no domains is left as it is.
+        domain: name of the domain.
+
+    Raises:
+        InputError: a network that knows other domains.
+    """
+    network = getattr(network, "predictor", network)
+    names = list(getattr(network, "domain_names", []))
+    if names and domain not in names:
+        raise InputError(f"domain must be one of {', '.join(names)}, got {domain!r}")
+    if names:
+        network.domain = names.index(domain)
+
+
+class EmbeddingForward(nn.Module):
+    """Calls `MultiDomainUNet.forward_with_embedding` as an ordinary module, which trainers and DDP can wrap."""
+
+    def __init__(self, network: MultiDomainUNet) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor, domains: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits and embeddings; see `MultiDomainUNet.forward_with_embedding`."""
+        return self.network.forward_with_embedding(x, domains)
+
+
+def _make_head(in_channels: int, num_classes: int, foreground_prior: float) -> nn.Conv2d:
+    head = nn.Conv2d(in_channels, num_classes, kernel_size=1)
+    bias = torch.full((num_classes,), math.log(foreground_prior))
+    bias[0] = 0.0
+    head.bias = nn.Parameter(bias)
+    return head

@@ -1,0 +1,111 @@
+"""`quality.csv`: a row a case and bone, made from the records beside the label maps."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from custom_components.quality.flags import FlagRules, count_components, find_flags
+from custom_components.system.files import write_csv
+
+__all__ = [
+    "QUALITY_COLUMNS",
+    "QUALITY_TABLE",
+    "gather_quality",
+    "quality_rows",
+    "read_record",
+    "shorten_flags",
+    "write_quality",
+]
+
+QUALITY_TABLE = "quality.csv"
+QUALITY_COLUMNS = (
+    "case",
+    "domain",
+    "label",
+    "bone",
+    "volume_ml",
+    "confidence",
+    "components",
+    "changed",
+    "cut",
+    "flags",
+    "expected_dice",
+)
+"""Header of `quality.csv`; what is not known is empty, `cut` is yes or no, flags are joined by ";"."""
+
+_ENDING = "_seg.nii.gz"
+
+
+def read_record(label_map: Path) -> dict[str, Any]:
+    """The record beside a label map of ours; empty if there is none that can be read."""
+    try:
+        record = json.loads(label_map.with_name(label_map.name.removesuffix(".nii.gz") + ".json").read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return record if isinstance(record, dict) else {}
+
+
+def quality_rows(record: Mapping[str, Any], *, case: str, rules: FlagRules) -> list[dict[str, Any]]:
+    """Rows of a case, with the keys `QUALITY_COLUMNS`; none if its record says nothing of quality.
+
+    Args:
+        record: of `results.ResultFolder`.
+        case: its name.
+        rules: when a bone is flagged.
+    """
+    return [
+        {
+            "case": case,
+            "domain": record["domain"],
+            "label": bone["label"],
+            "bone": bone["bone"],
+            "volume_ml": _number(bone["volume_ml"]),
+            "confidence": _number(bone["confidence"]),
+            "components": count_components(bone, rules),
+            "changed": _number(bone["changed"]),
+            "cut": "yes" if bone["cut"] else "no",
+            "flags": ";".join(find_flags(bone, rules)),
+            "expected_dice": _number(bone["expected_dice"]),
+        }
+        for bone in record.get("quality", [])
+    ]
+
+
+def shorten_flags(rows: Iterable[Mapping[str, Any]]) -> str:
+    """The flags of a case in one cell.
+
+    Example:
+        >>> shorten_flags([{"bone": "talus", "flags": "missing;low-confidence"}, {"bone": "tibia", "flags": ""}])
+        'talus: missing, low-confidence'
+    """
+    return "; ".join(f"{row['bone']}: {row['flags'].replace(';', ', ')}" for row in rows if row["flags"])
+
+
+def gather_quality(folder: Path, cases: Iterable[str], *, rules: FlagRules) -> dict[str, list[dict[str, Any]]]:
+    """Rows by case, of those whose label map is there as its record says.
+
+    Args:
+        folder: with label maps and records.
+        cases: their names.
+        rules: when a bone is flagged.
+    """
+    found = {}
+    for case in cases:
+        path = folder / f"{case}{_ENDING}"
+        record = read_record(path)
+        if path.is_file() and record.get("label_map_sha256"):
+            found[case] = quality_rows(record, case=case, rules=rules)
+    return found
+
+
+def write_quality(path: Path, bones: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
+    """Write rows by case, whole or not at all."""
+    rows = [row for case in bones.values() for row in case]
+    write_csv(path, QUALITY_COLUMNS, rows, errors="surrogateescape")
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.6g}"

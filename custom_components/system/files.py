@@ -1,0 +1,161 @@
+"""Writing a file whole or not at all, and leaving nothing behind."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import fcntl
+import glob
+import hashlib
+import io
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from custom_components.errors import InputError, show_path
+from custom_components.system.termination import at_termination
+
+__all__ = [
+    "TEMPORARY",
+    "file_digest",
+    "remove_stale_temporaries",
+    "write_arrays",
+    "write_atomically",
+    "write_csv",
+]
+
+TEMPORARY = ".*.tmp-*"
+"""What the names of temporary files match: `.<final name>.tmp-<process>`."""
+
+
+def write_atomically(path: Path, data: bytes, *, check: Callable[[bytes], None] | None = None) -> None:
+    """Write `data` to `path` so that a reader sees the old file or the new one, never a part.
+
+    The bytes go to a hidden temporary file in the same folder, are flushed to the disk, read back and compared, and
+    only then take the final name. Whatever fails, Ctrl-C included, the temporary file is removed and an older `path`
+    stays as it was; what a killed process left behind of the same file goes too. Missing parent folders are made.
+
+    Args:
+        path: file to write or replace.
+        data: its whole content.
+        check: called with the bytes read back, before they take the final name; what it raises, ends the writing.
+
+    Raises:
+        InputError: `path` is a folder.
+        OSError: the system refused (no permission, disk full, other bytes read back); the error names `path`.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     write_atomically(Path(folder, "fold", "scores.json"), b"{}")
+        ...     [file.name for file in Path(folder, "fold").iterdir()]
+        ['scores.json']
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise InputError(f"file to write must not be a folder, got {show_path(path)}; name a file inside it")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for stale in path.parent.glob(f".{glob.escape(path.name)}.tmp-*"):
+            _remove_if_stale(stale)
+        with _temporary(path) as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+            found = Path(file.name).read_bytes()
+            if found != data:
+                raise OSError(5, "the bytes read back differ from those written")
+            if check is not None:
+                check(found)
+            os.replace(file.name, path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise type(error)(error.errno, f"could not write the file: {error.strerror or error}", str(path)) from error
+
+
+def write_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
+    """Write arrays as a compressed `.npz`, whole or not at all; the same arrays give the same bytes.
+
+    Args:
+        path: file to write or replace.
+        arrays: by name; anything that `numpy.asarray` takes, but no objects.
+    """
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **dict(arrays))
+    write_atomically(path, buffer.getvalue())
+
+
+def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]], *, errors: str = "strict") -> None:
+    """Write a CSV table, whole or not at all.
+
+    Args:
+        path: file to write or replace.
+        columns: header.
+        rows: with columns as keys; one that a row lacks stays empty.
+        errors: what becomes of a character that UTF-8 has not, as for `str.encode`.
+
+    Raises:
+        ValueError: a row has a key that is no column.
+    """
+    text = io.StringIO(newline="")
+    table = csv.DictWriter(text, columns, lineterminator="\n")
+    table.writeheader()
+    table.writerows(rows)
+    write_atomically(path, text.getvalue().encode(errors=errors))
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def remove_stale_temporaries(folder: Path, *, recursive: bool = True) -> int:
+    """Remove the temporary files in a folder whose process was killed, also in those below it; returns their number.
+
+    A file that is being written is locked by its process and stays, on whatever machine that runs.
+    """
+    paths = Path(folder).rglob(TEMPORARY) if recursive else Path(folder).glob(TEMPORARY)
+    return sum(_remove_if_stale(path) for path in list(paths))
+
+
+@contextlib.contextmanager
+def _temporary(path: Path) -> Iterator[BinaryIO]:
+    """A new, locked temporary file for `path`, gone at the end unless it has been renamed."""
+    temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
+    while True:
+        file = temporary.open("wb")
+        with contextlib.suppress(OSError):  # a file system without locks: nobody can take ours for stale there either
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if temporary.exists() and os.path.samestat(temporary.stat(), os.fstat(file.fileno())):
+            break
+        file.close()  # somebody took it for stale between the two lines
+    try:
+        with at_termination(temporary.unlink):
+            yield file
+    finally:
+        temporary.unlink(missing_ok=True)
+        file.close()
+
+
+def _remove_if_stale(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            path.unlink()
+    except OSError:  # locked, gone, or not ours to remove
+        return False
+    return True
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename last; a file system that cannot sync folders does without."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

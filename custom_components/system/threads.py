@@ -1,0 +1,58 @@
+"""Work shared between threads whose result is the same to the last bit, however many there are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+import torch
+
+from custom_components.system.terminal import track
+
+__all__ = ["map_exactly"]
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def map_exactly(
+    function: Callable[[Item], Result],
+    items: Sequence[Item],
+    *,
+    most_at_once: int | None = None,
+    what: str | None = None,
+) -> list[Result]:
+    """Apply a function of CPU tensors to each item on one thread, to as many items at once as PyTorch has threads.
+
+    PyTorch cuts a convolution or a sum into other blocks for another number of threads, and rounding then differs in
+    the last bits. A function that gets one thread and one item always cuts alike.
+
+    Args:
+        function: called in other threads, where gradients are on and autocast is off unless it says so itself.
+        items: any number of them.
+        most_at_once: bounds the memory that is in use at once, where there are more threads; None for no bound.
+        what: the items in one word, for a bar of progress; see `progress.track`.
+
+    Returns:
+        The results, in the order of the items. `torch.get_num_threads()` is afterwards what it was.
+
+    Example:
+        >>> map_exactly(lambda slices: float(slices.sum()), [torch.ones(2, 2), torch.zeros(1)])
+        [4.0, 0.0]
+    """
+    num_threads = torch.get_num_threads()
+    if num_threads == 1 or not items:
+        return [function(item) for item in track(items, what)]
+    try:
+        # Ended with each call: a process forked later would inherit its locks, but none of its threads.
+        num_workers = min(num_threads, len(items), most_at_once or num_threads)
+        with ThreadPoolExecutor(num_workers, initializer=_take_one_thread) as pool:
+            return list(track(pool.map(function, items), what, total=len(items)))
+    finally:
+        torch.set_num_threads(num_threads)  # this thread's own never changed, that of threads yet to come did
+
+
+def _take_one_thread() -> None:
+    torch.get_num_threads()  # the first call in a thread sets it to the process's number
+    torch.set_num_threads(1)

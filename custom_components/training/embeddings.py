@@ -1,0 +1,102 @@
+"""Embeddings of the slices that a run trained and validated on, at the epochs whose models it kept."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader
+
+from custom_components.data.datasets import SliceDataset
+from custom_components.errors import InputError
+from custom_components.models.checkpoints import build_network, load_model
+from custom_components.networks.unet import MultiDomainUNet
+from custom_components.system.files import write_arrays
+
+__all__ = ["EmbeddingExtractor"]
+
+_logger = logging.getLogger(__name__)
+
+
+class EmbeddingExtractor:
+    """Write `embeddings.npz`: every slice, without augmentation, as the encoder sees it in evaluation mode.
+
+    Arrays, N slices (training first), K domains, F features:
+
+    - `domain` (N,) index, `training` (N,) bool, `case` (N,) name, `domains` (K,) names, `epochs` (E,);
+    - `<epoch>/embedding` (N, F): of the bottleneck, by the norms of the slice's own domain;
+    - of the last epoch also `embedding_by_norm` and `convolution_by_norm` (N, K, F): by the norms of every domain; the
+      latter of the last convolution, before the last norm and its affine weights.
+
+    Args:
+        run_dir: folder of the training run, with `epoch_<n>.pt`.
+        epochs: whose models to use, ascending.
+        datasets: "training" and "validation" slices, without a transform.
+        case_names: of each of the two, in the order of the data set.
+        domain_names: in the order of the network.
+        output_dir: where the file goes.
+        device: to compute on.
+        batch_size: slices at a time.
+
+    Source:
+        Boutillon et al. 2021, section 4.2 and fig. 4.
+    """
+
+    def __init__(
+        self,
+        run_dir: str | Path,
+        *,
+        epochs: Sequence[int],
+        datasets: Mapping[str, SliceDataset],
+        case_names: Mapping[str, Sequence[str]],
+        domain_names: Sequence[str],
+        output_dir: str | Path,
+        device: str | torch.device = "cpu",
+        batch_size: int = 32,
+    ) -> None:
+        if not epochs:
+            raise InputError("epochs to embed must be one or more, got none; name some that snapshots kept")
+        self.run_dir = Path(run_dir)
+        self.epochs = sorted(epochs)
+        self.datasets = datasets
+        self.case_names = case_names
+        self.domain_names = list(domain_names)
+        self.output_dir = Path(output_dir)
+        self.device = torch.device(device)
+        self.batch_size = batch_size
+
+    def run(self) -> None:
+        """Embed and write."""
+        arrays: dict[str, Any] = {"domains": np.array(self.domain_names), "epochs": np.array(self.epochs)}
+        for epoch in self.epochs:
+            path = self.run_dir / f"epoch_{epoch}.pt"
+            network = build_network(load_model(path)).to(self.device)
+            by_norm = epoch == self.epochs[-1]
+            parts = [self._embed(network, side, by_norm=by_norm) for side in self.datasets]
+            joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+            for name in ("domain", "training", "case"):
+                arrays[name] = joined.pop(name)
+            arrays |= {f"{epoch}/{name}": values for name, values in joined.items()}
+        write_arrays(self.output_dir / "embeddings.npz", arrays)
+        _logger.info("embedded %d slices at epochs %s", len(arrays["domain"]), self.epochs)
+
+    @torch.inference_mode()
+    def _embed(self, network: MultiDomainUNet, side: str, *, by_norm: bool) -> dict[str, np.ndarray]:
+        names = np.array(self.case_names[side])
+        found: dict[str, list[np.ndarray]] = {}
+        for batch in DataLoader(self.datasets[side], batch_size=self.batch_size):
+            images, own = batch["image"].to(self.device), batch["domain"]
+            rows = {"domain": own.numpy(), "case": names[batch["case"].numpy()]}
+            rows["embedding"] = network.embed(images, own)[0].cpu().numpy()
+            if by_norm:
+                each = [network.embed(images, torch.full_like(own, k)) for k in range(len(self.domain_names))]
+                for name, position in (("embedding_by_norm", 0), ("convolution_by_norm", 1)):
+                    rows[name] = torch.stack([pair[position] for pair in each], dim=1).cpu().numpy()
+            for name, values in rows.items():
+                found.setdefault(name, []).append(values)
+        joined = {name: np.concatenate(values) for name, values in found.items()}
+        return joined | {"training": np.full(len(joined["domain"]), side == "training")}

@@ -1,0 +1,176 @@
+"""What an epoch of training has come to: a line in the log, a row, a point of the curves."""
+
+from __future__ import annotations
+
+import csv
+import logging
+import math
+import resource
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from ignite.engine import Engine, Events
+from monai.engines import SupervisedEvaluator
+from torch.optim import Optimizer
+
+from custom_components.distributed import num_ranks, rank, sum_over_ranks
+from custom_components.errors import InputError
+from custom_components.losses import MultiDomainSegmentationLoss
+from custom_components.models.checkpoints import RESUMABLE
+from custom_components.system.files import write_csv
+from custom_components.system.terminal import attach_bar
+
+__all__ = ["EpochLog", "attached", "validation_scores"]
+
+_logger = logging.getLogger(__name__)
+
+
+class EpochLog:
+    """One line an epoch in the log and in `log.csv`, a progress bar on a terminal.
+
+    What it records of the training itself it publishes as the trainer's metrics, for MONAI's handlers.
+
+    A loss that is not finite ends the run here, before anything is saved over a good checkpoint: at its step on a CPU,
+    at the end of its epoch on a GPU, which would have to be waited for. Losses and slices are those of all processes;
+    only the first one writes.
+
+    Args:
+        output_dir: where `log.csv` goes; an earlier log is continued.
+        loss: the loss whose `terms` are averaged over the epoch.
+        optimizer: for the learning rate.
+        evaluator: the validation engine; its metrics are logged in epochs that validate.
+    """
+
+    def __init__(
+        self,
+        output_dir: str | Path,
+        *,
+        loss: MultiDomainSegmentationLoss,
+        optimizer: Optimizer,
+        evaluator: SupervisedEvaluator,
+    ) -> None:
+        self.path = Path(output_dir) / "log.csv"
+        self.loss = loss
+        self.optimizer = optimizer
+        self.evaluator = evaluator
+        self._rows: list[dict[str, Any]] = []
+        self._reset()
+
+    def attach(self, engine: Engine) -> None:
+        """Register with a trainer, after the validation handler."""
+        engine.add_event_handler(Events.EPOCH_STARTED, self._start_clock)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._add)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self._report)
+        attach_bar(engine, "epoch")
+
+    def state_dict(self) -> dict[str, Any]:
+        """What has been added up in this epoch; copies."""
+        return {
+            "sums": dict(self._sums),
+            "num_batches": self._num_batches,
+            "num_slices": self._num_slices,
+            "seconds": self._seconds + self._ended - self._started,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state_dict` gave."""
+        self._sums.update({str(name): torch.as_tensor(total) for name, total in state["sums"].items()})
+        self._num_batches, self._num_slices = int(state["num_batches"]), int(state["num_slices"])
+        self._seconds = float(state["seconds"])
+        self._start_clock()
+
+    def _reset(self) -> None:
+        self._sums: dict[str, torch.Tensor] = {}
+        self._num_batches = 0
+        self._num_slices = 0
+        self._seconds = 0.0  # of this epoch before a resumption
+        self._start_clock()
+
+    def _start_clock(self) -> None:
+        self._started = self._ended = time.perf_counter()
+
+    def _add(self, engine: Engine) -> None:
+        output = engine.state.output
+        terms = {"loss": output["loss"].detach(), **self.loss.terms}
+        if terms["loss"].device.type == "cpu":
+            self._check({"loss": terms["loss"].item()}, engine, step=self._num_batches + 1)
+        for name, value in terms.items():
+            self._sums[name] = self._sums.get(name, torch.zeros_like(value)).to(value.device) + value
+        self._num_batches += 1
+        self._num_slices += len(output["image"])
+        self._ended = time.perf_counter()  # validation comes before the report, and is not training time
+
+    def _report(self, engine: Engine) -> None:
+        num_batches = max(self._num_batches, 1)
+        means = {name: float(sum_over_ranks(total)) / num_ranks() / num_batches for name, total in self._sums.items()}
+        num_slices = int(sum_over_ranks(torch.tensor(self._num_slices)))
+        self._check(means, engine)
+        if rank() == 0:
+            self._record(engine, means, num_slices)
+        self._reset()
+
+    def _check(self, values: Mapping[str, float], engine: Engine, *, step: int | None = None) -> None:
+        bad = [f"{name} {value}" for name, value in values.items() if not math.isfinite(value)]
+        if bad:
+            place = f"epoch {engine.state.epoch}" + ("" if step is None else f", step {step}")
+            kept = any((self.path.parent / name).is_file() for name in RESUMABLE)
+            raise InputError(
+                f"loss must stay finite, got {', '.join(bad)} in {place}; "
+                + ("last.pt and model.pt are kept from before: " if kept else "nothing was saved yet: ")
+                + f"lower learning_rate and {'continue with --resume true' if kept else 'start again'}"
+            )
+
+    def _record(self, engine: Engine, means: dict[str, float], num_slices: int) -> None:
+        epoch = engine.state.epoch
+        seconds = self._seconds + self._ended - self._started
+        scores = validation_scores(self.evaluator, epoch)
+        row = {
+            "epoch": epoch,
+            **means,
+            "learning_rate": self.optimizer.param_groups[0]["lr"],
+            **scores,
+            "steps": self._num_batches,
+            "seconds": round(seconds, 2),
+            "slices_per_second": round(num_slices / max(seconds, 1e-9), 1),
+            "epoch_seconds": round(self._seconds + time.perf_counter() - self._started, 2),  # with validation
+            "peak_memory_mib": round(_peak_memory_mib(), 1),
+        }
+        self._rows = [*self._earlier_rows(epoch), row]
+        self._write()
+        own = {name: float(value) for name, value in row.items() if name != "epoch" and name not in scores}
+        engine.state.metrics.update(own)
+        shown = ", ".join(f"{name} {value:.4g}" for name, value in row.items() if name != "epoch")
+        _logger.info("epoch %d/%d: %s", epoch, engine.state.max_epochs, shown)
+
+    def _earlier_rows(self, epoch: int) -> list[dict[str, Any]]:
+        """Rows so far; after a resumption those of the run it continues."""
+        if not self._rows and self.path.is_file():
+            with self.path.open(newline="") as file:
+                self._rows = [dict(row) for row in csv.DictReader(file)]
+        return [row for row in self._rows if int(row["epoch"]) < epoch]
+
+    def _write(self) -> None:
+        columns = list(dict.fromkeys(name for row in self._rows for name in row))
+        write_csv(self.path, columns, self._rows)
+
+
+def attached(log: EpochLog) -> EpochLog:
+    """The log itself, as an entry of a configuration's handlers: other entries refer to it by name, not by place."""
+    return log
+
+
+def validation_scores(evaluator: SupervisedEvaluator, epoch: int) -> dict[str, float]:
+    """The validation metrics of this epoch; none if it did not validate."""
+    return dict(evaluator.state.metrics) if evaluator.state.epoch == epoch else {}
+
+
+def _peak_memory_mib() -> float:
+    """Most memory taken so far: of the GPU where there is one in use, else of the process."""
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        return torch.cuda.max_memory_allocated() / 2**20
+    unit = 1 if sys.platform == "darwin" else 2**10  # ru_maxrss: bytes there, KiB elsewhere
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20

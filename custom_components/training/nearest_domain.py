@@ -1,0 +1,99 @@
+"""Which domain of a trained network a new data set is nearest to: whose features tell its labels apart best."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from custom_components.networks.unet import MultiDomainUNet
+
+__all__ = ["Slices", "explained_variance", "find_nearest_domain"]
+
+_logger = logging.getLogger(__name__)
+_MOST_SLICES = 64
+_CHUNK = 8  # slices at once
+_RIDGE = 1e-6
+
+
+class Slices(Protocol):
+    """What is needed of a `datasets.SliceDataset`."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, key: int, /) -> Mapping[str, Any]: ...
+
+
+def find_nearest_domain(network: MultiDomainUNet, data: Slices) -> str:
+    """Name of the domain with the largest `explained_variance`, the first one of equals.
+
+    Args:
+        network: trained, with a norm and a head for each domain; left as it is.
+        data: labelled slices of the new data set; at most 64 of them, evenly spaced, are looked at.
+    """
+    names = network.domain_names
+    if len(names) == 1:
+        return names[0]
+    chosen = sorted({round(place) for place in torch.linspace(0, len(data) - 1, _MOST_SLICES).tolist()})
+    slices = [data[index] for index in chosen]
+    fits = {name: explained_variance(network, slices, domain=index) for index, name in enumerate(names)}
+    nearest = max(names, key=lambda name: fits[name])
+    listed = ", ".join(f"{name} {fit:.3f}" for name, fit in fits.items())
+    _logger.info("the new norms start from those of %s (variance of the labels explained: %s)", nearest, listed)
+    return nearest
+
+
+def explained_variance(network: MultiDomainUNet, slices: Sequence[Mapping[str, Any]], *, domain: int) -> float:
+    """How much of the new labels a linear head could explain on the features that a domain's norms give.
+
+    By least squares, so without any training: the mean over bones of 1 - (mean squared residual) / variance of the
+    bone's mask over all pixels. 0 if there is no bone.
+
+    Args:
+        network: trained; left as it is.
+        slices: items with `image` (1, H, W) and `label` (1, H, W), class indices of the new data set.
+        domain: index of the domain whose norms are tried.
+    """
+    was_training, before = network.training, network.domain
+    network.eval()
+    network.set_domain(domain)
+    try:
+        return _fit(network, slices, network.heads[domain])
+    finally:
+        network.set_domain(before)
+        network.train(was_training)
+
+
+def _fit(network: MultiDomainUNet, slices: Sequence[Mapping[str, Any]], head: nn.Module) -> float:
+    seen: list[Tensor] = []
+    hook = head.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    classes = 1 + max(int(item["label"].max()) for item in slices)
+    products: list[Tensor] = []
+    moments: list[Tensor] = []
+    counts = torch.zeros(classes, dtype=torch.float64)
+    try:
+        for start in range(0, len(slices), _CHUNK):
+            part = slices[start : start + _CHUNK]
+            with torch.no_grad():
+                network(torch.stack([torch.as_tensor(item["image"]) for item in part]))
+            features = seen.pop().movedim(1, -1).flatten(end_dim=-2).double()
+            features = torch.cat([features, features.new_ones(len(features), 1)], dim=1)
+            labels = torch.stack([torch.as_tensor(item["label"]) for item in part]).flatten().long()
+            masks = nn.functional.one_hot(labels, classes).double()
+            products.append(features.T @ features)
+            moments.append(features.T @ masks)
+            counts += masks.sum(dim=0)
+    finally:
+        hook.remove()
+    product, moment = torch.stack(products).sum(dim=0), torch.stack(moments).sum(dim=0)
+    ridge = _RIDGE * product.diagonal().mean() * torch.eye(len(product), dtype=torch.float64)
+    weights = torch.linalg.solve(product + ridge, moment)
+    # |mask - features w|^2 of each class; a mask's squares sum to its count.
+    residuals = counts - 2 * (weights * moment).sum(dim=0) + (weights * (product @ weights)).sum(dim=0)
+    total = counts.sum()
+    spread = counts * (1 - counts / total)
+    bones = (counts > 0) & (torch.arange(classes) > 0)
+    return float((1 - residuals[bones] / spread[bones]).mean()) if bones.any() else 0.0

@@ -1,0 +1,237 @@
+"""A run: its settings checked, and everything that made it written down before it starts."""
+
+from __future__ import annotations
+
+import json
+import logging
+import logging.handlers
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from monai.utils import set_determinism
+from torch import Tensor
+
+from custom_components.data.manifests import Manifest
+from custom_components.data.preprocessing import Preprocessing
+from custom_components.data.splits import Split, describe
+from custom_components.distributed import check_joined, first_rank_only, num_ranks, own_gpu
+from custom_components.domains import Domain
+from custom_components.errors import LOG_PATHS, InputError
+from custom_components.models.checkpoints import RESUMABLE
+from custom_components.models.trained_model import TrainedModel
+from custom_components.networks.parameters import count_parameters
+from custom_components.networks.unet import MultiDomainUNet
+from custom_components.system.files import remove_stale_temporaries, write_atomically
+from custom_components.workflows.begin import report_errors_plainly
+from custom_components.workflows.settings import active_config, check_settings, name_run, plain
+
+__all__ = ["TrainingRun", "begin", "select_device"]
+
+_logger = logging.getLogger(__name__)
+
+_LOG = "run.log"
+_LOG_BYTES = 5 * 2**20  # of each of three files
+_PACKAGES = ("monai", "torch", "numpy", "scipy", "nibabel", "pytorch-ignite", "scikit-image")
+
+
+def begin(*, seed: int | None = None) -> None:
+    """First step of every workflow, named in a configuration's `initialize`.
+
+    Refuses settings that nothing uses (a misspelt override), prints errors of the user's or the machine's as one line
+    instead of a traceback (unless MULTIJOINT_DEBUG is set), keeps MONAI from printing what it was given, paths of scans
+    included (unless MULTIJOINT_LOG_PATHS is set), and makes the run deterministic.
+
+    Args:
+        seed: for the weights' initial values and everything random; `None` leaves the generators alone.
+    """
+    if not os.environ.get("MULTIJOINT_DEBUG"):
+        report_errors_plainly()
+    if os.environ.get(LOG_PATHS) != "1":
+        logging.getLogger("monai.bundle.scripts").setLevel(logging.WARNING)
+    check_settings(active_config())
+    name_run()
+    if seed is not None:
+        set_determinism(seed=seed)
+
+
+def select_device(name: str | torch.device = "auto") -> torch.device:
+    """The device called `name`; "auto" is the first GPU, or the CPU where there is none.
+
+    A process that trains with others has a GPU of its own, for "auto" and "cuda".
+
+    Raises:
+        InputError: no such device here.
+    """
+    own = own_gpu()
+    if own is not None and str(name) in ("auto", "cuda"):
+        return own
+    if str(name) == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"device must be one of this machine's, got {name} ({reason}); use auto or cpu") from error
+    return device
+
+
+class TrainingRun:
+    """Everything that made a run, in its folder: `config.yaml`, `split.json`, `run.json`; and its log, `run.log`.
+
+    Of `config.yaml` apart, which holds the settings as they were given, none holds a path.
+
+    Args:
+        output_dir: the run's folder.
+        domains: the domains trained on, in the order of the network.
+        split: who trains, validates and tests.
+        network: the network to train.
+        preprocessing: settings shared with inference.
+        device: where it trains.
+        seed: of the run.
+        resume: continue the run that is in the folder instead of refusing to overwrite it.
+        started_from: the trained model whose weights the network starts with, if any. Whom it has seen counts as seen
+            by this run, and the image size and normalisation must be its own.
+        datasets: the manifests, whose licences and sources are recorded.
+    """
+
+    def __init__(
+        self,
+        output_dir: str | Path,
+        *,
+        domains: Sequence[Domain],
+        split: Split,
+        network: MultiDomainUNet,
+        preprocessing: Preprocessing,
+        device: str | torch.device = "cpu",
+        seed: int = 0,
+        resume: bool = False,
+        started_from: TrainedModel | None = None,
+        datasets: Sequence[Manifest] = (),
+    ) -> None:
+        self.output_dir = Path(output_dir)
+        self.domains = tuple(domains)
+        self.split = split
+        self.network = network
+        self.preprocessing = preprocessing
+        self.device = select_device(device)
+        self.seed = seed
+        self.resume = resume
+        self.started_from = started_from
+        self.datasets = tuple(datasets)
+
+    @first_rank_only
+    def start(self) -> None:
+        """Write the run's record, print its split and begin its log; of several processes only the first does.
+
+        Raises:
+            InputError: the image size does not suit the network, the folder holds a run already and `resume` is false,
+                there is nothing to resume, or the folder cannot be made.
+        """
+        check_joined()
+        rows, columns = self.preprocessing.image_size
+        factor = self.network.size_factor
+        if rows % factor or columns % factor:
+            raise InputError(
+                f"image_size must be multiples of {factor} for {len(self.network.settings()['widths'])} widths, "
+                f"got {[rows, columns]}; round it"
+            )
+        if self.started_from is not None and self.preprocessing != self.started_from.preprocessing:
+            model = self.started_from.preprocessing
+            raise InputError(
+                "image_size and normalization must be the model's own "
+                f"({list(model.image_size)}, {model.normalization}), got {[rows, columns]}, "
+                f"{self.preprocessing.normalization}; leave the settings out"
+            )
+        resumable = [self.output_dir / name for name in RESUMABLE]
+        if self.resume and not any(path.is_file() for path in resumable):
+            raise InputError(f"resume needs {resumable[0]}, got no such file; start without it")
+        if not self.resume and any(path.exists() for path in (*resumable, self.output_dir / "model.pt")):
+            raise InputError(
+                f"output_dir must not hold another run, got {self.output_dir} with a model in it; "
+                "choose another folder, or continue with --resume true"
+            )
+        try:
+            self.output_dir.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(
+                f"output_dir must be a folder to make, got {self.output_dir} ({error.strerror}); choose another"
+            ) from error
+        remove_stale_temporaries(self.output_dir, recursive=False)  # of a process killed while it wrote
+        self._open_log()
+        total, own = count_parameters(self.network)
+        config = {key: value for key, value in active_config().items() if key != "_meta_"}
+        self._write("config.yaml", yaml.safe_dump(plain(config), sort_keys=False, allow_unicode=True))
+        self._write("split.json", json.dumps(self._seen(), indent=2))
+        self._write("run.json", json.dumps(self._record() | {"weights": total, "weights_per_domain": own}, indent=2))
+        _logger.info("split (fold %s):\n%s", self.split.fold, describe(self.split))
+        _logger.info(
+            "%.2f M weights, %d of them (%.2f %%) for each domain alone; %s",
+            total / 1e6,
+            own,
+            100 * own / total,
+            self.device,
+        )
+
+    def end(self) -> None:
+        """End the log that `start` began, or that of an earlier run in this process."""
+        root = logging.getLogger()
+        for handler in [each for each in root.handlers if each.get_name() == _LOG]:
+            root.removeHandler(handler)
+            handler.close()
+
+    def model(
+        self, *, epoch: int, validation_dice: float | None, buffers: Mapping[str, Tensor] | None = None
+    ) -> TrainedModel:
+        """The network as it is now, with all that must travel with it; with other buffers if given."""
+        training = self._record() | {"epoch": epoch, "validation_dice": validation_dice, "split": self._seen()}
+        state = self.network.state_dict() | dict(buffers or {})
+        weights = {name: tensor.detach().cpu() for name, tensor in state.items()}
+        return TrainedModel(self.domains, self.preprocessing, self.network.settings(), weights, training)
+
+    def _seen(self) -> dict[str, Any]:
+        """The split, behind that of the model that the run started from."""
+        split = self.split.to_dict()
+        earlier = {} if self.started_from is None else self.started_from.training.get("split", {})
+        return split | {side: [*earlier.get(side, []), *split[side]] for side in ("training", "validation", "testing")}
+
+    def _record(self) -> dict[str, Any]:
+        return self._origin() | {
+            "seed": self.seed,
+            "device": _describe(self.device),
+            "processes": num_ranks(),
+            "domains": [domain.to_dict() for domain in self.domains],
+            "data": [
+                {"domain": each.domain.name, "licence": each.licence, "source": each.source} for each in self.datasets
+            ],
+            "versions": {"python": sys.version.split()[0], **{name: version(name) for name in _PACKAGES}},
+        }
+
+    def _origin(self) -> dict[str, Any]:
+        """Which model the run started from, if any."""
+        if self.started_from is None:
+            return {}
+        training = {name: value for name, value in self.started_from.training.items() if name != "split"}
+        return {"started_from": {"digest": self.started_from.digest, "training": training}}
+
+    def _open_log(self) -> None:
+        self.end()
+        log = logging.handlers.RotatingFileHandler(
+            self.output_dir / _LOG, maxBytes=_LOG_BYTES, backupCount=2, encoding="utf-8"
+        )
+        log.set_name(_LOG)
+        log.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        logging.getLogger().addHandler(log)
+
+    def _write(self, name: str, text: str) -> None:
+        write_atomically(self.output_dir / name, (text.rstrip() + "\n").encode())
+
+
+def _describe(device: torch.device) -> str:
+    return f"{device} ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else str(device)

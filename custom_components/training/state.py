@@ -1,0 +1,133 @@
+"""All that a training must find again to go on bit for bit, as of its last completed step."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from custom_components.data.sampling import DomainBalancedBatchSampler
+from custom_components.distributed import num_ranks
+from custom_components.errors import InputError
+from custom_components.networks.unet import MultiDomainUNet
+from custom_components.training.epoch_log import EpochLog
+
+__all__ = ["TrainingState"]
+
+_logger = logging.getLogger(__name__)
+
+
+class TrainingState:
+    """Weights, optimizer, learning rate, sums of the epoch's losses and the place in the epoch.
+
+    Weights, the optimizer's moments and the loss scale change only where the optimizer steps. The rest is copied by
+    `remember`: the next step's forward pass changes running statistics, and the end of the epoch the learning rate,
+    before a checkpoint is written.
+
+    Args:
+        network: with the weights.
+        optimizer: with its moments.
+        lr_scheduler: of the optimizer.
+        log: with the sums so far.
+        sampler: which leaves out the batches done when an epoch goes on.
+    """
+
+    def __init__(
+        self,
+        network: MultiDomainUNet,
+        *,
+        optimizer: Optimizer,
+        lr_scheduler: LRScheduler,
+        log: EpochLog,
+        sampler: DomainBalancedBatchSampler,
+    ) -> None:
+        self.network = network
+        self.optimizer = optimizer
+        self.lr_scheduler = lr_scheduler
+        self.log = log
+        self.sampler = sampler
+        self.scaler: Any = None
+        self.epoch = 0
+        self.steps = 0
+        self.num_steps = 0
+        self.buffers: dict[str, Tensor] = {}
+        self._copied: dict[str, Any] = {}
+
+    def remember(self, *, epoch: int, steps: int, num_steps: int) -> None:
+        """Note the place and copy what changes elsewhere than where the optimizer steps.
+
+        Args:
+            epoch: epochs completed.
+            steps: steps done in the next one.
+            num_steps: steps in an epoch.
+        """
+        self.epoch, self.steps, self.num_steps = epoch, steps, num_steps
+        self.buffers = {name: buffer.detach().clone() for name, buffer in self.network.named_buffers()}
+        self._copied = {
+            "groups": self.optimizer.state_dict()["param_groups"],
+            "lr_scheduler": copy.deepcopy(self.lr_scheduler.state_dict()),
+            "log": self.log.state_dict(),
+        }
+
+    @property
+    def is_good(self) -> bool:
+        """Whether the losses of the epoch so far are finite."""
+        return all(bool(total.isfinite()) for total in self._copied["log"]["sums"].values())
+
+    def to_dict(self) -> dict[str, Any]:
+        """Tensors and plain types; the weights travel with the model, and `buffers` in place of the model's own."""
+        return {
+            "optimizer": self.optimizer.state_dict() | {"param_groups": self._copied["groups"]},
+            "lr_scheduler": self._copied["lr_scheduler"],
+            "scaler": None if self.scaler is None else self.scaler.state_dict(),
+            "log": self._copied["log"],
+            "steps": self.steps,
+            "num_steps": self.num_steps,
+        }
+
+    def restore(self, content: Mapping[str, Any], *, num_steps: int) -> None:
+        """Take up a checkpoint.
+
+        A learning rate set anew goes before the one of the checkpoint. Of several processes none takes up the sums of
+        an epoch begun, which are those of the first one: its row in the log then is of the steps still to do.
+
+        Args:
+            content: what `checkpoints.load_newest` gave.
+            num_steps: steps in an epoch.
+
+        Raises:
+            InputError: the checkpoint is another network's, or of an epoch of another length.
+        """
+        wanted = [group["initial_lr"] for group in self.optimizer.param_groups]
+        try:
+            state = content["resume"]
+            self.epoch, self.steps, self.num_steps = content["training"]["epoch"], state.get("steps", 0), num_steps
+            self.network.load_state_dict(content["model"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.lr_scheduler.load_state_dict(state["lr_scheduler"])
+            if self.scaler is not None and state["scaler"] is not None:
+                self.scaler.load_state_dict(state["scaler"])
+            if self.steps and state["num_steps"] != num_steps:
+                raise ValueError(f"an epoch of {num_steps} steps in place of {state['num_steps']}")
+            if self.steps and num_ranks() == 1:
+                self.log.load_state_dict(state["log"])
+        except (KeyError, RuntimeError, TypeError, ValueError, AttributeError) as error:
+            raise InputError(
+                f"last.pt must continue the same network, got {error}; use the run's own settings"
+            ) from error
+        self.sampler.skip_batches(self.steps % num_steps)
+        self._set_rates(wanted)
+
+    def _set_rates(self, wanted: list[float]) -> None:
+        for index, (group, rate) in enumerate(zip(self.optimizer.param_groups, wanted, strict=True)):
+            earlier = group["initial_lr"]
+            if rate != earlier and math.isfinite(earlier) and earlier > 0:
+                _logger.info("learning rate %g in place of the checkpoint's %g", rate, earlier)
+                group["lr"] *= rate / earlier
+                group["initial_lr"] = self.lr_scheduler.base_lrs[index] = rate

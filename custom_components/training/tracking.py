@@ -1,0 +1,167 @@
+"""Curves and pictures of a training, in TensorBoard and wherever MONAI's `--tracking` keeps them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from ignite.engine import Engine, Events
+from monai.engines import SupervisedEvaluator
+from monai.handlers import MLFlowHandler, TensorBoardStatsHandler
+from monai.utils.enums import CommonKeys as Keys
+from torch.utils.tensorboard import SummaryWriter
+
+from custom_components.data.datasets import SliceDataset
+from custom_components.distributed import first_rank_only
+from custom_components.domains import Domain, output_channels
+from custom_components.training.slice_pictures import draw_slice
+
+__all__ = ["Tracking", "name_run"]
+
+_NUM_SLICES = 3  # of a domain
+_NO_TELEMETRY = "MLFLOW_DISABLE_TELEMETRY"
+
+
+def name_run(output_dir: str | Path) -> str:
+    """Name of a run in MLflow: that of its folder, and six letters that tell apart folders of one name.
+
+    A run that goes on after an interruption has the same name, and MONAI's handler then goes on with the same record.
+
+    Example:
+        >>> name_run("runs/x")[:2], len(name_run("runs/x"))
+        ('x-', 8)
+    """
+    path = Path(output_dir).resolve()
+    return f"{path.name}-{hashlib.blake2b(os.fsencode(path), digest_size=3).hexdigest()}"
+
+
+class Tracking:
+    """MONAI's TensorBoard handler for the curves, and pictures of some validation slices for it and for MLflow.
+
+    Curves are the metrics of the trainer, which `EpochLog` publishes, and those of the validation. MONAI's own
+    `--tracking mlflow` adds an `MLFlowHandler`, which takes the same metrics; whoever has one gets the pictures, too.
+    The pictures are the same slices at each validation: of the first validation case of each domain those at a quarter,
+    half and three quarters of the slices that show bone. Prediction in colour, before post-processing, over the
+    reference in white. Of several processes only the first one tracks.
+
+    Args:
+        output_dir: where `tensorboard/` goes.
+        evaluator: the validation engine.
+        dataset: what it validates on.
+        domains: all domains of the run.
+        head: "domain" or "shared", as the network.
+        tensorboard: whether to write TensorBoard's files.
+    """
+
+    def __init__(
+        self,
+        output_dir: str | Path,
+        *,
+        evaluator: SupervisedEvaluator,
+        dataset: SliceDataset,
+        domains: Sequence[Domain],
+        head: str = "domain",
+        tensorboard: bool = True,
+    ) -> None:
+        self.folder = Path(output_dir) / "tensorboard"
+        self.evaluator = evaluator
+        self.domains = list(domains)
+        self.tensorboard = tensorboard
+        self._shown = _choose_slices(dataset)
+        self._channels = output_channels([domain.num_classes for domain in domains], head)
+        self._drawn: dict[tuple[int, int], np.ndarray] = {}
+        self._writer: SummaryWriter | None = None
+        _switch_telemetry_off()
+
+    def attach(self, engine: Engine) -> None:
+        """Register with a trainer, after the log."""
+        engine.add_event_handler(Events.STARTED, self._open)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, _as_list)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self._add_curves)
+        engine.add_event_handler(Events.COMPLETED, self._close)
+        self.evaluator.add_event_handler(Events.ITERATION_COMPLETED, self._draw)
+        self.evaluator.add_event_handler(Events.EPOCH_COMPLETED, self._add_curves)
+        self.evaluator.add_event_handler(Events.EPOCH_COMPLETED, self._add_pictures, engine)
+
+    @first_rank_only
+    def _open(self) -> None:
+        if self.tensorboard:
+            self._writer = SummaryWriter(str(self.folder))
+
+    def _close(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+
+    def _add_curves(self, engine: Engine) -> None:
+        if self._writer is not None:
+            TensorBoardStatsHandler(self._writer, iteration_log=False).epoch_completed(engine)
+
+    def _draw(self, evaluator: Engine) -> None:
+        batch, logits = evaluator.state.batch, evaluator.state.output[Keys.PRED][0]
+        for row, place in enumerate(zip(batch["case"].tolist(), batch["slice"].tolist(), strict=True)):
+            if place in self._shown:
+                classes = _classes(logits[row], self._channels[self._shown[place]])
+                image, label = batch[Keys.IMAGE][row, 0], batch[Keys.LABEL][row, 0]
+                self._drawn[place] = draw_slice(*(each.cpu().numpy() for each in (image.float(), classes, label)))
+
+    def _add_pictures(self, evaluator: Engine, trainer: Engine) -> None:
+        epoch = evaluator.state.epoch
+        for index, domain in enumerate(self.domains):
+            drawn = [
+                self._drawn[place] for place, owner in self._shown.items() if owner == index and place in self._drawn
+            ]
+            if drawn:
+                name, picture = f"validation/{domain.name}", np.concatenate(drawn, axis=1)
+                if self._writer is not None:
+                    self._writer.add_image(name, picture, epoch, dataformats="HWC")
+                for handler in _mlflow_handlers(trainer):
+                    handler.client.log_image(handler.cur_run.info.run_id, picture, key=name, step=epoch)
+        self._drawn.clear()
+
+
+def _choose_slices(dataset: SliceDataset) -> dict[tuple[int, int], int]:
+    """(case, slice) -> domain of what is shown."""
+    shown: dict[tuple[int, int], int] = {}
+    first = {domain: case for case, domain in reversed(list(enumerate(dataset.case_domains)))}
+    for domain, case in sorted(first.items()):
+        slices = dataset.slices_with_bone(case)
+        for part in range(1, _NUM_SLICES + 1):
+            if slices:
+                shown[case, slices[part * len(slices) // (_NUM_SLICES + 1)]] = domain
+    return shown
+
+
+def _classes(logits: torch.Tensor, own: Sequence[int]) -> torch.Tensor:
+    """Classes of a domain from the likeliest of all channels, as `StackDice` counts them."""
+    channel = logits.argmax(dim=0)
+    classes = torch.zeros_like(channel)
+    for index, wanted in enumerate(own):
+        classes[channel == wanted] = index
+    return classes
+
+
+def _as_list(engine: Engine) -> None:
+    """What an iteration has come to as MONAI's other handlers expect it: with `decollate: false` it is no list."""
+    if not isinstance(engine.state.output, list):
+        engine.state.output = [engine.state.output]
+
+
+def _mlflow_handlers(engine: Engine) -> list[MLFlowHandler]:
+    """Those attached to an engine that have begun a run; neither MONAI nor ignite has a public way to find them."""
+    functions = [entry[0] for entry in engine._event_handlers[Events.STARTED]]
+    owners = [getattr(function, "__self__", None) for function in functions]
+    return [owner for owner in owners if isinstance(owner, MLFlowHandler) and owner.cur_run is not None]
+
+
+def _switch_telemetry_off() -> None:
+    """MLflow would report its use to its makers."""
+    os.environ.setdefault(_NO_TELEMETRY, "true")
+    if "mlflow" in sys.modules:
+        from mlflow.telemetry import set_telemetry_client
+
+        set_telemetry_client()

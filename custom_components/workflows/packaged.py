@@ -1,0 +1,64 @@
+"""What a packaged bundle's own training needs: a folder that is new each time, and its weights put in place."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from custom_components.data.manifests import Manifest
+from custom_components.distributed import first_rank_only
+from custom_components.metrics.evaluation import check_domains
+from custom_components.models.checkpoints import load_model
+from custom_components.models.digests import write_with_digest
+from custom_components.models.trained_model import TrainedModel
+from custom_components.system.files import file_digest
+
+__all__ = ["checked_datasets", "identify", "new_folder", "publish", "state_dict_bytes"]
+
+
+def checked_datasets(datasets: Sequence[Manifest], *, model: TrainedModel) -> Sequence[Manifest]:
+    """The data sets, if the model knows their domains, with the same labels and planes.
+
+    Raises:
+        InputError: naming the domain.
+    """
+    check_domains(model, domains=[dataset.domain for dataset in datasets])
+    return datasets
+
+
+def new_folder(parent: str | Path) -> Path:
+    """A folder that does not exist yet: the lowest number that is free in `parent`. It is not made."""
+    number = 1
+    while (Path(parent) / str(number)).exists():
+        number += 1
+    return Path(parent) / str(number)
+
+
+def identify(model: TrainedModel, *, path: str | Path) -> TrainedModel:
+    """A model as described, with the digest of its file, by which results tell one model from another.
+
+    What was measured of it is left out if the file holds other weights by now, see `publish`.
+    """
+    return model.read_from(file_digest(Path(path)))
+
+
+@first_rank_only
+def publish(run_dir: str | Path, *, path: str | Path | None) -> None:
+    """Put the weights of a finished run in the place of a packaged bundle's; of several processes the first does.
+
+    Args:
+        run_dir: the run; its `model.pt` is taken.
+        path: the bundle's `models/model.pt`, replaced whole; `None` leaves the bundle as it is.
+    """
+    if path is not None:
+        write_with_digest(Path(path), state_dict_bytes(load_model(Path(run_dir) / "model.pt")))
+
+
+def state_dict_bytes(model: TrainedModel) -> bytes:
+    """A file with the weights alone, as every tool loads it; the same weights give the same bytes."""
+    buffer = io.BytesIO()
+    torch.save({name: tensor.detach().cpu().contiguous().clone() for name, tensor in model.weights.items()}, buffer)
+    return buffer.getvalue()

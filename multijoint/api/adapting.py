@@ -1,0 +1,94 @@
+"""Adapting: the bundle's training workflow, started from a trained model and one new data set."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from custom_components.errors import InputError
+from multijoint.api.bundle_folders import find_bundle
+from multijoint.api.running import run_workflow
+
+__all__ = ["adapt_model", "adaptation_settings"]
+
+_CONFIGS = ("train.yaml", "adapt.yaml")
+# What the arguments say, or the model, or how a workflow is built.
+_FIXED = {"base", "manifests", "output_dir", "dataset_dir", "freeze", "like", "bundle_root", "domains", "split"}
+_FIXED |= {"imports", "initialize", "run", "training", "network", "slices", "datasets"}
+
+
+def adapt_model(
+    model: str | Path,
+    *,
+    manifest: str | Path,
+    out: str | Path,
+    freeze: str = "shared",
+    like: str | None = None,
+    dataset_dir: str | Path | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> Path:
+    """Add a data set to a trained model: a norm and a head of its own, trained on its labelled subjects.
+
+    Runs `train.yaml` with `adapt.yaml` of the joint bundle. What it leaves is an ordinary run: it can be continued with
+    the setting `resume`, evaluated, packaged, and adapted again.
+
+    Args:
+        model: `model.pt` of a run, or the folder of a packaged bundle.
+        manifest: of the new data set.
+        out: folder of the run.
+        freeze: "shared" or "none"; see `adaptation.extend_network`.
+        like: domain whose norms the new ones start from; `None` for the one that fits the new labels best.
+        dataset_dir: where the manifest's paths start, if not beside it.
+        settings: of `train.yaml` and `adapt.yaml`, such as `max_epochs` or `train_subjects`.
+
+    Returns:
+        Path of the adapted model.
+
+    Raises:
+        InputError: something does not fit; see `adaptation`, `manifests` and `runs.TrainingRun`.
+    """
+    run_workflow(
+        _CONFIGS,
+        workflow_type="train",
+        base=Path(model),
+        manifests=[Path(manifest)],
+        output_dir=Path(out),
+        dataset_dir=None if dataset_dir is None else Path(dataset_dir),
+        freeze=_as_text("freeze", freeze),
+        like=None if like is None else _as_text("like", like),
+        **adaptation_settings(settings or {}),
+    )
+    return Path(out) / "model.pt"
+
+
+def adaptation_settings(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The given settings, checked.
+
+    Raises:
+        InputError: `train.yaml` and `adapt.yaml` have no such setting, or an argument or the model decides it.
+
+    Example:
+        >>> adaptation_settings({"max_epochs": 10})
+        {'max_epochs': 10}
+    """
+    known: dict[str, Any] = {}
+    for name in _CONFIGS:
+        known |= yaml.safe_load((find_bundle() / "configs" / name).read_text(encoding="utf-8"))
+    free = [name for name, value in known.items() if not (name in _FIXED or "#" in name or isinstance(value, dict))]
+    for name in given:
+        if name not in free:
+            near = difflib.get_close_matches(name, free, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(free)}"
+            raise InputError(f"setting {name} must be one of train.yaml or adapt.yaml that is free to choose; {hint}")
+    return dict(given)
+
+
+def _as_text(name: str, value: str) -> str:
+    if re.search(r"[$@%]", value):
+        raise InputError(f"{name} must be free of $, @ and % (code to MONAI), got {value}; correct it")
+    return value

@@ -1,0 +1,48 @@
+"""The joint bundle's workflows, run from Python."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+from monai.bundle import ConfigWorkflow
+
+from custom_components.errors import InputError, find_cause
+from multijoint.api.bundle_folders import find_bundle
+
+__all__ = ["run_workflow"]
+
+
+def run_workflow(configs: Sequence[str], *, workflow_type: str, **settings: Any) -> None:
+    """Run a workflow of the project's joint bundle in this process.
+
+    Args:
+        configs: names of its configurations, such as `inference.yaml`; later ones go over earlier ones.
+        workflow_type: "train" or "inference".
+        settings: overrides by name. Paths should be `Path` objects: in text, MONAI takes a "$" or "@" for code or a
+            reference.
+
+    Raises:
+        InputError: what the user did wrong, without MONAI's errors around it; likewise `OSError`.
+    """
+    bundle = find_bundle()
+    logging.getLogger("ignite").setLevel(logging.WARNING)
+    logging.getLogger("monai.bundle.workflows").addFilter(_says_something)
+    workflow = ConfigWorkflow(
+        config_file=[str(bundle / "configs" / name) for name in configs],
+        workflow_type=workflow_type,
+        logging_file=False,
+        bundle_root=str(bundle),
+        **settings,
+    )
+    try:
+        workflow.initialize()
+        workflow.run()
+    except RuntimeError as error:
+        raise (find_cause(error, InputError, OSError) or error) from None
+
+
+def _says_something(record: logging.LogRecord) -> bool:
+    """Whether it is not MONAI's warning that there is no logging file: the command has set its logging up itself."""
+    return "skipping logging" not in record.getMessage()

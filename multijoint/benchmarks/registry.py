@@ -1,0 +1,51 @@
+"""The benchmarks by name, and the loop that runs them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from importlib import import_module
+from pathlib import Path
+
+from custom_components.errors import InputError
+from custom_components.system.terminal import track
+from multijoint.benchmarks.rows import Row
+
+__all__ = ["BENCHMARKS", "run_benchmarks"]
+
+BENCHMARKS = {
+    "dsbn": "training:domain_specific_norm",
+    "train-loop": "training:training_loop",
+    "augment": "training:augmentation",
+    "segment-cpu": "segmenting:float32",
+    "segment-int8": "int8:int8",
+    "segment-overhead": "segmenting:overhead",
+    "segment-many": "segmenting:many_volumes",
+    "postprocess": "postprocessing:postprocess",
+    "surface-metrics": "surface_metrics:surface_metrics",
+    "memory": "footprint:memory",
+    "start": "footprint:start",
+    "scale": "scaling.scaling:scale",
+}
+"""Name -> module and function; a function takes a folder to work in and yields rows as they come."""
+
+
+def run_benchmarks(names: Sequence[str], *, folder: Path) -> Iterator[Row]:
+    """Measure, one after another.
+
+    Args:
+        names: keys of `BENCHMARKS`; none stands for all.
+        folder: for data and models that the benchmarks make; made if missing, and used again by a later call.
+
+    Raises:
+        InputError: an unknown name, or packages of `multijoint[bench]` that are missing.
+    """
+    unknown = [name for name in names if name not in BENCHMARKS]
+    if unknown:
+        raise InputError(f"benchmark must be one of {', '.join(BENCHMARKS)}, got {unknown[0]!r}")
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in track(list(names or BENCHMARKS), "benchmarks"):
+        module, _, function = BENCHMARKS[name].partition(":")
+        try:
+            yield from getattr(import_module(f"multijoint.benchmarks.{module}"), function)(folder)
+        except ImportError as error:
+            raise InputError(f"{name} needs a package, got none: {error}; pip install 'multijoint[bench]'") from error

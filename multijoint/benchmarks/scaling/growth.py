@@ -1,0 +1,132 @@
+"""How a cost grows with a size: cost = constant + factor * size ** exponent, fitted to what was measured."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from scipy.optimize import nnls
+
+from custom_components.system.files import write_csv
+
+__all__ = ["Curve", "Growth", "fit_growth", "read_curves", "write_curves"]
+
+_EXPONENTS = np.arange(5, 301) / 100
+_NOISE = 0.05  # by so much two measurements of the same may differ
+_COLUMNS = ("axis", "cost", "unit", "repetitions", "size", "value")
+
+
+@dataclass(frozen=True)
+class Curve:
+    """What was measured.
+
+    Args:
+        axis: what grows, such as "volumes".
+        cost: of what.
+        unit: of `values`.
+        repetitions: of each, of which the least disturbed counts.
+        sizes: ascending.
+        values: one a size.
+    """
+
+    axis: str
+    cost: str
+    unit: str
+    repetitions: int
+    sizes: tuple[int, ...]
+    values: tuple[float, ...]
+
+    @property
+    def slope(self) -> float:
+        """What one more costs, on average over all sizes."""
+        return (self.values[-1] - self.values[0]) / (self.sizes[-1] - self.sizes[0])
+
+
+@dataclass(frozen=True)
+class Growth:
+    """A fitted law of growth.
+
+    Args:
+        constant: what is paid once, such as the start of a process; not negative.
+        factor: of the part that grows; not negative.
+        exponent: 1 is linear; 0 if nothing grows.
+    """
+
+    constant: float
+    factor: float
+    exponent: float
+
+    def at(self, size: float | np.ndarray) -> np.ndarray:
+        """The cost of a size."""
+        return self.constant + self.factor * np.asarray(size, float) ** self.exponent
+
+
+def fit_growth(sizes: Sequence[float], values: Sequence[float]) -> Growth:
+    """Fit by least squares of relative errors, so that small sizes, which show the constant, count as much as large.
+
+    The constant is part of the fit and cannot hide a steep part: neither it nor the factor may be negative, so 5 s to
+    start and 1 ms * n**2 give an exponent of 2, where the slope in a log-log plot would say less. An exponent above 1
+    must be seen beyond the noise: if a constant, or else a straight line, comes within 5 % of every point, that is it.
+    What costs no more at the largest size than at the smallest is constant.
+
+    Args:
+        sizes: at least three, ascending and positive.
+        values: positive.
+
+    Raises:
+        ValueError: fewer sizes, or numbers that are not positive.
+
+    Example:
+        >>> growth = fit_growth([10, 100, 1000], [5.1, 6.0, 15.0])
+        >>> f"{growth.constant:.2f} + {growth.factor:.3f} n ** {growth.exponent:.2f}"
+        '5.00 + 0.010 n ** 1.00'
+    """
+    n, y = np.asarray(sizes, float), np.asarray(values, float)
+    if len(n) < 3 or n.shape != y.shape or not (min(n.min(), y.min()) > 0 and (np.diff(n) > 0).all()):
+        raise ValueError(f"growth must be fitted to 3 or more ascending sizes and positive costs, got {n} and {y}")
+    constant = Growth(float((1 / y).sum() / (1 / y**2).sum()), 0.0, 0.0)
+    if _worst(constant, n, y) <= _NOISE or y[-1] <= y[0]:
+        return constant
+    best = min((_fit(n, y, exponent) for exponent in _EXPONENTS), key=lambda law: _squares(law, n, y))
+    line = _fit(n, y, 1.0)
+    return line if best.exponent > 1 and _worst(line, n, y) <= _NOISE else best
+
+
+def write_curves(path: Path, curves: Sequence[Curve]) -> None:
+    """Write a CSV table, a row a point."""
+    rows = [
+        dict(zip(_COLUMNS, (each.axis, each.cost, each.unit, each.repetitions, *point), strict=True))
+        for each in curves
+        for point in zip(each.sizes, each.values, strict=True)
+    ]
+    write_csv(path, _COLUMNS, rows)
+
+
+def read_curves(path: Path) -> list[Curve]:
+    """What `write_curves` wrote."""
+    points: dict[tuple[str, ...], list[tuple[int, float]]] = {}
+    with path.open(newline="") as file:
+        for row in csv.DictReader(file):
+            key = tuple(row[column] for column in _COLUMNS[:4])
+            points.setdefault(key, []).append((int(row["size"]), float(row["value"])))
+    return [
+        Curve(axis, cost, unit, int(repetitions), *zip(*found, strict=True))
+        for (axis, cost, unit, repetitions), found in points.items()
+    ]
+
+
+def _fit(n: np.ndarray, y: np.ndarray, exponent: float) -> Growth:
+    parts = np.stack([np.ones_like(n), (n / n[-1]) ** exponent], axis=1)
+    constant, last = nnls(parts / y[:, None], np.ones_like(y))[0]
+    return Growth(float(constant), float(last / n[-1] ** exponent), float(exponent))
+
+
+def _squares(law: Growth, n: np.ndarray, y: np.ndarray) -> float:
+    return float(((law.at(n) / y - 1) ** 2).sum())
+
+
+def _worst(law: Growth, n: np.ndarray, y: np.ndarray) -> float:
+    return float(np.abs(law.at(n) / y - 1).max())

@@ -1,0 +1,98 @@
+"""Scans of any size with any number of bones, and a network that finds them without having been trained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import torch
+
+from custom_components.data.preprocessing import Preprocessing
+from custom_components.domains import Domain
+from custom_components.models.checkpoints import save_checkpoint
+from custom_components.models.trained_model import TrainedModel
+from custom_components.networks.unet import MultiDomainUNet
+
+__all__ = ["WIDTHS", "add_islands", "domain_of", "paint", "save_model", "save_scan"]
+
+_CELLS = (6, 5)  # bones stand beside each other in a grid of so many, whatever their number: each keeps its size
+WIDTHS = (8, 16)
+"""Of the network."""
+
+_STEP = 100  # of intensity, from one bone to the next
+_NOISE = 20
+
+
+def paint(shape: tuple[int, int, int], num_bones: int) -> np.ndarray:
+    """Class indices of a volume with that many bones, upright blocks from the first slice to the last but two.
+
+    Shape:
+        `shape` (X, Y, Z), at least (18, 15, 4).
+
+    Raises:
+        ValueError: more than 30 bones.
+    """
+    if num_bones > _CELLS[0] * _CELLS[1]:
+        raise ValueError(f"num_bones must be at most {_CELLS[0] * _CELLS[1]}, got {num_bones}")
+    labels = np.zeros(shape, np.uint8)
+    for index in range(num_bones):
+        cell = [_cell(shape, axis, index) for axis in (0, 1)]
+        inner = [slice(first + max(size // 5, 1), first + size - max(size // 5, 1)) for first, size in cell]
+        labels[inner[0], inner[1], :-2] = index + 1
+    return labels
+
+
+def add_islands(labels: np.ndarray) -> np.ndarray:
+    """The same with a stray voxel of each bone in the last slice, for post-processing to remove."""
+    result = labels.copy()
+    for index in range(int(labels.max())):
+        x, y = (first + size // 2 for first, size in (_cell(labels.shape, axis, index) for axis in (0, 1)))
+        result[x, y, -1] = index + 1
+    return result
+
+
+def domain_of(num_bones: int) -> Domain:
+    """The domain of such scans."""
+    return Domain("painted", {value: f"bone {value}" for value in range(1, num_bones + 1)}, "axial")
+
+
+def save_scan(path: Path, labels: np.ndarray) -> None:
+    """Write a scan, as int16, whose intensities tell the bones apart, islands included."""
+    noise = np.random.default_rng(0).integers(-_NOISE, _NOISE + 1, labels.shape, dtype=np.int16)
+    noise += add_islands(labels).astype(np.int16) * _STEP
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nib.save(nib.Nifti1Image(noise, np.eye(4)), path)
+
+
+def save_model(path: Path, labels: np.ndarray) -> None:
+    """Write the checkpoint of a network that gives each voxel of such a scan the bone of the nearest intensity.
+
+    One feature passes the intensity through from end to end, and the logit of class c is c x - c**2 / 2 for its own
+    intensity c, of which the largest is that of the nearest c. All other features are random, so the network costs
+    what any of its size costs.
+    """
+    num_bones = int(labels.max())
+    domain = domain_of(num_bones)
+    torch.manual_seed(0)
+    network = MultiDomainUNet([domain.num_classes], widths=WIDTHS, domain_names=[domain.name])
+    intensities = labels * float(_STEP)
+    centres = torch.arange(domain.num_classes) * _STEP / float(intensities.std())
+    zero = float(intensities.mean()) / float(intensities.std())  # what makes the background's intensity 0
+    weights = network.state_dict()
+    for name in ("encoder.0.conv1", "encoder.0.conv2", "decoder.0.conv1", "decoder.0.conv2"):
+        weights[f"{name}.weight"][0] = 0
+        weights[f"{name}.weight"][0, 0, 1, 1] = 1
+        weights[f"{name}.bias"][0] = 0
+    weights["encoder.0.conv1.bias"][0] = zero
+    weights["heads.0.weight"][:] = 0
+    weights["heads.0.weight"][:, 0, 0, 0] = centres
+    weights["heads.0.bias"][:] = -(centres**2) / 2
+    preprocessing = Preprocessing((labels.shape[0], labels.shape[1]))
+    save_checkpoint(path, TrainedModel((domain,), preprocessing, network.settings(), weights, {}))
+
+
+def _cell(shape: tuple[int, ...], axis: int, index: int) -> tuple[int, int]:
+    """First voxel of a bone's cell along an axis, and its size."""
+    size = shape[axis] // _CELLS[axis]
+    return (index % _CELLS[0] if axis == 0 else index // _CELLS[0]) * size, size

@@ -1,0 +1,115 @@
+"""Dice and surface distances beside MONAI's and surface-distance's: three bones, before and after post-processing."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import surface_distance
+import torch
+from monai.metrics import compute_average_surface_distance, compute_dice, compute_hausdorff_distance
+from scipy import ndimage
+from scipy.spatial.distance import cdist
+
+from custom_components.domains import Domain
+from custom_components.metrics.bone_scores import score_predictions
+from multijoint.benchmarks.noisy_knee import BONES, NUM_CLASSES, SPACING_MM, knee
+from multijoint.benchmarks.postprocessing import clean
+from multijoint.benchmarks.rows import Row, Target, interleave
+
+__all__ = ["surface_metrics"]
+
+_DOMAIN = Domain("knee", dict(enumerate(BONES, start=1)), "axial")
+_REPETITIONS = {"MONAI": 5, "surface-distance": 2}
+_PART = 500  # points whose distances to all others are held at once
+_TOLERANCE_MM = 1e-6
+_TOLERANCE_32 = 1e-5  # relative: MONAI's distances are 32-bit floats
+
+
+def surface_metrics(folder: Path) -> Iterator[Row]:
+    """All scores of two predictions of one case against the two peers; masks and one-hot tensors are made beforehand.
+
+    Args:
+        folder: not used; the maps are made in a second.
+
+    Raises:
+        RuntimeError: a score differs from the definition's, or under its convention from MONAI's.
+    """
+    reference, before = knee()
+    predictions = [before, clean(before)]
+    hot = [_one_hot(each) for each in (*predictions, reference)]
+    masks = [[each == index for index in range(1, NUM_CLASSES)] for each in (*predictions, reference)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # both peers use names that their own packages are about to drop
+        _check("definition", _ours(predictions, reference), _by_definition(masks), rtol=0, atol=_TOLERANCE_MM)
+        same_border = _ours(predictions, reference, border="surface")
+        _check("MONAI", same_border, _by_monai(hot), rtol=_TOLERANCE_32, atol=0)
+        measured = {}
+        for name, peer in {"MONAI": lambda: _by_monai(hot), "surface-distance": lambda: _by_package(masks)}.items():
+            n = _REPETITIONS[name]
+            measured[name] = interleave(lambda: _ours(predictions, reference), peer, repetitions=n, warm_up=0)
+    better = min(measured, key=lambda name: measured[name][1])
+    for name, (ours, theirs) in measured.items():
+        target = Target(0.35) if name == better else None  # held against the better peer
+        n, packages = _REPETITIONS[name], ("surface-distance",)
+        yield Row(f"surface-metrics, {name}", ours, theirs, "s", n, target, packages=packages)
+
+
+def _ours(predictions: Sequence[np.ndarray], reference: np.ndarray, border: str = "inside") -> np.ndarray:
+    """Dice, ASSD and MSSD, of shape (predictions, bones, 3); so do the others."""
+    scores = score_predictions(predictions, reference, domain=_DOMAIN, spacing_mm=SPACING_MM, border=border)
+    return np.array([[(bone.dice, bone.assd_mm, bone.mssd_mm) for bone in case] for case in scores])
+
+
+def _by_definition(masks: Sequence[Sequence[np.ndarray]]) -> np.ndarray:
+    """All pairs of surface points, the outside of the scan counting as bone."""
+    scores = []
+    for bones in masks[:-1]:
+        for prediction, reference in zip(bones, masks[-1], strict=True):
+            points = [
+                np.argwhere(mask & ~ndimage.binary_erosion(mask, border_value=1)) * SPACING_MM
+                for mask in (prediction, reference)
+            ]
+            distances = np.concatenate([_nearest(*points), _nearest(*points[::-1])])
+            dice = 2 * np.sum(prediction & reference) / (np.sum(prediction) + np.sum(reference))
+            scores.append((dice, distances.mean(), distances.max()))
+    return np.array(scores).reshape(len(masks) - 1, -1, 3)
+
+
+def _nearest(points: np.ndarray, others: np.ndarray) -> np.ndarray:
+    parts = [points[start : start + _PART] for start in range(0, len(points), _PART)]
+    return np.concatenate([cdist(part, others).min(axis=1) for part in parts])
+
+
+def _by_monai(hot: Sequence[torch.Tensor]) -> np.ndarray:
+    scores = []
+    for prediction in hot[:-1]:
+        both = {"y_pred": prediction, "y": hot[-1], "include_background": False}
+        dice = compute_dice(**both)
+        assd = compute_average_surface_distance(**both, symmetric=True, spacing=SPACING_MM)
+        mssd = compute_hausdorff_distance(**both, spacing=SPACING_MM)
+        scores.append(torch.stack([dice, assd, mssd], dim=-1)[0])
+    return torch.stack(scores).numpy()
+
+
+def _by_package(masks: Sequence[Sequence[np.ndarray]]) -> list[tuple[float, ...]]:
+    """Its surface elements lie on the corners of voxels and weigh by area: other numbers, so only its time counts."""
+    scores = []
+    for bones in masks[:-1]:
+        for prediction, reference in zip(bones, masks[-1], strict=True):
+            distances = surface_distance.compute_surface_distances(reference, prediction, SPACING_MM)
+            dice = surface_distance.compute_dice_coefficient(reference, prediction)
+            averages = surface_distance.compute_average_surface_distance(distances)
+            scores.append((dice, *averages, surface_distance.compute_robust_hausdorff(distances, 100)))
+    return scores
+
+
+def _one_hot(labels: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(np.stack([labels == index for index in range(NUM_CLASSES)])[None].astype(np.float32))
+
+
+def _check(name: str, ours: np.ndarray, other: np.ndarray, *, rtol: float, atol: float) -> None:
+    if not np.allclose(ours, other, rtol=rtol, atol=atol):
+        raise RuntimeError(f"scores must be those of {name}, got {ours.tolist()} and {other.tolist()}")

@@ -1,0 +1,266 @@
+"""Training beside plain PyTorch and MONAI: the norm of each domain, the loop around the network, the augmentation."""
+
+from __future__ import annotations
+
+import copy
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from ignite.engine import Events
+from monai.bundle import ConfigWorkflow
+from monai.data.meta_obj import get_track_meta, set_track_meta
+from monai.transforms import Affined, Compose, Flipd, RandAffined, RandFlipd, RandRotated, Rotated
+from torch import nn
+from torch.utils.data import default_collate
+
+from custom_components.data.augmentation import RandFlipRotateTranslated
+from custom_components.data.datasets import SliceDataset
+from custom_components.data.manifests import load_manifests
+from custom_components.data.preprocessing import Preprocessing
+from custom_components.networks.unet import MultiDomainUNet
+from multijoint.api.bundle_folders import find_bundle
+from multijoint.benchmarks.fixtures import manifests
+from multijoint.benchmarks.rows import Row, Target, interleave
+
+__all__ = ["augmentation", "domain_specific_norm", "print_peak_memory", "training_loop"]
+
+_BATCH = 32  # as in train.yaml
+_NORM_SIZE = 64  # pixels a side: the smaller, the more of the time is the norm's
+_LOOP_SIZE, _LOOP_EPOCHS = 128, 3
+_SLICE_SIZE, _NUM_SLICES = 256, 20
+_MAX_ROTATION, _MAX_TRANSLATION = np.pi / 4, _SLICE_SIZE / 4  # of train.yaml
+_MODES = {"mode": ["bilinear", "nearest"], "padding_mode": "zeros"}
+_KEYS = ("image", "label")
+
+
+def domain_specific_norm(folder: Path) -> Iterator[Row]:
+    """Forward and backward pass of the default network on a batch of 2 and of 16 domains, against plain batch norms.
+
+    Memory is by how much a process's peak rises in a step at full size, weights and gradients being there already; each
+    network is in a process of its own.
+
+    Args:
+        folder: not used.
+
+    Raises:
+        RuntimeError: where both must agree, on a batch of one domain, they do not.
+    """
+    for num_domains, time_limit in ((2, 1.03), (16, 1.08)):
+        name = f"dsbn K={num_domains}, {_BATCH} slices of {_NORM_SIZE} x {_NORM_SIZE}"
+        networks = [_network(num_domains, norm) for norm in ("domain", "shared")]
+        _check_one_domain(*networks)
+        n = 15
+        ours, peer = interleave(*(_step(network, num_domains) for network in networks), repetitions=n, warm_up=2)
+        yield Row(f"{name}, time", ours, peer, "s", n, Target(time_limit))
+        ours, peer = (_peak_memory_of(num_domains, norm) for norm in ("domain", "shared"))
+        yield Row(f"{name}, memory", ours, peer, "MiB", 1, Target(1.05))
+
+
+def training_loop(folder: Path) -> Iterator[Row]:
+    """Whole epochs of the `training` workflow as it is in train.yaml, against a bare loop on its batches in memory.
+
+    An epoch has all that it has in a run: slices drawn, augmented and collated, loss, handlers, log and checkpoint. Not
+    counted: reading the volumes once before the first, and validation, which is other work. The two take turns, epoch
+    by epoch; the first is not counted.
+
+    Raises:
+        RuntimeError: after the first epoch the two networks differ.
+    """
+    training = _workflow(folder)
+    of_run = training.parser.get_parsed_content
+    trainer, network = of_run("train#trainer"), of_run("embedding_network")
+    bare_epoch, bare = _bare_loop(of_run, copy.deepcopy(network))
+    seconds: list[tuple[float, float]] = []
+    started = 0.0
+
+    def start(_: Any) -> None:
+        nonlocal started
+        started = time.perf_counter()
+
+    def end(engine: Any) -> None:
+        middle = time.perf_counter()
+        bare_epoch()
+        seconds.append((middle - started, time.perf_counter() - middle))
+        if len(seconds) == 1:
+            _check_equal(network, bare)
+        start(engine)
+
+    trainer.add_event_handler(Events.STARTED, start)
+    trainer.add_event_handler(Events.EPOCH_COMPLETED, end)  # after all others, as it comes last
+    training.run()
+    num_slices = sum(map(len, of_run("train#sampler")))
+    ours, peer = (num_slices / statistics.median(each) for each in zip(*seconds[1:], strict=True))
+    name = f"train-loop, epochs of {num_slices} slices of {_LOOP_SIZE} x {_LOOP_SIZE}"
+    yield Row(name, ours, peer, "slices/s", _LOOP_EPOCHS, Target(0.95, at_least=True))
+
+
+def augmentation(folder: Path) -> Iterator[Row]:
+    """A slice and its label flipped, rotated and shifted, against MONAI's transforms one by one.
+
+    On one thread, as in a data loader's process. MONAI need not keep track of meta data, which is faster. A second row
+    has its rotation and shift in one transform.
+
+    Raises:
+        RuntimeError: for the same drawing the labels differ by more than resampling twice explains.
+    """
+    items = _slices(folder)
+    ours = Compose([RandFlipRotateTranslated()]).set_random_state(0)
+    flips = [RandFlipd(_KEYS, prob=0.5, spatial_axis=axis) for axis in (0, 1)]
+    shift = {"translate_range": (_MAX_TRANSLATION, _MAX_TRANSLATION)}
+    rotate = RandRotated(_KEYS, range_x=_MAX_ROTATION, prob=1, **_MODES)
+    one_by_one = Compose([rotate, *flips, RandAffined(_KEYS, prob=1, **shift, **_MODES)]).set_random_state(0)
+    at_once = RandAffined(_KEYS, prob=1, rotate_range=_MAX_ROTATION, **shift, **_MODES)
+    two_in_one = Compose([*flips, at_once]).set_random_state(0)
+    tracked, num_threads = get_track_meta(), torch.get_num_threads()
+    set_track_meta(False)
+    torch.set_num_threads(1)
+    try:
+        for seed, item in enumerate(items):
+            _check_labels(item, seed)
+        n = 15
+        seconds = interleave(*(_over(items, each) for each in (ours, one_by_one, two_in_one)), repetitions=n)
+    finally:
+        set_track_meta(tracked)
+        torch.set_num_threads(num_threads)
+    own, *peers = (1000 * each / len(items) for each in seconds)
+    name = f"augment, slice of {_SLICE_SIZE} x {_SLICE_SIZE}"
+    yield Row(f"{name}, four transforms", own, peers[0], "ms", n, Target(3, at_least=True), inverse=True)
+    yield Row(f"{name}, flips and one RandAffined", own, peers[1], "ms", n, inverse=True)
+
+
+def print_peak_memory(num_domains: int, norm: str) -> None:
+    """By how many MiB the peak memory of this process rises in a training step; for a process of its own."""
+    network = _network(num_domains, norm)
+    _step(network, num_domains, size=32)()
+    before = _peak_mib()
+    _step(network, num_domains)()
+    sys.stdout.write(f"{_peak_mib() - before}\n")
+
+
+def _network(num_domains: int, norm: str) -> MultiDomainUNet:
+    torch.manual_seed(0)
+    network = MultiDomainUNet([3] * num_domains, norm=norm)
+    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def _step(network: MultiDomainUNet, num_domains: int, *, size: int = _NORM_SIZE) -> Callable[[], None]:
+    """A forward and a backward pass on a batch that is contiguous by domain, as the sampler makes it."""
+    torch.manual_seed(0)
+    images = torch.randn(_BATCH, 1, size, size).contiguous(memory_format=torch.channels_last)
+    above = torch.randn(_BATCH, 3, size, size).contiguous(memory_format=torch.channels_last)
+    domains, weights = torch.arange(_BATCH) * num_domains // _BATCH, list(network.parameters())
+
+    def step() -> None:
+        for weight in weights:
+            weight.grad = None
+        network(images, domains).backward(above)
+
+    return step
+
+
+def _check_one_domain(*networks: MultiDomainUNet) -> None:
+    images, domains = torch.rand(2, 1, 32, 32), torch.zeros(2, dtype=torch.int64)
+    with torch.no_grad():
+        ours, peer = (network(images, domains) for network in networks)
+    if not torch.equal(ours, peer):
+        raise RuntimeError(f"on one domain both norms must agree, got a difference of {(ours - peer).abs().max()}")
+
+
+def _peak_memory_of(num_domains: int, norm: str) -> float:
+    code = f"from multijoint.benchmarks.training import *; print_peak_memory({num_domains}, {norm!r})"
+    # Memory that is given back must leave the process, or its peak depends on the order of sizes asked for.
+    env = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=env)
+    if done.returncode:
+        raise RuntimeError(f"a step with norm {norm} ended with code {done.returncode}: {done.stderr[-500:]}")
+    return float(done.stdout.split()[-1])
+
+
+def _peak_mib() -> float:
+    """Of this program; `resource` would count in the process that started it."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) / 2**10
+
+
+def _workflow(folder: Path) -> ConfigWorkflow:
+    """The real training, ready to run, in a folder of its own."""
+    output_dir, bundle = folder / "train-loop", find_bundle()
+    shutil.rmtree(output_dir, ignore_errors=True)
+    workflow = ConfigWorkflow(
+        config_file=[str(bundle / "configs" / "train.yaml")],
+        workflow_type="train",
+        logging_file=False,
+        bundle_root=str(bundle),
+        manifests=[str(path) for path in manifests(folder)],
+        output_dir=str(output_dir),
+        device="cpu",
+        batch_size=_BATCH,
+        image_size=[_LOOP_SIZE, _LOOP_SIZE],
+        max_epochs=1 + _LOOP_EPOCHS,
+        val_interval=2 + _LOOP_EPOCHS,  # never
+    )
+    workflow.initialize()
+    return workflow
+
+
+def _bare_loop(of_run: Callable[[str], Any], network: nn.Module) -> tuple[Callable[[], None], nn.Module]:
+    """An epoch of plain PyTorch on the batches that the run draws in its first, with the run's loss."""
+    sampler, dataset, loss = of_run("train#sampler"), of_run("train#dataset"), of_run("loss")
+    sampler.set_epoch(1)
+    prepare = of_run("train#trainer").prepare_batch
+    batches = [prepare(default_collate([dataset[key] for key in keys])) for keys in sampler]
+    optimizer = torch.optim.Adam(network.parameters(), lr=of_run("learning_rate"))
+    network.train()
+
+    def epoch() -> None:
+        for images, target, (domains,), _ in batches:
+            optimizer.zero_grad(set_to_none=True)
+            loss(network(images, domains), target).backward()
+            optimizer.step()
+
+    return epoch, network
+
+
+def _check_equal(network: nn.Module, other: nn.Module) -> None:
+    for name, tensor in network.state_dict().items():
+        if not torch.equal(tensor, other.state_dict()[name]):
+            raise RuntimeError(f"after the same batches both networks must be equal, {name} differs")
+
+
+def _slices(folder: Path) -> list[dict[str, Any]]:
+    """Slices with bone of one phantom."""
+    manifest = load_manifests(manifests(folder))[0]
+    size = Preprocessing((_SLICE_SIZE, _SLICE_SIZE))
+    dataset = SliceDataset(manifest.cases[:1], domains=[manifest.domain], preprocessing=size)
+    items = sorted((dataset[index] for index in range(len(dataset))), key=lambda item: -int(item["label"].sum()))
+    return items[:_NUM_SLICES]
+
+
+def _over(items: Sequence[dict[str, Any]], transform: Callable[[Any], Any]) -> Callable[[], None]:
+    def call() -> None:
+        for item in items:
+            transform(item)
+
+    return call
+
+
+def _check_labels(item: dict[str, Any], seed: int) -> None:
+    item = item | {"pixel_spacing": np.ones(2)}  # MONAI's rotation is rigid in pixels
+    transform = RandFlipRotateTranslated()
+    angle, shift, signs = transform.set_random_state(seed).randomize()
+    flips = [Flipd(_KEYS, spatial_axis=axis) for axis in range(2) if signs[axis] < 0]
+    move = Affined(_KEYS, translate_params=tuple(-_SLICE_SIZE * shift), **_MODES)
+    expected = Compose([Rotated(_KEYS, angle=-angle, **_MODES), *flips, move])(item)["label"]
+    found = transform.set_random_state(seed)(item)["label"]
+    share = float((found == expected)[expected > 0].float().mean())  # it loses what was outside in between
+    if share < 0.95:
+        raise RuntimeError(f"bone must lie where MONAI's transforms bring it, got only {share:.3f} of it")

@@ -1,0 +1,157 @@
+"""Data sets examined case by case, with one case in memory at a time."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from custom_components.data.cases import Case
+from custom_components.data.manifests import Manifest, load_manifest
+from custom_components.data.splits import count_folds, make_splits
+from custom_components.errors import LOG_PATHS, InputError, show_path
+from custom_components.inference.engine import failure_of
+from custom_components.system.terminal import track
+from multijoint.checks.duplicates import find_duplicates
+from multijoint.checks.exams import examine
+from multijoint.checks.findings import Finding, find, sort_findings
+from multijoint.checks.records import Exam
+
+__all__ = ["CheckResult", "check_manifests"]
+
+_LEAST_SUBJECTS = 3
+_FILE_RULES = ("missing-file", "unreadable")
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """What was found in some data sets.
+
+    Args:
+        exams: every case of every readable manifest, in order.
+        findings: errors first.
+    """
+
+    exams: tuple[Exam, ...]
+    findings: tuple[Finding, ...]
+
+    def count(self, level: str) -> int:
+        """Number of findings of a level."""
+        return sum(finding.level == level for finding in self.findings)
+
+
+def check_manifests(
+    paths: Sequence[Path], *, dataset_dir: Path | None = None, num_folds: int | None = None
+) -> CheckResult:
+    """Examine data sets as a training would meet them.
+
+    Args:
+        paths: manifests.
+        dataset_dir: where their paths start, if not beside each.
+        num_folds: as the training's; None for leave-one-out.
+
+    Returns:
+        What was measured and found. A manifest or a case that cannot be used is a finding; the others are examined.
+    """
+    exams: list[Exam] = []
+    findings: list[Finding] = []
+    manifests: dict[str, Manifest] = {}
+    for shown, path in zip(_show_manifests(paths), paths, strict=True):
+        try:
+            manifest = load_manifest(path, dataset_dir=dataset_dir, check_files=False)
+        except Exception as error:
+            findings.append(_manifest_error(shown, error, path, dataset_dir))
+            continue
+        name = manifest.domain.name
+        if name in manifests:
+            text = (
+                f"domain must differ from those of the other manifests, got {name!r} twice; rename it or leave it out"
+            )
+            findings.append(Finding("error", "manifest", shown, "", text))
+            continue
+        manifests[name] = manifest
+        own = [examine(case, manifest.domain) for case in track(manifest.cases, f"{name}: cases")]
+        exams += own
+        findings += _strict_errors(path, dataset_dir, manifest, own)
+        findings += find(own, manifest.domain)
+    findings += find_duplicates(exams)
+    findings += _split_errors(list(manifests.values()), num_folds)
+    findings += _shared_names(list(manifests.values()))
+    return CheckResult(tuple(exams), tuple(sort_findings(findings)))
+
+
+def _show_manifests(paths: Sequence[Path]) -> list[str]:
+    """Names of files; where several have one name, with their number on the command line."""
+    names = [show_path(path) for path in paths]
+    return [name if names.count(name) == 1 else f"{name} #{place}" for place, name in enumerate(names, start=1)]
+
+
+def _manifest_error(
+    shown: str, error: Exception, path: Path, dataset_dir: Path | None, *, domain: str = "", case: str = ""
+) -> Finding:
+    text = _without_folders(failure_of(error), [path.parent, *([] if dataset_dir is None else [dataset_dir])])
+    return Finding("error", "manifest", domain or shown, case, text)
+
+
+def _without_folders(text: str, folders: Sequence[Path]) -> str:
+    """A message in which files stand with their names alone, as `show_path` has them.
+
+    Example:
+        >>> _without_folders("got no file /John Smith/a.nii.gz; check", [Path("/John Smith")])
+        'got no file a.nii.gz; check'
+    """
+    if os.environ.get(LOG_PATHS) == "1":
+        return text
+    for folder in folders:
+        if str(folder) not in (".", "/"):
+            text = re.sub(rf"(?<![\w.-]){re.escape(str(folder))}/(?:[^\s;,'\"]+/)*", "", text)
+    return re.sub(r"(?<![\w./-])/(?:[^\s/;,'\"]+/)+", "", text)
+
+
+def _strict_errors(
+    path: Path, dataset_dir: Path | None, manifest: Manifest, exams: Sequence[Exam]
+) -> Iterator[Finding]:
+    """What a training would refuse the manifest for, unless it is a file that has been named already."""
+    try:
+        load_manifest(path, dataset_dir=dataset_dir)
+    except Exception as error:
+        named = [exam.case for exam in exams if _names(str(error), exam.case)]
+        bad = {exam.case.name for exam in exams if any(rule in _FILE_RULES for rule, _ in exam.problems)}
+        if not any(case.name in bad for case in named):
+            case = named[0].name if len(named) == 1 else ""
+            domain = manifest.domain.name
+            yield _manifest_error(show_path(path), error, path, dataset_dir, domain=domain, case=case)
+
+
+def _names(text: str, case: Case) -> bool:
+    files = {show_path(file) for file in (case.image, case.label) if file}
+    return any(re.search(rf"(?<![\w.-]){re.escape(name)}(?![\w.-])", text) for name in files)
+
+
+def _split_errors(manifests: Sequence[Manifest], num_folds: int | None) -> Iterator[Finding]:
+    """Whether a training can split the data sets; those that are too small have been named already."""
+    large = [
+        manifest
+        for manifest in manifests
+        if len({case.subject for case in manifest.cases if case.label is not None}) >= _LEAST_SUBJECTS
+    ]
+    if not large:
+        return
+    try:
+        for fold in range(count_folds(large, num_folds=num_folds)):
+            make_splits(large, fold=fold, num_folds=num_folds)
+    except InputError as error:
+        yield Finding("error", "split", "", "", _without_folders(str(error), [each.path.parent for each in large]))
+
+
+def _shared_names(manifests: Sequence[Manifest]) -> Iterator[Finding]:
+    domains: dict[str, list[str]] = {}
+    for manifest in manifests:
+        for subject in {case.subject for case in manifest.cases}:
+            domains.setdefault(subject, []).append(manifest.domain.name)
+    for subject, names in sorted(domains.items()):
+        if len(names) > 1:
+            text = f"subject {subject} stands in {' and '.join(names)}: taken for different people"
+            yield Finding("note", "subject-names", "", "", text)

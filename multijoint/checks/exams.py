@@ -1,0 +1,191 @@
+"""One case read and measured: all that the rules need to know of it, without its voxels."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+from scipy import ndimage
+
+from custom_components.data.cases import Case
+from custom_components.domains import PLANES, Domain
+from custom_components.errors import show_path
+from custom_components.inference.engine import failure_of
+from custom_components.io.geometry import canonical_spacing_mm, to_canonical
+from custom_components.io.volumes import Volume, on_grid, read_label, read_volume
+from multijoint.checks.measures import (
+    edge_fits,
+    find_box,
+    hash_array,
+    measure_bone,
+    roughness,
+    sample,
+    shrink,
+    slabs,
+    unit,
+)
+from multijoint.checks.pictures import draw_planes
+from multijoint.checks.records import BoneMeasure, Digests, Exam, no_array
+
+__all__ = ["examine"]
+
+_THUMBNAIL = 24  # voxels a side of the small copy that near duplicates are found with
+_MOST_VALUES = 1000  # label values told apart
+_LEAST_LABELLED = 100  # voxels; smaller label maps may be equal by chance
+
+
+def examine(case: Case, domain: Domain) -> Exam:
+    """Read a case and measure it; whatever is wrong with it becomes one of its `problems`."""
+    with _collected_warnings() as remarks:
+        try:
+            image = read_volume(case.image)
+        except Exception as error:
+            return Exam(case, ((_rule_of(case.image), failure_of(error)), *_label_problems(case)))
+        try:
+            return _measure(case, domain, image, remarks)
+        except Exception as error:
+            return Exam(case, (("unreadable", f"{show_path(case.image)} could not be measured: {failure_of(error)}"),))
+
+
+def _rule_of(path: Path) -> str:
+    try:
+        return "unreadable" if path.exists() else "missing-file"
+    except (OSError, ValueError):  # a name that no file can have
+        return "missing-file"
+
+
+def _label_problems(case: Case) -> list[tuple[str, str]]:
+    """What is wrong with the label of an image that cannot be read."""
+    try:
+        if case.label is not None:
+            read_label(case.label)
+    except Exception as error:
+        return [(_rule_of(case.label or case.image), failure_of(error))]
+    return []
+
+
+@contextlib.contextmanager
+def _collected_warnings() -> Iterator[list[str]]:
+    """What the reader warns of, instead of on the terminal."""
+    found: list[str] = []
+    handler = logging.Handler(logging.WARNING)
+    handler.emit = lambda record: found.append(record.getMessage())  # type: ignore[method-assign]
+    logger = logging.getLogger(read_volume.__module__)
+    propagated, logger.propagate = logger.propagate, False
+    logger.addHandler(handler)
+    try:
+        yield found
+    finally:
+        logger.removeHandler(handler)
+        logger.propagate = propagated
+
+
+def _measure(case: Case, domain: Domain, image: Volume, remarks: list[str]) -> Exam:
+    voxels, spacing = to_canonical(image.array, image.affine), canonical_spacing_mm(image.affine)
+    classes, label_file, problems = (None, "", []) if case.label is None else _read_classes(case.label, domain, image)
+    low, high = float(voxels.min()), float(voxels.max())
+    some, steps = sample(voxels), roughness(voxels)
+    first, middle, last = np.percentile(some, [1, 50, 99]).tolist()
+    box = None if classes is None else find_box(classes)
+    bones = None if classes is None or box is None else classes[box]
+    labelled = bones is not None and int(np.count_nonzero(bones)) >= _LEAST_LABELLED
+    return Exam(
+        case,
+        tuple(problems),
+        remarks=tuple(remarks),
+        shape=image.array.shape,
+        sizes=voxels.shape,
+        spacing_mm=spacing,
+        axes="".join(nib.aff2axcodes(image.affine)),
+        thick_plane=_thick_plane(spacing),
+        digests=Digests(
+            image.digest,
+            label_file,
+            hash_array(voxels),
+            hash_array(classes) if labelled and classes is not None else "",
+            hash_array(bones) if labelled and bones is not None else "",
+        ),
+        thumbnail=_shrunk(voxels, _THUMBNAIL),
+        bone_thumbnail=_shrunk(voxels[box], _THUMBNAIL // 2) if box is not None else no_array(),
+        layout=no_array() if classes is None or box is None else _layout(classes, domain),
+        percentiles=(low, first, middle, last, high),
+        num_levels=min(len(np.unique(some)), 1000),
+        lowest_share=float((some == low).mean()),
+        contrast=_contrast(voxels, classes, first),
+        roughness=float(steps.min(where=np.array(voxels.shape) > 1, initial=2.0)),
+        fits=() if classes is None else edge_fits(voxels, classes, steps=steps, limits=(first, max(first, last))),
+        bones={} if classes is None else _bones(classes, domain, np.asarray(spacing)),
+        picture=draw_planes(voxels, classes, spacing, limits=(first, last if last > first else high)),
+    )
+
+
+def _read_classes(path: Path, domain: Domain, image: Volume) -> tuple[np.ndarray | None, str, list[tuple[str, str]]]:
+    """Class indices in RAS+ order, or None; the digest of the file; and what is wrong with it."""
+    try:
+        label = read_label(path)
+    except Exception as error:
+        return None, "", [(_rule_of(path), failure_of(error))]
+    try:
+        label = on_grid(label, image)
+    except Exception as error:
+        return None, label.digest, [("grid", failure_of(error))]
+    known, extra, shown = {0, *domain.labels}, dict[int, int](), show_path(path)
+    table = np.zeros(257, np.uint8)
+    table[list(domain.labels)] = range(1, domain.num_classes)
+    classes = np.empty(label.array.shape, np.uint8)
+    for part in slabs(label.array):
+        values = label.array[part]
+        classes[part] = table[np.where((values >= 0) & (values <= 255), values, 256)]
+        for value, count in zip(*map(np.ndarray.tolist, np.unique(values, return_counts=True)), strict=True):
+            if value not in known and (value in extra or len(extra) < _MOST_VALUES):
+                extra[value] = extra.get(value, 0) + count
+    problems = []
+    if extra:
+        listed = ", ".join(f"{value} ({count} voxels)" for value, count in sorted(extra.items())[:5])
+        more = f" and {len(extra) - 5} more" if len(extra) > 5 else ""
+        rule = f"label values of {shown} must be among {', '.join(map(str, sorted(known)))}"
+        problems.append(("label-values", f"{rule}, got {listed}{more}; correct the labels or the manifest"))
+    if not classes.any():
+        text = f"label map {shown} must show a bone, got none; draw it, or leave the label out of the manifest"
+        problems.append(("empty-label", text))
+    return to_canonical(classes, label.affine), label.digest, problems
+
+
+def _bones(classes: np.ndarray, domain: Domain, spacing: np.ndarray) -> dict[str, BoneMeasure]:
+    voxel_ml = float(np.prod(spacing)) / 1000
+    bones = {}
+    boxes = ndimage.find_objects(classes, max_label=len(domain.labels))
+    for index, (name, box) in enumerate(zip(domain.labels.values(), boxes, strict=True), start=1):
+        if box is None:
+            continue
+        total, large, count, num_far, centre = measure_bone(classes[box] == index, spacing)
+        x, y, z = ((centre + [side.start for side in box]) * spacing).tolist()
+        at_edge = any(side.start == 0 or side.stop == size for side, size in zip(box, classes.shape, strict=True))
+        large_ml = tuple(size * voxel_ml for size in large)
+        bones[name] = BoneMeasure(index, total * voxel_ml, large_ml, count, num_far, (x, y, z), at_edge)
+    return bones
+
+
+def _thick_plane(spacing: tuple[float, float, float]) -> str | None:
+    order = np.argsort(spacing)
+    thick = spacing[order[2]] >= 1.5 * spacing[order[1]]
+    return {axis: plane for plane, axis in PLANES.items()}[int(order[2])] if thick else None
+
+
+def _shrunk(voxels: np.ndarray, side: int) -> np.ndarray:
+    return unit(shrink(voxels, side))
+
+
+def _layout(classes: np.ndarray, domain: Domain) -> np.ndarray:
+    return unit(np.stack([shrink(classes, _THUMBNAIL // 2, index=index) for index in range(1, domain.num_classes)]))
+
+
+def _contrast(voxels: np.ndarray, classes: np.ndarray | None, low: float) -> float:
+    if classes is None or not classes.any():
+        return float("nan")
+    overall = float(voxels.mean(dtype=np.float64)) - low
+    return (float(voxels[classes > 0].mean(dtype=np.float64)) - low) / overall if overall > 0 else float("nan")

@@ -1,0 +1,108 @@
+"""What is kept of a case: some numbers, digests, small copies and a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from custom_components.data.cases import Case
+
+__all__ = ["BoneMeasure", "Digests", "Exam", "no_array"]
+
+
+@dataclass(frozen=True)
+class BoneMeasure:
+    """A bone of a reference label map.
+
+    Args:
+        index: its class index, which also tells its colour.
+        volume_ml: in millilitres.
+        large: volumes of its 6-connected components from 1 % of it on, in ml, largest first.
+        num_components: of any size.
+        num_far: components that lie far away from the largest.
+        centre_mm: its centre in RAS+ mm, from a corner of the field of view.
+        at_edge: whether it reaches the edge of the field of view, which may then have cut it.
+    """
+
+    index: int
+    volume_ml: float
+    large: tuple[float, ...]
+    num_components: int
+    num_far: int
+    centre_mm: tuple[float, float, float]
+    at_edge: bool
+
+
+@dataclass(frozen=True)
+class Digests:
+    """SHA-256 in hexadecimal, empty where there is nothing to digest.
+
+    Args:
+        image_file: the image's file.
+        label_file: the label's file.
+        voxels: the image in RAS+ order.
+        labels: the labels in RAS+ order; with so few voxels that chance may make them equal, empty.
+        bones: the labels likewise, but only the box around all bones.
+    """
+
+    image_file: str = ""
+    label_file: str = ""
+    voxels: str = ""
+    labels: str = ""
+    bones: str = ""
+
+
+def no_array() -> np.ndarray:
+    """In place of an array that could not be made."""
+    return np.zeros(0, np.float32)
+
+
+@dataclass(frozen=True)
+class Exam:
+    """A case and what was measured of it; an unreadable one has only `problems`.
+
+    Args:
+        case: the case.
+        problems: (rule, message) of what makes it unusable.
+        remarks: what the reader warned of.
+        shape: of the image, as stored.
+        sizes: of the image, in RAS+ order.
+        spacing_mm: in RAS+ order.
+        axes: axis codes as stored, such as "LPS".
+        thick_plane: plane whose normal is the one axis with much larger voxels; None if there is none.
+        digests: of files and contents.
+        thumbnail: the image in RAS+ order in a few voxels, zero mean, unit length.
+        bone_thumbnail: likewise of the box around all bones.
+        layout: where the bones are: the labels likewise, a small copy a bone of the domain.
+        percentiles: 0, 1, 50, 99 and 100 % of the intensities.
+        num_levels: different intensities, counted to 1000.
+        lowest_share: share of voxels that have the lowest intensity.
+        contrast: mean intensity in the bones over that of the whole image, both from the 1 % percentile.
+        roughness: steps between neighbours along the smoothest axis, see `measures.roughness`.
+        fits: how well labels follow the image's edges as they are and mirrored, see `measures.edge_fits`.
+        bones: by name; those that the label map has.
+        picture: JPEG of three planes.
+    """
+
+    case: Case
+    problems: tuple[tuple[str, str], ...] = ()
+    remarks: tuple[str, ...] = ()
+    shape: tuple[int, ...] = ()
+    sizes: tuple[int, ...] = ()
+    spacing_mm: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    axes: str = ""
+    thick_plane: str | None = None
+    digests: Digests = field(default_factory=Digests)
+    thumbnail: np.ndarray = field(default_factory=no_array)
+    bone_thumbnail: np.ndarray = field(default_factory=no_array)
+    layout: np.ndarray = field(default_factory=no_array)
+    percentiles: tuple[float, ...] = ()
+    num_levels: int = 0
+    lowest_share: float = 0.0
+    contrast: float = float("nan")
+    roughness: float = 0.0
+    fits: tuple[float, ...] = ()
+    bones: Mapping[str, BoneMeasure] = field(default_factory=dict)
+    picture: bytes = b""

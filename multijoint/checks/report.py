@@ -1,0 +1,138 @@
+"""What a check found, as tables and as one page that opens anywhere."""
+
+from __future__ import annotations
+
+import base64
+import html
+from collections.abc import Iterable, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from custom_components.palette import COLORS
+from custom_components.system.files import write_atomically, write_csv
+from custom_components.system.text_tables import align_columns
+from multijoint.checks.checking import CheckResult
+from multijoint.checks.findings import LEVELS, Finding
+from multijoint.checks.records import Exam
+
+__all__ = ["format_exams", "format_finding", "write_check"]
+
+_PERCENTILES = ("min", "p1", "median", "p99", "max")
+_COLUMNS = (
+    *("domain", "case", "subject", "status", "findings", "shape", "spacing_mm", "axes", "thick_plane", "image_sha256"),
+    *_PERCENTILES,
+)
+_STYLE = """
+body { font: 15px/1.45 system-ui, sans-serif; margin: 2em auto; max-width: 76em; padding: 0 1em; color: #1a1a1a }
+table { border-collapse: collapse; width: 100% } th, td { text-align: left; vertical-align: top; padding: .5em .7em }
+tr { border-bottom: 1px solid #ccc; break-inside: avoid } thead th { border-bottom: 2px solid #333 }
+img { display: block; height: 170px; max-width: 640px; object-fit: contain; background: #000 }
+.error b { color: #a40000 } .warning b { color: #8a4b00 } .note { color: #555 } ul { margin: 0; padding-left: 1.1em }
+.swatch { display: inline-block; width: .8em; height: .8em; margin-right: .35em; border: 1px solid #333 }
+"""
+
+
+def format_finding(finding: Finding) -> str:
+    """One line.
+
+    Example:
+        >>> format_finding(Finding("error", "grid", "ankle", "a01", "label map a01.nii must ..."))
+        'error   ankle/a01 [grid]: label map a01.nii must ...'
+    """
+    where = "/".join(filter(None, (finding.domain, finding.case))) or "all"
+    return f"{finding.level:<8}" + " ".join(f"{where} [{finding.rule}]: {finding.message}".split())
+
+
+def format_exams(exams: Sequence[Exam]) -> str:
+    """A plain text table, a line a case."""
+    rows = [("domain", "case", "shape", "spacing mm", "axes", "bones ml"), *map(_short_row, exams)]
+    return "\n".join(align_columns(rows))
+
+
+def write_check(folder: Path, result: CheckResult) -> list[Path]:
+    """Write `check.csv` (a row a case), `findings.csv` and `check.html` (a picture a case); returns their paths."""
+    tables = {
+        "check.csv": (_COLUMNS, [_row(exam, result.findings) for exam in result.exams]),
+        "findings.csv": ([field.name for field in fields(Finding)], [vars(finding) for finding in result.findings]),
+    }
+    for name, (columns, rows) in tables.items():
+        # the given columns even without any row, then those that only some rows have
+        every = dict.fromkeys([*columns, *(key for row in rows for key in row)])
+        write_csv(folder / name, list(every), rows, errors="replace")
+    write_atomically(folder / "check.html", _page(result).encode(errors="replace"))
+    return [folder / name for name in (*tables, "check.html")]
+
+
+def _row(exam: Exam, findings: Iterable[Finding]) -> dict[str, Any]:
+    own = [finding for finding in findings if (finding.domain, finding.case) == (exam.case.domain, exam.case.name)]
+    worst = next((level for level in LEVELS if level in {finding.level for finding in own}), "ok")
+    row: dict[str, Any] = {
+        "domain": exam.case.domain,
+        "case": exam.case.name,
+        "subject": exam.case.subject,
+        "status": worst,
+        "findings": "; ".join(f"{finding.rule}: {finding.message}" for finding in own),
+        "shape": "x".join(map(str, exam.shape)),
+        "spacing_mm": "x".join(f"{size:.4g}" for size in exam.spacing_mm) if exam.shape else "",
+        "axes": exam.axes,
+        "thick_plane": exam.thick_plane or "",
+        "image_sha256": exam.digests.image_file,
+    }
+    row |= dict(zip(_PERCENTILES, exam.percentiles, strict=False))
+    for name, bone in exam.bones.items():
+        row |= {f"{name} ml": f"{bone.volume_ml:.4g}", f"{name} components": bone.num_components}
+    return row
+
+
+def _short_row(exam: Exam) -> tuple[str, ...]:
+    bones = ", ".join(f"{name} {bone.volume_ml:.3g}" for name, bone in exam.bones.items())
+    spacing = " x ".join(f"{size:.3g}" for size in exam.spacing_mm) if exam.shape else "-"
+    shape = " x ".join(map(str, exam.shape)) or "unreadable"
+    return exam.case.domain, exam.case.name, shape, spacing, exam.axes or "-", bones or "-"
+
+
+def _page(result: CheckResult) -> str:
+    counts = ", ".join(f"{result.count(level)} {level}s" for level in LEVELS)
+    general = [finding for finding in result.findings if not finding.case]
+    rows = "\n".join(_page_row(exam, result.findings) for exam in result.exams)
+    return f"""<!doctype html>
+<html lang="en"><meta charset="utf-8"><title>Check of {len(result.exams)} cases</title><style>{_STYLE}</style>
+<h1>Check of {len(result.exams)} cases</h1>
+<p>{counts}. Each picture shows an axial, a coronal and a sagittal slice where most bone is; the
+patient's right, or front, is at the left.</p>
+{_list(general)}
+<table><thead><tr><th>case</th><th>picture</th><th>measured</th><th>found</th></tr></thead><tbody>
+{rows}
+</tbody></table></html>
+"""
+
+
+def _page_row(exam: Exam, findings: Sequence[Finding]) -> str:
+    case = exam.case
+    own = [finding for finding in findings if (finding.domain, finding.case) == (case.domain, case.name)]
+    measured = [
+        "x".join(map(str, exam.shape)),
+        " x ".join(f"{size:.3g}" for size in exam.spacing_mm) + " mm",
+        exam.axes,
+    ]
+    bones = "".join(
+        f'<br><span class="swatch" style="background:{COLORS[(bone.index - 1) % len(COLORS)]}"></span>'
+        f"{html.escape(name)} {bone.volume_ml:.3g} ml"
+        for name, bone in exam.bones.items()
+    )
+    data = base64.b64encode(exam.picture).decode()
+    title = html.escape(f"{case.domain}/{case.name}")
+    picture = f'<img loading="lazy" alt="{title}" src="data:image/jpeg;base64,{data}">' if data else "none"
+    return (
+        f"<tr><th scope=row>{title}<br><small>subject {html.escape(case.subject)}</small></th><td>{picture}</td>"
+        f"<td>{'<br>'.join(measured) if exam.shape else 'unreadable'}{bones}</td><td>{_list(own)}</td></tr>"
+    )
+
+
+def _list(findings: Sequence[Finding]) -> str:
+    items = (
+        f'<li class="{finding.level}"><b>{finding.level}</b> {html.escape(finding.message)} [{finding.rule}]</li>'
+        for finding in findings
+    )
+    return f"<ul>{''.join(items)}</ul>" if findings else ""

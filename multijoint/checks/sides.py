@@ -1,0 +1,116 @@
+"""Cases that are swapped or turned: against the other cases, or labels against their own image."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import combinations
+
+import numpy as np
+
+from custom_components.domains import Domain
+from multijoint.checks.records import Exam
+
+__all__ = ["find_swapped"]
+
+_FEW = 10  # cases that it takes to tell which way round is usual ...
+_FEW_SIDES = 12  # ... and that all but one by chance do not show the same side, where a data set mixes them
+_ENDS = ("left and right", "front and back", "top and bottom")
+_CLEAR = 1.35  # times better that mirrored labels fit their image; up to 1.20 has been seen in good data
+_LEAST_GAIN = 0.2  # in correlation, below which anatomy counts as symmetric
+_STRONG, _AGREED = 0.5, 0.2  # how much the one case prefers to be mirrored, and others at most, in what is usual
+_USUAL_COSINE, _OTHER_COSINE = 0.5, 0.17  # 60 and 80 degrees
+_LEAST_MM = 5.0  # between two bones whose direction is to count
+
+Said = Iterator[tuple[str, str, str]]
+
+
+def _swapped(exams: Sequence[Exam], domain: Domain) -> Said:
+    """The one case that is more like the others when it is mirrored, where all others are less so.
+
+    Data sets that mix sides have no usual side; symmetric anatomy shows nothing along its axis of symmetry.
+    """
+    having = [exam for exam in exams if exam.layout.size]
+    if len(having) < _FEW:
+        return
+    images, layouts = (np.stack(each) for each in zip(*((exam.thumbnail, exam.layout) for exam in having), strict=True))
+    for axis, ends in enumerate(_ENDS):
+        by_image, by_label = _preference(images, axis - 3), _preference(layouts, axis - 3)
+        for what, against, by in (
+            ("image and labels are", (by_image < 0) & (by_label < 0), np.minimum(by_image, by_label)),
+            ("labels are", (by_label < 0) & (by_image >= 0), by_label),
+            ("image is", (by_image < 0) & (by_label >= 0), by_image),
+        ):
+            place = int(against.argmax())
+            sides_may_mix = axis == 0 and "and" in what and len(having) < _FEW_SIDES
+            doubted = "and" not in what and not _fits_mirrored(having[place], axis)
+            if against.sum() != 1 or sides_may_mix or doubted:
+                continue
+            if by[place] < -_STRONG and (np.delete(by, place) > -_AGREED).all():
+                text = f"{what} more like the {len(having) - 1} other cases with {ends} swapped"
+                yield "warning", having[place].case.name, f"{text}: stored that way by mistake, or another side shown"
+
+
+def _fits_mirrored(exam: Exam, axis: int) -> bool:
+    """Whether labels fit their image better mirrored, so far as borders are enough to tell.
+
+    What is said of the image or of the labels alone must show there, too.
+    """
+    return not exam.fits or exam.fits[axis + 1] > exam.fits[0]
+
+
+def _preference(small: np.ndarray, axis: int) -> np.ndarray:
+    """How much more alike a case is to the others as it is than mirrored, in units of what is usual; 0 if nothing is.
+
+    A case that was mirrored by mistake has about -1. One that is unlike the others either way has at least 0.
+    """
+    rest = small.sum(axis=0) - small
+    along = tuple(range(1, small.ndim))
+    rest /= np.maximum(np.sqrt(np.square(rest).sum(axis=along, keepdims=True)), 1e-12)
+    as_is, mirrored = ((each * rest).sum(axis=along) for each in (small, np.flip(small, axis)))
+    usual = float(np.median(as_is - mirrored))
+    if usual <= _LEAST_GAIN:
+        return np.zeros(len(small))
+    return np.where((as_is < mirrored) & (mirrored <= 0), 0.0, as_is - mirrored) / usual
+
+
+def _fits(exams: Sequence[Exam], domain: Domain) -> Said:
+    """Labels that follow the edges of their own image clearly better when mirrored; no other case is needed."""
+    for exam in exams:
+        if exam.fits and exam.fits[0] > 0:
+            gains = [mirrored / exam.fits[0] for mirrored in exam.fits[1:]]
+            best = int(np.argmax(gains))
+            if gains[best] > _CLEAR:
+                text = f"labels fit the edges of the image {gains[best]:.2g} times better with {_ENDS[best]} swapped"
+                yield "warning", exam.case.name, f"{text}: are they mirrored?"
+
+
+def _arrangement(exams: Sequence[Exam], domain: Domain) -> Said:
+    """The one case in which a bone lies in another direction from a second bone than in all others."""
+    told: dict[str, list[str]] = {}
+    for one, two in combinations(domain.labels.values(), 2):
+        having = [exam for exam in exams if one in exam.bones and two in exam.bones]
+        if len(having) < _FEW:
+            continue
+        ways = np.array([np.subtract(exam.bones[two].centre_mm, exam.bones[one].centre_mm) for exam in having])
+        lengths = np.linalg.norm(ways, axis=1)
+        usual = np.median(ways, axis=0)
+        length = float(np.linalg.norm(usual))
+        beside = abs(usual[0]) > 0.5 * length
+        if length < _LEAST_MM or (beside and len(having) < _FEW_SIDES):
+            continue
+        cosines = ways @ usual / np.maximum(lengths, 1e-9) / length
+        off = (cosines < _OTHER_COSINE) & (lengths > 0.3 * length)
+        if off.sum() == 1 and (cosines[~off] > _USUAL_COSINE).all():
+            told.setdefault(having[int(off.argmax())].case.name, []).append(f"{two} from {one}")
+    for case, pairs in told.items():
+        more = f" (and {len(pairs) - 1} other pairs of bones)" if len(pairs) > 1 else ""
+        text = f"{pairs[0]} lies in another direction than in all other cases{more}"
+        yield "warning", case, f"{text}: names exchanged, sides swapped, or turned?"
+
+
+find_swapped: dict[str, Callable[[Sequence[Exam], Domain], Said]] = {
+    "swapped": _swapped,
+    "label-fit": _fits,
+    "arrangement": _arrangement,
+}
+"""Rules by name."""

@@ -1,0 +1,212 @@
+"""A label map as a DICOM segmentation: coded bones on the slices they were found in."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import custom_components
+from custom_components.errors import InputError, show_path
+from custom_components.io.geometry import spacing_of
+from custom_components.io.volumes import read_label
+from custom_components.palette import COLORS
+from custom_components.system.files import write_atomically
+from multijoint.clinic.dicom.bone_codes import find_code
+from multijoint.clinic.dicom.files import read_header, reading_dicom
+from multijoint.clinic.dicom.series import Series
+from multijoint.clinic.dicom.slices import ENHANCED
+
+__all__ = ["check_highdicom", "write_dicom_seg"]
+
+# What a file should have and the SEG copies; a scanner's export may lack it.
+_EMPTY_IF_MISSING = (
+    *("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "StudyID", "StudyDate", "StudyTime"),
+    *("AccessionNumber", "ReferringPhysicianName", "PositionReferenceIndicator"),
+)
+_MAX_SERIES_NUMBER = 2**31 - 1
+
+
+def check_highdicom() -> None:
+    """Raise an `InputError` if highdicom is not installed."""
+    try:
+        import highdicom  # noqa: F401
+    except ImportError as error:
+        raise InputError("--dicom-seg needs highdicom, got none; pip install 'multijoint[clinic]'") from error
+
+
+def write_dicom_seg(path: Path, label_map: Path, series: Series) -> list[str]:
+    """Write a DICOM SEG of a label map, one segment a bone, with references to the images it was made from.
+
+    Segments are numbered from 1 in the order of the label values; one of which there is no voxel is empty. All have a
+    frame for each slice, so that a reader gets the whole grid back. Their codes are those of `find_code`. The frame of
+    reference, study and patient are those of the images. The same label map and images give the same SOP instance UID,
+    and a file that has it already stays.
+
+    Args:
+        path: `.dcm` file to write or replace.
+        label_map: on the grid of the series, as `segment` wrote it, with its record beside it.
+        series: the chosen one.
+
+    Returns:
+        Notes, each a line: bones without a voxel, labels that have no SNOMED CT code here.
+
+    Raises:
+        InputError: no bone at all, or images that lack what a SEG needs, such as a frame of reference.
+    """
+    import highdicom
+    from pydicom.uid import generate_uid
+
+    record = json.loads(label_map.with_name(f"{label_map.name.removesuffix('.nii.gz')}.json").read_bytes())
+    labels = read_label(label_map).array
+    names = {int(value): str(name) for value, name in record["labels"].items() if int(value)}
+    values = sorted(names)
+    present = set(np.unique(labels).tolist()) & set(values)
+    case = label_map.name
+    if not present:
+        raise InputError(f"label map {case} must have a bone to make a DICOM SEG of, got none; no SEG is written")
+    sources = _sources(series)
+    if not sources[0].get("FrameOfReferenceUID"):
+        raise InputError(
+            f"images of {case} must state a FrameOfReferenceUID for a DICOM SEG, got none; no SEG is written"
+        )
+    codes = {value: find_code(names[value], domain=str(record.get("domain", ""))) for value in values}
+    numbers = {value: number for number, value in enumerate(values, 1)}
+    number_of = np.zeros(256, np.uint8)
+    number_of[values] = range(1, len(values) + 1)
+    digest = str(record["label_map_sha256"])
+    entropy = [series.uid, series.key, digest, str(record), custom_components.__version__]
+    uid = generate_uid(entropy_srcs=[*entropy, "instance"])
+    missing = [names[value] for value in values if value not in present]
+    notes = [f"{path.name} has an empty segment: no voxel is {name}" for name in missing]
+    private = [names[value] for value in values if codes[value].is_private]
+    notes += [f"{path.name} has a private code for {name}: no SNOMED CT code is known for it" for name in private]
+    if path.is_file() and _uid_of(path) == uid:
+        return notes
+    wrong = f"images of {case} must have what a DICOM SEG takes from them, got some that have not; no SEG is written"
+    with reading_dicom(case, otherwise=wrong):
+        segmentation = highdicom.seg.Segmentation(
+            source_images=sources,
+            pixel_array=np.ascontiguousarray(number_of[labels].transpose(2, 1, 0)),
+            segmentation_type="BINARY",
+            segment_descriptions=[_description(numbers[value], names[value], codes[value], record) for value in values],
+            series_instance_uid=generate_uid(entropy_srcs=[*entropy, "series"]),
+            series_number=_series_number(series),
+            sop_instance_uid=uid,
+            instance_number=1,
+            manufacturer="multijoint",
+            manufacturer_model_name="multijoint",
+            software_versions=custom_components.__version__,
+            device_serial_number=str(record.get("model_sha256") or "unknown")[:16],
+            content_label="BONES",
+            content_creator_name="multijoint",
+            omit_empty_frames=False,
+            content_description="Bones segmented by multijoint; research only",
+            series_description="Bone segmentation (research only)",
+        )
+        if series.files[0].sop_class in ENHANCED:
+            _restore_frame_numbers(segmentation, series)
+        buffer = io.BytesIO()
+        segmentation.save_as(buffer, enforce_file_format=True)
+    write_atomically(path, buffer.getvalue())
+    return notes
+
+
+def _uid_of(path: Path) -> str:
+    """SOP instance UID of a file that was written before; nothing if it cannot be read."""
+    try:
+        return str(read_header(path, ["SOPInstanceUID"]).SOPInstanceUID)
+    except (InputError, OSError, AttributeError):
+        return ""
+
+
+def _sources(series: Series) -> list[Any]:
+    """Headers of the images in the order of the stack; or one of the multi-frame file, cut down to the stack's frames.
+
+    highdicom compares directions and spacings as text and wants them shared: here the first slice speaks for all, as in
+    the volume.
+    """
+    slices = series.stack.slices
+    paths = list(dict.fromkeys(each.path for each in slices))
+    is_enhanced = series.files[0].sop_class in ENHANCED
+    if is_enhanced and len(paths) > 1:
+        raise InputError(
+            f"series {series.key} must be one multi-frame file for a DICOM SEG, got {len(paths)}; no SEG is written"
+        )
+    headers: list[Any] = []
+    for path in paths:
+        with reading_dicom(show_path(path)) as pydicom:
+            header = pydicom.dcmread(path, stop_before_pixels=True)
+            for keyword in _EMPTY_IF_MISSING:
+                if keyword not in header:
+                    setattr(header, keyword, "")
+            if is_enhanced:
+                _cut_down(header, [each.frame for each in slices])
+            else:
+                header.ImageOrientationPatient = (headers or [header])[0].ImageOrientationPatient
+                header.PixelSpacing = (headers or [header])[0].PixelSpacing
+                if not header.get("SliceThickness") and series.stack.affine is not None:
+                    header.SliceThickness = spacing_of(series.stack.affine)[2]
+        headers.append(header)
+    return headers
+
+
+def _cut_down(header: Any, frames: Sequence[int]) -> None:
+    """Leave some frames of a multi-frame header, in this order, with one orientation and one spacing for all."""
+    from pydicom.dataset import Dataset
+
+    per_frame = [header.PerFrameFunctionalGroupsSequence[frame] for frame in frames]
+    given, shared = header.get("SharedFunctionalGroupsSequence") or [Dataset()], Dataset()
+    for keyword in ("PlaneOrientationSequence", "PixelMeasuresSequence"):
+        setattr(shared, keyword, getattr(per_frame[0] if keyword in per_frame[0] else given[0], keyword))
+    for group in per_frame:
+        for keyword in ("PlaneOrientationSequence", "PixelMeasuresSequence"):
+            if keyword in group:
+                delattr(group, keyword)
+    header.SharedFunctionalGroupsSequence, header.PerFrameFunctionalGroupsSequence = [shared], per_frame
+    header.NumberOfFrames = len(per_frame)
+
+
+def _restore_frame_numbers(segmentation: Any, series: Series) -> None:
+    """References to frames of the file, in place of those to frames of the header that was cut down."""
+    for group in segmentation.PerFrameFunctionalGroupsSequence:
+        for derivation in group.get("DerivationImageSequence") or ():
+            for source in derivation.SourceImageSequence:
+                source.ReferencedFrameNumber = series.stack.slices[int(source.ReferencedFrameNumber) - 1].frame + 1
+
+
+def _description(number: int, name: str, code: Any, record: Mapping[str, Any]) -> Any:
+    import highdicom
+    from pydicom.sr.codedict import codes
+
+    kind = highdicom.sr.CodedConcept(code.value, code.scheme, code.meaning)
+    description = highdicom.seg.SegmentDescription(
+        segment_number=number,
+        segment_label=name[:64],
+        segmented_property_category=codes.SCT.AnatomicalStructure,
+        segmented_property_type=kind,
+        algorithm_type="AUTOMATIC",
+        algorithm_identification=highdicom.AlgorithmIdentificationSequence(
+            name="multijoint",
+            family=codes.DCM.ArtificialIntelligence,
+            version=custom_components.__version__,
+            source="multijoint",
+            parameters={key: str(record[key]) for key in ("domain", "model_sha256") if record.get(key)},
+        ),
+        display_color=highdicom.color.CIELabColor.from_string(COLORS[(number - 1) % len(COLORS)]),
+    )
+    if code.side is not None:
+        side = highdicom.sr.CodedConcept(code.side[0], "SCT", code.side[1])
+        description.SegmentedPropertyTypeCodeSequence[0].SegmentedPropertyTypeModifierCodeSequence = [side]
+    return description
+
+
+def _series_number(series: Series) -> int:
+    """One far from the scanner's own."""
+    number = series.files[0].number
+    base = int(number) if number.isdecimal() else 0
+    return min(base * 100 + 1 if base else 9001, _MAX_SERIES_NUMBER)

@@ -1,0 +1,212 @@
+"""The series of an exam, and which one of them is segmented, by stated rules."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from custom_components.errors import InputError
+from custom_components.system.files import file_digest
+from custom_components.system.text_tables import align_columns
+from multijoint.clinic.dicom.slices import CLASSIC, ENHANCED, DicomFile
+from multijoint.clinic.dicom.stacks import MIN_SLICES, Stack, stacks_of
+
+__all__ = ["RULE", "Exam", "Series", "choose_series", "format_exam", "series_of", "tells"]
+
+RULE = (
+    f"* is taken: the only usable series of its exam (MR; one grid of at least {MIN_SLICES} equally spaced slices; no "
+    "localiser; neither derived nor phase), or the one named with --series"
+)
+"""How a series is chosen, in one line."""
+
+_MAX_LISTED = 5
+_WITHHELD = "(withheld: names the patient)"
+_PARTS = {"P": "phase", "PHASE": "phase", "PHASE MAP": "phase", "R": "real part", "REAL": "real part"}
+_PARTS |= {"I": "imaginary part", "IMAGINARY": "imaginary part"}
+_HEADER = ("series", "description", "kind", "slices", "voxels mm", "verdict")
+
+
+@dataclass(frozen=True)
+class Series:
+    """One stack of a series, or a series that is none.
+
+    Args:
+        key: what `--series` calls it: the series number, with `.2` behind it for the second stack, and `-2` for the
+            second series of that number.
+        uid: series instance UID.
+        description: as shown: withheld where it names the patient.
+        kind: modality, and more where it is not a plain image.
+        files: its instances.
+        stack: its slices in order.
+        verdict: "usable"; "on request", taken only when named; or "refused".
+        reason: for a verdict other than usable, as the end of a sentence that begins with the series.
+    """
+
+    key: str
+    uid: str
+    description: str
+    kind: str
+    files: tuple[DicomFile, ...]
+    stack: Stack
+    verdict: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Exam:
+    """The instances of one study.
+
+    Args:
+        name: for files and messages; says nothing of the patient.
+        series: in order of their numbers.
+        problems: a line for each file that cannot be read.
+        num_others: files beside it that are not DICOM.
+    """
+
+    name: str
+    series: tuple[Series, ...]
+    problems: tuple[str, ...]
+    num_others: int
+
+
+def choose_series(exam: Exam, wanted: str | None = None) -> Series:
+    """The series to segment: the only usable one, or the one that is named.
+
+    Args:
+        exam: see `dicom_exams.find_exams`.
+        wanted: key or UID of a series.
+
+    Raises:
+        InputError: none or several can be meant, the one meant cannot be used, or files of the exam cannot be read.
+    """
+    if exam.problems:
+        more = f" and {len(exam.problems) - 1} more" if len(exam.problems) > 1 else ""
+        raise InputError(f"exam {exam.name} must be readable as a whole, got: {exam.problems[0]}{more}")
+    if wanted is not None:
+        named = [each for each in exam.series if wanted in (each.key, each.uid)]
+        if len(named) != 1:
+            keys = ", ".join(each.key for each in exam.series)
+            found = repr(wanted) if not named else f"one that means {' and '.join(each.key for each in named)}"
+            raise InputError(f"series of exam {exam.name} must be one of {keys}, got {found}; see multijoint dicom")
+        if named[0].verdict == "refused":
+            raise InputError(f"series {named[0].key} of exam {exam.name} {named[0].reason}; export it again")
+        return named[0]
+    usable = [each for each in exam.series if each.verdict == "usable"]
+    if len(usable) == 1:
+        return usable[0]
+    if usable:
+        *others, last = (each.key for each in usable)
+        listed = f"{', '.join(others)} and {last}"
+        raise InputError(f"exam {exam.name} must have one usable series, got {listed}; name one with --series")
+    reasons = ", ".join(f"series {each.key} {each.reason}" for each in exam.series[:_MAX_LISTED])
+    more = f", and {len(exam.series) - _MAX_LISTED} more" if len(exam.series) > _MAX_LISTED else ""
+    remedy = (
+        "name one with --series" if any(each.verdict == "on request" for each in exam.series) else "export it again"
+    )
+    raise InputError(f"exam {exam.name} must have a usable MR series, got none ({reasons}{more}); {remedy}")
+
+
+def format_exam(exam: Exam, chosen: Series | None = None) -> str:
+    """A table, a line a series; the chosen one is marked."""
+    rows: list[tuple[str, ...]] = [_HEADER]
+    for each in exam.series:
+        verdict = each.verdict if not each.reason else f"{each.verdict}: {each.reason}"
+        rows.append((each.key, each.description or "-", each.kind, *_size(each.stack), verdict))
+    marks = ["  ", *("* " if each is chosen else "  " for each in exam.series)]
+    lines = [f"exam {exam.name}", *(mark + line for mark, line in zip(marks, align_columns(rows), strict=True))]
+    return "\n".join([*lines, *(f"  unreadable: {problem}" for problem in exam.problems)])
+
+
+def _size(stack: Stack) -> tuple[str, str]:
+    if not stack.slices:
+        return "-", "-"
+    first = stack.slices[0]
+    sizes = [first.spacing_mm[1], first.spacing_mm[0]]
+    if stack.affine is not None:
+        sizes.append(float((stack.affine[:3, 2] ** 2).sum() ** 0.5))
+    shape = f"{len(stack.slices)} of {first.shape[1]}x{first.shape[0]}"
+    return shape, " x ".join(f"{size:.3g}" for size in sizes)
+
+
+def series_of(files: Sequence[DicomFile]) -> list[Series]:
+    """The series of one exam, with keys that differ."""
+    groups: dict[str, list[DicomFile]] = {}
+    for file in files:
+        groups.setdefault(file.series, []).append(file)
+    found: list[Series] = []
+    seen: dict[str, int] = {}
+    for uid, own in sorted(groups.items(), key=lambda group: (_number(group[1][0].number), group[0])):
+        number = own[0].number or "none"
+        seen[number] = seen.get(number, 0) + 1
+        key = number if seen[number] == 1 else f"{number}-{seen[number]}"
+        found += _stacks(key, uid, own)
+    return found
+
+
+def _stacks(key: str, uid: str, files: Sequence[DicomFile]) -> list[Series]:
+    files, problem = _without_copies(files)
+    words = frozenset().union(*(file.identity for file in files))
+    description = next((file.description for file in files if file.description), "")
+    if tells(description, words):
+        description = _WITHHELD
+    problem = problem or _series_problem(files)
+    slices = [each for file in files for each in file.slices]
+    stacks = (
+        stacks_of(slices) if slices and not problem else [Stack(tuple(slices), problem=problem or "must have slices")]
+    )
+    result = []
+    for number, stack in enumerate(stacks, 1):
+        kind, request = _kind(files[0], stack)
+        verdict, reason = (
+            ("refused", stack.problem) if stack.problem else ("on request", request) if request else ("usable", "")
+        )
+        text = f"{description} ({stack.keys})" if stack.keys else description
+        own = key if len(stacks) == 1 else f"{key}.{number}"
+        result.append(Series(own, uid, text, kind, tuple(files), stack, verdict, reason))
+    return result
+
+
+def _series_problem(files: Sequence[DicomFile]) -> str:
+    """What refuses a series whatever its slices."""
+    first = files[0]
+    if first.modality != "MR":
+        return f"must have modality MR, got {first.modality or 'none'}"
+    if any(file.sop_class not in (CLASSIC, *ENHANCED) for file in files):
+        return "must be MR images, got other objects (secondary captures?)"
+    if any("LOCALIZER" in file.image_type for file in files):
+        return "must be a volume, got a localiser (its ImageType says so)"
+    return next((file.problem for file in files if file.problem), "")
+
+
+def _kind(file: DicomFile, stack: Stack) -> tuple[str, str]:
+    """Kind of a series, and why it is taken on request only, if so."""
+    kind = f"{file.modality or '?'}{' enhanced' if file.sop_class in ENHANCED else ''}"
+    own = stack.slices[0].keys[2].upper().split("\\") if stack.slices and stack.slices[0].keys[2] else file.image_type
+    part = next((_PARTS[value] for value in own[2:] if value in _PARTS), "")
+    if part:
+        return f"{kind} {part}", f"is a {part}, not a magnitude"
+    if "DERIVED" in own[:1] or "SECONDARY" in own[1:2]:
+        return f"{kind} derived", "is derived from other images"
+    return kind, ""
+
+
+def _without_copies(files: Sequence[DicomFile]) -> tuple[list[DicomFile], str]:
+    """Each instance once; several different files of one instance are a problem."""
+    kept: dict[str, DicomFile] = {}
+    problem = ""
+    for file in files:
+        other = kept.setdefault(file.uid or str(file.path), file)
+        if other is not file and file_digest(other.path) != file_digest(file.path):
+            problem = "must have one file an instance, got two different ones with one SOPInstanceUID"
+    return list(kept.values()), problem
+
+
+def tells(text: str, identity: Collection[str]) -> bool:
+    """Whether a text has words of the patient's identity in it; short ones count as whole words only."""
+    own = set(re.split(r"[\W_]+", text.casefold()))
+    return bool(own & set(identity)) or any(len(word) > 3 and word in text.casefold() for word in identity)
+
+
+def _number(text: str) -> tuple[int, str]:
+    return (int(text), "") if text.lstrip("-").isdecimal() else (10**9, text)

@@ -1,0 +1,239 @@
+"""What a DICOM file says of itself: whose exam and series it is of, and where each of its slices lies."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from custom_components.errors import InputError, show_path
+from multijoint.clinic.dicom.files import read_header, reading_dicom
+
+__all__ = ["ENHANCED", "KEYS", "DicomFile", "Slice", "read_file"]
+
+KEYS = ("echo", "time", "type", "b-value", "stack", "acquisition")
+"""What may tell apart two slices of a series that lie at one place, in the order in which it is asked."""
+
+ENHANCED = ("1.2.840.10008.5.1.4.1.1.4.1", "1.2.840.10008.5.1.4.1.1.4.4")
+"""SOP classes of multi-frame MR: enhanced, and legacy converted."""
+
+CLASSIC = "1.2.840.10008.5.1.4.1.1.4"
+
+_SERIES_TAGS = (
+    *("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "SeriesNumber", "SeriesDescription"),
+    *("ProtocolName", "Modality", "ImageType", "PatientName", "PatientID", "OtherPatientIDs", "OtherPatientNames"),
+    *("PatientBirthName", "PatientBirthDate", "AccessionNumber", "PatientIdentityRemoved", "PhotometricInterpretation"),
+)
+_SLICE_TAGS = (
+    *("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "EchoTime", "TemporalPositionIdentifier"),
+    *("DiffusionBValue", "AcquisitionNumber", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
+)
+_IDENTITY = (
+    *("PatientName", "PatientID", "OtherPatientIDs", "OtherPatientNames", "PatientBirthName", "PatientBirthDate"),
+    "AccessionNumber",
+)
+_MAX_UNIT_ERROR = 1e-3  # of the length of a direction, and of the cosine between the two
+
+
+@dataclass(frozen=True)
+class Slice:
+    """One plane of pixels; positions and directions in DICOM's LPS+ frame, in mm.
+
+    Args:
+        path: its file.
+        frame: its number in the file, from 0.
+        position: centre of the first pixel.
+        orientation: direction along a row, then along a column; unit vectors.
+        spacing_mm: between rows, between columns.
+        shape: rows, columns.
+        keys: values of `KEYS`; empty where not stated.
+    """
+
+    path: Path
+    frame: int
+    position: tuple[float, ...]
+    orientation: tuple[float, ...]
+    spacing_mm: tuple[float, ...]
+    shape: tuple[int, int]
+    keys: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class DicomFile:
+    """One instance.
+
+    Args:
+        path: the file.
+        uid, study, series: SOP, study and series instance UIDs.
+        number, description, modality: of the series.
+        sop_class: UID.
+        image_type: its values, in upper case, those of the frames included.
+        identity: words by which the patient could be recognised, in lower case; none if the file says that it has been
+            de-identified.
+        slices: empty if there is a `problem`.
+        problem: why it has no usable slices, as the end of a sentence that begins with the series.
+        stamp: changes when the file does.
+    """
+
+    path: Path
+    uid: str
+    study: str
+    series: str
+    number: str
+    description: str
+    modality: str
+    sop_class: str
+    image_type: tuple[str, ...]
+    identity: frozenset[str]
+    slices: tuple[Slice, ...]
+    problem: str
+    stamp: tuple[int, int]
+
+
+def read_file(path: Path) -> DicomFile | None:
+    """Describe a DICOM file; None for a DICOMDIR.
+
+    Raises:
+        InputError: it cannot be parsed; what is merely missing becomes a `problem`.
+    """
+    header = read_header(path, [*_SERIES_TAGS, *_SLICE_TAGS])
+    if header is None:
+        return None
+    with reading_dicom(show_path(path)):
+        problem = ""
+        try:
+            slices = _slices(header, path)
+        except InputError as error:
+            slices, problem = [], str(error)
+        identity: frozenset[str] = frozenset()
+        if _text(header, "PatientIdentityRemoved").upper() != "YES":
+            identity = frozenset(word for tag in _IDENTITY for word in _words(_text(header, tag)))
+        types = [*_texts(header, "ImageType"), *(kind for each in slices for kind in each.keys[2].split("\\"))]
+        status = path.stat()
+        return DicomFile(
+            path=path,
+            uid=_text(header, "SOPInstanceUID"),
+            study=_text(header, "StudyInstanceUID"),
+            series=_text(header, "SeriesInstanceUID"),
+            number=_text(header, "SeriesNumber"),
+            description=_text(header, "SeriesDescription") or _text(header, "ProtocolName"),
+            modality=_text(header, "Modality"),
+            sop_class=_text(header, "SOPClassUID"),
+            image_type=tuple(dict.fromkeys(kind.upper() for kind in types if kind)),
+            identity=identity,
+            slices=tuple(slices),
+            problem=problem,
+            stamp=(status.st_size, status.st_mtime_ns),
+        )
+
+
+def _slices(header: Any, path: Path) -> list[Slice]:
+    if _text(header, "SOPClassUID") not in (CLASSIC, *ENHANCED):
+        return []  # refused as a series, by what it is
+    if header.get("SamplesPerPixel") != 1 or _text(header, "PhotometricInterpretation") != "MONOCHROME2":
+        raise InputError("must hold grey values (MONOCHROME2), got others")
+    shape = (_count(header, "Rows", path), _count(header, "Columns", path))
+    if _text(header, "SOPClassUID") == CLASSIC:
+        return [_slice(_Groups(header), path, 0, shape)]
+    shared = _items(header, "SharedFunctionalGroupsSequence")
+    frames = _items(header, "PerFrameFunctionalGroupsSequence")
+    if len(frames) != _count(header, "NumberOfFrames", path):
+        raise InputError(
+            f"must describe each of its frames, got {len(frames)} descriptions for {header.NumberOfFrames} "
+            f"in {show_path(path)}"
+        )
+    return [_slice(_Groups(header, frame, *shared[:1]), path, k, shape) for k, frame in enumerate(frames)]
+
+
+class _Groups:
+    """Elements of one frame: its own functional groups, then the shared ones; or those of a classic image."""
+
+    def __init__(self, header: Any, *groups: Any) -> None:
+        self.header, self.groups = header, groups
+
+    def find(self, tag: str, *sequences: str) -> tuple[Any, str]:
+        """The dataset that holds an element, and its keyword; sequences are tried in the groups."""
+        for group in self.groups:
+            for sequence in sequences:
+                for item in _items(group, sequence)[:1]:
+                    if tag in item:
+                        return item, tag
+        return (self.header if not self.groups else {}), tag
+
+
+def _slice(groups: _Groups, path: Path, frame: int, shape: tuple[int, int]) -> Slice:
+    place = _numbers(*groups.find("ImagePositionPatient", "PlanePositionSequence"), count=3, path=path)
+    sides = _numbers(*groups.find("ImageOrientationPatient", "PlaneOrientationSequence"), count=6, path=path)
+    spacing = _numbers(*groups.find("PixelSpacing", "PixelMeasuresSequence"), count=2, path=path)
+    lengths = math.hypot(*sides[:3]), math.hypot(*sides[3:])
+    cosine = sum(a * b for a, b in zip(sides[:3], sides[3:], strict=True))
+    if max(abs(lengths[0] - 1), abs(lengths[1] - 1), abs(cosine)) > _MAX_UNIT_ERROR:
+        raise InputError(
+            f"must have two directions at right angles in ImageOrientationPatient, got others in {show_path(path)}"
+        )
+    if min(spacing) <= 0:
+        raise InputError(f"must have a positive PixelSpacing, got another in {show_path(path)}")
+    echo = "EffectiveEchoTime" if groups.groups else "EchoTime"
+    time = "TemporalPositionIndex" if groups.groups else "TemporalPositionIdentifier"
+    kind = "FrameType" if groups.groups else "ImageType"
+    number = "FrameAcquisitionNumber" if groups.groups else "AcquisitionNumber"
+    b_value = groups.find("DiffusionBValue", "MRDiffusionSequence")
+    return Slice(
+        path=path,
+        frame=frame,
+        position=place,
+        orientation=tuple(value / lengths[k // 3] for k, value in enumerate(sides)),
+        spacing_mm=spacing,
+        shape=shape,
+        keys=(
+            _text(*groups.find(echo, "MREchoSequence")),
+            _text(*groups.find(time, "FrameContentSequence")),
+            "\\".join(_texts(*groups.find(kind, "MRImageFrameTypeSequence"))),
+            _text(*b_value),
+            _text(*groups.find("StackID", "FrameContentSequence")),
+            _text(*groups.find(number, "FrameContentSequence")),
+        ),
+    )
+
+
+def _items(group: Any, keyword: str) -> Sequence[Any]:
+    return group.get(keyword) or []
+
+
+def _text(group: Any, keyword: str) -> str:
+    return " ".join(_texts(group, keyword))
+
+
+def _texts(group: Any, keyword: str) -> list[str]:
+    value = group.get(keyword)
+    values = value if isinstance(value, list) or type(value).__name__ == "MultiValue" else [value]
+    return [" ".join(str(each).split()) for each in values if each is not None and str(each).strip()]
+
+
+def _numbers(group: Any, keyword: str, *, count: int, path: Path) -> tuple[float, ...]:
+    value = group.get(keyword)
+    try:
+        numbers = tuple(float(each) for each in value or ())
+    except (TypeError, ValueError):
+        numbers = (math.nan,)
+    if len(numbers) != count or not all(map(math.isfinite, numbers)):
+        found = "another value" if numbers else "none"
+        raise InputError(f"must have {count} numbers as {keyword}, got {found} in {show_path(path)}")
+    return numbers
+
+
+def _count(header: Any, keyword: str, path: Path) -> int:
+    try:
+        number = int(header.get(keyword) or 0)
+    except (TypeError, ValueError):
+        number = 0
+    if number < 1:
+        raise InputError(f"must have a positive {keyword}, got none in {show_path(path)}")
+    return number
+
+
+def _words(text: str) -> list[str]:
+    return [word for word in re.split(r"[\W_]+", text.casefold()) if len(word) > 1]

@@ -1,0 +1,158 @@
+"""Slices of one series sorted into stacks, each held to the rules of a volume: one grid, nothing missing."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from custom_components.errors import InputError
+from multijoint.clinic.dicom.slices import KEYS, Slice
+
+__all__ = ["MIN_SLICES", "Stack", "stacks_of"]
+
+MIN_SLICES = 5
+"""Fewer are no volume."""
+
+SPACING_TOLERANCE = 0.02
+"""How far a slice may lie from its place in an equally spaced stack, as a share of the spacing; 0.01 mm at least."""
+
+_ORIENTATION_TOLERANCE = 1e-4  # of a direction cosine: 0.02 mm over 200 mm
+_SAME_PLACE_MM = 0.01
+_SHIFT_TOLERANCE_MM = 0.05  # of a slice within its plane
+_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Slices in order along their normal (the direction of the rows x that of the columns).
+
+    Args:
+        slices: in order.
+        keys: what tells it from the other stacks of its series, such as "echo 4.6".
+        affine: index (column, row, slice) -> RAS+ position in mm, (4, 4); None if there is a problem.
+        problem: why it is no volume, as the end of a sentence that begins with the series.
+    """
+
+    slices: tuple[Slice, ...]
+    keys: str = ""
+    affine: np.ndarray | None = None
+    problem: str = ""
+
+
+def stacks_of(slices: Sequence[Slice]) -> list[Stack]:
+    """The stacks of a series: one, unless several slices lie at one place and a key tells them apart.
+
+    Args:
+        slices: all slices of a series, in any order.
+    """
+    found = len({each.shape for each in slices})
+    if found > 1:
+        return [Stack(tuple(slices), problem=f"must have one image size, got {found}")]
+    orientations = _orientations(slices)
+    if orientations > 1:
+        kind = " (a localiser?)" if orientations >= 3 else ""
+        return [Stack(tuple(slices), problem=f"must have slices of one orientation, got {orientations}{kind}")]
+    spacings = np.array([each.spacing_mm for each in slices])
+    if np.ptp(spacings, axis=0).max() > 1e-4 * spacings.min():
+        return [Stack(tuple(slices), problem="must have one pixel spacing, got several")]
+    return [_stack(part, keys) for part, keys in _told_apart(list(slices))]
+
+
+def affine_of(slices: Sequence[Slice]) -> np.ndarray:
+    """Index (column, row, slice) -> RAS+ position in mm of sorted, equally spaced slices.
+
+    Shape:
+        (4, 4), float64.
+    """
+    first, last = slices[0], slices[-1]
+    affine = np.eye(4)
+    affine[:3, 0] = np.multiply(first.orientation[:3], first.spacing_mm[1])  # to the next column: along a row
+    affine[:3, 1] = np.multiply(first.orientation[3:], first.spacing_mm[0])
+    affine[:3, 2] = np.subtract(last.position, first.position) / (len(slices) - 1)
+    affine[:3, 3] = first.position
+    return _TO_RAS @ affine
+
+
+def _orientations(slices: Sequence[Slice]) -> int:
+    """Number of different ones."""
+    different: list[np.ndarray] = []
+    for each in slices:
+        own = np.array(each.orientation)
+        if not any(np.abs(own - other).max() <= _ORIENTATION_TOLERANCE for other in different):
+            different.append(own)
+    return len(different)
+
+
+def _told_apart(slices: list[Slice]) -> list[tuple[list[Slice], str]]:
+    """Parts without two slices at one place, as far as the keys go, each with its keys' values.
+
+    A key that has more values than there are slices at one place tells slices apart, not stacks.
+    """
+    parts = [(slices, "")]
+    for index, key in enumerate(KEYS):
+        split = []
+        for part, keys in parts:
+            values = Counter(each.keys[index] for each in part)
+            if 1 < len(values) <= _most_at_one_place(part):
+                for value in sorted(values, key=_in_order):
+                    own = [each for each in part if each.keys[index] == value]
+                    split.append((own, f"{keys}, {key} {value}".lstrip(", ")))
+            else:
+                split.append((part, keys))
+        parts = split
+    return parts
+
+
+def _in_order(text: str) -> tuple[float, str]:
+    try:
+        return float(text), text
+    except ValueError:
+        return np.inf, text
+
+
+def _along_normal(slices: Sequence[Slice]) -> np.ndarray:
+    normal = np.cross(slices[0].orientation[:3], slices[0].orientation[3:])
+    return np.array([each.position for each in slices]) @ normal
+
+
+def _most_at_one_place(slices: Sequence[Slice]) -> int:
+    places = np.sort(_along_normal(slices))
+    groups = np.cumsum(np.diff(places, prepend=places[0]) > _SAME_PLACE_MM)
+    return int(np.bincount(groups).max())
+
+
+def _stack(slices: list[Slice], keys: str) -> Stack:
+    heights = _along_normal(slices)
+    order = np.argsort(heights, kind="stable")
+    ordered = tuple(slices[k] for k in order)
+    try:
+        _check(ordered, heights[order])
+    except InputError as error:
+        return Stack(ordered, keys, problem=str(error))
+    return Stack(ordered, keys, affine_of(ordered))
+
+
+def _check(slices: tuple[Slice, ...], heights: np.ndarray) -> None:
+    if len(slices) < MIN_SLICES:
+        raise InputError(f"must have at least {MIN_SLICES} slices, got {len(slices)}")
+    gaps = np.diff(heights)
+    if gaps.min() <= _SAME_PLACE_MM:
+        at = int(gaps.argmin())
+        raise InputError(f"must have one slice at a place, got two at slice {at + 1} of {len(slices)} (duplicates?)")
+    step = float(np.median(gaps))
+    ratios = gaps / step
+    if (ratios > 1.5).any() and np.abs(ratios - ratios.round()).max() <= 0.1:
+        at, missing = int((ratios > 1.5).argmax()), int((ratios.round() - 1).sum())
+        raise InputError(f"must be complete, got {missing} missing, first between slices {at + 1} and {at + 2}")
+    even = heights[0] + np.arange(len(slices)) * (heights[-1] - heights[0]) / (len(slices) - 1)
+    if np.abs(heights - even).max() > max(SPACING_TOLERANCE * step, _SAME_PLACE_MM):
+        raise InputError(f"must have equally spaced slices, got gaps from {gaps.min():.4g} to {gaps.max():.4g} mm")
+    positions = np.array([each.position for each in slices])
+    normal = np.cross(slices[0].orientation[:3], slices[0].orientation[3:])
+    shifts = positions - positions[0] - np.outer(heights - heights[0], normal)
+    off = float(np.linalg.norm(shifts, axis=1).max())
+    if off > _SHIFT_TOLERANCE_MM:
+        raise InputError(f"must have slices behind one another, got some shifted by up to {off:.3g} mm in their plane")

@@ -1,0 +1,229 @@
+"""One case of a report, looked at: its bones measured, scored and drawn, and whatever a reader must be told."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from custom_components.domains import Domain
+from custom_components.errors import InputError, explain, show_path
+from custom_components.io.geometry import canonical_spacing_mm, to_canonical
+from custom_components.io.volumes import Volume, on_grid, read_label, read_volume
+from custom_components.metrics.bone_scores import BoneScore, score_case
+from custom_components.metrics.score_tables import score_rows
+from multijoint.clinic.pictures.planes import bone_areas
+from multijoint.clinic.report.pictures import Picture, draw_picture
+from multijoint.clinic.report.results import Result, without_folders
+
+__all__ = ["ReportedBone", "ReportedCase", "Sources", "examine_result"]
+
+_TRUE = ("true", "1", "yes")
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What there is beside the label maps, by case or by case and label value; see `report_results`."""
+
+    scans: Mapping[str, Path] = field(default_factory=dict)
+    references: Mapping[str, Path] = field(default_factory=dict)
+    quality: Mapping[tuple[str, int], Mapping[str, str]] = field(default_factory=dict)
+    bones: Mapping[tuple[str, int], Mapping[str, str]] = field(default_factory=dict)
+
+    def reference(self, result: Result) -> Path | None:
+        """The reference of a result, if there is one."""
+        return self.references.get(f"{result.domain}/{result.case}") or self.references.get(result.case)
+
+
+@dataclass(frozen=True)
+class ReportedBone:
+    """One bone of a case.
+
+    Args:
+        index: class index, which decides its colour.
+        value: label value in the file.
+        name: of the bone.
+        volume_ml: of its voxels; 0 if it is missing.
+        confidence: expected Dice, 0..1; NaN if nobody has estimated it.
+        calibrated: whether that was calibrated on validation exams.
+        surface_mm2: NaN unless it was meshed.
+        flags: what may be wrong with it.
+        score: against the reference, if there is one.
+    """
+
+    index: int
+    value: int
+    name: str
+    volume_ml: float
+    confidence: float = math.nan
+    calibrated: bool = True
+    surface_mm2: float = math.nan
+    flags: tuple[str, ...] = ()
+    score: BoneScore | None = None
+
+
+@dataclass(frozen=True)
+class ReportedCase:
+    """One case: its result with what was found in it.
+
+    Args:
+        result: what became of the scan; of a label map that cannot be used, "failed".
+        bones: in class order; none without a label map.
+        flags: of the case as a whole.
+        notes: sentences.
+        picture: None without a label map.
+        rows: of the table of scores, see `scores.score_rows`.
+        side: of the split of the model's training, see `report_run.SIDES`; empty if unknown.
+    """
+
+    result: Result
+    bones: tuple[ReportedBone, ...] = ()
+    flags: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    picture: Picture | None = None
+    rows: tuple[Mapping[str, Any], ...] = ()
+    side: str = ""
+
+    @property
+    def all_flags(self) -> list[tuple[str, str]]:
+        """Flags with the bones that they are of, empty for the case as a whole."""
+        return [(flag, "") for flag in self.flags] + [(flag, bone.name) for bone in self.bones for flag in bone.flags]
+
+
+def examine_result(result: Result, sources: Sources) -> ReportedCase:
+    """Read, measure, score and draw one case; whatever cannot be used is said in its notes.
+
+    The volumes are read here and forgotten, so that any number of cases takes the memory of one.
+    """
+    notes = list(result.notes)
+    if result.label_map is None:
+        return ReportedCase(result, notes=tuple(notes))
+    try:
+        volume = read_label(result.label_map)
+        domain = _domain(result, volume)
+        classes = domain.encode(volume.array, source=show_path(result.label_map))
+    except (InputError, OSError, MemoryError) as error:
+        failed = replace(result, status="failed", cause=result.cause or _explain(error, result.label_map))
+        return ReportedCase(failed, notes=tuple(notes))
+    flags = []
+    written = result.record.get("label_map_sha256")
+    if written and written != volume.digest:
+        flags.append("changed-since")
+        notes.append("the label map has been changed since it was written: confidence and flags are from before")
+    if not result.record:
+        notes.append("the label map has no record beside it: names of bones and what made it are unknown")
+
+    scan = _read_scan(result, volume, sources, notes)
+    reference = _read_reference(result, volume, domain, sources, notes)
+    scores: list[BoneScore] = []
+    if reference is not None:
+        scores = score_case(classes, reference, domain=domain, spacing_mm=volume.spacing_mm)
+    picture = draw_picture(
+        to_canonical(classes, volume.affine),
+        canonical_spacing_mm(volume.affine),
+        names={index: str(value) for index, value in enumerate(domain.labels, start=1)},
+        voxels=None if scan is None else to_canonical(scan.array, scan.affine),
+        limits=(0.0, 1.0) if scan is None else _limits(scan.array),
+        reference=None if reference is None else to_canonical(reference, volume.affine),
+    )
+    rows = score_rows(scores, case=result.case, subject=result.case, domain=domain.name, spacing_mm=volume.spacing_mm)
+    bones = _bones(result, classes, volume, domain, scores, sources)
+    return ReportedCase(result, bones, tuple(flags), tuple(notes), picture, tuple(rows))
+
+
+def _domain(result: Result, volume: Volume) -> Domain:
+    """Labels of the record, or those found; the plane plays no part in what is measured here."""
+    labels = result.labels or {int(value): f"label {value}" for value in np.unique(volume.array) if value}
+    return Domain(result.domain or "unknown", labels or {1: "any bone"}, "axial")
+
+
+def _read_scan(result: Result, volume: Volume, sources: Sources, notes: list[str]) -> Volume | None:
+    path = sources.scans.get(result.case)
+    if path is None:
+        notes.append("the scan was not found: the label map alone is drawn")
+        return None
+    try:
+        scan = read_volume(path)
+        on_grid(volume, scan)
+    except (InputError, OSError, MemoryError) as error:
+        notes.append(f"the scan cannot be used, the label map alone is drawn: {_explain(error, path)}")
+        return None
+    segmented = result.record.get("image_sha256")
+    if segmented and scan.digest and segmented != scan.digest:
+        notes.append("the scan shown is not byte for byte the one that was segmented")
+    return scan
+
+
+def _read_reference(
+    result: Result, volume: Volume, domain: Domain, sources: Sources, notes: list[str]
+) -> np.ndarray | None:
+    path = sources.reference(result)
+    if path is None:
+        if sources.references:
+            notes.append("no reference was found")
+        return None
+    try:
+        return domain.encode(read_label(path, like=volume).array, source=f"reference {show_path(path)}")
+    except (InputError, OSError, MemoryError) as error:
+        notes.append(f"the reference cannot be used, so there are no scores: {_explain(error, path)}")
+        return None
+
+
+def _bones(
+    result: Result, classes: np.ndarray, volume: Volume, domain: Domain, scores: list[BoneScore], sources: Sources
+) -> tuple[ReportedBone, ...]:
+    areas = bone_areas(classes, range(1, domain.num_classes))
+    voxel_ml = math.prod(volume.spacing_mm) / 1000
+    bones = []
+    for index, (value, name) in enumerate(domain.labels.items(), start=1):
+        quality = sources.quality.get((result.case, value), {})
+        mesh = sources.bones.get((result.case, value), {})
+        score = scores[index - 1] if scores else None
+        num_voxels = int(areas[index][0].sum())
+        flags = dict.fromkeys(flag.strip() for flag in quality.get("flags", "").split(";") if flag.strip())
+        flags.pop("missing", None)  # the label map itself says whether it is, also after a correction
+        if not num_voxels:
+            flags = {"missing": None, **flags}
+        if any(row.get("cut", "").lower() in _TRUE for row in (quality, mesh)):
+            flags["cut-by-field-of-view"] = None
+        if score is not None and score.status in ("missed", "false_find"):
+            flags[{"missed": "missed", "false_find": "false-find"}[score.status]] = None
+        calibrated = _number(quality.get("confidence"))
+        confidence = _number(quality.get("expected_dice")) if math.isnan(calibrated) else calibrated
+        bones.append(
+            ReportedBone(
+                index=index,
+                value=value,
+                name=name,
+                volume_ml=num_voxels * voxel_ml,
+                confidence=confidence,
+                calibrated=not math.isnan(calibrated) or math.isnan(confidence),
+                surface_mm2=_number(mesh.get("surface_mm2")),
+                flags=tuple(flags),
+                score=score,
+            )
+        )
+    return tuple(bones)
+
+
+def _limits(voxels: np.ndarray) -> tuple[float, float]:
+    """Intensities shown black and white; of a large volume, every so many voxels tell them."""
+    flat = voxels.ravel(order="K")
+    low, high = np.percentile(flat[:: max(1, flat.size // 200_000)], [1, 99.5])
+    return float(low), float(high)
+
+
+def _number(text: str | None) -> float:
+    try:
+        number = float(text or "nan")
+    except ValueError:
+        return math.nan
+    return number if math.isfinite(number) else math.nan
+
+
+def _explain(error: BaseException, path: Path) -> str:
+    return without_folders(explain(error), str(path))

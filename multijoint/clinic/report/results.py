@@ -1,0 +1,181 @@
+"""What a folder of segmentations holds: a result a scan, and the tables of its bones, whoever wrote them."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePath
+from typing import Any
+
+from custom_components.errors import InputError, show_path
+from custom_components.io.nifti_files import case_id
+
+__all__ = ["Result", "find_references", "find_scans", "read_bone_table", "read_csv", "read_results", "without_folders"]
+
+_ENDING = "_seg.nii.gz"
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of one scan.
+
+    Args:
+        case: its name.
+        status: "segmented", "failed" or "waiting" (nobody has come to it).
+        cause: why it failed.
+        label_map: its label map, if there is one.
+        record: what that was made from, as `results.ResultFolder` wrote it; empty if unknown.
+        notes: what else a reader must know.
+    """
+
+    case: str
+    status: str
+    cause: str = ""
+    label_map: Path | None = None
+    record: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    @property
+    def domain(self) -> str:
+        """Its domain, empty if unknown."""
+        return str(self.record.get("domain") or "")
+
+    @property
+    def labels(self) -> dict[int, str]:
+        """Label value -> bone, in class order; empty if unknown."""
+        labels = self.record.get("labels")
+        found = labels.items() if isinstance(labels, Mapping) else ()
+        return {int(value): str(name) for value, name in found if str(value).isdecimal() and int(value)}
+
+
+def read_results(folder: Path) -> list[Result]:
+    """Results in the order of `segment_report.csv`, then label maps that it does not list.
+
+    Raises:
+        InputError: the report cannot be read.
+    """
+    from custom_components.inference.results import REPORT  # with PyTorch, which nothing else of a report needs
+
+    maps = {path.name[: -len(_ENDING)]: path for path in sorted(folder.glob(f"*{_ENDING}"))}
+    results = [_result(row, maps) for row in read_csv(folder / REPORT)]
+    listed = {result.case for result in results}
+    told = ("not in segment_report.csv: made by an earlier run",) if results else ()
+    results += [
+        Result(case, "segmented", label_map=path, record=_read_record(path), notes=told)
+        for case, path in maps.items()
+        if case not in listed
+    ]
+    return results
+
+
+def _result(row: Mapping[str, str], maps: Mapping[str, Path]) -> Result:
+    file, output = row.get("file") or "", PurePath(row.get("output") or "").name
+    cause = without_folders(row.get("cause") or "", file)
+    if row.get("status") in ("written", "skipped"):
+        case = output[: -len(_ENDING)] if output.endswith(_ENDING) else case_id(file)
+        path = maps.get(case)
+        if path is None:
+            return Result(case, "failed", "the label map is no longer in the folder")
+        return Result(case, "segmented", label_map=path, record=_read_record(path))
+    # As `scans.list_scans` names scans of equal names: with folders in front, which whole paths are not.
+    parts = PurePath(file).parts
+    case = case_id(file) if PurePath(file).is_absolute() else "_".join((*parts[:-1], case_id(file)))
+    status = "waiting" if row.get("status") == "waiting" else "failed"
+    path = maps.get(case)
+    notes = ("the label map shown was there before this run",) if path else ()
+    record = _read_record(path) if path else {}
+    return Result(case, status, cause or ("no cause given" if status == "failed" else ""), path, record, notes)
+
+
+def _read_record(label_map: Path) -> dict[str, Any]:
+    try:
+        record = json.loads(label_map.with_name(f"{case_id(label_map)}.json").read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return record if isinstance(record, dict) else {}
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    """Rows of a table, none if there is no such file; a cell that is missing is empty.
+
+    Raises:
+        InputError: it is no table.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
+            return [{str(key): value or "" for key, value in row.items() if key} for row in csv.DictReader(file)]
+    except FileNotFoundError:
+        return []
+    except (OSError, csv.Error) as error:
+        raise InputError(f"table {show_path(path)} must be readable CSV, got: {error}; write it again") from error
+
+
+def read_bone_table(path: Path) -> dict[tuple[str, int], dict[str, str]]:
+    """Rows of `bones.csv` or `quality.csv` by case and label value; see `read_csv`."""
+    rows = read_csv(path)
+    return {(row.get("case", ""), int(row["label"])): row for row in rows if row.get("label", "").isdecimal()}
+
+
+def find_scans(folder: Path, given: Sequence[Path]) -> dict[str, Path]:
+    """Scans by case: those of `folder/scans`, and the given files and folders, which go before.
+
+    Raises:
+        InputError: a given folder holds none.
+    """
+    from custom_components.data.scans import list_scans
+
+    found = {case_id(path): path for path in sorted((folder / "scans").glob("*.nii*"))}
+    return found | {item["name"]: item["image"] for item in (list_scans(list(given)) if given else ())}
+
+
+def find_references(given: Path | None) -> dict[str, Path]:
+    """Reference label maps by case, with its domain in front (`ankle/a01`) and without.
+
+    Args:
+        given: a manifest, or a folder with `<case>.nii.gz` or `<case>_seg.nii.gz`.
+
+    Raises:
+        InputError: the manifest cannot be used, or the folder holds no label map.
+    """
+    if given is None:
+        return {}
+    if given.is_dir():
+        paths = sorted(path for path in given.iterdir() if re.search(r"^[^.].*\.nii(\.gz)?$", path.name, re.IGNORECASE))
+        if not paths:
+            raise InputError(f"references {show_path(given)} must hold .nii or .nii.gz files, got none; name another")
+        return {case_id(path).removesuffix("_seg"): path for path in paths} | {case_id(path): path for path in paths}
+    from custom_components.data.manifests import load_manifest
+
+    manifest = load_manifest(given)
+    cases = [case for case in manifest.cases if case.label is not None]
+    return {
+        f"{prefix}{name}": case.label
+        for case in cases
+        for prefix in ("", f"{case.domain}/")
+        for name in (case_id(case.image), case.name)
+        if case.label is not None
+    }
+
+
+def without_folders(text: str, *files: str) -> str:
+    """The text with files named by their own names alone: folders are often called after patients.
+
+    Args:
+        text: a message.
+        files: paths that it may name, whatever is in their folders' names.
+
+    Example:
+        >>> without_folders("/clinic/Smith John/a.nii: could not open /tmp/x/b.nii", "/clinic/Smith John/a.nii")
+        'a.nii: could not open b.nii'
+    """
+    for file in files:
+        text = text.replace(file, PurePath(file).name) if file else text
+    return re.sub(r"(?<![\w.])(?:~|[A-Za-z]:)?[\\/](?:[^\\/\s:;,'\"]+[\\/])+", "", text)
+
+
+def names_of(values: Iterable[int], labels: Mapping[int, str]) -> dict[int, str]:
+    """A name for each label value, known or not."""
+    return dict(labels) | {value: f"label {value}" for value in values if value not in labels}

@@ -1,0 +1,159 @@
+"""What a training's folder tells of it: curves, who was trained, validated and tested on, settings, versions, time."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from custom_components.errors import InputError, show_path
+from multijoint.clinic.report.results import read_csv
+
+__all__ = ["SIDES", "RunRecord", "is_run", "read_run"]
+
+SIDES = {"training": "Trained on", "validation": "Validated on", "testing": "Held out for the test"}
+"""Side of a split -> what a case on it was to the network."""
+
+_FILES = ("log.csv", "run.json", "split.json")
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """A training, as its folder describes it; what the folder lacks is empty.
+
+    Args:
+        log: rows of `log.csv`, numbers as numbers; NaN where a cell is empty.
+        split: side -> its rows of domain, case and subject.
+        fold: which fold, and of how many.
+        settings: the plain values of the resolved configuration, without paths.
+        record: `run.json`.
+        started: when, by the log; empty if that does not say.
+        model_sha256: of `model.pt`; empty if there is none.
+    """
+
+    log: list[dict[str, float]]
+    split: Mapping[str, list[Mapping[str, str]]]
+    fold: str
+    settings: Mapping[str, Any]
+    record: Mapping[str, Any]
+    started: str
+    model_sha256: str
+
+    def column(self, name: str) -> list[tuple[float, float]]:
+        """(epoch, value) of the epochs that have one."""
+        pairs = [(row.get("epoch", math.nan), row.get(name, math.nan)) for row in self.log]
+        return [pair for pair in pairs if all(map(math.isfinite, pair))]
+
+    @property
+    def best_epoch(self) -> dict[str, float]:
+        """Row of the epoch with the best validation Dice, the first of equals; empty if none was validated."""
+        validated = [row for row in self.log if math.isfinite(row.get("val_mean_dice", math.nan))]
+        return max(validated, key=lambda row: row["val_mean_dice"], default={})
+
+    @property
+    def seconds(self) -> float:
+        """Of all epochs with their validation."""
+        return sum(value for _, value in self.column("epoch_seconds"))
+
+    def side_of(self, domain: str, case: str) -> str:
+        """On which side of the split a case was; empty if on none."""
+        for side, rows in self.split.items():
+            if any((row.get("domain"), row.get("case")) == (domain, case) for row in rows):
+                return side
+        return ""
+
+
+def is_run(folder: Path) -> bool:
+    """Whether a folder is that of a training."""
+    return any((folder / name).is_file() for name in _FILES)
+
+
+def read_run(folder: Path) -> RunRecord:
+    """Read a run's folder; what is not there yet, as in a run that has just begun, is left empty.
+
+    Raises:
+        InputError: it is no run's folder, or a file in it cannot be read.
+    """
+    if not is_run(folder):
+        raise InputError(
+            f"run {show_path(folder)} must be a training's folder with one of {', '.join(_FILES)}, got none of them; "
+            "give the output_dir of the training"
+        )
+    split = _read_json(folder / "split.json")
+    fold = f"{split.get('fold', '')} of {split.get('num_folds', '')}" if split else ""
+    return RunRecord(
+        log=[{name: _number(cell) for name, cell in row.items()} for row in read_csv(folder / "log.csv")],
+        split={side: split[side] for side in SIDES if isinstance(split.get(side), list)},
+        fold=fold,
+        settings=_read_settings(folder / "config.yaml"),
+        record=_read_json(folder / "run.json"),
+        started=_started(folder),
+        model_sha256=_model_digest(folder),
+    )
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        data = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path.name} of a run must be readable JSON, got: {error}; correct or remove it") from error
+    return data if isinstance(data, dict) else {}
+
+
+def _read_settings(path: Path) -> dict[str, Any]:
+    """Numbers, words and lists of them; what is built of them, and paths, are left out."""
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise InputError(f"config.yaml of a run must be readable YAML, got: {error}; correct or remove it") from error
+    given = data.items() if isinstance(data, dict) else ()
+    return {str(name): value for name, value in given if all(map(_is_plain, _leaves(value)))}
+
+
+def _leaves(value: Any) -> Iterator[Any]:
+    if isinstance(value, list):
+        for each in value:
+            yield from _leaves(each)
+    else:
+        yield value
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, str):
+        return not re.search(r"[\\/$@]", value)
+    return value is None or isinstance(value, bool | int | float)
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
+
+
+def _started(folder: Path) -> str:
+    """First time in the oldest of the rotated logs."""
+    logs = sorted(folder.glob("run.log*"), key=lambda path: path.name, reverse=True)
+    for path in logs:
+        with path.open(encoding="utf-8", errors="replace") as file:
+            match = re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d", file.read(16))
+            if match:
+                return match[0]
+    return ""
+
+
+def _model_digest(folder: Path) -> str:
+    try:
+        return (folder / "model.pt.sha256").read_text().split()[0]
+    except (OSError, ValueError, IndexError):
+        return ""

@@ -1,0 +1,106 @@
+"""What a viewer shows: scans with their segmentations and meshes, found in folders by the names of the cases."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from custom_components.errors import InputError, show_path
+from custom_components.io.nifti_files import case_id
+
+__all__ = ["MESH_SUFFIXES", "ViewedCase", "find_cases", "pair_case"]
+
+MESH_SUFFIXES = (".ply", ".stl", ".glb")
+"""Of the meshes that can be shown; of several for one bone, the first of these is."""
+
+_SEGMENTATION = "_seg.nii.gz"
+
+
+@dataclass(frozen=True)
+class ViewedCase:
+    """One scan with its segmentation.
+
+    Args:
+        name: the case id.
+        scan: its NIfTI file; None if none was found.
+        segmentation: label map on the scan's grid, with its `.json` of names beside it, perhaps.
+        meshes: surfaces of its bones, each called like its bone.
+    """
+
+    name: str
+    scan: Path | None
+    segmentation: Path
+    meshes: tuple[Path, ...] = field(default=())
+
+
+def pair_case(scan: Path, segmentation: Path, *, meshes: Sequence[Path] = ()) -> ViewedCase:
+    """The one case of a scan and its segmentation.
+
+    Raises:
+        InputError: a file is missing, or a mesh of another kind.
+    """
+    for kind, path in (("scan", scan), ("segmentation", segmentation), *(("mesh", mesh) for mesh in meshes)):
+        if not path.is_file():
+            raise InputError(f"{kind} {show_path(path)} must be a file, got none; correct the path")
+    for mesh in meshes:
+        if mesh.suffix.lower() not in MESH_SUFFIXES:
+            kinds = ", ".join(MESH_SUFFIXES)
+            raise InputError(f"mesh {show_path(mesh)} must be one of {kinds}, got {mesh.suffix!r}; convert it")
+    return ViewedCase(case_id(scan), scan, segmentation, tuple(meshes))
+
+
+def find_cases(scans: Path, results: Path) -> list[ViewedCase]:
+    """Every case of a folder that `multijoint segment` wrote, in the order of their names.
+
+    The scan of `<case>_seg.nii.gz` is `<case>.nii.gz` or `<case>.nii` in `scans` or in `results/scans`, or the file in
+    `scans` that the record `<case>_seg.json` names; its meshes are the files in `results/meshes/<case>`.
+
+    Args:
+        scans: folder of the scans.
+        results: folder of the segmentations.
+
+    Raises:
+        InputError: no folder, no segmentation in it, or no scan of any of them.
+    """
+    for kind, folder in (("scans", scans), ("results", results)):
+        if not folder.is_dir():
+            raise InputError(
+                f"{kind} {show_path(folder)} must be a folder, as the other is, got none; correct the path"
+            )
+    found = sorted(path for path in results.iterdir() if path.name.endswith(_SEGMENTATION) and path.name[0] != ".")
+    if not found:
+        raise InputError(f"folder {show_path(results)} must hold <case>{_SEGMENTATION}, got none; give another folder")
+    cases = [_find_case(path, scans, results) for path in found]
+    if all(case.scan is None for case in cases):
+        raise InputError(
+            f"folder {show_path(scans)} must hold the scan of a case in {show_path(results)}, such as "
+            f"{cases[0].name}.nii.gz, got none; give the folder that was segmented"
+        )
+    return cases
+
+
+def _find_case(segmentation: Path, scans: Path, results: Path) -> ViewedCase:
+    name = segmentation.name.removesuffix(_SEGMENTATION)
+    candidates = [folder / f"{name}{end}" for folder in (scans, results / "scans") for end in (".nii.gz", ".nii")]
+    if recorded := _recorded_scan(segmentation):
+        candidates.append(scans / recorded)
+    scan = next((path for path in candidates if path.is_file()), None)
+    folder = results / "meshes" / name
+    every = sorted(folder.iterdir()) if folder.is_dir() else []
+    meshes: dict[str, Path] = {}
+    for suffix in MESH_SUFFIXES:
+        for path in every:
+            if path.suffix.lower() == suffix and path.name[0] != ".":
+                meshes.setdefault(path.stem, path)
+    return ViewedCase(name, scan, segmentation, tuple(meshes[bone] for bone in sorted(meshes)))
+
+
+def _recorded_scan(segmentation: Path) -> str | None:
+    """File name of the scan in a record: never a path."""
+    try:
+        recorded = json.loads(segmentation.with_name(f"{case_id(segmentation)}.json").read_bytes())["image"]
+        return Path(recorded).name or None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

@@ -1,0 +1,217 @@
+"""A server on this machine's loopback address alone, for one page that shows cases and takes marks."""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+from collections.abc import Sequence
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Lock
+from typing import Any
+from urllib.parse import urlsplit
+
+from custom_components.errors import InputError, explain
+from multijoint.clinic.viewer.cases import ViewedCase
+from multijoint.clinic.viewer.review_marks import ReviewMarks
+from multijoint.clinic.viewer.volumes import ShownCase, read_mesh, show_case
+
+__all__ = ["Viewer"]
+
+_ADDRESS = "127.0.0.1"
+_LOOPBACK = frozenset({"127.0.0.1", "localhost", "[::1]"})
+_PAGE = Path(__file__).with_name("page")
+_PAGE_TYPES = {
+    "index.html": "text/html; charset=utf-8",
+    "viewer.css": "text/css; charset=utf-8",
+    "viewer.js": "text/javascript; charset=utf-8",
+    "niivue.js": "text/javascript; charset=utf-8",
+}
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+_MAX_BODY = 2**16
+_KEPT = 2  # cases in memory: the one that is shown and the one before
+
+
+class Viewer(ThreadingHTTPServer):
+    """Serves cases to browsers of this machine until `shutdown`.
+
+    A case is asked for by its number, never by a path, and every address begins with a secret that only whoever started
+    the viewer knows. Refused are: a `Host` that is not the loopback address (a foreign name that resolves to it, as in
+    DNS rebinding), a request from another page, any method but GET and POST, and whatever was not given.
+
+    Args:
+        cases: what to show.
+        marks: where marks go.
+        port: to listen at; 0 for any that is free.
+
+    Raises:
+        InputError: the port is taken, or NiiVue is not installed.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     with Viewer([], ReviewMarks(Path(folder, "review.csv"))) as viewer:
+        ...         viewer.url.startswith("http://127.0.0.1:")
+        True
+    """
+
+    daemon_threads = True
+
+    def __init__(self, cases: Sequence[ViewedCase], marks: ReviewMarks, *, port: int = 0) -> None:
+        from multijoint.clinic.viewer.niivue import find_niivue
+
+        find_niivue()
+        self.cases = list(cases)
+        self.marks = marks
+        self.secret = secrets.token_urlsafe(16)
+        self._shown: dict[int, tuple[Any, ShownCase]] = {}
+        self._lock = Lock()
+        try:
+            super().__init__((_ADDRESS, port), _Handler)
+        except (OSError, OverflowError) as error:
+            raise InputError(f"port must be free, got {port} ({error}); choose another with --port") from error
+
+    @property
+    def url(self) -> str:
+        """Where the page is."""
+        return f"http://{_ADDRESS}:{self.server_address[1]}/{self.secret}/"
+
+    def show(self, number: int) -> ShownCase:
+        """The case, read anew if one of its files has changed."""
+        case = self.cases[number]
+        with self._lock:  # one at a time: a large case takes gigabytes while it is read
+            state = [path and path.stat().st_mtime_ns for path in (case.scan, case.segmentation)]
+            kept = self._shown.pop(number, None)
+            shown = kept[1] if kept is not None and kept[0] == state else show_case(case)
+            self._shown[number] = (state, shown)
+            for old in list(self._shown)[:-_KEPT]:
+                del self._shown[old]
+        return shown
+
+
+class _Refused(Exception):
+    def __init__(self, status: HTTPStatus, why: str) -> None:
+        super().__init__(why)
+        self.status = status
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Viewer
+    server_version = "multijoint"
+    sys_version = ""
+    protocol_version = "HTTP/1.1"
+    timeout = 60
+
+    def do_GET(self) -> None:
+        self._answer(self._get)
+
+    def do_POST(self) -> None:
+        self._answer(self._post)
+
+    def _refuse_method(self) -> None:
+        self.close_connection = True  # what it sent with it is not read
+        self._send(HTTPStatus.METHOD_NOT_ALLOWED, b"", "text/plain")
+
+    do_HEAD = do_PUT = do_DELETE = do_PATCH = do_OPTIONS = do_TRACE = do_CONNECT = _refuse_method
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Nothing: a log of who looked at whom is nobody's business."""
+
+    def _answer(self, work: Any) -> None:
+        try:
+            self._check_sender()
+            path = urlsplit(self.path).path
+            if not path.startswith(f"/{self.server.secret}/"):
+                raise _Refused(HTTPStatus.NOT_FOUND, "not found; use the address that `multijoint view` printed")
+            content, kind = work(path.removeprefix(f"/{self.server.secret}/"))
+            self._send(HTTPStatus.OK, content, kind)
+        except _Refused as refused:
+            self.close_connection = True
+            self._send_json({"error": str(refused)}, status=refused.status)
+        except (InputError, OSError, MemoryError) as error:
+            self._send_json({"error": explain(error)}, status=HTTPStatus.UNPROCESSABLE_ENTITY)
+
+    def _check_sender(self) -> None:
+        host = self.headers.get_all("Host", [])
+        if len(host) != 1 or re.sub(r":\d+$", "", host[0]).lower() not in _LOOPBACK:
+            raise _Refused(HTTPStatus.FORBIDDEN, "host must be this machine's loopback address")
+        if self.headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin"):
+            raise _Refused(HTTPStatus.FORBIDDEN, "request must come from the viewer's own page")
+        if self.command == "POST" and self.headers.get("Origin") != f"http://{host[0]}":
+            raise _Refused(HTTPStatus.FORBIDDEN, "request must come from the viewer's own page")
+
+    def _get(self, path: str) -> tuple[bytes, str]:
+        name = path or "index.html"
+        if name in _PAGE_TYPES:
+            return (_PAGE / name).read_bytes(), _PAGE_TYPES[name]
+        if name == "cases.json":
+            return _json(self._list_cases())
+        match = re.fullmatch(r"cases/(\d{1,9})(?:\.json|/(scan|labels)\.nii|/mesh(\d{1,9})\.ply)", name, re.ASCII)
+        if match is None or int(match[1]) >= len(self.server.cases):
+            raise _Refused(HTTPStatus.NOT_FOUND, "not found")
+        number = int(match[1])
+        if match[3] is not None:
+            meshes = self.server.cases[number].meshes
+            if int(match[3]) >= len(meshes):
+                raise _Refused(HTTPStatus.NOT_FOUND, "not found")
+            return read_mesh(meshes[int(match[3])]), "application/octet-stream"
+        shown = self.server.show(number)
+        if match[2] is not None:
+            return (shown.scan if match[2] == "scan" else shown.labels), "application/octet-stream"
+        names = [mesh.stem for mesh in self.server.cases[number].meshes]
+        return _json({"bones": shown.bones, "every": shown.every, "meshes": names})
+
+    def _list_cases(self) -> dict[str, Any]:
+        rows = self.server.marks.read()
+        cases = [
+            {"name": case.name} | {key: rows.get(case.name, {}).get(key, "") for key in ("mark", "comment", "date")}
+            for case in self.server.cases
+        ]
+        return {"cases": cases, "marks": self.server.marks.path.name}
+
+    def _post(self, path: str) -> tuple[bytes, str]:
+        match = re.fullmatch(r"cases/(\d{1,9})/mark", path, re.ASCII)
+        if match is None or int(match[1]) >= len(self.server.cases):
+            raise _Refused(HTTPStatus.NOT_FOUND, "not found")
+        length = self.headers.get("Content-Length", "")
+        if not re.fullmatch(r"\d{1,9}", length, re.ASCII) or int(length) > _MAX_BODY:
+            raise _Refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"a mark must have at most {_MAX_BODY} bytes")
+        try:
+            given = json.loads(self.rfile.read(int(length)))
+            mark, comment = given["mark"], given["comment"]
+            if not (isinstance(mark, str) and isinstance(comment, str)):
+                raise TypeError
+        except (ValueError, KeyError, TypeError):
+            raise _Refused(HTTPStatus.BAD_REQUEST, "a mark must be JSON with mark and comment") from None
+        return _json(self.server.marks.write(self.server.cases[int(match[1])].name, mark=mark, comment=comment))
+
+    def _send_json(self, content: Any, *, status: HTTPStatus) -> None:
+        self._send(status, *_json(content))
+
+    def _send(self, status: HTTPStatus, content: bytes, kind: str) -> None:
+        self.send_response(status)
+        headers = {
+            "Content-Type": kind,
+            "Content-Length": str(len(content)),
+            "Content-Security-Policy": _POLICY,
+            "X-Content-Type-Options": "nosniff",
+            "Cross-Origin-Resource-Policy": "same-origin",
+            "Referrer-Policy": "no-referrer",
+            "Cache-Control": "no-store",
+        }
+        if status == HTTPStatus.METHOD_NOT_ALLOWED:
+            headers["Allow"] = "GET, POST"
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(content)
+
+
+def _json(content: Any) -> tuple[bytes, str]:
+    return json.dumps(content).encode(), "application/json"

@@ -1,0 +1,162 @@
+"""A case as NiiVue reads it: small whole numbers, not more voxels than a browser can hold, and its bones."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from scipy import ndimage
+
+from custom_components.errors import InputError, show_path
+from custom_components.io.volumes import read_label, read_volume
+from multijoint.clinic.pictures.legend import LegendEntry, read_legend
+from multijoint.clinic.viewer.cases import ViewedCase
+
+__all__ = ["ShownCase", "read_mesh", "show_case"]
+
+_MAX_VOXELS = 2**26  # NiiVue keeps about 12 bytes a voxel, and a browser's tab ends near 4 GiB
+_MAX_SIDE = 2048  # of a 3D texture, everywhere
+_MAX_BONES = 255
+_SPACE = 4096  # bytes at a mesh's start, where its coordinate system is said
+_GLTF_TO_RAS = np.array([[-1000, 0, 0, 0], [0, 0, 1000, 0], [0, 1000, 0, 0], [0, 0, 0, 1]])
+
+
+@dataclass(frozen=True)
+class ShownCase:
+    """A case for a page.
+
+    Args:
+        scan: uncompressed NIfTI file of 16-bit numbers, with the window to show it in.
+        labels: uncompressed NIfTI file on its grid, of 8-bit numbers: 1 for the first of `bones`, and so on.
+        bones: of each `value`, `name`, `color`, `volume_ml` and `centre_mm`, the RAS+ position of its voxel that is
+            nearest to the centre of mass; a bone that is named but not there has no volume and no centre.
+        every: only one of so many voxels along each axis is shown.
+    """
+
+    scan: bytes
+    labels: bytes
+    bones: list[dict[str, Any]]
+    every: int
+
+
+def show_case(case: ViewedCase) -> ShownCase:
+    """Read a case.
+
+    Raises:
+        InputError: its scan or its segmentation cannot be used, or they lie on different grids.
+    """
+    if case.scan is None:
+        raise InputError(f"scan of {case.name} must be among the scans, got none; give the folder that was segmented")
+    scan = read_volume(case.scan)
+    labels = read_label(case.segmentation, like=scan).array
+    legend = read_legend(case.segmentation, (int(value) for value in np.unique(labels) if value))
+    values = list(legend)
+    if len(values) > _MAX_BONES or min(values, default=0) < 0:
+        raise InputError(
+            f"label map {show_path(case.segmentation)} must have at most {_MAX_BONES} labels, all positive, "
+            f"got {len(values)} from {min(values)} to {max(values)}; give a label map of bones"
+        )
+    every = _thinning(scan.array.shape)
+    affine = scan.affine @ np.diag([every, every, every, 1])
+    step = (slice(None, None, every),) * 3
+    table = np.zeros(max(values, default=0) + 1, np.uint8)
+    table[values] = np.arange(1, len(values) + 1)
+    indices = table[labels]
+    return ShownCase(
+        _scan_file(scan.array[step], affine),
+        _file(indices[step], affine, window=(0, 255), intent="label"),
+        _bones(indices, legend, scan.affine),
+        every,
+    )
+
+
+def read_mesh(path: Path) -> bytes:
+    """A mesh as a PLY file in RAS+ millimetres, as NiiVue wants it.
+
+    A GLB file counts in metres with y upwards and the front of the patient to z, as glTF has it. STL and PLY are
+    taken as 3D Slicer takes them: LPS+ millimetres, unless the head of the file says `SPACE=RAS`.
+
+    Raises:
+        InputError: trimesh is not installed, or cannot read the file.
+    """
+    try:
+        import trimesh
+    except ImportError:
+        raise InputError(
+            "trimesh must be installed to show meshes, got none; pip install 'multijoint[clinic]'"
+        ) from None
+    try:
+        with path.open("rb") as file:
+            is_ras = b"SPACE=RAS" in file.read(_SPACE)
+        mesh = trimesh.load(path, force="mesh", process=False)
+        if not len(mesh.faces):
+            raise ValueError("no faces")
+        if path.suffix.lower() == ".glb":
+            mesh.apply_transform(_GLTF_TO_RAS)
+        elif not is_ras:
+            mesh.apply_transform(np.diag([-1.0, -1.0, 1.0, 1.0]))
+        has_colors = path.suffix.lower() == ".ply" and mesh.visual.kind == "vertex"
+        colors = mesh.visual.vertex_colors if has_colors else None
+        shown = trimesh.Trimesh(mesh.vertices, mesh.faces, vertex_colors=colors, process=False)
+        return bytes(shown.export(file_type="ply"))
+    except Exception as error:  # trimesh's readers raise whatever a broken file leads them to
+        cause = str(error) or type(error).__name__
+        raise InputError(
+            f"mesh {show_path(path)} must be a surface, got one that fails ({cause}); make it again"
+        ) from error
+
+
+def _thinning(shape: tuple[int, ...]) -> int:
+    every = 1
+    while prod(-(-size // every) for size in shape) > _MAX_VOXELS or max(shape) > _MAX_SIDE * every:
+        every += 1
+    return every
+
+
+def _scan_file(array: np.ndarray, affine: np.ndarray) -> bytes:
+    """Values as they are if they are whole and small, else in 65,535 steps from the least to the greatest."""
+    low, high = float(array.min()), float(array.max())
+    window = np.percentile(array.ravel()[:: max(1, array.size // 10**6)], [1, 99.5])
+    if not window[1] > window[0]:
+        window = np.array([low, high])
+    if low >= -(2**15) and high < 2**15 and np.array_equal(array, np.rint(array)):
+        return _file(array.astype(np.int16), affine, window=window)
+    step, middle = (high - low) / (2**16 - 2), (high + low) / 2
+    scaled = np.rint((array.astype(np.float64) - middle) / step).astype(np.int16)
+    return _file(scaled, affine, window=window, step=step, middle=middle)
+
+
+def _file(
+    array: np.ndarray, affine: np.ndarray, *, window: Any, step: float = 1.0, middle: float = 0.0, intent: str = "none"
+) -> bytes:
+    image = nib.Nifti1Image(array, affine)
+    image.header.set_xyzt_units("mm")
+    image.header.set_intent(intent)
+    image.header["cal_min"], image.header["cal_max"] = window
+    content = bytearray(image.to_bytes())
+    header = nib.Nifti1Header(bytes(content[:348]), check=False)
+    header["scl_slope"], header["scl_inter"] = step, middle  # nibabel would scale the array, were it told before
+    content[:348] = header.binaryblock
+    return bytes(content)
+
+
+def _bones(indices: np.ndarray, legend: dict[int, LegendEntry], affine: np.ndarray) -> list[dict[str, Any]]:
+    boxes = ndimage.find_objects(indices, max_label=max(1, len(legend)))
+    bones = []
+    for index, (value, box) in enumerate(zip(legend, boxes, strict=False), start=1):
+        volume_ml, centre_mm = (0.0, None) if box is None else _measure(indices[box] == index, box, affine)
+        bone = {"value": value, **legend[value]._asdict(), "volume_ml": volume_ml, "centre_mm": centre_mm}
+        bones.append(bone)
+    return bones
+
+
+def _measure(mask: np.ndarray, box: tuple[slice, ...], affine: np.ndarray) -> tuple[float, list[float]]:
+    voxels = np.argwhere(mask)
+    offsets_mm = (voxels - voxels.mean(axis=0)) @ affine[:3, :3].T
+    nearest = voxels[(offsets_mm**2).sum(axis=1).argmin()] + [side.start for side in box]
+    volume_ml = len(voxels) * abs(np.linalg.det(affine[:3, :3])) / 1000
+    return float(volume_ml), (affine[:3, :3] @ nearest + affine[:3, 3]).tolist()

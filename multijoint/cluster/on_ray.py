@@ -1,0 +1,63 @@
+"""The tasks of `run_tasks` on Ray, which places them, sends GPUs their way and repeats those of a lost machine."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from custom_components.errors import InputError
+from multijoint.cluster.resources import Resources, Task, num_processors
+
+__all__ = ["run_on_ray"]
+
+_RETRIES = 3  # after the loss of a machine; an exception of the task itself is not repeated
+
+
+def run_on_ray(
+    task: Task, payloads: Sequence[Any], *, resources: Resources, address: str | None
+) -> Iterator[tuple[int, Any]]:
+    """See `run_tasks`.
+
+    Raises:
+        InputError: Ray is not installed or not reachable.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent anywhere
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # what Ray will do by default, it says
+    try:
+        import ray
+    except ImportError as error:
+        raise InputError("engine ray must be installed, got none; pip install 'multijoint[cluster]'") from error
+    how: dict[str, Any] = (
+        {"address": address} if address else {"num_cpus": num_processors(), "include_dashboard": False}
+    )
+    try:
+        ray.init(log_to_driver=False, logging_level=logging.ERROR, **how)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise InputError(
+            f"Ray at {address or 'this machine'} must be reachable, got {error}; start it first, and set RAY_AUTH_MODE "
+            "(token or disabled) as it has it"
+        ) from error
+    return _collect(ray, task, payloads, resources)
+
+
+def _collect(ray: Any, task: Task, payloads: Sequence[Any], resources: Resources) -> Iterator[tuple[int, Any]]:
+    try:
+        gpus = 1 if resources.gpu and ray.cluster_resources().get("GPU", 0) else 0
+        remote = ray.remote(num_cpus=resources.processors, num_gpus=gpus, max_retries=_RETRIES)(task)
+        waiting = list(enumerate(payloads))[::-1]
+        running: dict[Any, int] = {}
+        most = resources.at_once or len(waiting)
+        while waiting or running:
+            while waiting and len(running) < most:
+                index, payload = waiting.pop()
+                running[remote.remote(payload, resources.environment())] = index
+            (ready, *_), _ = ray.wait(list(running), num_returns=1)
+            try:
+                result = ray.get(ready)
+            except ray.exceptions.RayError as error:
+                result = error.cause if isinstance(error, ray.exceptions.RayTaskError) and error.cause else error
+            yield running.pop(ready), result
+    finally:
+        ray.shutdown()

@@ -1,0 +1,69 @@
+"""Label maps that `multijoint segment` made and somebody has corrected, with the scans that they are of."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from custom_components.data.scans import list_scans
+from custom_components.errors import InputError, show_path
+from custom_components.io.nifti_files import case_id
+from custom_components.system.files import file_digest
+from multijoint.discovery.pairing import Found, Pair
+
+__all__ = ["find_corrected", "is_results_folder"]
+
+
+def is_results_folder(folder: Path) -> bool:
+    """Whether `multijoint segment` has written there."""
+    return any(_record(path) for path in folder.glob("*_seg.json"))
+
+
+def find_corrected(folder: Path, scans: Sequence[Path], *, everything: bool = False) -> tuple[Path, Found]:
+    """Pair scans with the label maps made of them; only those that somebody has changed since.
+
+    A label map as the network wrote it is no reference: a training on it would learn its own errors.
+
+    Args:
+        folder: of the results.
+        scans: files and folders, as they were given to `multijoint segment`; none stands for `scans/` in the folder.
+        everything: also take label maps that nobody has changed.
+
+    Returns:
+        The folder that paths of the pairs are relative to, and the pairs.
+
+    Raises:
+        InputError: the scans are not to be found.
+    """
+    given = list(scans) or [folder / "scans"]
+    missing = [path for path in given if not path.exists()]
+    if missing:
+        raise InputError(
+            f"scans of {show_path(folder)} must be given, got none at {show_path(missing[0])}; name with --scans "
+            "what multijoint segment was given"
+        )
+    images = {str(item["name"]): Path(os.path.abspath(item["image"])) for item in list_scans(given)}
+    labels = sorted(path for path in Path(os.path.abspath(folder)).glob("*_seg.nii*") if not path.name.startswith("."))
+    root = Path(os.path.commonpath([os.path.abspath(folder), *(path.parent for path in images.values())]))
+    pairs, unused = [], {}
+    for label in labels:
+        name = case_id(label).removesuffix("_seg")
+        digest = _record(label.with_name(f"{case_id(label)}.json")).get("label_map_sha256")
+        shown = label.relative_to(root).as_posix()
+        if name not in images:
+            unused[shown] = "no scan of that name"
+        elif digest == file_digest(label) and not everything:
+            unused[shown] = "nobody has corrected it; --all takes it too"
+        else:
+            pairs.append(Pair(images[name].relative_to(root).as_posix(), shown, None, (name,)))
+    return root, Found(f"results of multijoint segment in {folder.name}", tuple(pairs), unused)
+
+
+def _record(path: Path) -> dict[str, str]:
+    try:
+        record = json.loads(path.read_bytes())
+        return record if "label_map_sha256" in record else {}
+    except (OSError, ValueError, TypeError):
+        return {}

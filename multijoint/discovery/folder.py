@@ -1,0 +1,109 @@
+"""A folder looked over as a whole: what `multijoint init` knows before it writes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
+
+from custom_components.domains import PLANES
+from custom_components.errors import InputError, show_path
+from multijoint.discovery.corrected_results import find_corrected, is_results_folder
+from multijoint.discovery.found_cases import FoundCase, Understanding, guess_plane, read_cases
+from multijoint.discovery.label_names import find_label_names, read_label_names
+from multijoint.discovery.manifest_writing import earlier_names
+from multijoint.discovery.pairing import find_pairs
+
+__all__ = ["understand_folder"]
+
+
+def understand_folder(
+    folder: Path,
+    *,
+    scans: Sequence[Path] = (),
+    images: str = "*",
+    labels: str = "*",
+    names: Path | None = None,
+    plane: str | None = None,
+    everything: bool = False,
+    manifest: Path | None = None,
+) -> tuple[Understanding, Path]:
+    """Look a folder over.
+
+    Args:
+        folder: of images and labels, or of results of `multijoint segment`.
+        scans: of such results, as they were given to it.
+        images: pattern that file names of images must fit.
+        labels: pattern that file names of labels must fit.
+        names: file with names of label values; None looks for one.
+        plane: acquisition plane; None guesses it.
+        everything: take label maps of `multijoint segment` that nobody has corrected, too.
+        manifest: that is to be written; names in an earlier one of that name count. None for one where paths begin.
+
+    Returns:
+        What was understood, and the path of the manifest.
+
+    Raises:
+        InputError: no folder, no case, or an unknown plane.
+    """
+    if not folder.is_dir():
+        raise InputError(f"folder must exist, got {show_path(folder)}; check the path")
+    if plane is not None and plane not in PLANES:
+        raise InputError(f"plane must be one of {', '.join(PLANES)}, got {plane!r}")
+    if scans or is_results_folder(folder):
+        root, found = find_corrected(folder, scans, everything=everything)
+    else:
+        root, found = folder, find_pairs(folder, images=images, labels=labels)
+    manifest = root / "manifest.yaml" if manifest is None else manifest
+    unused = dict(found.unused)
+    cases = read_cases(root, found.pairs, unused)
+    shown = {
+        PurePosixPath(path).name if list(map(_name, unused)).count(_name(path)) == 1 else path: why
+        for path, why in unused.items()
+    }
+    if not cases:
+        listed = "; ".join(f"{name}: {why}" for name, why in list(shown.items())[:3]) or "no .nii or .nii.gz file"
+        raise InputError(
+            f"folder {show_path(folder)} must hold images with labels, got none ({listed}); see docs/howto.md for the "
+            "layouts that are understood"
+        )
+    given, source = _names(folder, names, manifest)
+    guessed, reason = guess_plane(cases)
+    return (
+        Understanding(
+            layout=found.layout,
+            cases=tuple(cases),
+            unused=shown,
+            names=_name_labels(cases, given),
+            names_from=source,
+            plane=plane or guessed,
+            plane_from="as given" if plane else reason,
+        ),
+        manifest,
+    )
+
+
+def _name(path: str) -> str:
+    return PurePosixPath(path).name
+
+
+def _names(folder: Path, names: Path | None, manifest: Path) -> tuple[Mapping[int, str], str]:
+    if names is not None:
+        return read_label_names(names), names.name
+    before = earlier_names(manifest)
+    return (before, f"the {manifest.name} before") if before else find_label_names(folder)
+
+
+def _name_labels(cases: Sequence[FoundCase], given: Mapping[int, str]) -> dict[int, str]:
+    """A name for each value that occurs; one that is given twice, or not at all, gets the number."""
+    names: dict[int, str] = {}
+    for value in sorted({value for case in cases for value in case.values}):
+        if not 1 <= value <= 255:
+            strange = next(case for case in cases if value in case.values)
+            raise InputError(
+                f"label values of case {strange.name} must be whole numbers from 1 to 255, got {value}; renumber them"
+            )
+        name = given.get(value, f"label_{value}")
+        names[value] = f"{name}_{value}" if name in names.values() or name.lower() == "background" else name
+    if not names:
+        raise InputError("label maps must hold a label somewhere, got only background; choose others with --labels")
+    return names

@@ -1,0 +1,107 @@
+"""A manifest from what was understood of a folder."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from custom_components.data.manifests import load_manifest
+from custom_components.errors import InputError, show_path
+from custom_components.io.nifti_files import case_id
+from custom_components.system.files import write_atomically
+from multijoint.discovery.found_cases import FoundCase, Understanding
+
+__all__ = ["earlier_names", "write_manifest"]
+
+
+def write_manifest(
+    path: Path,
+    found: Understanding,
+    *,
+    domain: str,
+    modality: str = "MR",
+    licence: str = "not stated",
+    source: str = "not stated",
+    overwrite: bool = False,
+) -> None:
+    """Write the manifest whole, after it has been read as a training would read it, or not at all.
+
+    Args:
+        path: file to write, in a folder that holds all cases.
+        found: what to write.
+        domain: name of the domain.
+        modality: free text.
+        licence: likewise.
+        source: likewise.
+        overwrite: replace a file that is there.
+
+    Raises:
+        InputError: the file exists, a case lies elsewhere, or the result breaks a rule of the format.
+    """
+    if path.exists() and not overwrite:
+        raise InputError(
+            f"manifest {show_path(path)} must not exist, got one; name another with --out, or give --overwrite"
+        )
+    text = _format(path.parent, found, domain=domain, modality=modality, licence=licence, source=source)
+    with tempfile.TemporaryDirectory() as scratch:
+        draft = Path(scratch, path.name)
+        draft.write_text(text, encoding="utf-8")
+        load_manifest(draft, dataset_dir=path.parent)
+    write_atomically(path, text.encode())
+
+
+def earlier_names(path: Path) -> dict[int, str]:
+    """Names of label values in a manifest that is to be replaced; none if it cannot be read."""
+    try:
+        return dict(load_manifest(path, check_files=False).domain.labels) if path.is_file() else {}
+    except InputError:
+        return {}
+
+
+def _format(root: Path, found: Understanding, **described: str) -> str:
+    """YAML whose cases take a line each."""
+    folders = [_relative(case.label.parent, root) for case in found.cases if _is_override(case)]
+    corrections = next(iter(folders), None)
+    if len(set(folders)) > 1:
+        raise InputError(f"corrected label maps must lie in one folder, got {len(set(folders))}; put them together")
+    head: dict[str, Any] = {
+        "domain": described["domain"],
+        "modality": described["modality"],
+        "plane": found.plane,
+        "labels": {int(value): str(name) for value, name in found.names.items()},
+        "licence": described["licence"],
+        "source": described["source"],
+    }
+    if corrections is not None:
+        head["corrections"] = corrections
+    lines = ["# Written by `multijoint init`: read it, and correct what it could only guess."]
+    lines += [_dump({key: value})[1:-1] for key, value in head.items()]
+    lines += ["cases:"]
+    for case in found.cases:
+        row = {"name": case.name, "image": _relative(case.image, root)}
+        label = case.original if _is_override(case) else case.label
+        row |= {} if label is None else {"label": _relative(label, root)}
+        lines += [f"  - {_dump(row | {'subject': case.subject})}"]
+    return "\n".join(lines) + "\n"
+
+
+def _is_override(case: FoundCase) -> bool:
+    """Whether the manifest's `corrections` finds the case's label map; if not, it is named as the label itself."""
+    names = {case.name, f"{case.name}_seg", *([] if case.original is None else [case_id(case.original)])}
+    return case.label != case.original and case_id(case.label) in names and "correct" in case.label.parent.name.lower()
+
+
+def _dump(value: dict[str, Any]) -> str:
+    return yaml.safe_dump(value, default_flow_style=True, sort_keys=False, allow_unicode=True, width=10**6).strip()
+
+
+def _relative(path: Path, root: Path) -> str:
+    try:
+        return path.absolute().relative_to(root.absolute()).as_posix()
+    except ValueError as error:
+        raise InputError(
+            f"manifest must lie in a folder that holds all files, got one beside {show_path(path)}; move it with --out"
+        ) from error

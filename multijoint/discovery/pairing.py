@@ -1,0 +1,204 @@
+"""Which files of a folder are images, which are labels, and which belong together."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatch
+from pathlib import Path, PurePosixPath
+
+from custom_components.io.nifti_files import case_id
+
+__all__ = ["Found", "Pair", "find_pairs"]
+
+_LABEL_WORDS = frozenset(
+    (
+        *("seg", "dseg", "segmentation", "segmentations", "label", "labels", "labelmap", "labelmaps", "lbl"),
+        *("mask", "masks", "gt", "groundtruth", "annotation", "annotations", "manual", "reference", "references"),
+        *("labelstr", "labelsts"),
+    )
+)
+_IMAGE_WORDS = frozenset(
+    ("image", "images", "img", "imgs", "scan", "scans", "volume", "volumes", "imagestr", "imagests", "0000")
+)
+_CORRECTED_WORDS = frozenset(("correction", "corrections", "corrected"))
+_SILENT_WORDS = frozenset(["derivatives", *_LABEL_WORDS, *_IMAGE_WORDS, *_CORRECTED_WORDS])
+_DEPTH = 8  # folders in each other
+
+
+@dataclass(frozen=True)
+class Pair:
+    """An image and its label, as paths below the folder.
+
+    Args:
+        image: relative path.
+        label: relative path; None if only a corrected one is there.
+        correction: relative path of a label map in a folder of corrections.
+        key: what both names have in common: folders, then the name's parts.
+    """
+
+    image: str
+    label: str | None
+    correction: str | None
+    key: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a folder holds.
+
+    Args:
+        layout: in words.
+        pairs: in the order of the images' paths.
+        unused: relative path of a file that is in no pair -> why.
+    """
+
+    layout: str
+    pairs: tuple[Pair, ...]
+    unused: dict[str, str] = field(default_factory=dict)
+
+
+def find_pairs(folder: Path, *, images: str = "*", labels: str = "*") -> Found:
+    """Pair the images of a folder with their labels by their names, in any of the usual layouts.
+
+    A file is a label if its name, or else the nearest folder whose name says anything, has a word such as `seg`,
+    `label` or `mask`. Words of this kind and such as `image` are then left out of names and folders: what has the same
+    rest belongs together (`imagesTr/a_0000` and `labelsTr/a`; `a/image` and `a/label`). In a BIDS folder only what
+    follows `sub-` counts. What is left over is paired within its folder if there is just one label that an image's name
+    begins with, or just one image and one label. Nothing is guessed where several fit.
+
+    Args:
+        folder: searched with the folders below; hidden files and folders are left out.
+        images: pattern (`*_T1w*`) that the file name of an image must fit.
+        labels: likewise.
+
+    Returns:
+        Pairs, and every other NIfTI file with a reason.
+    """
+    unused: dict[str, str] = {}
+    sides: dict[str, list[str]] = {"image": [], "label": [], "correction": []}
+    for path in _nifti_files(folder):
+        kind = _kind_of(path)
+        name = PurePosixPath(path).name
+        if not fnmatch(name, images if kind == "image" else labels):
+            unused[path] = f"does not fit --{'images' if kind == 'image' else 'labels'}"
+        else:
+            sides[kind].append(path)
+    matched, no_image = _match(sides["image"], sides["label"], unused)
+    corrected, strange = _match(sides["image"], sides["correction"], {})
+    unused |= {path: "no image of that name" for path in (*no_image, *strange) if path not in unused}
+    pairs = [
+        Pair(image, matched.get(image), corrected.get(image), _key(image))
+        for image in sides["image"]
+        if image in matched or image in corrected
+    ]
+    paired = {pair.image for pair in pairs}
+    unused |= {image: "no label" for image in sides["image"] if image not in paired and image not in unused}
+    return Found(_name_layout(folder, pairs), tuple(pairs), dict(sorted(unused.items())))
+
+
+def _nifti_files(folder: Path) -> list[str]:
+    found = []
+    for path in folder.rglob("*"):
+        parts = path.relative_to(folder).parts
+        hidden = any(part.startswith(".") for part in parts)
+        if path.name.lower().endswith((".nii", ".nii.gz")) and not hidden and len(parts) <= _DEPTH and path.is_file():
+            found.append("/".join(parts))
+    return sorted(found)
+
+
+def _words(text: str) -> list[str]:
+    return [word for word in re.split(r"[_\-. ]+", text) if word]
+
+
+def _kind_of(path: str) -> str:
+    *folders, name = path.split("/")
+    stem = {word.lower() for word in _words(case_id(name))}
+    around = [{word.lower() for word in _words(part)} for part in reversed(folders)]
+    if any(words & _CORRECTED_WORDS for words in (stem, *around)):
+        return "correction"
+    if stem & _LABEL_WORDS:
+        return "label"
+    telling = next((words for words in around if words & (_LABEL_WORDS | _IMAGE_WORDS)), set())
+    return "label" if telling & _LABEL_WORDS and not stem & (_IMAGE_WORDS - {"0000"}) else "image"
+
+
+def _folders(path: str) -> tuple[str, ...]:
+    folders = path.split("/")[:-1]
+    subject = next((place for place, part in enumerate(folders) if part.startswith("sub-")), 0)
+    kept = ("_".join(word for word in _words(part) if word.lower() not in _SILENT_WORDS) for part in folders[subject:])
+    return tuple(part for part in kept if part)
+
+
+def _stem(path: str) -> tuple[str, ...]:
+    return tuple(word for word in _words(case_id(path.split("/")[-1])) if word.lower() not in _SILENT_WORDS)
+
+
+def _key(path: str) -> tuple[str, ...]:
+    return (*_folders(path), *_stem(path))
+
+
+def _match(images: Sequence[str], labels: Sequence[str], unused: dict[str, str]) -> tuple[dict[str, str], list[str]]:
+    """Label of each image that has one, and the labels left over; `unused` gets what is not clear."""
+    matched: dict[str, str] = {}
+    by_key: dict[tuple[str, ...], tuple[list[str], list[str]]] = {}
+    for side, paths in enumerate((images, labels)):
+        for path in paths:
+            by_key.setdefault(_key(path), ([], []))[side].append(path)
+    free_images, free_labels = set(images), set(labels)
+    for some_images, some_labels in by_key.values():
+        if some_images and some_labels:
+            free_images -= set(some_images)
+            free_labels -= set(some_labels)
+            if len(some_images) == len(some_labels) == 1:
+                matched[some_images[0]] = some_labels[0]
+            else:
+                option = "--images" if len(some_images) > 1 else "--labels"
+                reason = f"{len(some_images)} images and {len(some_labels)} labels of one name: choose with {option}"
+                unused |= dict.fromkeys((*some_images, *some_labels), reason)
+    begins = {label: _beginning_alike(label, free_images) for label in sorted(free_labels)}
+    for label, image in begins.items():
+        if image is not None and list(begins.values()).count(image) == 1:
+            matched[image] = label
+    free_images -= set(matched)
+    free_labels -= set(matched.values())
+    for folders in {_folders(label) for label in free_labels}:
+        near = [image for image in free_images if _folders(image) == folders]
+        own = [label for label in free_labels if _folders(label) == folders]
+        if folders and len(near) == len(own) == 1:
+            matched[near[0]] = own[0]
+            free_labels.discard(own[0])
+        elif folders and own and near:
+            reason = f"{len(near)} images and {len(own)} labels in its folder: choose with --images or --labels"
+            unused |= dict.fromkeys((*near, *own), reason)
+    return matched, sorted(free_labels)
+
+
+def _beginning_alike(label: str, images: Iterable[str]) -> str | None:
+    """The one image in the label's folder whose name begins as the label's, or the other way round."""
+    own = _stem(label)
+    fits = [
+        image
+        for image in images
+        if _folders(image) == _folders(label)
+        and min(len(own), len(_stem(image))) > 0
+        and all(first == second for first, second in zip(own, _stem(image), strict=False))
+    ]
+    return fits[0] if len(fits) == 1 else None
+
+
+def _name_layout(folder: Path, pairs: Sequence[Pair]) -> str:
+    if not pairs:
+        return "no images with labels"
+    image, label = pairs[0].image, pairs[0].label or pairs[0].correction or ""
+    tops = {image.split("/")[0].lower(), label.split("/")[0].lower()}
+    if any(re.match(r"sub-[^/]+/", pair.image) for pair in pairs):
+        return "BIDS, labels in derivatives" if label.startswith("derivatives/") else "BIDS"
+    if tops == {"imagestr", "labelstr"}:
+        channel = case_id(image).endswith("_0000")
+        return "nnU-Net" if channel else "Medical Segmentation Decathlon"
+    if PurePosixPath(image).parent == PurePosixPath(label).parent:
+        own_folder = len({PurePosixPath(pair.image).parent for pair in pairs}) == len(pairs) and "/" in image
+        return "a folder for each case" if own_folder else "labels beside the images"
+    return f"images in {PurePosixPath(image).parent}, labels in {PurePosixPath(label).parent}"

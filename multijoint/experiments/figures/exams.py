@@ -1,0 +1,201 @@
+"""Figure 3: the best, the median and the worst exam of each data set, as every method segments them."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib import patheffects
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from multijoint.experiments.jobs.methods import title_of
+
+__all__ = ["draw_exams", "wrap_name"]
+
+_REFERENCE = "#FF1E1E"
+# From Okabe and Ito's palette what shows on a dark scan and is far from red for colour-blind readers (their green made
+# brighter), then white and a violet that they do not take for the blue.
+_BONES = ["#56B4E9", "#F0E442", "#00C78F", "#FFFFFF", "#7048FF", "#E69F00", "#00FFFF"]
+
+# Inches. A cell is a square of the scan below a black strip that holds its number, so that text never covers a bone.
+_CELL, _STRIP, _GAP, _GROUP_GAP = 1.5, 0.17, 0.05, 0.14
+_DOMAIN_WIDTH, _MARGIN = 0.3, 0.1
+_LINE = 0.148  # of 8 point text
+
+
+def draw_exams(meta: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Figure | None:
+    """Draw chosen exams: a row an exam, a column a method, the reference in red, the prediction in a colour a bone.
+
+    Axis 0 of the arrays runs to the right, axis 1 upwards, in millimetres. All cells of a row show the same part of the
+    slice: what is bone in the reference or in any prediction, and a margin.
+
+    Args:
+        meta: `methods`, `examples` (each `domain`, `rank`, `case`, `slice`, `spacing_mm`, `dice` by method in 0..1,
+            `labels` by class) and `rule`, a sentence saying how they were chosen.
+        arrays: for example i `{i}/image`, `{i}/reference` and `{i}/prediction/{method}`, class indices of shape
+            (rows, columns).
+
+    Returns:
+        None if there is no example.
+
+    Source:
+        Fig. 3 of Boutillon et al. 2021, which shows chosen slices without saying how they were chosen.
+    """
+    methods, examples = meta["methods"], meta["examples"]
+    if not examples:
+        return None
+    bones = list(dict.fromkeys(name for example in examples for name in example["labels"].values()))
+    colors = {bone: _BONES[index % len(_BONES)] for index, bone in enumerate(bones)}
+    titles = [wrap_name(title_of(method), 17) for method in methods]
+    groups = [(name, len(list(rows))) for name, rows in itertools.groupby(examples, key=lambda row: row["domain"])]
+
+    labels = ["\n".join([row["rank"], wrap_name(row["case"], 17), f"slice {row['slice']}"]) for row in examples]
+    longest = max(len(line) for label in labels for line in label.split("\n"))
+    left = _MARGIN + _DOMAIN_WIDTH + 0.066 * longest + 0.2
+    width = left + len(methods) * (_CELL + _GAP) + _MARGIN
+    legend_columns, legend_rows = _legend_size(bones, width)
+    caption = textwrap.fill(
+        f"{meta['rule'].rstrip('. ')}. Thick red: reference; thin: prediction, a colour a bone. "
+        "Numbers: Dice of the whole exam in %.",
+        max(30, int(15.5 * (width - 2 * _MARGIN))),
+    )
+    head = _LINE * (1 + max(title.count("\n") for title in titles)) + 0.12
+    foot = 0.16 + 0.165 * legend_rows + 0.12 + _LINE * (1 + caption.count("\n")) + _MARGIN
+    body = len(examples) * (_CELL + _STRIP + _GAP) + (len(groups) - 1) * _GROUP_GAP
+    height = head + body + foot
+    figure = Figure(figsize=(width, height), facecolor="white")
+
+    for column, title in enumerate(titles):
+        x = left + column * (_CELL + _GAP) + _CELL / 2
+        figure.text(x / width, 1 - (head - 0.05) / height, title, ha="center", va="bottom", fontsize=8.5)
+    top, numbered = height - head, enumerate(examples)
+    for domain, count in groups:
+        group_height = count * (_CELL + _STRIP + _GAP) - _GAP
+        label = wrap_name(domain, 14 * count)
+        middle = (top - group_height / 2) / height
+        x = _MARGIN + 0.1
+        figure.text(x / width, middle, label, rotation=90, ha="center", va="center", fontsize=10, weight="bold")
+        for index, example in itertools.islice(numbered, count):
+            bottom = top - _CELL - _STRIP
+            place = ((left - 0.08) / width, (bottom + _CELL / 2) / height)
+            figure.text(*place, labels[index], ha="right", va="center", fontsize=8)
+            row = _Row(index, example, arrays, methods)
+            for column, method in enumerate(methods):
+                x = left + column * (_CELL + _GAP)
+                plot = figure.add_axes((x / width, bottom / height, _CELL / width, (_CELL + _STRIP) / height))
+                row.draw(plot, method, colors, with_scale=column == 0)
+            top = bottom - _GAP
+        top -= _GROUP_GAP
+
+    handles = [Line2D([], [], color=_REFERENCE, linewidth=2.6, label="reference")]
+    handles += [Line2D([], [], color=colors[bone], linewidth=1.4, label=bone) for bone in bones]
+    # Light lines need the dark ground that they have in the scans.
+    dark: dict[str, Any] = {"facecolor": "#2B2B2B", "edgecolor": "none", "labelcolor": "white", "framealpha": 1}
+    figure.legend(
+        handles=handles,
+        loc="upper center",
+        bbox_to_anchor=(0.5, (foot - 0.06) / height),
+        borderaxespad=0,
+        ncol=legend_columns,
+        fontsize=8,
+        **dark,
+    )
+    figure.text(_MARGIN / width, _MARGIN / height, caption, ha="left", va="bottom", fontsize=8)
+    return figure
+
+
+def wrap_name(name: str, width: int) -> str:
+    r"""Break a name into lines of at most `width` characters, also behind its underscores, plus signs and hyphens.
+
+    Example:
+        >>> wrap_name("sub-01_ses-baseline", 8)
+        'sub-01_\nses-\nbaseline'
+    """
+    mark = "\0"
+    breakable = name.replace("_", f"_{mark} ").replace("+", f"+{mark} ")
+    return textwrap.fill(breakable, width).replace(f"{mark} ", "").replace(mark, "")
+
+
+class _Row:
+    """One exam: what all its cells share."""
+
+    def __init__(
+        self, index: int, example: Mapping[str, Any], arrays: Mapping[str, np.ndarray], methods: Sequence[str]
+    ) -> None:
+        self.example = example
+        self.image = arrays[f"{index}/image"]
+        self.reference = arrays[f"{index}/reference"]
+        names = {method: f"{index}/prediction/{method}" for method in methods}
+        self.predictions = {method: arrays[name] for method, name in names.items() if name in arrays}
+        self.spacing = np.asarray(example["spacing_mm"], float)
+        self.corner, self.side = _window([self.reference, *self.predictions.values()], self.spacing)
+        first = np.maximum(np.floor(self.corner / self.spacing), 0).astype(int)
+        last = np.ceil((self.corner + self.side) / self.spacing).astype(int)
+        self.part = (slice(first[0], last[0]), slice(first[1], last[1]))
+        self.start = first * self.spacing
+        self.low, self.high = np.percentile(self.image[self.part], [0.5, 99.5])
+
+    def draw(self, plot: Axes, method: str, colors: Mapping[str, str], *, with_scale: bool) -> None:
+        image = self.image[self.part]
+        end = self.start + image.shape * self.spacing
+        extent = (self.start[0], end[0], self.start[1], end[1])
+        shown: dict[str, Any] = {"cmap": "gray", "vmin": self.low, "vmax": self.high, "interpolation": "bilinear"}
+        plot.imshow(image.T, origin="lower", extent=extent, **shown)
+        for value, name in self.example["labels"].items():
+            self._outline(plot, self.reference == int(value), _REFERENCE, width=2.4)
+            if method in self.predictions:
+                self._outline(plot, self.predictions[method] == int(value), colors[name], width=1.0)
+        (x, y), side = self.corner, self.side
+        strip = side * _STRIP / _CELL
+        plot.set(xlim=(x, x + side), ylim=(y, y + side + strip), xticks=[], yticks=[])
+        plot.fill_between([x, x + side], y + side, y + side + strip, color="black", linewidth=0, zorder=3)
+        plot.set_facecolor("black")
+        plot.spines[:].set_visible(False)
+        dice = self.example["dice"].get(method, math.nan)
+        text = "not tested" if math.isnan(dice) else f"Dice {100 * dice:.1f}"
+        style: dict[str, Any] = {"color": "white", "va": "center", "fontsize": 7, "zorder": 4}
+        plot.text(x + 0.03 * side, y + side + strip / 2, text, ha="left", **style)
+        if with_scale:
+            # The largest round length that leaves room for the numbers.
+            length = max((mm for mm in (1, 2, 5, 10, 20, 50) if mm <= 0.22 * side), default=0.2 * side)
+            end_x, line_y = x + 0.97 * side, y + side + strip / 2
+            plot.plot([end_x - length, end_x], [line_y, line_y], color="white", linewidth=1.6, zorder=4)
+            plot.text(end_x - length - 0.02 * side, line_y, f"{length:g} mm", ha="right", **style)
+
+    def _outline(self, plot: Axes, mask: np.ndarray, color: str, *, width: float) -> None:
+        part = np.pad(mask[self.part], 1).astype(float)  # a bone cut by the field of view is closed at the edge
+        if part.any():
+            x, y = (
+                start + (np.arange(-1, size - 1) + 0.5) * step
+                for start, size, step in zip(self.start, part.shape, self.spacing, strict=True)
+            )
+            line = plot.contour(x, y, part.T, levels=[0.5], colors=[color], linewidths=[width])
+            if color != _REFERENCE:  # keeps light lines visible on bright marrow
+                line.set_path_effects([patheffects.withStroke(linewidth=width + 0.7, foreground="#202020")])
+
+
+def _window(masks: Sequence[np.ndarray], spacing: np.ndarray) -> tuple[np.ndarray, float]:
+    """Lower corner and side in mm of the square that holds all bone and a margin, inside the image where it can be."""
+    occupied = np.any([mask > 0 for mask in masks], axis=0)
+    size = occupied.shape * spacing
+    if not occupied.any():
+        occupied = np.ones_like(occupied)
+    indices = np.argwhere(occupied)
+    low, high = indices.min(axis=0) * spacing, (indices.max(axis=0) + 1) * spacing
+    side = max(float((high - low).max()) * 1.16, 0.25 * float(size.max()))
+    corner = (low + high - side) / 2
+    room = size - side
+    return np.where(room > 0, np.clip(corner, 0, np.maximum(room, 0)), corner), side
+
+
+def _legend_size(bones: Sequence[str], width: float) -> tuple[int, int]:
+    """Columns that fit a figure `width` inches wide, and rows."""
+    entry = (8 * 3.8 + 8 * 0.62 * max(len(name) for name in [*bones, "reference"])) / 72
+    columns = min(len(bones) + 1, max(1, int((width - 0.4) / entry)))
+    return columns, math.ceil((len(bones) + 1) / columns)

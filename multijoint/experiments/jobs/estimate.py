@@ -1,0 +1,116 @@
+"""How long an experiment will take: finished jobs tell, else a few training steps timed here do."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from custom_components.data.cases import Case
+from custom_components.data.splits import Split
+from custom_components.domains import PLANES
+from custom_components.io.geometry import orientation_of
+from custom_components.io.volumes import read_grid
+from custom_components.losses import MultiDomainSegmentationLoss
+from custom_components.networks.unet import MultiDomainUNet
+from custom_components.training.runs import select_device
+from multijoint.experiments.jobs.jobs import Job
+from multijoint.experiments.jobs.plan import Plan
+from multijoint.experiments.rows import read_rows
+
+__all__ = ["estimate_seconds"]
+
+_START_SECONDS = 10.0  # of a process: imports and configuration
+_FORWARD_SHARE = 0.35  # of a training step, without its backward pass
+_NETWORK = ("widths", "norm", "head", "attention", "embedding")
+_SCORING_SECONDS = 3.0  # of an exam: post-processing and surface distances
+
+
+def estimate_seconds(plan: Plan) -> list[float]:
+    """Seconds that each job will take alone on its threads of this machine; a rough figure.
+
+    The times of finished jobs of the experiment are used for others of their method.
+    """
+    measured = _measured(plan.experiment.folder)
+    num_slices = {
+        (case.domain, case.name): _num_slices(case, manifest.domain.plane)
+        for manifest in plan.manifests
+        for case in manifest.cases
+    }
+    num_classes = {manifest.domain.name: manifest.domain.num_classes for manifest in plan.manifests}
+    rates: dict[tuple[Any, ...], float] = {}
+    seconds = []
+    for job, split in plan.jobs:
+        known = measured.get((job.method.name, "+".join(job.domains), job.rows()["train_subjects"]))
+        if known is None:
+            own = dict(plan.settings)
+            for path in job.method.configs:
+                own |= yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+            kind = (job.domains, *(str(own[name]) for name in _NETWORK))
+            if kind not in rates:
+                rates[kind] = _seconds_per_slice(
+                    own, [num_classes[name] for name in job.domains], plan.experiment.threads
+                )
+            known = _predict(own, job, split, num_slices, rates[kind])
+        seconds.append(known)
+    return seconds
+
+
+def _measured(folder: Path) -> dict[tuple[str, str, str], float]:
+    if not (folder / "jobs.csv").is_file():
+        return {}
+    rows = read_rows(folder, "jobs")
+    rows = rows[rows["state"] == "done"]
+    total = rows.assign(seconds=rows["train_seconds"] + rows["evaluate_seconds"] + _START_SECONDS)
+    return total.groupby(["method", "domains", "train_subjects"])["seconds"].mean().to_dict()
+
+
+def _num_slices(case: Case, plane: str) -> int:
+    shape, affine = read_grid(case.image)
+    return shape[orientation_of(affine)[:, 0].tolist().index(PLANES[plane])]
+
+
+def _predict(
+    settings: Mapping[str, Any],
+    job: Job,
+    split: Split,
+    num_slices: Mapping[tuple[str, str], int],
+    seconds_per_slice: float,
+) -> float:
+    def total(cases: Sequence[Case], domain: str) -> int:
+        return sum(num_slices[case.domain, case.name] for case in cases if case.domain == domain)
+
+    trained = len(job.domains) * max(total(split.training, domain) for domain in job.domains)
+    validated = sum(total(split.validation, domain) for domain in job.domains)
+    tested = sum(total(split.testing, domain) for domain in job.domains)
+    training = settings["max_epochs"] * (trained + _FORWARD_SHARE * validated / settings["val_interval"])
+    return (
+        seconds_per_slice * (training + _FORWARD_SHARE * tested)
+        + 2 * _START_SECONDS
+        + _SCORING_SECONDS * len(split.testing)
+    )
+
+
+def _seconds_per_slice(settings: Mapping[str, Any], num_classes: Sequence[int], threads: int) -> float:
+    """Time one training step, after one to warm up, of a batch of one slice a domain."""
+    device = select_device(settings["device"])
+    torch.set_num_threads(threads)
+    network = MultiDomainUNet(num_classes, **{name: settings[name] for name in _NETWORK})
+    network = network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    loss = MultiDomainSegmentationLoss(num_classes, head=settings["head"])
+    optimizer = torch.optim.Adam(network.parameters())
+    domains = torch.arange(len(num_classes))
+    images = torch.rand(len(domains), 1, *settings["image_size"], device=device)
+    labels = torch.zeros_like(images, dtype=torch.uint8)
+    start = 0.0
+    for _ in range(2):
+        start = time.perf_counter()
+        optimizer.zero_grad(set_to_none=True)
+        loss(network.forward_with_embedding(images, domains), (labels, domains)).backward()
+        optimizer.step()
+        float(images.sum())  # waits for a GPU
+    return (time.perf_counter() - start) / len(domains)

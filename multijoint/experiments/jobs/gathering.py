@@ -1,0 +1,147 @@
+"""From the folders of finished jobs to the saved rows of the experiment, in an order that does not depend on theirs."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from custom_components.system.files import write_arrays
+from multijoint.experiments.jobs.examples import save_examples
+from multijoint.experiments.jobs.methods import known_methods
+from multijoint.experiments.jobs.run_job import job_folder
+from multijoint.experiments.rows import read_rows, write_rows
+
+__all__ = ["gather"]
+
+_LOSSES = ("loss", "cross_entropy", "contrastive")
+_SCORE = "val_mean_dice"
+
+
+def gather(folder: Path) -> None:
+    """Write `cases.csv`, `slices.csv`, `jobs.csv`, `curves.csv`, `embeddings.npz` and `examples.npz` of an experiment.
+
+    Whatever is finished is gathered; a failed job has a row in `jobs.csv` only. Nothing finished: only `jobs.csv`.
+    """
+    records = sorted(_records(folder), key=_order)
+    done = [record for record in records if record["state"] == "done"]
+    write_rows(folder, "jobs", [_job_row(folder, record) for record in records])
+    if not done:
+        return
+    write_rows(folder, "cases", [row for record in done for row in _case_rows(folder, record)])
+    write_rows(folder, "slices", [row for record in done for row in _slice_rows(folder, record)])
+    write_rows(folder, "curves", [row for record in done for row in _curve_rows(folder, record)])
+    _save_embeddings(folder, [record for record in done if record["embedded"]])
+    save_examples(folder, read_rows(folder, "cases"))
+
+
+def _records(folder: Path) -> Iterator[dict[str, Any]]:
+    for path in (folder / "jobs").glob("*/*/job.json"):
+        yield json.loads(path.read_text()) | {"name": f"{path.parts[-3]}/{path.parts[-2]}"}
+
+
+def _order(record: dict[str, Any]) -> tuple[Any, ...]:
+    """The paper's methods in its order, then others by name; in a method by seed, fold and what it trained on."""
+    known = list(known_methods())
+    method = record["method"]
+    rank = known.index(method) if method in known else len(known)
+    return rank, method, record["seed"], record["fold"], len(record["train_subjects"]), record["name"]
+
+
+def _keys(record: dict[str, Any]) -> dict[str, Any]:
+    return {key: record[key] for key in ("method", "seed", "fold", "train_subjects")}
+
+
+def _read(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def _tested(folder: Path, record: dict[str, Any], name: str) -> list[dict[str, str]]:
+    """Rows of an evaluation; of a job cut to few subjects only those of the domain that it is about."""
+    rows = _read(job_folder(folder, record["name"]) / "evaluation" / name)
+    return [row for row in rows if not record["limited"] or row["domain"] in record["limited"]]
+
+
+def _case_rows(folder: Path, record: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    numbers = ("dice", "assd_mm", "mssd_mm", "status")
+    before = {
+        (row["domain"], row["case"], row["label"]): {f"{name}_before": row[name] for name in numbers}
+        for row in _tested(folder, record, "metrics_before.csv")
+    }
+    for row in _tested(folder, record, "metrics.csv"):
+        yield _keys(record) | row | before[row["domain"], row["case"], row["label"]]
+
+
+def _slice_rows(folder: Path, record: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for row in _tested(folder, record, "slices.csv"):
+        yield _keys(record) | row
+
+
+def _curve_rows(folder: Path, record: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    keys = _keys(record) | {"domains": "+".join(record["domains"])}
+    for row in _read(job_folder(folder, record["name"]) / "train" / "log.csv"):
+        values = [(name, "", row.get(name)) for name in _LOSSES]
+        values += [("validation_dice", "", row.get(_SCORE))]
+        values += [("validation_dice", domain, row.get(f"{_SCORE}_{domain}")) for domain in record["domains"]]
+        for quantity, domain, value in values:
+            if value:
+                yield keys | {"epoch": row["epoch"], "quantity": quantity, "domain": domain, "value": value}
+
+
+def _job_row(folder: Path, record: dict[str, Any]) -> dict[str, Any]:
+    train = job_folder(folder, record["name"]) / "train"
+    row = record | {"domains": "+".join(record["domains"])}
+    if (train / "run.json").is_file():
+        run = json.loads((train / "run.json").read_text())
+        row |= {
+            "device": run["device"],
+            "parameters": run["weights"],
+            "parameters_per_domain": run["weights_per_domain"],
+        }
+    if (train / "log.csv").is_file():
+        row |= _log_summary(_read(train / "log.csv"))
+    return row
+
+
+def _log_summary(log: Sequence[dict[str, str]]) -> dict[str, Any]:
+    def column(name: str) -> list[float]:
+        return [float(epoch[name]) for epoch in log if epoch.get(name)]
+
+    slices = sum(float(epoch["slices_per_second"]) * float(epoch["seconds"]) for epoch in log)
+    scores = [(float(epoch[_SCORE]), -int(epoch["epoch"])) for epoch in log if epoch.get(_SCORE)]
+    scores = [pair for pair in scores if not math.isnan(pair[0])]  # no bone to validate on: nothing is greater than NaN
+    best = max(scores, default=None)
+    return {
+        "epochs": len(log),
+        "steps": round(sum(column("steps"))),
+        "train_seconds": round(sum(column("epoch_seconds")), 2),
+        "slices_per_second": round(slices / max(sum(column("seconds")), 1e-9), 1),
+        "peak_memory_mib": max(column("peak_memory_mib"), default=float("nan")),
+        "best_epoch": "" if best is None else -best[1],
+        "validation_dice": float("nan") if best is None else best[0],
+    }
+
+
+def _save_embeddings(folder: Path, records: Sequence[dict[str, Any]]) -> None:
+    """One file of the methods that learned from several data sets, of the first seed and fold that has any."""
+    first = min(((record["seed"], record["fold"]) for record in records), default=None)
+    arrays: dict[str, np.ndarray] = {}
+    meta: dict[str, Any] = {"methods": [], "epochs": {}}
+    for record in records:
+        if (record["seed"], record["fold"]) != first:
+            continue
+        method = record["method"]
+        with np.load(job_folder(folder, record["name"]) / "evaluation" / "embeddings.npz") as found:
+            epochs = found["epochs"].tolist()
+            meta |= {"domains": found["domains"].tolist(), "seed": record["seed"], "fold": record["fold"]}
+            meta["methods"].append(method)
+            meta["epochs"][method] = epochs
+            arrays |= {f"{method}/{name}": found[name] for name in found.files if name not in ("domains", "epochs")}
+    if meta["methods"]:
+        write_arrays(folder / "embeddings.npz", {"meta": json.dumps(meta), **arrays})

@@ -1,0 +1,92 @@
+"""The methods an experiment compares: each is the joint bundle's `train.yaml` plus short overrides, nothing else."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import yaml
+
+from custom_components.errors import InputError
+from multijoint.api.bundle_folders import find_bundle
+
+__all__ = ["Method", "known_methods", "select_methods", "title_of"]
+
+
+@dataclass(frozen=True)
+class Method:
+    """One way to train.
+
+    Args:
+        name: as on the command line; names its folder and its rows.
+        title: as in tables and figures.
+        configs: files laid over `train.yaml`, in this order.
+        each: whether every data set has a network of its own.
+    """
+
+    name: str
+    title: str
+    configs: tuple[Path, ...]
+    each: bool = False
+
+
+@cache
+def known_methods() -> dict[str, Method]:
+    """The paper's methods by name, in the order of its tables, from `methods.yaml` of the joint bundle."""
+    configs = find_bundle() / "configs"
+    table = yaml.safe_load((configs / "methods.yaml").read_text(encoding="utf-8"))
+    return {
+        name: Method(name, row["title"], tuple(configs / file for file in row["configs"]), row["networks"] == "each")
+        for name, row in table.items()
+    }
+
+
+def select_methods(names: Sequence[str]) -> list[Method]:
+    """Methods from the command line.
+
+    Args:
+        names: each "all", a known method, an override file of one's own (laid over `train.yaml`, one network for all
+            data sets), or either followed by more files: `unet-base+wide.yaml`. The files' stems name the new method.
+
+    Raises:
+        InputError: an unknown method, a missing file, or two methods of one name.
+    """
+    known = known_methods()
+    chosen: list[Method] = []
+    for given in names:
+        chosen += known.values() if given == "all" else [_compose(given, known)]
+    for method in chosen:
+        others = [each for each in chosen if each.name == method.name]
+        if len({each.configs for each in others}) > 1:
+            files = " and ".join(str(each.configs[-1]) for each in others[:2])
+            raise InputError(f"methods must have different names, got {method.name} for {files}; rename a file")
+    return list(dict.fromkeys(chosen))
+
+
+def title_of(name: str) -> str:
+    """A method's title: the paper's, with the names of what was added to it; else the name itself."""
+    methods = known_methods()
+    first, *added = name.split("+")
+    return " + ".join([methods[first].title if first in methods else first, *added])
+
+
+def _compose(given: str, known: dict[str, Method]) -> Method:
+    first, *more = given.split("+")
+    if first in known:
+        base = known[first]
+    else:
+        if not first.endswith((".yaml", ".yml")):
+            near = difflib.get_close_matches(first, known, n=1)
+            hint = f"did you mean {near[0]}?" if near else "or an override file of your own (.yaml)"
+            raise InputError(f"method must be all or one of {', '.join(known)}, got {first}; {hint}")
+        base, more = Method("", "", ()), [first, *more]
+    files = [Path(file).resolve() for file in more]
+    for file in files:
+        if not file.is_file():
+            raise InputError(f"override of method {given} must be a file, got none at {file}; check the path")
+    names = [base.name, *(file.stem for file in files)]
+    name = "+".join(filter(None, names))
+    return Method(name, title_of(name) if base.name else name, (*base.configs, *files), base.each)

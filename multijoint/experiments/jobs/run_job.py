@@ -1,0 +1,145 @@
+"""One job from start to end, resumable at any moment: train, segment and score the test cases, embed."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import shutil
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from custom_components.models.checkpoints import RESUMABLE
+from custom_components.system.files import remove_stale_temporaries, write_atomically
+from multijoint.api.bundle_folders import find_bundle
+from multijoint.cluster import ProcessFailure, run_process
+from multijoint.experiments.jobs.jobs import Experiment, Job
+
+__all__ = ["JobState", "job_folder", "read_state", "run_job"]
+
+
+@dataclass(frozen=True)
+class JobState:
+    """How far a job is.
+
+    Args:
+        state: "waiting" (not begun), "started" (running, or killed), "failed" or "done".
+        cause: of the failure, one line.
+    """
+
+    state: str
+    cause: str = ""
+
+
+def job_folder(folder: Path, name: str) -> Path:
+    """Where a job of the experiment in `folder` lies."""
+    return folder / "jobs" / name
+
+
+def read_state(folder: Path, name: str) -> JobState:
+    """The state of a job of the experiment in `folder`."""
+    place = job_folder(folder, name)
+    if (place / "job.json").is_file():
+        record = json.loads((place / "job.json").read_text())
+        return JobState(record["state"], record["cause"])
+    return JobState("started" if place.is_dir() else "waiting")
+
+
+def run_job(payload: tuple[Experiment, Job], environment: dict[str, str]) -> JobState:
+    """Do what is left of a job; a task of `cluster.run_tasks`.
+
+    The folder is locked for as long as any process works in it, also one that outlived the call that began it: whoever
+    comes second waits, and then finds the job done.
+
+    Args:
+        payload: the experiment and the job.
+        environment: variables of its processes.
+
+    Returns:
+        "done" or "failed"; also "failed" if it was done with other override files.
+    """
+    experiment, job = payload
+    place = job_folder(experiment.folder, job.name)
+    place.mkdir(parents=True, exist_ok=True)
+    with _locked(place) as lock:
+        configs = hashlib.sha256(b"".join(path.read_bytes() for path in job.method.configs)).hexdigest()
+        if read_state(experiment.folder, job.name).state == "done":
+            if json.loads((place / "job.json").read_text())["configs"] == configs:
+                return JobState("done")
+            return JobState("failed", f"override files of {job.method.name} have changed since it ran; rename them")
+        (place / "job.json").unlink(missing_ok=True)
+        remove_stale_temporaries(place)  # of a process killed while it wrote
+        try:
+            seconds = _run_steps(experiment, job, place, environment, lock)
+            result = JobState("done")
+        except ProcessFailure as failure:
+            seconds, result = 0.0, JobState("failed", str(failure))
+        record = {
+            **job.rows(),
+            "domains": list(job.domains),
+            "limited": list(job.train_subjects),
+            "embedded": bool(job.snapshots),
+            "threads": experiment.threads,
+            "border": yaml.safe_load((find_bundle() / "configs" / "evaluate.yaml").read_text())["border"],
+            "configs": configs,
+            "evaluate_seconds": round(seconds, 2),
+            "state": result.state,
+            "cause": result.cause,
+        }
+        write_atomically(place / "job.json", (json.dumps(record, indent=2) + "\n").encode())
+        return result
+
+
+def _run_steps(experiment: Experiment, job: Job, place: Path, environment: dict[str, str], lock: int) -> float:
+    train, evaluation = place / "train", place / "evaluation"
+    own = {
+        "manifests": [str(path) for path in job.manifests],
+        "dataset_dir": None if experiment.dataset_dir is None else str(experiment.dataset_dir),
+        "fold": job.fold,
+        "seed": job.seed,
+        "snapshots": list(job.snapshots),
+        "train_subjects": dict(job.train_subjects) or None,
+    }
+    configs = find_bundle() / "configs"
+    overlays = [configs / "train.yaml", _write_yaml(place / "settings.yaml", experiment.settings), *job.method.configs]
+
+    def run(step: str, *extra: Path, **settings: Any) -> None:
+        last = _write_yaml(place / f"{step}.yaml", own | settings)
+        files = [str(path) for path in (*overlays, *extra, last)]
+        command = [sys.executable, "-m", "monai.bundle", "run", step, "--config_file", str(files)]
+        command += ["--bundle_root", str(configs.parent)]
+        run_process(command, log=place / f"{step}.log", environment=environment, keep_open=[lock])
+
+    trained = place / "trained"  # the training process has ended well
+    if not trained.is_file():
+        resume = any((train / name).is_file() for name in RESUMABLE)
+        if not resume and train.exists():
+            shutil.rmtree(train)  # killed before its first checkpoint
+        run("training", output_dir=str(train), resume=resume)
+        write_atomically(trained, b"")
+    start = time.perf_counter()
+    if evaluation.exists():
+        shutil.rmtree(evaluation)
+    run("evaluating", configs / "evaluate.yaml", output_dir=str(evaluation), checkpoint=str(train / "model.pt"))
+    if job.snapshots:
+        run("embedding_slices", configs / "embed.yaml", output_dir=str(evaluation), run_dir=str(train))
+    return time.perf_counter() - start
+
+
+@contextlib.contextmanager
+def _locked(place: Path) -> Iterator[int]:
+    with (place / ".lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield file.fileno()
+
+
+def _write_yaml(path: Path, content: Mapping[str, Any]) -> Path:
+    write_atomically(path, yaml.safe_dump(dict(content), sort_keys=False).encode())
+    return path

@@ -1,0 +1,212 @@
+"""The tables as a reader sees them: cells, bold for the best, columns that line up in plain text too."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from multijoint.experiments.jobs.methods import title_of
+from multijoint.experiments.tables.summaries import UNITS
+
+__all__ = [
+    "LEVEL",
+    "draw_exam_comparison",
+    "draw_grid",
+    "draw_scores",
+    "draw_slice_comparison",
+    "draw_stages",
+    "format_p",
+]
+
+LEVEL = 0.05
+"""A smaller p is bold."""
+
+_EXAM_HEADERS = (
+    "Data set",
+    "Method",
+    "exams",
+    "subjects",
+    "difference",
+    "95 % interval",
+    "Wilcoxon p",
+    "Holm p",
+    "effect",
+)
+_HEADERS = {"dice": "Dice % ↑", "assd": "ASSD mm ↓", "mssd": "MSSD mm ↓"}
+
+
+def draw_grid(lines: Sequence[Sequence[str]], *, num_text_columns: int = 1) -> str:
+    """Lay out a Markdown table whose columns also line up in plain text.
+
+    Args:
+        lines: cells by line, the header first.
+        num_text_columns: how many columns from the left are text; the others are aligned right, as numbers.
+
+    Returns:
+        Lines without a final newline.
+
+    Example:
+        >>> print(draw_grid([["Method", "Dice"], ["base", "92.2"]]))
+        | Method | Dice |
+        | :----- | ---: |
+        | base   | 92.2 |
+    """
+    cells = [[cell.replace("|", "\\|") for cell in line] for line in lines]
+    widths = [max(3, *map(len, column)) for column in zip(*cells, strict=True)]
+    text = [column < num_text_columns for column in range(len(widths))]
+    rule = [
+        ":" + "-" * (width - 1) if left else "-" * (width - 1) + ":" for width, left in zip(widths, text, strict=True)
+    ]
+    padded = [
+        [cell.ljust(width) if left else cell.rjust(width) for cell, width, left in zip(line, widths, text, strict=True)]
+        for line in cells
+    ]
+    return "\n".join(f"| {' | '.join(line)} |" for line in [padded[0], rule, *padded[1:]])
+
+
+def draw_scores(summary: pd.DataFrame) -> str:
+    """Scores of each method, columns grouped as in the paper.
+
+    Args:
+        summary: rows of `summaries.summarise_exams` of one stage, with the heading of their columns in `group`.
+
+    Returns:
+        A Markdown table. The best score of a column is bold, at the printed precision and with all its ties. Methods
+        that lack exams or seeds of the group do not compete; in distances, of the others only those with the fewest
+        missed bones.
+    """
+    groups = {name: rows.set_index("method") for name, rows in summary.groupby("group", sort=False)}
+    return _draw_groups({name: _score_columns(rows) for name, rows in groups.items()}, summary["method"].unique())
+
+
+def draw_stages(summary: pd.DataFrame) -> str:
+    """Dice of each method and data set before and after post-processing.
+
+    Args:
+        summary: rows of `summaries.summarise_exams` of both stages.
+
+    Returns:
+        A Markdown table.
+    """
+    cells = summary.assign(cell=list(map(_mean_and_sd, summary["dice_mean_percent"], summary["dice_sd_percent"])))
+    groups = {
+        domain: {stage: rows[rows["stage"] == stage].set_index("method")["cell"] for stage in ("before", "after")}
+        for domain, rows in cells.groupby("domain", sort=False)
+    }
+    return _draw_groups(groups, summary["method"].unique())
+
+
+def draw_slice_comparison(comparison: pd.DataFrame) -> str:
+    """The paper's second table, a method a line.
+
+    Args:
+        comparison: from `comparisons.compare_slices`.
+
+    Returns:
+        A Markdown table; p below `LEVEL` are bold.
+    """
+    lines = [["Method", "2D Dice %", "n slices", "KS p"]]
+    for row in comparison.itertuples():
+        dice = _mean_and_sd(row.dice_mean_percent, row.dice_sd_percent)
+        lines.append([title_of(row.method), dice, str(row.num_slices), _bold(format_p(row.ks_p), row.ks_p < LEVEL)])
+    return draw_grid(lines)
+
+
+def draw_exam_comparison(comparison: pd.DataFrame) -> str:
+    """Paired comparisons, a data set and method a line.
+
+    Args:
+        comparison: from `comparisons.compare_exams`, of one score.
+
+    Returns:
+        A Markdown table; corrected p below `LEVEL` are bold. Spread over seeds and bones left out have a column only if
+        there is something to show.
+    """
+    extra = ["seed_sd"] * bool(comparison["seed_sd"].notna().any())
+    extra += ["bones_left_out"] * bool(comparison["bones_left_out"].any())
+    titles = {"seed_sd": "sd of seeds", "bones_left_out": "bones left out"}
+    lines = [[*_EXAM_HEADERS, *(titles[name] for name in extra)]]
+    shown = ""
+    for row in comparison.itertuples():
+        lines.append(
+            [
+                row.domain if row.domain != shown else "",
+                title_of(row.method),
+                str(row.num_exams),
+                str(row.num_subjects),
+                _number(row.mean_difference, "+.2f"),
+                "-" if math.isnan(row.ci_low) else f"{row.ci_low:+.2f} to {row.ci_high:+.2f}",
+                format_p(row.wilcoxon_p),
+                _bold(format_p(row.holm_p), row.holm_p < LEVEL),
+                _number(row.rank_biserial, "+.2f"),
+                *(_number(getattr(row, name), ".2f" if name == "seed_sd" else "d") for name in extra),
+            ]
+        )
+        shown = row.domain
+    return draw_grid(lines, num_text_columns=2)
+
+
+def format_p(p: float) -> str:
+    """A p-value as the paper prints it.
+
+    Example:
+        >>> [format_p(p) for p in (1.5e-15, 0.0072, 0.04, 1.0, 0.0, math.nan)]
+        ['1.5e-15', '7.2e-3', '0.04', '1.00', '<1e-300', '-']
+    """
+    if math.isnan(p):
+        return "-"
+    if p < 1e-300:
+        return "<1e-300"
+    if p >= 0.01:
+        return f"{p:.2f}"
+    digits, exponent = f"{p:.1e}".split("e")
+    return f"{digits}e{int(exponent)}"
+
+
+def _score_columns(rows: pd.DataFrame) -> dict[str, dict[str, str]]:
+    columns: dict[str, dict[str, str]] = {}
+    complete = rows["num_bones"] == rows["num_bones"].max()
+    fewest_missed = complete & (rows["missed"] == rows["missed"][complete].min())
+    for score, unit in UNITS.items():
+        printed = rows[f"{score}_mean_{unit}"].map(lambda mean: float(f"{mean:.1f}"))
+        competing = printed[complete if score == "dice" else fewest_missed]
+        best = competing[competing == (competing.max() if score == "dice" else competing.min())].index
+        columns[_HEADERS[score]] = {}
+        for method, row in rows.iterrows():
+            cell = _bold(_mean_and_sd(row[f"{score}_mean_{unit}"], row[f"{score}_sd_{unit}"]), method in best)
+            missed = f" ({row['missed']} missed)" if row["missed"] and score != "dice" else ""
+            columns[_HEADERS[score]][method] = cell + missed
+    if rows["num_seeds"].max() > 1:
+        spread = [f"{score}_seed_sd_{unit}" for score, unit in UNITS.items()]
+        columns["sd of seeds"] = {
+            method: " / ".join(_number(row[name], ".2f") for name in spread) for method, row in rows.iterrows()
+        }
+    columns["exams / missed / false"] = {
+        method: f"{row['num_exams']} / {row['missed']} / {row['false_finds']}" for method, row in rows.iterrows()
+    }
+    return columns
+
+
+def _draw_groups(groups: Mapping[str, Mapping[str, Any]], methods: Sequence[str]) -> str:
+    # Markdown has one header line and no cells that span columns: a group's name stands over its first column. Below
+    # it, `groups` holds name -> header -> method -> cell.
+    names = [name if not position else "" for name, columns in groups.items() for position in range(len(columns))]
+    headers = [header for columns in groups.values() for header in columns]
+    cells = [cells for columns in groups.values() for cells in columns.values()]
+    body = [[title_of(method), *(column.get(method, "-") for column in cells)] for method in methods]
+    return draw_grid([["", *names], ["Method", *headers], *body])
+
+
+def _mean_and_sd(mean: float, sd: float) -> str:
+    return "-" if math.isnan(mean) else f"{mean:.1f} ± {_number(sd, '.1f')}"
+
+
+def _number(value: float, style: str) -> str:
+    return "-" if math.isnan(value) else format(value, style)
+
+
+def _bold(text: str, strong: bool) -> str:
+    return f"**{text}**" if strong else text

@@ -1,0 +1,118 @@
+"""Means over exams for the paper's first table, with the counts that a mean needs beside it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from custom_components.errors import InputError
+from multijoint.experiments.jobs.methods import title_of
+from multijoint.experiments.rows import exam_scores, main_rows, read_rows
+
+__all__ = ["STAGES", "UNITS", "find_gaps", "read_main_rows", "summarise_exams"]
+
+UNITS = {"dice": "percent", "assd": "mm", "mssd": "mm"}
+"""Score -> its unit in the tables."""
+
+STAGES = {"after": "", "before": "_before"}
+"""Whether a score is from after or before post-processing -> suffix of its columns in `cases.csv`."""
+
+
+def read_main_rows(folder: str | Path, name: str, *, like: pd.DataFrame | None = None) -> pd.DataFrame:
+    """Read the rows of the jobs that trained on all subjects, in an order that does not depend on that of the file.
+
+    Args:
+        folder: of the experiment.
+        name: "cases" or "slices".
+        like: table that settles the order of methods, data sets and bones; None for that of the file itself.
+
+    Returns:
+        Rows by method, data set and bone, each in order of first appearance, then by case, seed and slice. Sums over
+        them are equal to the last bit however the file was ordered.
+
+    Raises:
+        InputError: the file is unusable, has no such rows, or has one of them twice.
+    """
+    table = main_rows(read_rows(folder, name))
+    if table.empty:
+        raise InputError(
+            f"{name}.csv of {folder} must have rows of jobs trained on all subjects, got none; run such jobs first"
+        )
+    by_appearance = ["method", "domain", "label"]
+    keys = [*by_appearance, "case", "seed", *(["slice"] if "slice" in table else [])]
+    twice = table[table.duplicated(keys)]
+    if len(twice):
+        row = ", ".join(f"{key} {twice.iloc[0][key]}" for key in keys)
+        raise InputError(f"rows of {name}.csv in {folder} must differ, got {row} twice; remove one")
+    model = table if like is None else like
+    ranks = {key: {name: rank for rank, name in enumerate(model[key].unique())} for key in by_appearance}
+    return table.sort_values(keys, key=lambda column: column.map(ranks.get(column.name, lambda value: value)))
+
+
+def summarise_exams(cases: pd.DataFrame, *, by_bone: bool = False) -> pd.DataFrame:
+    """Means and sample standard deviations (n - 1) over exams, each exam averaged over its bones and then over seeds.
+
+    Args:
+        cases: rows from `read_main_rows`.
+        by_bone: whether every bone has a row of its own; an exam's score is then the bone's.
+
+    Returns:
+        One row a stage ("after" or "before" post-processing), method, data set and, if asked, bone, with
+
+        - `num_exams`: exams in the Dice mean, where missed bones and false finds count 0;
+        - `num_exams_distance`: exams in the distance means, those with a bone whose distances are defined;
+        - `num_seeds`; `num_bones`, `missed` and `false_finds`: bones over all seeds;
+        - `<score>_mean_<unit>` and `<score>_sd_<unit>` over exams, and `<score>_seed_sd_<unit>`: the standard deviation
+          of the seeds' means. Undefined numbers are NaN.
+
+    Source:
+        Boutillon et al., MICCAI 2021, Table 1. Its single run has no spread over seeds.
+    """
+    stages = {stage: _summarise(cases, suffix, by_bone) for stage, suffix in STAGES.items()}
+    return pd.concat(stages, names=["stage"]).reset_index("stage").reset_index(drop=True)
+
+
+def find_gaps(cases: pd.DataFrame) -> list[str]:
+    """What an incomplete experiment lacks: exams of a data set that were not tested with every method and seed.
+
+    Args:
+        cases: rows from `read_main_rows`.
+
+    Returns:
+        Phrases such as "U-Net base: 15 of 17 ankle exams with seed 0". Empty for a complete experiment.
+    """
+    exams = cases.groupby("domain", sort=False)["case"].nunique()
+    tested = cases.groupby(["method", "domain", "seed"])["case"].nunique()
+    return [
+        f"{title_of(method)}: {tested.get((method, domain, seed), 0)} of {count} {domain} exams with seed {seed}"
+        for method in cases["method"].unique()
+        for domain, count in exams.items()
+        for seed in sorted(cases["seed"].unique())
+        if tested.get((method, domain, seed), 0) < count
+    ]
+
+
+def _summarise(cases: pd.DataFrame, suffix: str, by_bone: bool) -> pd.DataFrame:
+    keys = ["method", "domain", *(["label"] if by_bone else [])]
+    parts = cases.groupby("label", sort=False) if by_bone else [("", cases)]
+    scores = pd.concat([exam_scores(rows, suffix=suffix).assign(label=label) for label, rows in parts])
+    scores = scores.rename(columns={"assd_mm": "assd", "mssd_mm": "mssd"})
+    scores["dice"] *= 100
+    groups = scores.groupby(keys, sort=False)
+    names = list(UNITS)
+    exams = scores.groupby([*keys, "subject", "case"], sort=False)[names].mean().groupby(keys, sort=False)
+    seeds = scores.groupby([*keys, "seed"], sort=False)[names].mean().groupby(keys, sort=False)
+    table = pd.DataFrame(
+        {
+            "num_exams": exams["dice"].count(),
+            "num_exams_distance": exams["assd"].count(),
+            "num_seeds": groups["seed"].nunique(),
+            **{count: groups[count].sum() for count in ("num_bones", "missed", "false_finds")},
+        }
+    )
+    for name, unit in UNITS.items():
+        table[f"{name}_mean_{unit}"] = exams[name].mean()
+        table[f"{name}_sd_{unit}"] = exams[name].std()
+        table[f"{name}_seed_sd_{unit}"] = seeds[name].std()
+    return table.reset_index()

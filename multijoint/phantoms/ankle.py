@@ -1,0 +1,178 @@
+"""The ankle: talus, calcaneus and tibia, with the fibula, the midfoot and the heel cord that must not be labelled."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from multijoint.phantoms.canvas import Canvas, Pose
+from multijoint.phantoms.shapes import Array, Shape, ellipsoid, outlined, plate, smooth_min, tube, union
+from multijoint.phantoms.subject import Subject
+from multijoint.phantoms.tissue import Contrast, mottled_marrow, paint_body, paint_bone, paint_cartilage
+
+__all__ = ["build_ankle", "ankle_centre_mm", "ANKLE_CONTRAST"]
+
+ANKLE_CONTRAST = Contrast(
+    marrow=900, fat=1050, muscle=400, cartilage=560, skin=420, tendon=90, cortex=70, physis=330, lung=0
+)
+
+# Reference coordinates: the origin is the centre of the trochlea's arc, the axis about which the foot flexes.
+_TALUS_SIDE = [(-28, -8), (-24, 3), (-17, 13), (-9, 19.5), (0, 22), (9, 20), (16, 14), (20, 5), (27, 4), (34, 9)]
+_TALUS_SIDE += [(43, 8), (48, -2), (45, -13), (36, -16), (28, -10), (20, -11), (12, -16), (6, -12), (-2, -7), (-12, -6)]
+_TALUS_SIDE += [(-21, -13)]
+_TALUS_TOP = [(-8, -28), (8, -28), (15, -14), (17, 8), (16, 20), (22, 32), (22, 44), (13, 50), (3, 46), (-2, 34)]
+_TALUS_TOP += [(-2, 24), (-13, 18), (-25, 5), (-17, -12)]
+_TALUS_FRONT = [(-14, 26), (0, 23), (14, 26), (16, 9), (25, 7), (25, -18), (-10, -18), (-26, -10), (-17, 2)]
+
+_CALCANEUS_SIDE = [(-52, -16), (-44, -15), (-34, -19), (-24, -16), (-14, -6), (-4, -2), (5, -9), (11, -20), (18, -19)]
+_CALCANEUS_SIDE += [(28, -13), (35, -16), (37, -26), (33, -37), (20, -37), (4, -41), (-14, -46), (-28, -50)]
+_CALCANEUS_SIDE += [(-38, -59), (-50, -63), (-59, -57), (-62, -42), (-59, -25)]
+_CALCANEUS_TOP = [(-12, -64), (13, -64), (15, -48), (9, -30), (10, -10), (11, 10), (8, 24), (7, 39), (-14, 40)]
+_CALCANEUS_TOP += [(-17, 18), (-16, -6), (-11, -30), (-15, -48)]
+_CALCANEUS_FRONT = [(-13, 2), (10, 2), (13, -20), (11, -40), (16, -56), (10, -66), (-12, -66), (-17, -54), (-15, -38)]
+_CALCANEUS_FRONT += [(-18, -20)]
+
+_TIBIA_FRONT = [(-12, 230), (-12, 65), (-16, 50), (-22, 37), (-23, 20), (-17, 10), (17, 10), (26, 12), (27, 28)]
+_TIBIA_FRONT += [(24, 38), (16, 52), (13, 65), (13, 230)]
+_TIBIA_SIDE = [(-13, 230), (-13, 65), (-16, 48), (-22, 34), (-23, 19), (-19, 8), (18, 10), (22, 18), (21, 30), (15, 48)]
+_TIBIA_SIDE += [(13, 65), (13, 230)]
+
+
+def ankle_centre_mm(scale: float) -> np.ndarray:
+    """Middle of the field of view in reference mm: heel and sole just inside, the forefoot cut off in front."""
+    return np.array([0.0, (80.5 - 70 * scale - 13) / scale, (70 - 64 * scale - 14) / scale])
+
+
+def build_ankle(canvas: Canvas, subject: Subject) -> dict[int, Array]:
+    """Paint a child's ankle.
+
+    Healthy feet are near the neutral position. Pathological ones are in equinus, pointing downwards with a flattened
+    talar dome, as in spastic cerebral palsy.
+
+    Args:
+        canvas: painted on.
+        subject: draws pose and shape.
+
+    Returns:
+        Label value -> signed distance to the bone in mm. The joint gaps hold whatever the pose, since the tibia and the
+        calcaneus are cut back from the talus. Growth plates belong to their bone.
+    """
+    flexion = subject.about(-20, 5) if subject.pathological else subject.about(0, 6)
+    foot = Pose((flexion, subject.about(0, 4), subject.about(0, 4)))
+    gap = subject.about(2.0, 0.3)
+    talus = canvas.field(_talus(subject), foot)
+    calcaneus = canvas.field(_calcaneus(subject), foot)
+    tibia = np.maximum(canvas.field(_tibia(subject)), np.float32(gap) - talus)
+    calcaneus = np.maximum(calcaneus, np.float32(gap) - np.minimum(talus, tibia))
+    fibula = np.maximum(canvas.field(_fibula(subject)), np.float32(gap) - np.minimum(talus, tibia))
+    fibula = np.maximum(fibula, np.float32(gap) - calcaneus)
+    midfoot = canvas.field(_midfoot(), foot)
+    midfoot = np.maximum(midfoot, np.float32(gap) - np.minimum(talus, calcaneus))
+
+    rng = subject.rng
+    skin = smooth_min(_skin(canvas, foot), np.minimum(calcaneus, fibula) - np.float32(6), 8.0)
+    paint_body(canvas, skin, ANKLE_CONTRAST, rng=rng, fat_mm=subject.about(5.0, 1.0))
+    _paint_soft_tissue(canvas, foot, within=skin + np.float32(1.5))
+    for neighbour in (tibia, calcaneus, fibula):
+        paint_cartilage(canvas, talus, neighbour, ANKLE_CONTRAST, gap_mm=gap)
+    paint_cartilage(canvas, midfoot, np.minimum(talus, calcaneus), ANKLE_CONTRAST, gap_mm=gap)
+    cortex, marrow = subject.about(1.3, 0.15), mottled_marrow(canvas, ANKLE_CONTRAST, rng=rng)
+    plates = _physes(canvas, subject, foot)
+    for bone, physis in zip((talus, calcaneus, tibia, fibula, midfoot), (None, *plates, plates[1], None), strict=True):
+        thin = 0.8 if bone is midfoot else 1.0
+        paint_bone(canvas, bone, ANKLE_CONTRAST, marrow=marrow, cortex_mm=thin * cortex, physis=physis)
+    return {1: calcaneus, 2: talus, 3: tibia}
+
+
+def _talus(subject: Subject) -> Shape:
+    flat = subject.about(0.86, 0.03) if subject.pathological else 1.0
+    side = [(y, z * flat if z > 0 else z) for y, z in subject.vary(_TALUS_SIDE, 0.6)]
+    views = {"yz": side, "xy": subject.vary(_TALUS_TOP, 0.7), "xz": subject.vary(_TALUS_FRONT, 0.5)}
+    return outlined(views, blend=8.0)
+
+
+def _calcaneus(subject: Subject) -> Shape:
+    body = outlined(
+        {
+            "yz": subject.vary(_CALCANEUS_SIDE, 0.8),
+            "xy": subject.vary(_CALCANEUS_TOP, 0.7),
+            "xz": subject.vary(_CALCANEUS_FRONT, 0.5),
+        },
+        blend=subject.about(9.0, 0.8),
+    )
+    shelf = tube([(0, 4, -30), (18, 8, -23)], [11.0, subject.about(7.0, 0.5)], blend=2.0)
+    return union([body, shelf], blend=8.0)
+
+
+def _tibia(subject: Subject) -> Shape:
+    body = outlined(
+        {"xz": subject.vary(_TIBIA_FRONT, 0.4), "yz": subject.vary(_TIBIA_SIDE, 0.4)}, blend=subject.about(15.0, 1.0)
+    )
+    malleolus = tube([(22, 2, 22), (23.5, 4, 8), (22, 4, subject.about(-3, 1.5))], [9.0, 7.0, 5.0], blend=2.0)
+    return union([body, malleolus], blend=5.0)
+
+
+def _fibula(subject: Subject) -> Shape:
+    tip = subject.about(-12, 2)
+    return tube([(-25, -9, 230), (-25, -10, 45), (-26, -7, 10), (-24, -6, tip)], [6, 6, 8, 4.5], blend=3.0)
+
+
+def _midfoot() -> Shape:
+    navicular = ellipsoid((12, 55, -4), (17, 8.5, 12))
+    cuboid = outlined(
+        {"yz": [(36, -18), (62, -20), (62, -40), (36, -42)], "xy": [(-18, 36), (6, 40), (4, 62), (-18, 58)]}, blend=6.0
+    )
+    cuneiforms = [ellipsoid((x, 74, z), (7, 11.5, 11)) for x, z in ((22, -12), (8.5, -8))]
+    rays = [
+        tube([(x, y, z), (1.2 * x, 150, -44)], [radius, radius - 1.5])
+        for x, y, z, radius in ((23, 87, -16, 8.5), (9, 92, -12, 6), (-4, 86, -16, 6), (-15, 82, -28, 6))
+    ]
+    return union([navicular, cuboid, *cuneiforms, *rays], blend=0.0)
+
+
+def _physes(canvas: Canvas, subject: Subject, foot: Pose) -> tuple[Array | None, Array | None]:
+    """Growth plates of the heel and of the distal tibia and fibula."""
+    if subject.physis_mm == 0:
+        return None, None
+    thickness = subject.physis_mm / canvas.mm_per_unit
+    square = [(-45.0, -80.0), (45.0, -80.0), (45.0, 60.0), (-45.0, 60.0)]
+    heel_at, tibia_at = subject.about(-48, 1), subject.about(36, 1.5)
+
+    def bowed(x: Array, z: Array) -> Array:
+        return heel_at - np.float32(0.012) * (z + 40) ** 2 + 0 * x
+
+    def wavy(x: Array, y: Array) -> Array:
+        return tibia_at + np.float32(1.5) * np.sin(x / 7) * np.cos(y / 8)
+
+    heel = plate(square, normal=1, height=bowed, thickness=thickness)
+    tibia = plate(square, normal=2, height=wavy, thickness=thickness)
+    return canvas.field(heel, foot), canvas.field(tibia)
+
+
+def _skin(canvas: Canvas, foot: Pose) -> Array:
+    leg = canvas.field(tube([(0, -16, 240), (0, -16, 110), (0, -12, 55), (0, -8, 10)], [56, 46, 37, 36], blend=8.0))
+    outline = [(-67, -30), (-66, 0), (-40, 35), (0, 40), (30, 24), (60, 12), (100, -8), (190, -40), (190, -66)]
+    outline += [(-58, -68)]
+    top = [(-26, -70), (26, -70), (36, -20), (36, 30), (42, 90), (42, 190), (-44, 190), (-42, 90), (-37, 10)]
+    sole = canvas.field(outlined({"yz": outline, "xy": top}, blend=22.0), foot)
+    return smooth_min(leg, sole, 12.0)
+
+
+def _paint_soft_tissue(canvas: Canvas, foot: Pose, *, within: Array) -> None:
+    """Fat pads of the heel and before the heel cord, then the tendons and the plantar fascia."""
+    fat, tendon = ANKLE_CONTRAST.fat, ANKLE_CONTRAST.tendon
+    canvas.paint_shape(ellipsoid((0, -36, 28), (15, 9, 40)), fat, within=within, edge_mm=3.0)
+    canvas.paint_shape(ellipsoid((0, -40, -64), (22, 26, 11)), fat, foot, within=within, edge_mm=3.0)
+    canvas.paint_shape(ellipsoid((-8, 16, -16), (9, 8, 7)), fat, foot, within=within, edge_mm=3.0)
+    heel = foot.matrix() @ np.array([0.0, -60.0, -32.0, 1.0])
+    cord = tube([tuple(heel[:3]), (0, -55, 8), (0, -50, 60), (0, -46, 240)], [4.5, 3.5, 3.5, 5])
+    canvas.paint_shape(cord, tendon, within=within)
+    fascia = tube([(0, -50, -61), (0, 0, -58), (0, 120, -58)], [2.2, 1.8, 1.5])
+    canvas.paint_shape(fascia, tendon, foot, within=within)
+    for path, radius in (
+        ([(14, 27, 120), (16, 29, 40), (22, 40, 16), (27, 70, -4)], 2.8),
+        ([(2, 28, 120), (2, 30, 40), (4, 42, 18), (10, 100, 0)], 2.2),
+        ([(20, -24, 120), (22, -22, 40), (29, -10, 5), (30, 20, -16)], 2.5),
+        ([(10, -30, 120), (8, -30, 30), (12, -24, -12), (14, 10, -30)], 2.5),
+        ([(-24, -22, 120), (-26, -20, 20), (-27, -12, -16), (-24, 30, -34)], 2.5),
+    ):
+        canvas.paint_shape(tube(path, [radius] * len(path)), tendon, within=within)

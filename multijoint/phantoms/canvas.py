@@ -1,0 +1,144 @@
+"""The canvas of one scan: where its voxels lie in the body, and the signal painted on them so far."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+from multijoint.phantoms.shapes import Array, Points, Shape
+
+__all__ = ["Canvas", "Pose", "SUB_SLICES", "noise_on_grid", "smooth_noise"]
+
+SUB_SLICES = 3
+"""Every slice is painted as this many thin ones and averaged by the scanner: partial volume along the thick side."""
+
+_REACH_MM = 14.0
+_PAD_MM = 4.0
+
+
+@dataclass(frozen=True)
+class Pose:
+    """Rigid placement of a body part in reference coordinates: rotated about `pivot`, then shifted.
+
+    Args:
+        degrees: rotations about x (to medial), y (to anterior), z (up), applied in that order.
+        pivot, shift: in reference mm.
+    """
+
+    degrees: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    pivot: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    shift: tuple[float, float, float] = (0.0, 0.0, 0.0)
+
+    def matrix(self) -> np.ndarray:
+        """4 x 4 matrix from the part's own coordinates to the reference ones."""
+        matrix = np.eye(4)
+        matrix[:3, :3] = Rotation.from_euler("xyz", self.degrees, degrees=True).as_matrix()
+        matrix[:3, 3] = np.add(self.pivot, self.shift) - matrix[:3, :3] @ np.array(self.pivot)
+        return matrix
+
+
+class Canvas:
+    """Fine voxel grid of one scan with the signal painted on it.
+
+    Reference coordinates are an adult's: x to medial, y to anterior, z up, in mm, whichever side was scanned.
+
+    Args:
+        shape: voxels of the stored volume; its last axis is painted `SUB_SLICES` times finer.
+        affine: stored voxel indices -> world mm (RAS+).
+        to_reference: 4 x 4 matrix, world mm -> reference mm (side and size of the subject).
+        rng: draws the smooth warp that makes every subject's bones differ.
+        warp_mm: its root mean square, in reference mm.
+    """
+
+    def __init__(
+        self,
+        *,
+        shape: tuple[int, int, int],
+        affine: np.ndarray,
+        to_reference: np.ndarray,
+        rng: np.random.Generator,
+        warp_mm: float,
+    ) -> None:
+        refine = np.diag([1.0, 1.0, 1.0 / SUB_SLICES, 1.0])
+        refine[2, 3] = (1 / SUB_SLICES - 1) / 2
+        self.shape = (shape[0], shape[1], shape[2] * SUB_SLICES)
+        self.spacing_mm = np.linalg.norm((affine @ refine)[:3, :3], axis=0)
+        self.edge_mm = float(self.spacing_mm.mean())
+        self.mm_per_unit = float(abs(np.linalg.det(to_reference[:3, :3])) ** (-1 / 3))
+        self.signal: Array = np.zeros(self.shape, np.float32)
+        self._to_reference = to_reference @ affine @ refine
+        self.points = _points(self._to_reference, self.shape)
+        for coordinate in self.points:
+            coordinate += np.float32(warp_mm) * smooth_noise(self, rng=rng, wavelength_mm=45.0)
+
+    def field(self, shape: Shape, pose: Pose | None = None) -> Array:
+        """Signed distance of every voxel to a shape, in mm of the subject; at most 14 mm, further voxels get that."""
+        result = np.full(self.shape, _REACH_MM, np.float32)
+        box = self._box(shape, pose, margin_mm=_REACH_MM)
+        result[box] = np.minimum(self._distance(shape, pose, box), np.float32(_REACH_MM))
+        return result
+
+    def paint(self, field: Array, value: float | Array) -> None:
+        """Lay `value` over the signal wherever `field` is negative, with an edge one thin voxel wide."""
+        cover = np.clip(np.float32(0.5) - field / np.float32(self.edge_mm), 0, 1)
+        self.signal += cover * (value - self.signal)
+
+    def paint_shape(
+        self, shape: Shape, value: float, pose: Pose | None = None, *, within: Array, edge_mm: float = 0.0
+    ) -> None:
+        """As `paint`, for a shape no one asks the distance of; clipped to `within`, its edge softened to `edge_mm`."""
+        box = self._box(shape, pose, margin_mm=edge_mm + 2 * self.edge_mm)
+        distance = np.maximum(self._distance(shape, pose, box), within[box])
+        cover = np.clip(np.float32(0.5) - distance / np.float32(max(edge_mm, self.edge_mm)), 0, 1)
+        self.signal[box] += cover * (np.float32(value) - self.signal[box])
+
+    def _distance(self, shape: Shape, pose: Pose | None, box: tuple[slice, ...]) -> Array:
+        x, y, z = (coordinate[box] for coordinate in self.points)
+        if pose is not None:
+            back = np.linalg.inv(pose.matrix()).astype(np.float32)
+            x, y, z = (row[0] * x + row[1] * y + row[2] * z + row[3] for row in back[:3])
+        return shape.distance((x, y, z)) * np.float32(self.mm_per_unit)
+
+    def _box(self, shape: Shape, pose: Pose | None, *, margin_mm: float) -> tuple[slice, ...]:
+        margin = margin_mm / self.mm_per_unit + _PAD_MM
+        sides = [(low - margin, high + margin) for low, high in zip(shape.lower, shape.upper, strict=True)]
+        corners = np.array(np.meshgrid(*sides)).reshape(3, -1)
+        matrix = np.linalg.inv(self._to_reference) @ (pose.matrix() if pose else np.eye(4))
+        indices = matrix[:3, :3] @ corners + matrix[:3, 3:]
+        starts = np.clip(np.floor(indices.min(1)), 0, self.shape).astype(int)
+        stops = np.clip(np.ceil(indices.max(1)) + 1, 0, self.shape).astype(int)
+        return tuple(slice(start, max(start, stop)) for start, stop in zip(starts, stops, strict=True))
+
+
+def smooth_noise(canvas: Canvas, *, rng: np.random.Generator, wavelength_mm: float) -> Array:
+    """Random field of unit variance that varies over about `wavelength_mm`.
+
+    It takes nothing from `rng`'s own stream, so what is drawn later does not depend on the number of voxels.
+    """
+    return noise_on_grid(canvas.shape, canvas.spacing_mm, rng=rng, wavelength_mm=wavelength_mm)
+
+
+def noise_on_grid(
+    shape: Sequence[int], spacing_mm: Sequence[float] | np.ndarray, *, rng: np.random.Generator, wavelength_mm: float
+) -> Array:
+    """`smooth_noise` for any grid; `spacing_mm` has one entry an axis."""
+    weights = []
+    for count, spacing in zip(shape, spacing_mm, strict=True):
+        at = (np.arange(count) + 0.5) * spacing
+        knots = np.arange(-1, round(count * spacing / (wavelength_mm / 2)) + 2) * (wavelength_mm / 2)
+        weight = np.exp(-(((at[:, None] - knots) / (0.45 * wavelength_mm)) ** 2))
+        weights.append((weight / np.sqrt((weight**2).sum(1, keepdims=True))).astype(np.float32))
+    coarse = rng.spawn(1)[0].standard_normal([weight.shape[1] for weight in weights]).astype(np.float32)
+    for weight in weights:
+        coarse = np.tensordot(coarse, weight, axes=(0, 1))
+    return coarse
+
+
+def _points(matrix: np.ndarray, shape: tuple[int, int, int]) -> Points:
+    i, j, k = (axis.astype(np.float32) for axis in np.ogrid[: shape[0], : shape[1], : shape[2]])
+    rows = matrix[:3].astype(np.float32)
+    x, y, z = (row[0] * i + row[1] * j + row[2] * k + row[3] for row in rows)
+    return x, y, z

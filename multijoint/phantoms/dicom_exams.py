@@ -1,0 +1,197 @@
+"""A phantom as the exam that a scanner would send: a localiser, the scan itself, a screenshot, files in no order."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from custom_components.errors import InputError
+from custom_components.system.files import write_atomically
+
+__all__ = ["classic_series", "enhanced_file", "write_exam"]
+
+_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
+_MR, _ENHANCED_MR = "1.2.840.10008.5.1.4.1.1.4", "1.2.840.10008.5.1.4.1.1.4.1"
+_SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
+
+
+def write_exam(folder: Path, voxels: np.ndarray, affine: np.ndarray, *, name: str, is_enhanced: bool = False) -> None:
+    """Write a volume as a DICOM exam of three series in three folders, with a text file among them.
+
+    Series 1 is a localiser of three planes, 2 the volume, its files in a shuffled order, 3 a screenshot. The same
+    volume and name give the same bytes; nobody is the patient.
+
+    Args:
+        folder: of the exam; made if missing.
+        voxels: (X, Y, Z), int16; slices are taken along the last axis.
+        affine: index -> RAS+ position in mm, (4, 4).
+        name: of the exam, for its UIDs only.
+        is_enhanced: write the volume as one enhanced multi-frame file.
+
+    Raises:
+        InputError: pydicom is missing.
+    """
+    _save(folder / "S0001", _localiser(voxels, affine, name))
+    if is_enhanced:
+        _save(folder / "S0002", [enhanced_file(voxels, affine, name=name)])
+    else:
+        _save(folder / "S0002", classic_series(voxels, affine, name=name))
+    _save(folder / "S0003", [_screenshot(voxels, name)])
+    write_atomically(folder / "README.TXT", b"Synthetic exam written by multijoint phantoms. No patient.\n")
+
+
+def classic_series(
+    voxels: np.ndarray, affine: np.ndarray, *, name: str, number: int = 2, description: str = "T1 axial oblique"
+) -> list[Any]:
+    """One single-frame MR image a slice, in a shuffled order of files and instance numbers.
+
+    Args:
+        voxels: (X, Y, Z), int16 or uint16; columns, rows and slices.
+        affine: index -> RAS+ position in mm.
+        name: of the exam, for UIDs.
+        number: of the series.
+        description: of the series.
+
+    Returns:
+        `pydicom.Dataset` objects.
+    """
+    lps = _TO_LPS @ affine
+    order = np.random.default_rng(voxels.shape[2]).permutation(voxels.shape[2])
+    images = []
+    for instance, index in enumerate(order.tolist(), 1):
+        image = _common(_MR, name, number, instance, description)
+        image.ImageType = ["ORIGINAL", "PRIMARY", "M", "NORM"]
+        image.update(_plane(lps, index))
+        _set_pixels(image, voxels[:, :, index].T)
+        images.append(image)
+    return images
+
+
+def enhanced_file(
+    voxels: np.ndarray, affine: np.ndarray, *, name: str, number: int = 2, description: str = "T1 axial oblique"
+) -> Any:
+    """One enhanced MR image with a frame a slice, in a shuffled order; see `classic_series`."""
+    from pydicom.dataset import Dataset
+
+    lps = _TO_LPS @ affine
+    order = np.random.default_rng(voxels.shape[2]).permutation(voxels.shape[2]).tolist()
+    image = _common(_ENHANCED_MR, name, number, 1, description)
+    image.ImageType = ["ORIGINAL", "PRIMARY", "VOLUME", "NONE"]
+    image.AcquisitionDateTime, image.ContentQualification = "20200101000000", "RESEARCH"
+    image.NumberOfFrames = len(order)
+    frames = []
+    for position, index in enumerate(order, 1):
+        plane, groups = _plane(lps, index), Dataset()
+        place, sides, content = Dataset(), Dataset(), Dataset()
+        place.ImagePositionPatient = plane.ImagePositionPatient
+        sides.ImageOrientationPatient = plane.ImageOrientationPatient
+        content.StackID, content.InStackPositionNumber = "1", index + 1
+        content.DimensionIndexValues = [1, position]
+        groups.PlanePositionSequence, groups.PlaneOrientationSequence = [place], [sides]
+        groups.FrameContentSequence = [content]
+        frames.append(groups)
+    plane, shared, measures, kind = _plane(lps, 0), Dataset(), Dataset(), Dataset()
+    measures.PixelSpacing, measures.SliceThickness = plane.PixelSpacing, plane.SliceThickness
+    kind.FrameType = image.ImageType
+    shared.PixelMeasuresSequence, shared.MRImageFrameTypeSequence = [measures], [kind]
+    image.SharedFunctionalGroupsSequence, image.PerFrameFunctionalGroupsSequence = [shared], frames
+    _set_pixels(image, voxels.transpose(2, 1, 0)[order])
+    return image
+
+
+def _localiser(voxels: np.ndarray, affine: np.ndarray, name: str) -> list[Any]:
+    """Three slices a plane, each plane across another axis of the volume."""
+    images: list[Any] = []
+    for axis in range(3):
+        axes = [each for each in range(3) if each != axis] + [axis]
+        lps = (_TO_LPS @ affine)[:, [*axes, 3]]
+        turned = voxels.transpose(axes)
+        for index in np.linspace(0, turned.shape[2] - 1, 5).astype(int)[1:-1].tolist():
+            image = _common(_MR, name, 1, len(images) + 1, "localizer")
+            image.ImageType = ["ORIGINAL", "PRIMARY", "M", "LOCALIZER"]
+            image.update(_plane(lps, index))
+            _set_pixels(image, turned[:, :, index].T)
+            images.append(image)
+    return images
+
+
+def _screenshot(voxels: np.ndarray, name: str) -> Any:
+    image = _common(_SECONDARY_CAPTURE, name, 3, 1, "screenshot")
+    image.ImageType, image.ConversionType = ["DERIVED", "SECONDARY"], "WSD"
+    _set_pixels(image, voxels[:, :, voxels.shape[2] // 2].T)
+    return image
+
+
+def _common(sop_class: str, name: str, number: int, instance: int, description: str) -> Any:
+    """What all images of an exam have."""
+    try:
+        from pydicom.dataset import FileMetaDataset
+        from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+    except ImportError as error:
+        raise InputError("DICOM phantoms need pydicom, got none; pip install 'multijoint[clinic]'") from error
+    from pydicom.dataset import Dataset
+
+    def uid(*what: object) -> str:
+        return generate_uid(entropy_srcs=["multijoint phantom", name, *map(str, what)])
+
+    image = Dataset()
+    image.file_meta = FileMetaDataset()
+    image.file_meta.MediaStorageSOPClassUID = image.SOPClassUID = sop_class
+    image.file_meta.MediaStorageSOPInstanceUID = image.SOPInstanceUID = uid("instance", number, instance)
+    image.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    image.SpecificCharacterSet = "ISO_IR 192"
+    image.PatientName, image.PatientID, image.PatientBirthDate, image.PatientSex = "Nobody^Kim", "N0B0DY", "", "O"
+    image.StudyInstanceUID, image.SeriesInstanceUID = uid("study"), uid("series", number)
+    image.FrameOfReferenceUID, image.PositionReferenceIndicator = uid("frame of reference"), ""
+    image.StudyID, image.AccessionNumber, image.ReferringPhysicianName = "1", "", ""
+    for kind in ("Study", "Series", "Content"):
+        setattr(image, f"{kind}Date", "20200101")
+        setattr(image, f"{kind}Time", "000000")
+    image.StudyDescription, image.SeriesDescription = "phantom", description
+    image.Modality, image.SeriesNumber, image.InstanceNumber = (
+        "MR" if sop_class != _SECONDARY_CAPTURE else "OT",
+        number,
+        instance,
+    )
+    image.Manufacturer, image.ManufacturerModelName = "multijoint", "phantoms"
+    image.DeviceSerialNumber, image.SoftwareVersions = "0", "1"
+    image.ScanningSequence, image.SequenceVariant, image.ScanOptions, image.MRAcquisitionType = "GR", "NONE", "", "3D"
+    image.EchoTime, image.RepetitionTime, image.EchoTrainLength, image.MagneticFieldStrength = 4.6, 11, 1, 3
+    return image
+
+
+def _plane(lps: np.ndarray, index: int) -> Any:
+    """Elements of one slice along the last axis of an affine in LPS+ mm."""
+    from pydicom.dataset import Dataset
+    from pydicom.valuerep import DSfloat
+
+    def decimals(numbers: Sequence[float] | np.ndarray) -> list[Any]:
+        return [DSfloat(float(number), auto_format=True) for number in numbers]
+
+    spacing = np.linalg.norm(lps[:3, :3], axis=0)
+    plane = Dataset()
+    plane.ImageOrientationPatient = decimals((lps[:3, :2] / spacing[:2]).T.ravel())
+    plane.ImagePositionPatient = decimals((lps @ [0, 0, index, 1])[:3])
+    plane.PixelSpacing = decimals(spacing[[1, 0]])
+    plane.SliceThickness = plane.SpacingBetweenSlices = decimals(spacing[2:])[0]
+    return plane
+
+
+def _set_pixels(image: Any, pixels: np.ndarray) -> None:
+    """Pixels (rows, columns) or (frames, rows, columns), 16 bits."""
+    image.Rows, image.Columns = pixels.shape[-2:]
+    image.SamplesPerPixel, image.PhotometricInterpretation = 1, "MONOCHROME2"
+    image.BitsAllocated, image.BitsStored, image.HighBit = 16, 16, 15
+    image.PixelRepresentation = int(pixels.dtype.kind == "i")
+    image.PixelData = np.ascontiguousarray(pixels).astype(pixels.dtype.newbyteorder("<")).tobytes()
+
+
+def _save(folder: Path, images: Sequence[Any]) -> None:
+    for number, image in enumerate(images, 1):
+        buffer = io.BytesIO()
+        image.save_as(buffer, enforce_file_format=True)
+        write_atomically(folder / f"IM{number:04d}", buffer.getvalue())

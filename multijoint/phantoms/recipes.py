@@ -1,0 +1,133 @@
+"""The phantom domains: field of view, sequence and builder of each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
+
+from multijoint.phantoms.ankle import ankle_centre_mm, build_ankle
+from multijoint.phantoms.canvas import Canvas
+from multijoint.phantoms.knee import build_knee, knee_centre_mm
+from multijoint.phantoms.scanner import Acquisition, acquire, rasterise
+from multijoint.phantoms.shapes import Array
+from multijoint.phantoms.shoulder import build_shoulder, shoulder_centre_mm
+from multijoint.phantoms.subject import Subject, draw_subject
+
+__all__ = ["PHANTOM_DOMAINS", "Phantom", "Recipe", "make_phantom"]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How the phantoms of one domain are made.
+
+    Args:
+        labels: label value -> bone.
+        modality, description: for the manifest.
+        extent_mm: field of view along x, y (in plane) and z.
+        centre_mm: scale of a subject -> middle of the field of view in reference mm.
+        build: paints a subject on a canvas and returns the labelled bones' distances.
+        acquisition: what the sequence adds.
+        warp_mm: how much the bones' shapes vary.
+        isocentre_mm: world position of the field of view for a left side; mirrored for a right one.
+    """
+
+    labels: Mapping[int, str]
+    modality: str
+    description: str
+    extent_mm: tuple[float, float, float]
+    centre_mm: Callable[[float], np.ndarray]
+    build: Callable[[Canvas, Subject], dict[int, Array]]
+    acquisition: Acquisition
+    warp_mm: float
+    isocentre_mm: tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Phantom:
+    """One case in memory: `image` and `label` share `affine` (voxel indices -> world mm, RAS+)."""
+
+    image: NDArray[np.int16]
+    label: NDArray[np.uint8]
+    affine: np.ndarray
+    group: str
+
+
+PHANTOM_DOMAINS: Mapping[str, Recipe] = {
+    "ankle": Recipe(
+        labels={1: "calcaneus", 2: "talus", 3: "tibia"},
+        modality="MR, T1-weighted gradient echo (simulated)",
+        description="Procedural ankles of children aged 5 to 17, healthy or in equinus; fibula and midfoot unlabelled.",
+        extent_mm=(140.0, 161.0, 140.0),
+        centre_mm=ankle_centre_mm,
+        build=build_ankle,
+        acquisition=Acquisition(noise=18.0, bias=0.10),
+        warp_mm=1.0,
+        isocentre_mm=(-90.0, 0.0, 0.0),
+    ),
+    "shoulder": Recipe(
+        labels={1: "humerus", 2: "scapula"},
+        modality="MR, eTHRIVE gradient echo (simulated)",
+        description="Procedural shoulders of children aged 5 to 17, healthy or with obstetrical brachial plexus palsy; "
+        "clavicle, ribs and spine unlabelled.",
+        extent_mm=(260.0, 210.0, 190.0),
+        centre_mm=shoulder_centre_mm,
+        build=build_shoulder,
+        acquisition=Acquisition(noise=26.0, bias=0.16, ghost_chance=0.5, ghost_radians=0.7),
+        warp_mm=1.2,
+        isocentre_mm=(-110.0, 0.0, 0.0),
+    ),
+    "knee": Recipe(
+        labels={1: "femur", 2: "tibia", 3: "patella"},
+        modality="MR, proton-density-weighted turbo spin echo (simulated)",
+        description="Procedural knees of children aged 5 to 17, healthy or with an unstable kneecap; "
+        "fibula unlabelled.",
+        extent_mm=(150.0, 150.0, 150.0),
+        centre_mm=knee_centre_mm,
+        build=build_knee,
+        acquisition=Acquisition(noise=22.0, bias=0.13, ghost_chance=0.3, ghost_radians=0.4),
+        warp_mm=1.1,
+        isocentre_mm=(-95.0, 0.0, 0.0),
+    ),
+}
+"""Domain name -> how its phantoms are made."""
+
+
+def make_phantom(recipe: Recipe, *, index: int, size: int, rng: np.random.Generator) -> Phantom:
+    """Draw a subject, paint it and scan it.
+
+    The slices are axial within about 12 degrees and stacked upwards along the last axis; in plane the array runs to the
+    right and to the front (RAS) or, every other time, to the left and to the back (LPS).
+
+    Args:
+        recipe: the domain.
+        index: number of the case.
+        size: voxels along the longer in-plane side; slices are three voxels thick.
+        rng: the case's own stream.
+    """
+    subject = draw_subject(rng, index=index)
+    spacing = max(recipe.extent_mm[:2]) / size
+    steps = np.array([spacing, spacing, 3 * spacing])
+    shape = [round(extent / step) for extent, step in zip(recipe.extent_mm, steps, strict=True)]
+    side = np.array([1.0 if subject.left else -1.0, 1.0, 1.0])
+    isocentre = side * recipe.isocentre_mm
+
+    oblique = Rotation.from_euler("xyz", rng.uniform(-7, 7, 3), degrees=True).as_matrix()
+    flip = np.array([-1.0, -1.0, 1.0]) if rng.random() < 0.5 else np.ones(3)
+    affine = np.eye(4)
+    affine[:3, :3] = oblique @ np.diag(steps * flip)
+    affine[:3, 3] = isocentre - affine[:3, :3] @ ((np.array(shape) - 1) / 2)
+    to_reference = np.eye(4)
+    to_reference[:3, :3] = np.diag(side / subject.scale)
+    centre = recipe.centre_mm(subject.scale) + rng.uniform(-3, 3, 3) / subject.scale
+    to_reference[:3, 3] = centre - to_reference[:3, :3] @ isocentre
+
+    canvas = Canvas(
+        shape=(shape[0], shape[1], shape[2]), affine=affine, to_reference=to_reference, rng=rng, warp_mm=recipe.warp_mm
+    )
+    bones = recipe.build(canvas, subject)
+    image, label = acquire(canvas, recipe.acquisition, rng=rng), rasterise(canvas, bones)
+    return Phantom(image, label, affine, "pathological" if subject.pathological else "healthy")

@@ -1,0 +1,229 @@
+"""Unpacking a stranger's zip file: into one new folder, only plain files, nothing outside, and not too much."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import stat
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from custom_components.errors import InputError
+from multijoint.sharing.inspection.findings import Finding
+from multijoint.sharing.inspection.zip_members import Member, ZipFault, read_data, read_members
+
+__all__ = [
+    "Limits",
+    "UnsafeArchive",
+    "check_archive",
+    "check_members",
+    "check_name",
+    "open_plain",
+    "other_archive",
+    "unpack",
+]
+
+_OTHERS = (
+    (0, b"\x1f\x8b", "gzip (.gz, .tar.gz)"),
+    (0, b"BZh", "bzip2"),
+    (0, b"\xfd7zXZ\x00", "xz"),
+    (0, b"7z\xbc\xaf\x27\x1c", "7z"),
+    (0, b"Rar!\x1a\x07", "rar"),
+    (0, b"\x28\xb5\x2f\xfd", "zstd"),
+    (0, b"PK\x03\x04", "zip"),
+    (257, b"ustar", "tar"),
+)
+_RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
+_RATIO_FROM = 2**20
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What an archive may unpack to.
+
+    Args:
+        total: bytes of all members.
+        member: bytes of one.
+        ratio: unpacked over packed bytes of a member that unpacks to more than 1 MiB.
+        members: their number.
+        depth: folders in each other.
+    """
+
+    total: int = 4 * 2**30
+    member: int = 2 * 2**30
+    ratio: int = 200
+    members: int = 10_000
+    depth: int = 16
+
+
+class UnsafeArchive(InputError):
+    """Raised for an archive that is not unpacked; `finding` says why."""
+
+    def __init__(self, path: Path, finding: Finding) -> None:
+        where = "" if finding.path == "." else f" {finding.path}"
+        super().__init__(f"archive {path.name} must be safe to unpack, got{where}: {finding.message}; ask its maker")
+        self.finding = finding
+
+
+def other_archive(start: bytes) -> str:
+    """Name of the archive format that a file begins like; "" if of none. The first 512 bytes will do."""
+    return next((name for place, magic, name in _OTHERS if start[place : place + len(magic)] == magic), "")
+
+
+def check_name(name: str) -> str:
+    """What is wrong with a member's name, "" if nothing: it must stay in its folder on every system and be printable.
+
+    Example:
+        >>> check_name("bundle/../../evil.py")
+        'path escape: name with ".."'
+        >>> check_name("bundle/configs/train.json")
+        ''
+    """
+    parts = name.removesuffix("/").split("/")
+    rules = (
+        ("\0" in name, "NUL in the name"),
+        (any(unicodedata.category(character)[0] == "C" for character in name), "control characters in the name"),
+        (name.startswith("/"), "path escape: absolute name"),
+        ("\\" in name, "path escape: backslash in the name"),
+        (bool(re.match(r"[A-Za-z]:", name)), "path escape: drive letter in the name"),
+        (".." in parts, 'path escape: name with ".."'),
+        (":" in name, "colon in the name"),
+        ("." in parts or "" in parts, 'empty or "." part in the name'),
+        (len(name.encode(errors="replace")) > 1024, "very long name"),
+        (any(len(part.encode(errors="replace")) > 200 for part in parts), "very long name"),
+        (any(part != part.strip() or part.endswith(".") for part in parts), "space or dot at the end of a name"),
+        (any(_RESERVED.fullmatch(part) for part in parts), "name that Windows reserves for a device"),
+    )
+    return next((problem for wrong, problem in rules if wrong), "")
+
+
+def check_archive(file: BinaryIO, *, limits: Limits | None = None) -> tuple[list[Member], list[Finding]]:
+    """The members of a bundle's zip file and what is unsafe about them, from its headers alone.
+
+    Without findings, `unpack` may go ahead; it counts again while it writes.
+    """
+    limits = limits or Limits()
+    try:
+        members = read_members(file, most=limits.members)
+    except ZipFault as fault:
+        return [], [Finding("unsafe", "archive", ".", f"archive refused: {fault}")]
+    found = [Finding("unsafe", "archive", name, problem) for name, problem in check_members(members, limits)]
+    roots = {member.name.split("/")[0] for member in members}
+    if len(roots) != 1 or any("/" not in member.name for member in members):
+        found.append(Finding("unsafe", "archive", ".", "must hold one root folder, got members beside or without it"))
+    return members, found
+
+
+def unpack(path: Path, target: Path, *, limits: Limits | None = None) -> Path:
+    """Unpack a bundle's zip file into a folder of ours, whole or not at all.
+
+    Only new, plain files are written, readable by their owner alone, and never through a link.
+
+    Args:
+        path: zip file.
+        target: an existing folder that nobody else writes to; the root folder in it must be new.
+        limits: what the archive may unpack to.
+
+    Returns:
+        The bundle's folder inside `target`.
+
+    Raises:
+        UnsafeArchive: it is unsafe or damaged; nothing of it is left.
+    """
+    limits = limits or Limits()
+    with open_plain(path) as file:
+        members, found = check_archive(file, limits=limits)
+        if found:
+            raise UnsafeArchive(path, found[0])
+        root = target / members[0].name.split("/")[0]
+        os.mkdir(root, 0o700)
+        try:
+            for member in members:
+                _write_member(file, member, target, limits)
+        except BaseException as error:
+            shutil.rmtree(root, ignore_errors=True)
+            if isinstance(error, ZipFault):
+                raise UnsafeArchive(path, Finding("unsafe", "archive", member.name, str(error))) from error
+            raise
+    return root
+
+
+def open_plain(path: Path) -> BinaryIO:
+    """Open a plain file for reading; never a link's target's device or pipe, which would block or never end.
+
+    Raises:
+        InputError: it is no plain file.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise InputError(f"{path.name} must be a plain file, got another kind; give a bundle's folder or .zip")
+    return os.fdopen(descriptor, "rb")
+
+
+def check_members(members: list[Member], limits: Limits) -> Iterator[tuple[str, str]]:
+    """Names of members and what is unsafe about each; the rules for any zip file, also one inside a bundle."""
+    total = sum(member.size for member in members)
+    if total > limits.total:
+        yield ".", f"size bomb: unpacks to {total} bytes, over {limits.total}"
+    seen: dict[str, Member] = {}
+    for member in members:
+        kind = stat.S_IFMT(member.mode)
+        if problem := check_name(member.name):
+            yield member.name, problem
+        if kind == stat.S_IFLNK:
+            yield member.name, "symbolic link"
+        elif kind not in (0, stat.S_IFREG, stat.S_IFDIR) or (kind == stat.S_IFDIR and not member.is_folder):
+            yield member.name, "special file (device, pipe, socket or other kind)"
+        if member.mode & (stat.S_ISUID | stat.S_ISGID):
+            yield member.name, "set-user-id bit"
+        if member.is_folder and member.size:
+            yield member.name, "folder with content"
+        if member.size > limits.member:
+            yield member.name, f"size bomb: unpacks to {member.size} bytes, over {limits.member}"
+        elif member.size > _RATIO_FROM and member.size > limits.ratio * member.packed_size:
+            yield member.name, f"size bomb: {member.packed_size} bytes unpack to {member.size}"
+        if member.name.count("/") > limits.depth:
+            yield member.name, f"more than {limits.depth} folders in each other"
+        key = _fold(member.name.removesuffix("/"))
+        if key in seen:
+            yield member.name, f"duplicate name, also of {seen[key].name!r} (upper and lower case alike)"
+        seen[key] = member
+    files = {key for key, member in seen.items() if not member.is_folder}
+    for key, member in seen.items():
+        parts = key.split("/")[: limits.depth]
+        if any("/".join(parts[:end]) in files for end in range(1, len(parts))):
+            yield member.name, "duplicate name: a file that is a folder too"
+
+
+def _fold(name: str) -> str:
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
+
+
+def _write_member(file: BinaryIO, member: Member, target: Path, limits: Limits) -> None:
+    folder = os.open(target, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        *parents, name = member.name.removesuffix("/").split("/")
+        for parent in [*parents, name] if member.is_folder else parents:
+            folder = _enter(folder, parent)
+        if not member.is_folder:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+            with os.fdopen(os.open(name, flags, 0o600, dir_fd=folder), "wb") as output:
+                for data in read_data(file, member, most=limits.member):
+                    output.write(data)
+    finally:
+        os.close(folder)
+
+
+def _enter(folder: int, name: str) -> int:
+    """Descriptor of a folder below an open one, which is closed; made if it is not there."""
+    try:
+        if name not in os.listdir(folder):
+            os.mkdir(name, 0o700, dir_fd=folder)
+        return os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=folder)
+    finally:
+        os.close(folder)

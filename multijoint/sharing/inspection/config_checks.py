@@ -1,0 +1,94 @@
+"""What a stranger's configuration would do if it were run: components, expressions, macros, paths and downloads."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import PurePosixPath
+from typing import Any
+
+from multijoint.sharing.inspection.archives import check_name
+from multijoint.sharing.inspection.findings import Finding
+from multijoint.sharing.inspection.known_targets import Known, is_target_key, walk
+
+__all__ = ["check_config", "check_large_files", "check_logging"]
+
+_OUTSIDE = re.compile(r"(/|~|\\|[A-Za-z]:[\\/]|file:|(.*[\\/])?\.\.([\\/]|$))", re.DOTALL)
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+_SPECIAL = ("_target_", "_mode_", "_requires_", "_disabled_", "_desc_")
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+
+
+def check_config(content: Any, *, path: str, known: Known) -> Iterator[Finding]:
+    """Findings about one configuration; nothing in it is evaluated, metadata is looked at in the same way.
+
+    Args:
+        content: plain data, see `config_reading.read_config`.
+        path: of the file in the bundle.
+        known: what this release's own configurations hold.
+    """
+    metadata = PurePosixPath(path).name.startswith("metadata.")
+
+    def unsafe(kind: str, message: str) -> Finding:
+        return Finding("unsafe", kind, path, message)
+
+    if not isinstance(content, Mapping):
+        yield unsafe("config", f"must be a mapping, got {type(content).__name__}")
+        return
+    for key, value in walk(content):
+        shown = key.lstrip("/")
+        parts = re.split(r"[/#]|::", key)
+        special = [part for part in (each.lstrip("+~ ") for each in parts) if re.fullmatch(r"_\w+_", part)]
+        if any(part not in _SPECIAL for part in special):
+            yield unsafe("config", f"unknown instruction at {shown}")
+        if is_target_key(key):
+            if not isinstance(value, str) or value not in known.targets:
+                yield unsafe("target", f"unknown _target_ {value!r} at {shown}")
+        elif "_target_" in special:
+            yield unsafe("target", f"_target_ that is no name at {shown}")
+        elif "_mode_" in special and (not isinstance(value, str) or value not in known.modes):
+            yield unsafe("config", f"unknown _mode_ {value!r} at {shown}")
+        elif "_requires_" in special or ("_disabled_" in special and not isinstance(value, bool)):
+            yield unsafe("config", f"{special[-1]} that evaluates {value!r} at {shown}")
+        if isinstance(value, str):
+            yield from _check_text(value, shown, path, parts, known, metadata)
+
+
+def check_large_files(content: Any, *, path: str) -> Iterator[Finding]:
+    """Findings about a list of files to download: where from, where to, and whether what comes is what was meant."""
+    files = content.get("large_files") if isinstance(content, Mapping) else None
+    if not isinstance(files, list) or not all(isinstance(each, Mapping) for each in files):
+        yield Finding("unsafe", "download", path, "must hold large_files, a list of path, url, hash_val and hash_type")
+        return
+    for entry in files:
+        name, url = str(entry.get("path", "")), str(entry.get("url", ""))
+        if not name or check_name(name):
+            yield Finding("unsafe", "download", path, f"download to {name!r}: {check_name(name) or 'no path'}")
+        if not url.startswith("https://") or any(mark in url for mark in "$@%\\ "):
+            yield Finding("unsafe", "download", path, f"download from {url!r}, which is no plain https address")
+        if entry.get("hash_type") != "sha256" or not _DIGEST.fullmatch(str(entry.get("hash_val", ""))):
+            yield Finding("unsafe", "download", path, f"download of {name!r} without the SHA-256 that it must have")
+        else:
+            yield Finding("note", "download", path, f"{name} is not in the bundle; it is to come from {url}")
+
+
+def check_logging(data: bytes, *, path: str, known: Known) -> Iterator[Finding]:
+    """`logging.config.fileConfig` evaluates parts of its file: only this release's own is known."""
+    if data not in known.logging:
+        message = "logging configuration is not this release's: logging evaluates class= and args= of such a file"
+        yield Finding("unsafe", "config", path, message)
+
+
+def _check_text(value: str, shown: str, path: str, parts: list[str], known: Known, metadata: bool) -> Iterator[Finding]:
+    if value.startswith("$"):
+        if value not in known.expressions:
+            yield Finding("unsafe", "expression", path, f"unknown expression {value!r} at {shown}")
+    elif value.startswith("%") and re.search(r"\.(json|ya?ml)", value, re.IGNORECASE):
+        yield Finding("unsafe", "macro", path, f"macro {value!r} at {shown} reads another file")
+    elif _OUTSIDE.match(value) and parts[-1] != "_target_":
+        level = "warning" if metadata else "unsafe"
+        yield Finding(level, "path", path, f"path outside the bundle, {value!r} at {shown}")
+    elif parts[-1].lstrip("+") == "bundle_root" and value != ".":
+        yield Finding("unsafe", "path", path, f"bundle_root must be '.', got {value!r}: code would come from there")
+    if _CONTROL.search(value):
+        yield Finding("warning" if metadata else "unsafe", "config", path, f"control characters at {shown}")

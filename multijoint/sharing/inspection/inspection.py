@@ -1,0 +1,210 @@
+"""Looking at a stranger's bundle before anything of it runs: `inspect_bundle`, and `open_bundle` for what reads it."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import math
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from custom_components.errors import InputError, show_path
+from custom_components.system.termination import at_termination
+from multijoint.sharing.inspection.archives import UnsafeArchive, check_archive, open_plain, other_archive, unpack
+from multijoint.sharing.inspection.config_checks import check_config, check_large_files, check_logging
+from multijoint.sharing.inspection.config_reading import ConfigFault, read_config
+from multijoint.sharing.inspection.descriptions import check_model, describe_domains
+from multijoint.sharing.inspection.file_checks import check_checksums, check_code, check_content, list_files
+from multijoint.sharing.inspection.findings import Finding, Report, printable
+from multijoint.sharing.inspection.known_targets import known_of_release
+from multijoint.sharing.inspection.onnx_checks import check_onnx
+from multijoint.sharing.inspection.weight_checks import check_torchscript, check_weights, script_configs
+
+__all__ = ["inspect_bundle", "inspect_folder", "open_bundle"]
+
+_LARGE_FILES = ("large_files.yml", "large_files.yaml", "large_files.json")
+_WEIGHTS = "models/model.pt"
+_MOST_SECONDS = 120
+
+
+def inspect_bundle(path: str | Path) -> Report:
+    """Read a foreign bundle, a folder or a zip file, without executing or importing anything of it.
+
+    A zip file is unpacked into a private folder for the time of the inspection if its members are safe to unpack.
+
+    Raises:
+        InputError: it is neither.
+    """
+    path = Path(path)
+    if path.is_dir():
+        return inspect_folder(path)
+    with _private_folder() as folder:
+        return _inspect_archive(path, folder)[0]
+
+
+@contextlib.contextmanager
+def open_bundle(path: str | Path, *, trust: bool = False) -> Iterator[Path]:
+    """The folder of a bundle that is safe to read as data: a zip file is unpacked and removed afterwards.
+
+    What was inspected is what is yielded: a zip file is unpacked once. A folder is used in place, so nobody else may
+    write to it meanwhile.
+
+    Args:
+        path: folder or zip file of a bundle.
+        trust: take it although `inspect_bundle` calls it unsafe; not if it could not even be unpacked or read safely.
+
+    Yields:
+        The bundle's folder.
+
+    Raises:
+        InputError: it is unsafe, with the causes.
+    """
+    path = Path(path)
+    with contextlib.ExitStack() as stack:
+        if path.is_dir():
+            report, folder = inspect_folder(path), path
+        else:
+            report, folder = _inspect_archive(path, stack.enter_context(_private_folder()))
+        refused = report.refused(trust=trust)
+        if refused:
+            causes = "; ".join(f"{each.path}: {each.message}" for each in refused[:3])
+            more = f" and {len(refused) - 3} more" if len(refused) > 3 else ""
+            remedy = (
+                "trust does not lift this" if trust else "see `multijoint inspect`, or --trust if you know its maker"
+            )
+            raise InputError(f"bundle {show_path(path)} must be safe, got {causes}{more}; {remedy}")
+        yield folder
+
+
+def inspect_folder(folder: Path) -> Report:
+    """As `inspect_bundle`, of an unpacked bundle."""
+    report = Report(bundle=printable(show_path(folder)))
+    files, found = list_files(folder)
+    report.extend(found)
+    digests = {name: _digest(path) for name, path in files.items()}
+    configs: dict[str, Any] = {}
+    tensors = None
+    start = time.monotonic()
+    for name, path in files.items():
+        if time.monotonic() - start > _MOST_SECONDS:
+            report.add("unsafe", "bomb", ".", f"looking at it takes more than {_MOST_SECONDS} s, stopped at {name}")
+            break
+        try:
+            report.extend(check_content(path, name=name))
+            suffix = PurePosixPath(name).suffix.lower()
+            if suffix == ".py":
+                report.extend(check_code(path, name=name))
+            elif suffix in (".json", ".yaml", ".yml", ".conf"):
+                _inspect_config(report, name, path, configs)
+            elif suffix == ".pt":
+                held, found = check_weights(path, name=name)
+                tensors = held if name == _WEIGHTS and not found else tensors
+                report.extend(found)
+            elif suffix == ".ts":
+                report.extend(check_torchscript(path, name=name))
+                for inner, data in script_configs(path).items():
+                    _inspect_data(report, f"{name}/{inner}", data, configs)
+            elif suffix == ".onnx":
+                report.extend(check_onnx(path, name=name))
+        except Exception as error:  # whatever a stranger's bytes give rise to is a finding
+            report.add("unsafe", "file", name, f"cannot be looked at: {type(error).__name__} {error}")
+    left_out = {str(each.get("path")) for each in _large_files(configs)}
+    report.extend(check_checksums(files, digests, left_out=left_out))
+    inference = configs.get("configs/inference.json")
+    model = inference.get("model") if isinstance(inference, dict) else None
+    report.extend(check_model(model, tensors=tensors, digest=digests.get(_WEIGHTS, "")))
+    if _WEIGHTS not in files:
+        report.add("warning", "weights", _WEIGHTS, "no weights in the bundle")
+    report.summary = _summary(configs.get("configs/metadata.json"), model, tensors, files)
+    return report
+
+
+def _inspect_archive(path: Path, target: Path) -> tuple[Report, Path]:
+    if not path.exists():
+        raise InputError(f"bundle must be a folder or a .zip, got none at {show_path(path)}; correct the path")
+    with open_plain(path) as file:
+        kind = other_archive(file.read(512))
+        if kind not in ("", "zip"):
+            raise InputError(f"bundle {show_path(path)} must be a folder or a .zip, got {kind}; ask for the .zip")
+        members, found = check_archive(file)
+    if not members and kind != "zip" and path.suffix.lower() != ".zip":
+        raise InputError(
+            f"bundle must be a folder or a .zip, got {show_path(path)}; give the folder or zip of a bundle"
+        )
+    if not found:
+        try:
+            folder = unpack(path, target)
+        except UnsafeArchive as error:
+            found = [error.finding]
+        except OSError as error:
+            found = [Finding("unsafe", "archive", ".", f"cannot be unpacked: {error.strerror or error}")]
+        else:
+            report = inspect_folder(folder)
+            report.bundle = printable(show_path(path))
+            return report, folder
+    report = Report(bundle=printable(show_path(path)))
+    report.extend(found)
+    report.add("note", "archive", ".", "not unpacked, so its content was not looked at")
+    return report, target
+
+
+def _inspect_config(report: Report, name: str, path: Path, configs: dict[str, Any]) -> None:
+    with open_plain(path) as file:
+        data = file.read(8 * 2**20)
+    if PurePosixPath(name).suffix.lower() == ".conf":
+        report.extend(check_logging(data, path=name, known=known_of_release()))
+    else:
+        _inspect_data(report, name, data, configs)
+
+
+def _inspect_data(report: Report, name: str, data: bytes, configs: dict[str, Any]) -> None:
+    kind = "yaml" if PurePosixPath(name).suffix.lower() in (".yaml", ".yml") else "json"
+    try:
+        content = configs[name] = read_config(data, kind=kind)
+    except ConfigFault as fault:
+        report.add("unsafe", fault.kind, name, str(fault))
+        return
+    if name in _LARGE_FILES:
+        report.extend(check_large_files(content, path=name))
+    report.extend(check_config(content, path=name, known=known_of_release()))
+
+
+def _large_files(configs: dict[str, Any]) -> list[dict[str, Any]]:
+    contents = [configs[name] for name in _LARGE_FILES if isinstance(configs.get(name), dict)]
+    lists = [content.get("large_files") for content in contents]
+    return [entry for each in lists if isinstance(each, list) for entry in each if isinstance(entry, dict)]
+
+
+def _summary(metadata: Any, model: Any, tensors: Any, files: dict[str, Path]) -> dict[str, Any]:
+    stated = metadata if isinstance(metadata, dict) else {}
+    summary: dict[str, Any] = {
+        key: printable(stated[key]) for key in ("name", "version") if isinstance(stated.get(key), str)
+    }
+    summary["domains"] = describe_domains(model)
+    if tensors is not None:
+        summary["weights"] = sum(math.prod(tensor.shape) for tensor in tensors)
+    summary["licences"] = [name for name in ("LICENSE", "docs/data_license.txt") if name in files]
+    return summary
+
+
+def _digest(path: Path) -> str:
+    digest = hashlib.sha256()
+    with open_plain(path) as file:
+        while piece := file.read(2**20):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+@contextlib.contextmanager
+def _private_folder() -> Iterator[Path]:
+    """A folder that only this user can enter, gone at the end, also on SIGTERM."""
+    folder = Path(tempfile.mkdtemp(prefix="multijoint-bundle-"))
+    try:
+        with at_termination(lambda: shutil.rmtree(folder, ignore_errors=True)):
+            yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

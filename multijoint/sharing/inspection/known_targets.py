@@ -1,0 +1,101 @@
+"""What the configurations of this release name and evaluate: everything else in a foreign bundle is unknown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from custom_components.data.preprocessing import Preprocessing
+from custom_components.domains import Domain
+from custom_components.models.trained_model import TrainedModel
+from multijoint.api.bundle_folders import find_bundle
+from multijoint.sharing.packaging.configurations import packaged_configs
+
+__all__ = ["Known", "is_target_key", "known_of_release", "walk"]
+
+_DOMAINS = tuple(Domain(name, {1: name}, "axial") for name in ("first", "second"))
+_NORMS = ("domain", "folded")
+
+
+@dataclass(frozen=True)
+class Known:
+    """Texts that a configuration may hold without suspicion, each compared as a whole.
+
+    Args:
+        targets: values of `_target_`.
+        expressions: values that start with `$`.
+        modes: values of `_mode_`.
+        logging: contents of `logging.conf`, in bytes.
+    """
+
+    targets: frozenset[str]
+    expressions: frozenset[str]
+    modes: frozenset[str]
+    logging: frozenset[bytes]
+
+
+@lru_cache(maxsize=1)
+def known_of_release() -> Known:
+    """What this release's own bundles use, read from their configurations and from what packaging makes of them.
+
+    Raises:
+        InputError: the bundles are not installed.
+    """
+    targets, expressions, modes = set[str](), set[str](), set[str]()
+    folders = sorted(folder for folder in find_bundle().parent.iterdir() if (folder / "configs").is_dir())
+    for config in (config for folder in folders for config in _configs(folder)):
+        for key, value in walk(config):
+            if not isinstance(value, str):
+                continue
+            if is_target_key(key):
+                targets.add(value)
+            elif key.endswith("/_mode_"):
+                modes.add(value)
+            elif value.startswith("$"):
+                expressions.add(value)
+    logging = {_read(folder / "configs" / "logging.conf") for folder in folders}
+    return Known(frozenset(targets), frozenset(expressions), frozenset(modes), frozenset(logging - {b""}))
+
+
+def is_target_key(key: str) -> bool:
+    """Whether a key of `walk` names a component, also as an override such as `train#handlers#1#_target_`."""
+    return key.replace("::", "#").replace("/", "#").rsplit("#", 1)[-1].lstrip("+~ ") == "_target_"
+
+
+def walk(content: Any) -> Iterator[tuple[str, Any]]:
+    """Every value of a configuration that is no mapping or list, with its keys joined by "/", and every empty one.
+
+    Example:
+        >>> list(walk({"a": [1, {"b": "$2"}]}))
+        [('/a/0', 1), ('/a/1/b', '$2')]
+    """
+    waiting: list[tuple[str, Any]] = [("", content)]
+    while waiting:
+        key, value = waiting.pop()
+        if isinstance(value, Mapping) and value:
+            waiting.extend((f"{key}/{name}", each) for name, each in reversed(list(value.items())))
+        elif isinstance(value, list) and value:
+            waiting.extend((f"{key}/{index}", each) for index, each in reversed(list(enumerate(value))))
+        else:
+            yield key, value
+
+
+def _configs(folder: Path) -> Iterator[Any]:
+    """The configurations of a bundle in the repository, and those that packaging makes of them."""
+    for path in sorted((folder / "configs").glob("*.yaml")):
+        yield yaml.safe_load(path.read_text(encoding="utf-8"))
+    for norm in _NORMS:
+        for domains in (_DOMAINS, _DOMAINS[:1]):
+            names = [domain.name for domain in domains]
+            network = {"num_classes": [2] * len(names), "domain_names": names, "head": "domain", "norm": norm}
+            model = TrainedModel(domains, Preprocessing((16, 16)), network, weights={}, training={})
+            yield from packaged_configs(folder, model, domain=names[0]).values()
+
+
+def _read(path: Path) -> bytes:
+    return path.read_bytes() if path.is_file() else b""

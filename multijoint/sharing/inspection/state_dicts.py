@@ -1,0 +1,221 @@
+"""What a file of `torch.save(state_dict)` holds, read from its instructions: names, types, shapes, storages.
+
+`torch.load(weights_only=True)` executes nothing of a stranger's, but it believes what the file says of its sizes. So
+the sizes are compared with the bytes first, by a reader that knows only what a plain state dict needs.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from multijoint.sharing.inspection.pickles import PickleFault, list_globals, read_instructions
+
+__all__ = ["ITEM_SIZES", "PLAIN_GLOBALS", "StateFault", "StoredTensor", "read_state_dict"]
+
+ITEM_SIZES = {
+    "DoubleStorage": 8,
+    "FloatStorage": 4,
+    "HalfStorage": 2,
+    "BFloat16Storage": 2,
+    "LongStorage": 8,
+    "IntStorage": 4,
+    "ShortStorage": 2,
+    "CharStorage": 1,
+    "ByteStorage": 1,
+    "BoolStorage": 1,
+}
+"""Storages of real numbers and the bytes of one number."""
+
+_REBUILD = "torch._utils._rebuild_tensor_v2"
+_ORDERED = "collections.OrderedDict"
+PLAIN_GLOBALS = frozenset({_REBUILD, _ORDERED, *(f"torch.{name}" for name in ITEM_SIZES)})
+"""All that the pickle of a plain state dict may name."""
+
+_SIZES_MOST = 2**40
+_MOST_DIMENSIONS = 16
+_PUSHED = {
+    "BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT", "BINUNICODE", "SHORT_BINUNICODE", "NEWTRUE",
+    "NEWFALSE", "NONE",
+}  # fmt: skip
+_CONSTANTS = {"NEWTRUE": True, "NEWFALSE": False, "NONE": None}
+_TUPLES = {"EMPTY_TUPLE": 0, "TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
+
+
+class StateFault(ValueError):
+    """Why a file is no plain state dict; `kind` is "pickle", "weights" or "bomb"."""
+
+    def __init__(self, message: str, *, kind: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+@dataclass(frozen=True)
+class _Name:
+    text: str
+
+
+@dataclass(frozen=True)
+class _Storage:
+    kind: str
+    key: str
+    count: int
+
+
+@dataclass(frozen=True)
+class StoredTensor:
+    """A tensor as its file describes it.
+
+    Args:
+        name: in the state dict.
+        storage: name of the record with its numbers.
+        kind: key of `ITEM_SIZES`.
+        shape: sizes.
+        stored: numbers that the record must hold.
+    """
+
+    name: str
+    storage: str
+    kind: str
+    shape: tuple[int, ...]
+    stored: int
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes that the tensor takes once it is laid out."""
+        return math.prod(self.shape) * ITEM_SIZES[self.kind]
+
+
+def read_state_dict(data: bytes) -> list[StoredTensor]:
+    """The tensors that a state dict's `data.pkl` describes, executing nothing.
+
+    Raises:
+        StateFault: it would call something else, or holds anything but real tensors within their storages.
+    """
+    try:
+        foreign = [name for name in list_globals(data) if name not in PLAIN_GLOBALS]
+        if foreign:
+            kind = "weights" if all(_is_other_tensor(name) for name in foreign) else "pickle"
+            raise StateFault(f"names {', '.join(foreign[:5])}; a plain state dict of real tensors has none", kind=kind)
+        content = _Reader().read(data)
+    except PickleFault as fault:
+        raise StateFault(str(fault), kind="pickle") from fault
+    except (IndexError, KeyError, TypeError, ValueError, AttributeError) as error:
+        if isinstance(error, StateFault):
+            raise
+        raise StateFault(f"pickle that is no state dict: {type(error).__name__}", kind="pickle") from error
+    if not isinstance(content, dict):
+        raise StateFault("must hold a state dict, got another object", kind="weights")
+    return [_check_entry(name, value) for name, value in content.items()]
+
+
+def _is_other_tensor(name: str) -> bool:
+    return name.startswith(("torch._utils._rebuild_", "torch.")) and name.rsplit(".", 1)[-1].endswith(
+        (
+            "Storage",
+            "sparse_tensor",
+            "qtensor",
+            "nested_tensor",
+            "complex64",
+            "complex128",
+            "_sparse_coo",
+            "_sparse_csr",
+        )
+    )
+
+
+def _check_entry(name: Any, value: Any) -> StoredTensor:
+    if not isinstance(name, str) or not isinstance(value, tuple) or len(value) != 4:
+        raise StateFault(f"entry {name!r} must be a tensor", kind="weights")
+    storage, offset, shape, strides = value
+    numbers = [offset, *shape, *strides] if isinstance(shape, tuple) and isinstance(strides, tuple) else [None]
+    if (
+        not isinstance(storage, _Storage)
+        or not _are_sizes(numbers)
+        or not len(shape) == len(strides) <= _MOST_DIMENSIONS
+    ):
+        raise StateFault(f"tensor {name!r} has no proper sizes", kind="weights")
+    last = offset + sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True))
+    count = math.prod(shape)
+    if count > storage.count:
+        raise StateFault(f"size bomb: tensor {name!r} has {count} numbers, its storage {storage.count}", kind="bomb")
+    if count and last >= storage.count:
+        raise StateFault(f"tensor {name!r} reaches beyond its storage", kind="bomb")
+    return StoredTensor(name, storage.key, storage.kind, shape, storage.count)
+
+
+def _are_sizes(values: Iterable[Any]) -> bool:
+    return all(isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _SIZES_MOST for value in values)
+
+
+class _Reader:
+    """A stack machine for the few instructions of a state dict; a call makes a description, never an object."""
+
+    def __init__(self) -> None:
+        self.stack: list[Any] = []
+        self.marks: list[int] = []
+        self.memory: dict[int, Any] = {}
+
+    def read(self, data: bytes) -> Any:
+        for name, argument in read_instructions(data):
+            if name == "STOP":
+                return self.stack.pop()
+            if name in _PUSHED:
+                self.stack.append(_CONSTANTS.get(name, argument))
+            elif name in _TUPLES:
+                self._replace(_TUPLES[name])
+            elif name in ("BINPUT", "LONG_BINPUT"):
+                self.memory[argument] = self.stack[-1]
+            elif name in ("BINGET", "LONG_BINGET"):
+                self.stack.append(self.memory[argument])
+            elif name != "PROTO":
+                self._step(name, argument)
+        raise StateFault("pickle without an end", kind="pickle")
+
+    def _step(self, name: str, argument: Any) -> None:
+        if name == "MARK":
+            self.marks.append(len(self.stack))
+        elif name == "TUPLE":
+            self._replace(len(self.stack) - self.marks.pop())
+        elif name == "EMPTY_DICT":
+            self.stack.append({})
+        elif name == "GLOBAL":
+            self.stack.append(_Name(argument.replace(" ", ".", 1)))
+        elif name == "BINPERSID":
+            word, kind, key, _, count = self.stack.pop()
+            kind = kind.text.removeprefix("torch.")
+            if word != "storage" or kind not in ITEM_SIZES or not isinstance(key, str) or not _are_sizes([count]):
+                raise StateFault("storage without proper type and sizes", kind="weights")
+            self.stack.append(_Storage(kind, key, count))
+        elif name in ("SETITEM", "SETITEMS"):
+            first = len(self.stack) - 2 if name == "SETITEM" else self.marks.pop()
+            items = self.stack[first:]
+            del self.stack[first:]
+            for key, value in zip(items[::2], items[1::2], strict=True):
+                if not isinstance(key, str) or key in self.stack[-1]:
+                    raise StateFault("a key is no text or stands twice", kind="weights")  # its text may be the bomb
+                self.stack[-1][key] = value
+        elif name == "BUILD":  # the `_metadata` of an OrderedDict: versions of modules, which nobody needs here
+            self.stack.pop()
+            if not isinstance(self.stack[-1], dict):  # PyTorch would lay a tensor out anew
+                raise StateFault("instruction BUILD on what is no state dict", kind="pickle")
+        elif name == "REDUCE":
+            self._call()
+        else:
+            raise StateFault(f"instruction {name} that a state dict has not", kind="pickle")
+
+    def _replace(self, count: int) -> None:
+        first = len(self.stack) - count
+        self.stack[first:] = [tuple(self.stack[first:])]
+
+    def _call(self) -> None:
+        arguments = self.stack.pop()
+        name = self.stack.pop()
+        if name == _Name(_ORDERED) and arguments == ():
+            self.stack.append({})
+        elif name == _Name(_REBUILD):
+            self.stack.append(tuple(arguments[:4]))
+        else:
+            raise StateFault("call of what a state dict does not call", kind="pickle")

@@ -1,0 +1,153 @@
+"""The configurations of a packaged bundle: those of the repository as JSON, with the model described in them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from custom_components.models.trained_model import QUALITY, QUALITY_WEIGHTS, TrainedModel
+from custom_components.workflows.packaged import state_dict_bytes
+
+__all__ = ["as_json", "describe", "packaged_configs"]
+
+Config = dict[str, Any]
+
+_DEVICE = {"_target_": "custom_components.training.runs.select_device", "name": "auto"}
+# MONAI never tells a configuration where it lies, so ask the workflow that reads it; `--bundle_root` goes before.
+_OWN_FOLDER = (
+    "$next((str(frame.frame.f_locals['self'].config_root_path.resolve().parent) for frame in inspect.stack(0) "
+    "if 'config_root_path' in getattr(frame.frame.f_locals.get('self'), '__dict__', ())), '.')"
+)
+_STATED_BY_THE_NETWORK = ("widths", "norm", "attention", "embedding", "foreground_prior")
+
+
+def packaged_configs(
+    bundle: Path, model: TrainedModel, *, domain: str, data: Sequence[Mapping[str, Any]] = ()
+) -> dict[str, Config]:
+    """Content of `configs/*.json`, by file name, but for `metadata.json`.
+
+    A configuration of a packaged bundle needs no other file to know domains, labels, architecture and image size; it
+    finds its own folder; and its `postprocessing` neither writes nor asks for names, so that other tools can run it.
+
+    Args:
+        bundle: the bundle in the repository.
+        model: what is packaged; without norms (folded) it cannot be trained, so no training is included.
+        domain: name of the default domain.
+        data: rows of `model_card.data_rows`.
+    """
+    model = replace(model, training=dict(model.training) | {"packaged_data": [dict(row) for row in data]})
+    configs = {"inference.json": _inference(_read(bundle, "inference.yaml"), model, domain)}
+    if model.network["norm"] != "folded":
+        configs["train.json"] = _train(_read(bundle, "train.yaml"), model, domain)
+        configs["evaluate.json"] = _evaluate(_read(bundle, "evaluate.yaml"))
+        configs["multi_gpu_train.json"] = _read(bundle, "multi_gpu_train.yaml")
+    if len(model.domains) > 1:
+        configs |= {f"domain_{each.name}.json": {"domain": each.name} for each in model.domains}
+    return configs
+
+
+def describe(model: TrainedModel) -> Config:
+    """A model without its weights and without whom it was trained on, in plain types: names may be patients'."""
+    described = model.to_dict()
+    kept = ("seed", "epoch", "validation_dice", "packaged_data")
+    training = {key: described["training"][key] for key in kept if key in described["training"]}
+    if QUALITY in described["training"]:
+        known = described["training"][QUALITY]
+        training[QUALITY] = {each.name: known[each.name] for each in model.domains if each.name in known}
+        training[QUALITY_WEIGHTS] = hashlib.sha256(state_dict_bytes(model)).hexdigest()
+    return {key: described[key] for key in ("domains", "preprocessing", "network")} | {"training": training}
+
+
+def _read(bundle: Path, name: str) -> Config:
+    return dict(yaml.safe_load((bundle / "configs" / name).read_text(encoding="utf-8")))
+
+
+def _common(config: Config, model: TrainedModel) -> Config:
+    network = {"_target_": "custom_components.networks.unet.MultiDomainUNet", **model.network, "domain": "@domain"}
+    return config | {
+        "imports": ["$import sys", "$import inspect"],
+        "bundle_root": _OWN_FOLDER,
+        "device": _DEVICE,
+        "model": {"_target_": "custom_components.models.checkpoints.describe_model", **describe(model)},
+        "network_def": network,
+    }
+
+
+def _inference(config: Config, model: TrainedModel, domain: str) -> Config:
+    config = _common(config, model)
+    config["network"] = {
+        "_target_": "custom_components.inference.int8.build_inference_network",
+        "model": "@model",
+        "checkpoint": "@checkpoint",
+        "domain": "@domain",
+        "precision": "@precision",
+        "device": "@run_device",
+        "network": "@network_def",
+    }
+    config["results"] |= {
+        "model": {"_target_": "custom_components.workflows.packaged.identify", "model": "@model", "path": "@checkpoint"}
+    }
+    config["inferer"] |= {"domain": "@domain"}
+    config["domain"] = domain
+    if len(model.domains) > 1:  # annotation tools offer what stands here to their users
+        config |= {"displayable_configs": {"domain": domain}, "domain": "@displayable_configs#domain"}
+    return config
+
+
+def _train(config: Config, model: TrainedModel, domain: str) -> Config:
+    """Go on from the packaged weights, on data sets of the same domains or on items that another tool hands over."""
+    preprocessing = model.preprocessing
+    config = _common(config, model) | {
+        "manifests": [],
+        "domain": domain,
+        "checkpoint": "$@bundle_root + '/models/model.pt'",
+        "publish_to": "$@bundle_root + '/models/model.pt'",
+        "output_dir": {
+            "_target_": "custom_components.workflows.packaged.new_folder",
+            "parent": "$@bundle_root + '/runs'",
+        },
+        "image_size": list(preprocessing.image_size),
+        "normalization": preprocessing.normalization,
+        "domains": "$@model.domains",
+        "start": {
+            "_target_": "custom_components.models.checkpoints.load_weights",
+            "network": "@network_def",
+            "path": "@checkpoint",
+        },
+        "network": "$@start.to(@training_run.device, memory_format=torch.channels_last)",
+    }
+    for name in _STATED_BY_THE_NETWORK:
+        config.pop(name)
+    config["head"] = model.network["head"]  # which the loss asks for
+    if len(model.domains) == 1:
+        config["contrastive_weight"] = 0.0
+    seen = {"_target_": "custom_components.data.splits.split_of", "domain": "@domain"}
+    seen |= {"training": "@train#dataset#data", "validation": "@validate#dataset#data"}
+    config["datasets"] = {
+        "_target_": "custom_components.workflows.packaged.checked_datasets",
+        "datasets": config["datasets"],
+        "model": "@model",
+    }
+    config["training_run"] = {key: value for key, value in config["training_run"].items() if key != "datasets"}
+    config["training_run"] |= {"split": seen}
+    for side in ("train", "validate"):
+        config[side]["dataset"] |= {"domain": "@domain"}
+    config["run"] = [*config["run"], "$@publish(@output_dir)"]
+    publish = {"_target_": "custom_components.workflows.packaged.publish", "path": "@publish_to", "_mode_": "callable"}
+    config["publish"] = publish
+    return config
+
+
+def _evaluate(config: Config) -> Config:
+    return config | {"checkpoint": "$@bundle_root"}
+
+
+def as_json(config: Mapping[str, Any]) -> bytes:
+    """Content of a JSON file."""
+    return (json.dumps(config, indent=2, ensure_ascii=False) + "\n").encode()

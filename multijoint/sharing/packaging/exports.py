@@ -1,0 +1,110 @@
+"""Weights in the forms that other programs run: TorchScript with the configurations inside, and ONNX a domain."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import os
+import subprocess
+import sys
+import tempfile
+import warnings
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from custom_components.errors import InputError
+from custom_components.models.checkpoints import build_network, save_checkpoint
+from custom_components.models.trained_model import TrainedModel
+from custom_components.networks.folding import fold_domain
+
+__all__ = ["export_onnx", "export_torchscript", "plain_bytes"]
+
+OPSET = 20
+
+
+def export_torchscript(model: TrainedModel, *, domain: str, files: Mapping[str, bytes]) -> bytes:
+    """A TorchScript file whose module answers for `domain`; the same model and files give the same bytes.
+
+    Attributes `domain` (an index) and `domain_names` let a program choose another. What TorchScript keeps for debugging
+    is left out: it holds paths of the machine. A process of its own makes the file, for the order of some lines in it
+    depends on how Python hashes text and on what has been compiled before.
+
+    Args:
+        model: the trained model.
+        domain: name of the default domain.
+        files: kept inside by name, such as `inference.json`.
+    """
+    environment = os.environ | {"PYTHONHASHSEED": "0", "PYTHONPATH": str(Path(__file__).parents[3])}
+    with tempfile.TemporaryDirectory() as folder:
+        save_checkpoint(Path(folder, "model.pt"), model)
+        for name, content in files.items():
+            Path(folder, name).write_bytes(content)
+        command = [sys.executable, "-m", "multijoint.sharing.packaging.scripting", folder, domain, *files]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        if done.returncode:
+            reason = (done.stderr.strip().splitlines() or ["no message"])[-1]
+            raise InputError(f"network must be exportable as TorchScript, got {reason}; report it")
+        return Path(folder, "model.ts").read_bytes()
+
+
+def export_onnx(model: TrainedModel, *, domain: str) -> bytes:
+    """An ONNX file of one domain, its norms folded into the convolutions; the same model gives the same bytes.
+
+    Shape:
+        `image` (batch, in_channels, rows, columns) float32 to `pred` (batch, classes, rows, columns), logits; the image
+        size is the model's, the batch is free.
+
+    Raises:
+        InputError: the packages of `multijoint[onnx]` are missing.
+    """
+    try:
+        import onnx  # noqa: F401
+        import onnxscript  # noqa: F401
+    except ImportError as error:
+        raise InputError("exports to ONNX need more packages: pip install 'multijoint[onnx]'") from error
+    network = build_network(fold_domain(model, domain))
+    example = torch.zeros(2, int(model.network["in_channels"]), *model.preprocessing.image_size)
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), _quiet():
+        warnings.simplefilter("ignore")
+        program = torch.onnx.export(
+            network,
+            (example,),
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=["image"],
+            output_names=["pred"],
+            dynamic_shapes=({0: torch.export.Dim("batch", min=1)},),
+            verbose=False,
+        )
+    if program is None:
+        raise InputError("network must be exportable to ONNX, got nothing from the exporter; report it")
+    return plain_bytes(program.model_proto)
+
+
+def plain_bytes(proto: Any) -> bytes:
+    """An ONNX model as bytes, without names of source files and other notes of whoever made it."""
+    graph = proto.graph
+    ports = [*graph.input, *graph.output]
+    for part in (proto, graph, *graph.node, *graph.initializer, *graph.value_info, *ports):
+        del part.metadata_props[:]
+    for part in (*graph.node, *ports):
+        part.doc_string = ""
+    return bytes(proto.SerializeToString(deterministic=True))
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the exporter's own steps out of the log."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

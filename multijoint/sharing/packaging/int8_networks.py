@@ -1,0 +1,91 @@
+"""The int8 networks of a bundle, made and tried out when it is packaged."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from custom_components.data.cases import Case
+from custom_components.data.manifests import load_manifests
+from custom_components.errors import InputError
+from custom_components.metrics.evaluation import check_domains
+from custom_components.models.trained_model import TrainedModel
+from custom_components.system.files import write_atomically
+from custom_components.system.terminal import track
+from custom_components.workflows.packaged import state_dict_bytes
+from multijoint.sharing.packaging.configurations import as_json, describe
+from multijoint.sharing.packaging.held_out import BoneDice, compare_precisions, divide_cases
+from multijoint.sharing.packaging.quantising import calibration_slices, quantise
+
+__all__ = ["measure_int8", "quantise_model", "with_digest", "write_networks"]
+
+
+def quantise_model(
+    model: TrainedModel, manifests: Sequence[Path], *, dataset_dir: Path | None = None
+) -> tuple[dict[str, bytes], dict[str, list[Case]]]:
+    """The int8 network of every domain, calibrated on people whom the model was trained on.
+
+    Args:
+        model: what is packaged.
+        manifests: of the data sets that it was trained on; those of other domains are left aside.
+        dataset_dir: where their paths start, if not beside each.
+
+    Returns:
+        Files by their path in the bundle; and by domain, labelled cases of people whom the model has never seen.
+
+    Raises:
+        InputError: a domain without a manifest, or nobody to calibrate or test on.
+    """
+    datasets = {each.domain.name: each for each in load_manifests(manifests, dataset_dir=dataset_dir)}
+    missing = [each.name for each in model.domains if each.name not in datasets]
+    if missing:
+        raise InputError(f"manifests for int8 must be of every domain, got none of {missing[0]}; name its manifest")
+    check_domains(model, domains=[datasets[each.name].domain for each in model.domains])
+    sides = {each.name: divide_cases(model, datasets[each.name]) for each in model.domains}
+    digest = hashlib.sha256(state_dict_bytes(model)).hexdigest()
+    files: dict[str, bytes] = {}
+    for name, (training, _) in track(list(sides.items()), "int8 networks"):
+        slices = calibration_slices(model, training, domain=name)
+        files |= with_digest(f"models/{name}.int8.onnx", quantise(model, domain=name, slices=slices, digest=digest))
+    return files, {name: held_out for name, (_, held_out) in sides.items()}
+
+
+def measure_int8(
+    model: TrainedModel, files: Mapping[str, bytes], held_out: Mapping[str, Sequence[Case]]
+) -> list[BoneDice]:
+    """What int8 costs in each bone; `check_fall` refuses what costs too much.
+
+    Args:
+        model: what is packaged.
+        files: see `quantise_model`.
+        held_out: likewise.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        write_networks(Path(folder), model, files)
+        return [
+            row
+            for domain in model.domains
+            for row in compare_precisions(Path(folder), held_out[domain.name], domain=domain)
+        ]
+
+
+def write_networks(folder: Path, model: TrainedModel, files: Mapping[str, bytes]) -> None:
+    """Write of a bundle what segments: the model's description, its weights and its int8 networks.
+
+    Args:
+        folder: the bundle.
+        model: what is packaged.
+        files: see `quantise_model`.
+    """
+    described = {"configs/inference.json": as_json({"model": describe(model)})}
+    weights = with_digest("models/model.pt", state_dict_bytes(model))
+    for path, content in (described | weights | dict(files)).items():
+        write_atomically(folder / path, content)
+
+
+def with_digest(path: str, content: bytes) -> dict[str, bytes]:
+    """A file of a bundle, and beside it its SHA-256."""
+    line = f"{hashlib.sha256(content).hexdigest()}  {path.rpartition('/')[2]}\n"
+    return {path: content, f"{path}.sha256": line.encode()}

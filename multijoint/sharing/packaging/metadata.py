@@ -1,0 +1,118 @@
+"""`configs/metadata.json` of a packaged bundle: what it needs, takes and gives, filled from the model."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from custom_components.domains import Domain
+from custom_components.models.trained_model import TrainedModel
+from multijoint.sharing.packaging.held_out import BoneDice
+
+__all__ = ["describe_single", "fill_metadata", "read_metadata"]
+
+_PACKAGES = ("nibabel", "scipy", "scikit-image", "pytorch-ignite", "pyyaml", "fire", "tensorboard", "tqdm")
+"""What the core modules and MONAI's command line need, besides MONAI, PyTorch and NumPy."""
+
+
+def read_metadata(bundle: Path) -> dict[str, Any]:
+    """The bundle's `configs/metadata.json`."""
+    return dict(json.loads((bundle / "configs" / "metadata.json").read_text(encoding="utf-8")))
+
+
+def describe_single(domain: Domain, *, together: str) -> dict[str, str]:
+    """Name, task and description of one domain that is packaged alone.
+
+    Args:
+        domain: the domain.
+        together: names of the domains that its network was trained on.
+    """
+    *first, last = domain.labels.values()
+    bones = f"{', '.join(first)} and {last}" if first else last
+    alone = (
+        "trained on that data set alone" if together == domain.name else f"of a network trained on {together} together"
+    )
+    return {
+        "name": f"{domain.name.capitalize()} MR bone segmentation",
+        "task": f"Segmentation of {bones} in {domain.name} MR",
+        "description": f"A 2D U-Net that segments {bones} slice by slice, {alone}.",
+    }
+
+
+def fill_metadata(
+    template: Mapping[str, Any],
+    model: TrainedModel,
+    *,
+    domain: Domain,
+    data: Sequence[Mapping[str, Any]],
+    scores: Sequence[Mapping[str, Any]],
+    int8: Sequence[BoneDice] = (),
+) -> dict[str, Any]:
+    """The metadata of a bundle with weights.
+
+    Args:
+        template: of the bundle without weights.
+        model: what is packaged.
+        domain: the default one, which the network answers for.
+        data: rows of `model_card.data_rows`.
+        scores: rows of an evaluation's `summary.csv`; none if there was no evaluation.
+        int8: what its int8 networks cost; none if it has none.
+    """
+    versions = model.training.get("versions", {})
+    size = list(model.preprocessing.image_size)
+    over = "slice" if model.preprocessing.normalization == "slice" else "volume"
+    common = {"type": "image", "spatial_shape": size, "dtype": "float32", "is_patch_data": False}
+    classes = "; ".join(f"{each.name}: {_classes(each)}" for each in model.domains)
+    return dict(template) | {
+        "monai_version": _version("monai", versions),
+        "pytorch_version": _version("torch", versions),
+        "numpy_version": _version("numpy", versions),
+        "required_packages_version": {name: _version(name, versions) for name in _PACKAGES},
+        "network_data_format": {
+            "inputs": {
+                "image": common
+                | {
+                    "format": "magnitude",
+                    "modality": "MR",
+                    "num_channels": int(model.network["in_channels"]),
+                    "value_range": [-10, 10],
+                    "channel_def": {"0": f"{domain.plane} slice, zero mean and unit variance over the {over}"},
+                }
+            },
+            "outputs": {
+                "pred": common
+                | {
+                    "format": "segmentation",
+                    "num_channels": domain.num_classes,
+                    "value_range": [0, 1],
+                    "channel_def": {
+                        str(index): name for index, name in enumerate(["background", *domain.labels.values()])
+                    },
+                }
+            },
+        },
+        "image_classes": "; ".join(dict.fromkeys(f"{each.name}: {each.modality}" for each in model.domains)),
+        "label_classes": classes,
+        "pred_classes": classes,
+        "data_source": "; ".join(f"{row['domain']}: {row['source']}" for row in data) or "not recorded",
+        "eval_metrics": {
+            f"mean_dice {row['domain']} {row['label']}": float(row["dice_mean"]) for row in scores if row["dice_mean"]
+        }
+        | {
+            f"held_out_dice_{precision} {row.domain} {row.label}": round(value, 6)
+            for row in int8
+            for precision, value in (("float32", row.float32), ("int8", row.int8))
+        },
+    }
+
+
+def _classes(domain: Domain) -> str:
+    return ", ".join(f"{value} {name}" for value, name in {0: "background", **domain.labels}.items())
+
+
+def _version(package: str, trained_with: Mapping[str, str]) -> str:
+    """What the model was trained with, or else is packaged with, without what no registry knows ("2.13.0+cpu")."""
+    return str(trained_with.get(package) or version(package)).split("+")[0]

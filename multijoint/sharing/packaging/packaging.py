@@ -1,0 +1,188 @@
+"""A bundle in a folder and a zip of its own: code, configurations, weights and documents, ready for a model zoo."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import custom_components
+from custom_components.domains import find_domain
+from custom_components.errors import InputError
+from custom_components.models.checkpoints import load_model
+from custom_components.models.trained_model import TrainedModel
+from custom_components.networks.folding import fold_domain, select_domain
+from custom_components.system.files import write_atomically
+from custom_components.workflows.packaged import state_dict_bytes
+from multijoint.sharing.inspection.file_checks import CHECKSUMS
+from multijoint.sharing.packaging.configurations import as_json, packaged_configs
+from multijoint.sharing.packaging.exports import export_onnx, export_torchscript
+from multijoint.sharing.packaging.held_out import BoneDice, check_fall
+from multijoint.sharing.packaging.int8_networks import measure_int8, quantise_model, with_digest
+from multijoint.sharing.packaging.metadata import describe_single, fill_metadata, read_metadata
+from multijoint.sharing.packaging.model_card import data_licence, data_rows, model_card, read_scores
+
+__all__ = ["package"]
+
+_EARLIEST = (1980, 1, 1, 0, 0, 0)  # that a zip can say
+
+
+def package(
+    bundle: Path,
+    *,
+    checkpoint: Path,
+    out: Path,
+    domain: str | None = None,
+    single: str | None = None,
+    fold: bool = False,
+    evaluation: Path | None = None,
+    weights_url: str | None = None,
+    int8: Sequence[Path] = (),
+    dataset_dir: Path | None = None,
+) -> list[Path]:
+    """Write `<name>/` and `<name>_v<version>.zip`, each whole or not at all; the same input gives the same bytes.
+
+    Args:
+        bundle: a bundle of the repository.
+        checkpoint: `model.pt` of a run, or a packaged bundle's folder.
+        out: folder that both go to; an earlier package of the same name is replaced.
+        domain: name of the default domain; the first if None.
+        single: take only this domain. A bundle whose name begins with a domain's name takes it by itself.
+        fold: fold the norms of a single domain into the convolutions: faster, but not to be trained further.
+        evaluation: folder of an evaluation, whose scores go into the model card.
+        weights_url: where the files of `models/` will be put; they are then left out of the zip, and
+            `large_files.yml` says where to find them.
+        int8: manifests of the data sets trained on: calibrates int8 networks on them and adds these to the bundle,
+            unless Dice on people whom the network has not seen falls.
+        dataset_dir: where their paths start, if not beside each.
+
+    Returns:
+        The folder and the zip.
+
+    Raises:
+        InputError: what cannot be packaged.
+    """
+    if not (bundle / "configs" / "metadata.json").is_file():
+        raise InputError(f"bundle must be a folder with configs/metadata.json, got {bundle}; name one of bundles/")
+    model, metadata, name = load_model(checkpoint), read_metadata(bundle), bundle.resolve().name
+    data = data_rows(model)
+    if single is None and len(model.domains) > 1:
+        single = next((each.name for each in model.domains if name.startswith(f"{each.name}_")), None)
+    if single is not None:
+        together = ", ".join(each.name for each in model.domains)
+        model = select_domain(model, single)
+        name = f"{single}_{name.partition('_')[2]}"
+        metadata |= describe_single(model.domains[0], together=together)
+    _check_free(out / name)
+    if fold and len(model.domains) > 1:
+        names = ", ".join(each.name for each in model.domains)
+        raise InputError(f"a model to fold must have one domain, got {names}; name it by --single")
+    if fold:
+        model = fold_domain(model, None)
+    default = model.domains[0 if domain is None else find_domain(model.domains, domain)]
+    known = {each.name for each in model.domains}
+    data = [row for row in data if row["domain"] in known]
+    scores = [row for row in read_scores(evaluation) if row["domain"] in known]
+    quantised, costs = _int8(model, int8, dataset_dir) if int8 else ({}, [])
+    metadata = fill_metadata(metadata, model, domain=default, data=data, scores=scores, int8=costs)
+    files = _files(bundle, model, metadata=metadata, domain=default.name, data=data) | quantised
+    card = model_card(name, metadata, model, domain=default.name, data=data, scores=scores, int8=costs)
+    files["docs/README.md"] = card.encode()
+    files["docs/data_license.txt"] = data_licence(data).encode()
+    if weights_url is not None:
+        files["large_files.yml"] = _large_files(files, weights_url)
+    files[CHECKSUMS] = _checksums(files)
+    folder, archive = out / name, out / f"{name}_v{metadata['version']}.zip"
+    stored = {path: content for path, content in files.items() if not (weights_url and path.startswith("models/"))}
+    write_atomically(archive, _zip(name, stored))
+    _write_folder(folder, files)
+    return [folder, archive]
+
+
+def _files(
+    bundle: Path,
+    model: TrainedModel,
+    *,
+    metadata: Mapping[str, Any],
+    domain: str,
+    data: Sequence[Mapping[str, Any]],
+) -> dict[str, bytes]:
+    """Content by path, but for the documents."""
+    configs = {
+        name: as_json(config) for name, config in packaged_configs(bundle, model, domain=domain, data=data).items()
+    }
+    configs["metadata.json"] = as_json(metadata)
+    root = Path(custom_components.__file__).parent
+    core = sorted(root.rglob("*.py"))
+    inside = {name: configs[name] for name in ("inference.json", "metadata.json")}
+    return {
+        "LICENSE": (bundle / "LICENSE").read_bytes(),
+        "configs/logging.conf": (bundle / "configs" / "logging.conf").read_bytes(),
+        **{f"configs/{name}": content for name, content in configs.items()},
+        **{f"custom_components/{path.relative_to(root).as_posix()}": path.read_bytes() for path in core},
+        **with_digest("models/model.pt", state_dict_bytes(model)),
+        "models/model.ts": export_torchscript(model, domain=domain, files=inside),
+        **{f"models/{each.name}.onnx": export_onnx(model, domain=each.name) for each in model.domains},
+    }
+
+
+def _int8(
+    model: TrainedModel, manifests: Sequence[Path], dataset_dir: Path | None
+) -> tuple[dict[str, bytes], list[BoneDice]]:
+    """The int8 networks by path, and what they cost in each bone, unless it is too much."""
+    files, held_out = quantise_model(model, manifests, dataset_dir=dataset_dir)
+    costs = measure_int8(model, files, held_out)
+    check_fall(costs)
+    return files, costs
+
+
+def _large_files(files: Mapping[str, bytes], url: str) -> bytes:
+    lines = ["large_files:"]
+    for path, content in sorted(files.items()):
+        if path.startswith("models/"):
+            lines += [
+                f'  - path: "{path}"',
+                f'    url: "{url.rstrip("/")}/{path.partition("/")[2]}"',
+                f'    hash_val: "{hashlib.sha256(content).hexdigest()}"',
+                '    hash_type: "sha256"',
+            ]
+    return ("\n".join(lines) + "\n").encode()
+
+
+def _checksums(files: Mapping[str, bytes]) -> bytes:
+    return "".join(
+        f"{hashlib.sha256(content).hexdigest()}  {path}\n" for path, content in sorted(files.items())
+    ).encode()
+
+
+def _zip(name: str, files: Mapping[str, bytes]) -> bytes:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        for path, content in sorted(files.items()):
+            member = zipfile.ZipInfo(f"{name}/{path}", _EARLIEST)
+            member.external_attr = 0o644 << 16
+            member.compress_type = zipfile.ZIP_DEFLATED
+            archive.writestr(member, content, compresslevel=9)
+    return stream.getvalue()
+
+
+def _check_free(folder: Path) -> None:
+    if folder.exists() and not (folder / CHECKSUMS).is_file():
+        raise InputError(f"folder to package to must be new or an earlier package, got {folder}; choose another --out")
+
+
+def _write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Write all into a new folder, which then takes the place of an earlier one."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.tmp-") as scratch:
+        for path, content in files.items():
+            write_atomically(Path(scratch, "new", path), content)
+        if folder.exists():
+            os.replace(folder, Path(scratch, "old"))
+        shutil.move(Path(scratch, "new"), folder)

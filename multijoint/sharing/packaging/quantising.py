@@ -1,0 +1,153 @@
+"""Int8 networks for `quantised.QuantisedNetwork`, calibrated on slices that the network was trained on."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from custom_components.data.cases import Case
+from custom_components.data.preprocessing import stack_slices
+from custom_components.domains import find_domain
+from custom_components.errors import InputError, show_path
+from custom_components.io.volumes import read_volume
+from custom_components.models.trained_model import TrainedModel
+from multijoint.sharing.packaging.exports import export_onnx, plain_bytes
+
+__all__ = ["NUM_SLICES", "calibration_slices", "quantise"]
+
+NUM_SLICES = 32
+"""Slices that a domain is calibrated on."""
+
+_AT_ONCE = 4  # slices whose features are in memory together
+_PERCENTILE = 99.999  # of what flows between two layers, by its absolute value
+_GOLDEN = 0.6180339887498949  # its multiples spread over 0..1 without a period
+
+
+def calibration_slices(model: TrainedModel, cases: Sequence[Case], *, domain: str) -> list[Tensor]:
+    """`NUM_SLICES` preprocessed slices, spread over the cases and over the height of each; always the same ones.
+
+    Args:
+        model: says how slices are preprocessed.
+        cases: trained on; at least one.
+        domain: theirs.
+
+    Returns:
+        Tensors (1, 1, rows, columns), float32.
+    """
+    plane = model.domains[find_domain(model.domains, domain)].plane
+    places: dict[int, list[int]] = {}
+    for number in range(NUM_SLICES):
+        places.setdefault(number * len(cases) // NUM_SLICES, []).append(number)
+    chosen: list[Tensor] = []
+    for index, numbers in places.items():
+        path = cases[index].image
+        volume = read_volume(path)
+        stack = stack_slices(
+            volume.array, volume.affine, plane=plane, settings=model.preprocessing, name=show_path(path)
+        )
+        chosen += [stack[int(number * _GOLDEN % 1 * len(stack))][None, None] for number in numbers]
+    return chosen
+
+
+def quantise(model: TrainedModel, *, domain: str, slices: Sequence[Tensor], digest: str) -> bytes:
+    """An ONNX file of one domain that computes in int8; the same model and slices give the same bytes.
+
+    Weights have a scale a channel, what flows between two layers one for all, which leaves out the largest of a hundred
+    thousand values. The first convolution and the output layer stay float32: they cost nothing, and to round the image
+    and the logits moved the boundaries most.
+
+    Args:
+        model: the trained model.
+        domain: name of a domain.
+        slices: see `calibration_slices`.
+        digest: SHA-256 of the float32 weights' file, for which alone the file is then used.
+
+    Shape:
+        As `exports.export_onnx`.
+
+    Raises:
+        InputError: packages of `multijoint[onnx]` are missing.
+
+    Source:
+        Measured on lumbar spines and hippocampi, see `docs/int8.md`.
+    """
+    floating = export_onnx(model, domain=domain)
+    try:
+        import onnx
+        from onnxruntime.quantization import (
+            CalibrationDataReader,
+            CalibrationMethod,
+            QuantFormat,
+            QuantType,
+            quantize_static,
+        )
+    except ImportError as error:
+        raise InputError("int8 networks need more packages: pip install 'multijoint[onnx]'") from error
+
+    class Slices(CalibrationDataReader):
+        """Hands the slices out, a few at a time."""
+
+        def __init__(self) -> None:
+            self._left: Iterator[Tensor] = iter(slices)
+
+        def __len__(self) -> int:
+            return len(slices)
+
+        def set_range(self, start_index: int, end_index: int) -> None:
+            self._left = iter(slices[start_index:end_index])
+
+        def get_next(self) -> dict[str, Any] | None:
+            image = next(self._left, None)
+            return None if image is None else {"image": image.numpy()}
+
+    graph = onnx.ModelProto.FromString(floating).graph
+    outer = {port.name for port in (*graph.input, *graph.output)}
+    with tempfile.TemporaryDirectory() as folder:
+        source, target = Path(folder, "float32.onnx"), Path(folder, "int8.onnx")
+        source.write_bytes(floating)
+        with _quiet():
+            quantize_static(
+                source,
+                target,
+                Slices(),
+                quant_format=QuantFormat.QDQ,
+                per_channel=True,
+                activation_type=QuantType.QUInt8,
+                weight_type=QuantType.QInt8,
+                calibrate_method=CalibrationMethod.Percentile,
+                nodes_to_exclude=[node.name for node in graph.node if outer & {*node.input, *node.output}],
+                extra_options={"CalibPercentile": _PERCENTILE, "CalibStridedMinMax": _AT_ONCE},
+            )
+        quantised = onnx.ModelProto.FromString(target.read_bytes())
+    return _named(quantised, domain=domain, model_sha256=digest)
+
+
+def _named(proto: Any, **properties: str) -> bytes:
+    """An ONNX model that states what it is, of plain ONNX alone."""
+    import onnx
+
+    proto = onnx.ModelProto.FromString(plain_bytes(proto))
+    others = [each for each in proto.opset_import if each.domain]
+    for each in others:
+        proto.opset_import.remove(each)
+    onnx.helper.set_model_props(proto, properties)
+    return bytes(proto.SerializeToString(deterministic=True))
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the progress of the calibration, and advice to optimise what has been folded, out of the log."""
+    level = logging.root.level
+    logging.root.setLevel(logging.ERROR)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        logging.root.setLevel(level)

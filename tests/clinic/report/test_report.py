@@ -1,0 +1,177 @@
+"""The report: everything in one file, nothing hidden, nothing loaded; looked at as HTML and in a browser."""
+
+import csv
+import json
+import re
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+from support.chromium import Chromium
+from support.commands import error_line
+
+from multijoint.cli import main
+
+HOSTILE = "<img src=x onerror=alert(1)>&\"'"
+
+
+class Parsed(HTMLParser):
+    """Checks that tags are closed in order, and collects them."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(text)
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attributes)))
+        if tag not in ("meta", "img", "input", "br", "link", "hr"):
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attributes)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] not in ("style", "script"):
+            self.text += data
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.tags if name == tag]
+
+
+@pytest.fixture
+def out(manifests: dict[str, str], tmp_path: Path) -> Path:
+    """Results: a good one, one that lacks a bone, one that failed, one with a hostile name for a bone."""
+    root, folder = Path(manifests["ankle"]).parent, tmp_path / "out"
+    folder.mkdir()
+    rows = []
+    for number in range(3):
+        case = f"ankle_00{number}"
+        label = nibabel.load(root / "labels" / f"{case}.nii.gz")
+        voxels = np.asarray(label.dataobj).copy()
+        if number == 1:
+            voxels[voxels == 2] = 0
+        nibabel.save(nibabel.Nifti1Image(voxels, label.affine, label.header), folder / f"{case}_seg.nii.gz")
+        names = {"0": "background", "1": HOSTILE if number == 2 else "calcaneus", "2": "talus", "3": "tibia"}
+        record = {"image": f"{case}.nii.gz", "labels": names, "domain": "ankle", "label_map_sha256": None}
+        (folder / f"{case}_seg.json").write_text(json.dumps(record))
+        rows.append({"file": f"{case}.nii.gz", "status": "written", "cause": "", "output": f"{case}_seg.nii.gz"})
+    rows.append({"file": "x.nii.gz", "status": "failed", "cause": f"no NIfTI {HOSTILE}", "output": ""})
+    with (folder / "segment_report.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, ["file", "status", "cause", "seconds", "output"], restval="")
+        writer.writeheader()
+        writer.writerows(rows)
+    return folder
+
+
+def write(out: Path, *more: str) -> str:
+    assert main(["report", str(out), *more]) == 0
+    return (out / "report.html").read_text()
+
+
+def test_one_file_that_asks_for_nothing(out: Path, manifests: dict[str, str]) -> None:
+    root = Path(manifests["ankle"]).parent
+    text = write(out, "--scans", str(root / "images"), "--references", manifests["ankle"])
+    page = Parsed(text)
+    [policy] = [each["content"] for each in page.all("meta") if each.get("http-equiv") == "Content-Security-Policy"]
+    assert policy is not None
+    assert policy.startswith("default-src 'none'")
+    assert not page.all("link")
+    assert not page.all("iframe")
+    assert all(str(image["src"]).startswith("data:image/webp;base64,") for image in page.all("img"))
+    assert len(page.all("img")) == 3
+    assert all(image["loading"] == "lazy" and image["alt"] for image in page.all("img"))
+    assert str(root) not in text
+    assert str(out) not in text
+    assert page.all("html")[0]["lang"] == "en"
+    assert len({each["id"] for _, each in page.tags if "id" in each}) == sum("id" in each for _, each in page.tags)
+
+
+def test_what_failed_and_what_is_missing_comes_first_and_looks_bad(out: Path, manifests: dict[str, str]) -> None:
+    text = write(out, "--references", manifests["ankle"])
+    page = Parsed(text)
+    names = re.findall(r'<th scope="row" data-sort="[^"]*"><a href="#case-\d+">([^<]*)</a></th>', text)
+    assert names[:2] == ["x", "ankle_001"]
+    assert sorted(names[2:]) == ["ankle_000", "ankle_002"]
+    assert "missing" in page.text
+    assert "0 missed" in page.text  # Dice of the talus, not left out
+    assert "1.000" in page.text  # and of the others
+    assert f"no NIfTI {HOSTILE}" in page.text
+    assert HOSTILE in page.text
+    assert not [each for each in page.all("img") if "onerror" in each]
+
+
+def test_nothing_to_report_on_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["report", str(tmp_path / "none")]) == 1
+    assert "folder to report on must exist, got none" in error_line(capsys)
+    assert main(["report", str(tmp_path)]) == 1
+    assert "must hold results of multijoint segment or a training's run, got neither" in error_line(capsys)
+
+
+def test_references_and_scans_that_fit_nothing_are_one_line(
+    out: Path, manifests: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["report", str(out), "--references", manifests["shoulder"]]) == 1
+    assert "references must have the names of the cases, got none that fits" in error_line(capsys)
+    assert not (out / "report.html").exists()
+
+
+def test_a_training_has_its_curves_split_and_settings(trained: Path, tmp_path: Path) -> None:
+    page = tmp_path / "run.html"
+    assert main(["report", str(trained), "--output", str(page)]) == 0
+    text = page.read_text()
+    parsed = Parsed(text)
+    assert parsed.all("svg")
+    assert all(word in parsed.text for word in ("Trained on", "Validated on", "image_size", "torch", "ankle_00"))
+    assert str(trained) not in text
+
+
+def test_a_result_changed_since_is_said(out: Path) -> None:
+    record = out / "ankle_000_seg.json"
+    record.write_text(json.dumps(json.loads(record.read_text()) | {"label_map_sha256": "0" * 64}))
+    assert "the label map has been changed since it was written" in write(out)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Chromium]:
+    with Chromium() as browser:
+        yield browser
+
+
+@pytest.mark.parametrize("width", [1280, 400])
+def test_sorted_and_filtered_in_a_browser(out: Path, browser: Chromium, width: int) -> None:
+    write(out)
+    url = (out / "report.html").resolve().as_uri()
+    page = browser.open(url, width=width, height=800)
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    shown = "[...document.querySelectorAll('#cohort tbody tr')].filter(e => !e.hidden).map(e => e.cells[0].textContent)"
+    assert page.evaluate(shown)[0] == "x"
+    header = "#cohort th:first-child button"
+    page.click(header)
+    assert page.evaluate(shown) == ["ankle_000", "ankle_001", "ankle_002", "x"]
+    assert page.evaluate("document.querySelector('#cohort th').getAttribute('aria-sort')") == "ascending"
+    page.evaluate(f"document.querySelector({header!r}).focus()")
+    page.press("Enter")  # the keyboard does what the mouse does
+    assert page.evaluate(shown)[0] == "x"
+    change = "e.dispatchEvent(new Event('input', {bubbles: true}))"
+    choose = f"(e => {{ e.value = %r; {change}; }})(document.forms.controls.%s)"
+    page.evaluate(choose % ("is:missing", "flag"))
+    assert page.evaluate(shown) == ["ankle_001"]
+    assert page.evaluate("[...document.querySelectorAll('.card')].filter(e => !e.hidden).length") == 1
+    assert page.evaluate("document.getElementById('count').textContent") == "1 of 4 cases are shown."
+    page.evaluate(choose % ("", "flag"))
+    page.evaluate(choose % ("no nifti", "text"))
+    assert page.evaluate(shown) == ["x"]
+    page.press("Tab")
+    assert page.evaluate("document.activeElement !== document.body")
+    assert page.errors == []
+    assert [each for each in page.requests if not each.startswith(("data:", url))] == []

@@ -1,0 +1,201 @@
+"""The viewer: what its server refuses, and what its page shows in a real browser."""
+
+import csv
+import http.client
+import io
+import json
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageColor
+from support.chromium import Chromium, Page
+
+from custom_components.errors import InputError
+from custom_components.palette import COLORS
+from multijoint.cli import main
+from multijoint.clinic import ReviewMarks, Viewer, find_cases, pair_case
+
+
+@pytest.fixture(scope="module")
+def folder(manifests: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two phantoms with their references as results, the first with surfaces."""
+    folder = tmp_path_factory.mktemp("viewed")
+    (folder / "scans").mkdir()
+    (folder / "out").mkdir()
+    for case in ("ankle_000", "ankle_001"):
+        root = Path(manifests["ankle"]).parent
+        (folder / "scans" / f"{case}.nii.gz").write_bytes((root / "images" / f"{case}.nii.gz").read_bytes())
+        (folder / "out" / f"{case}_seg.nii.gz").write_bytes((root / "labels" / f"{case}.nii.gz").read_bytes())
+        names = {"0": "background", "1": "calcaneus", "2": "talus", "3": "tibia"}
+        (folder / "out" / f"{case}_seg.json").write_text(json.dumps({"labels": names}))
+    first = folder / "out" / "ankle_000_seg.nii.gz"
+    assert main(["mesh", str(first), "--format", "ply", "--output", str(folder / "out")]) == 0
+    return folder
+
+
+@pytest.fixture
+def viewer(folder: Path, tmp_path: Path) -> Iterator[Viewer]:
+    with Viewer(find_cases(folder / "scans", folder / "out"), ReviewMarks(tmp_path / "review.csv")) as viewer:
+        thread = threading.Thread(target=viewer.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        yield viewer
+        viewer.shutdown()
+        thread.join()
+
+
+def ask(
+    viewer: Viewer, path: str, method: str = "GET", body: bytes | None = None, **headers: str
+) -> tuple[int, bytes, dict]:
+    connection = http.client.HTTPConnection("127.0.0.1", viewer.server_address[1], timeout=20)
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    connection.request(method, path, body, named)
+    answer = connection.getresponse()
+    content = answer.read()
+    connection.close()
+    return answer.status, content, dict(answer.headers)
+
+
+def test_cases_are_served_and_nothing_may_be_loaded_from_elsewhere(viewer: Viewer) -> None:
+    base = f"/{viewer.secret}/"
+    assert viewer.server_address[0] == "127.0.0.1"
+    status, page, headers = ask(viewer, base)
+    assert status == 200
+    assert headers["Content-Security-Policy"].startswith("default-src 'none'; script-src 'self'")
+    assert (headers["X-Content-Type-Options"], headers["Referrer-Policy"]) == ("nosniff", "no-referrer")
+    assert b"http" not in page.replace(b"http-equiv", b"")
+    cases = json.loads(ask(viewer, base + "cases.json")[1])["cases"]
+    assert [case["name"] for case in cases] == ["ankle_000", "ankle_001"]
+    assert ask(viewer, base + "cases/0/scan.nii")[1][344:348] == b"n+1\0"  # an uncompressed NIfTI-1
+    assert ask(viewer, base + "cases/0/mesh0.ply")[1].startswith(b"ply")
+
+
+@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", "evil.example:80", "0.0.0.0", ""])
+def test_a_foreign_host_is_refused(viewer: Viewer, host: str) -> None:
+    assert ask(viewer, f"/{viewer.secret}/", Host=host)[0] == 403
+    assert ask(viewer, f"/{viewer.secret}/", Host=f"localhost:{viewer.server_address[1]}")[0] == 200
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "../scans/ankle_000.nii.gz",
+        "..%2f..%2fetc/passwd",
+        "/etc/passwd",
+        "cases/2.json",
+        "cases/-1.json",
+        "cases/0/mesh9.ply",
+        "NIIVUE_LICENSE.txt",
+        "viewer.py",
+        "cases/0/../../viewer.js",
+    ],
+)
+def test_what_was_not_given_is_not_served(viewer: Viewer, path: str) -> None:
+    assert ask(viewer, f"/{viewer.secret}/{path}")[0] == 404
+    assert ask(viewer, "/" + path.lstrip("/"))[0] == 404  # without the secret
+
+
+def test_other_pages_and_methods_are_refused(viewer: Viewer) -> None:
+    base, port = f"/{viewer.secret}/", viewer.server_address[1]
+    mark = json.dumps({"mark": "good", "comment": ""}).encode()
+    own = {"Host": f"127.0.0.1:{port}", "Origin": f"http://127.0.0.1:{port}"}
+    assert ask(viewer, base, Sec_Fetch_Site="cross-site")[0] == 403
+    for origin in ("http://evil.example", "null", f"http://127.0.0.1:{port + 1}"):
+        assert ask(viewer, base + "cases/0/mark", "POST", mark, **own | {"Origin": origin})[0] == 403
+    assert not viewer.marks.path.exists()
+    for method in ("PUT", "DELETE", "OPTIONS", "HEAD", "PATCH"):
+        status, _, headers = ask(viewer, base, method)
+        assert (status, headers["Allow"]) == (405, "GET, POST")
+    assert ask(viewer, base + "cases/0/mark", "POST", b"x" * 70000, **own)[0] == 413
+    for bad in (b"[]", b"{", b'{"mark": 1, "comment": ""}'):
+        assert ask(viewer, base + "cases/0/mark", "POST", bad, **own)[0] == 400
+    assert ask(viewer, base + "cases/0/mark", "POST", b'{"mark": "fine", "comment": ""}', **own)[0] == 422
+    assert ask(viewer, base + "cases/0/mark", "POST", mark, **own)[0] == 200
+    assert viewer.marks.read()["ankle_000"]["mark"] == "good"
+
+
+def test_a_port_in_use_is_one_line(viewer: Viewer, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"port must be free, got \d+ .*; choose another with --port"):
+        Viewer([], ReviewMarks(tmp_path / "x.csv"), port=viewer.server_address[1])
+
+
+def test_the_command_refuses_meshes_of_folders(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["view", str(folder / "scans"), str(folder / "out"), "--mesh", "a.ply", "--no-browser"]) == 1
+    assert "--mesh must go with one scan, got folders" in capsys.readouterr().err
+    assert main(["view", str(folder / "none.nii"), str(folder / "out" / "ankle_000_seg.nii.gz"), "--no-browser"]) == 1
+    assert "none.nii" in capsys.readouterr().err
+    assert pair_case(folder / "scans" / "ankle_000.nii.gz", folder / "out" / "ankle_000_seg.nii.gz").name == "ankle_000"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Chromium]:
+    with Chromium() as browser:
+        yield browser
+
+
+def picture(page: Page) -> np.ndarray:
+    page.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => done(1))))")
+    return np.asarray(Image.open(io.BytesIO(page.screenshot())).convert("RGB")).astype(int)
+
+
+def amount(image: np.ndarray, color: str) -> int:
+    """Pixels of about the hue of a colour, over grey."""
+    wanted = np.array(ImageColor.getrgb(color), float)
+    tint = image - image.mean(axis=-1, keepdims=True)
+    hue = wanted - wanted.mean()
+    strong = np.linalg.norm(tint, axis=-1) > 25
+    along = tint @ hue / (np.linalg.norm(hue) * np.maximum(np.linalg.norm(tint, axis=-1), 1))
+    return int((strong & (along > 0.95)).sum())
+
+
+@pytest.mark.parametrize("width", [1280, 400])
+def test_it_renders_and_takes_marks(viewer: Viewer, browser: Chromium, width: int) -> None:
+    page = browser.open(viewer.url, width=width, height=800)
+    page.wait_for("document.body.dataset.state === 'shown'")
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")  # nothing sticks out
+    shown = picture(page)
+    box = "document.getElementById('canvas').getBoundingClientRect()"
+    canvas = page.evaluate(f"(e => [e.x, e.y, e.right, e.bottom])({box})")
+    left, top, right, bottom = (max(0, round(edge)) for edge in canvas)
+    shown = shown[top:bottom, left:right]
+    grey = np.ptp(shown, axis=-1) < 12
+    assert (grey & (shown.mean(axis=-1) > 60)).sum() > 2000  # the scan
+    amounts = [amount(shown, color) for color in COLORS[:3]]
+    assert min(amounts) > 50, amounts  # each bone
+    page.evaluate("(e => { e.value = 0; e.dispatchEvent(new Event('input')); })(document.getElementById('opacity'))")
+    without = picture(page)[top:bottom, left:right]
+    # What is left of the colours are the surfaces in 3D.
+    assert sum(amount(without, color) for color in COLORS[:3]) < 0.6 * sum(amounts)
+
+    page.evaluate("(e => { e.value = 50; e.dispatchEvent(new Event('input')); })(document.getElementById('opacity'))")
+    before = picture(page)[top:bottom, left:right]
+    page.press("1")
+    assert (picture(page)[top:bottom, left:right] != before).any()  # jumped to the calcaneus
+    page.press("x")
+    page.wait_for("document.getElementById('saved').textContent.startsWith('Saved')")
+    page.press("n")
+    page.wait_for("document.title === 'ankle_001' && document.body.dataset.state === 'shown'")
+    with viewer.marks.path.open(newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert (row["case"], row["mark"]) == ("ankle_000", "needs correction")
+    assert page.evaluate("document.getElementById('progress').textContent") == "2 of 2, 1 reviewed"
+    assert page.errors == []
+    assert all(url.startswith((viewer.url, "data:", "blob:")) for url in page.requests), page.requests
+
+
+def test_what_cannot_be_shown_is_said(folder: Path, tmp_path: Path, browser: Chromium) -> None:
+    bad = tmp_path / "bad_seg.nii.gz"
+    bad.write_bytes(b"nothing")
+    cases = [pair_case(folder / "scans" / "ankle_000.nii.gz", bad)]
+    with Viewer(cases, ReviewMarks(tmp_path / "review.csv")) as viewer:
+        thread = threading.Thread(target=viewer.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        try:
+            page = browser.open(viewer.url)
+            page.wait_for("document.body.dataset.state === 'failed'")
+            assert "bad_seg.nii.gz" in page.evaluate("document.getElementById('message').textContent")
+        finally:
+            viewer.shutdown()
+            thread.join()

@@ -1,0 +1,191 @@
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from torch.nn.functional import affine_grid
+
+from custom_components.data.augmentation import RandFlipRotateTranslated, _sampling_grid, _sampling_matrix
+
+SQUARE = np.array([1.0, 1.0])
+STILL = {"angle": 0.0, "shift": (0.0, 0.0), "signs": (1, 1)}
+
+
+def make_item(shape: tuple[int, int] = (12, 12), spacing_mm: np.ndarray = SQUARE, *, seed: int = 0) -> dict[str, Any]:
+    generator = torch.Generator().manual_seed(seed)
+    image = 5 + torch.randn((1, *shape), generator=generator)
+    label = torch.randint(0, 4, (1, *shape), generator=generator, dtype=torch.uint8)
+    return {"image": image, "label": label, "pixel_spacing": spacing_mm, "case": 7}
+
+
+def fixed(**changed: Any) -> RandFlipRotateTranslated:
+    """The transform with a chosen drawing instead of a random one: angle (degrees), shift, signs."""
+    drawn = {**STILL, **changed}
+    transform = RandFlipRotateTranslated()
+    values = (float(np.deg2rad(drawn["angle"])), np.array(drawn["shift"]), np.array(drawn["signs"], dtype=float))
+    transform.randomize = lambda data=None: values  # type: ignore[method-assign]
+    return transform
+
+
+def check_equal(item: dict[str, Any], image: Tensor, label: Tensor) -> None:
+    torch.testing.assert_close(item["image"], image, atol=1e-4, rtol=0)
+    assert torch.equal(item["label"], label)
+    assert item["label"].dtype == torch.uint8
+
+
+@pytest.mark.parametrize("shape", [(12, 12), (9, 14)])
+def test_zero_parameters_are_the_identity(shape: tuple[int, int]) -> None:
+    item = make_item(shape, np.array([0.4, 1.3]))
+    transform = RandFlipRotateTranslated(flip_axes=(), max_translation=0, max_rotation=0)
+    for seed in range(3):
+        moved = transform.set_random_state(seed=seed)(item)
+        check_equal(moved, item["image"], item["label"])
+    assert moved["case"] == 7
+    assert moved["image"] is not item["image"]
+
+
+@pytest.mark.parametrize(("signs", "axes"), [((-1, 1), (1,)), ((1, -1), (2,)), ((-1, -1), (1, 2))])
+@pytest.mark.parametrize("shape", [(12, 12), (9, 14)])
+def test_a_pure_flip_is_torch_flip(shape: tuple[int, int], signs: tuple[int, int], axes: tuple[int, ...]) -> None:
+    item = make_item(shape, np.array([0.4, 1.3]))
+    check_equal(fixed(signs=signs)(item), item["image"].flip(axes), item["label"].flip(axes))
+
+
+@pytest.mark.parametrize(("angle", "quarters"), [(90, 1), (-90, -1), (180, 2)])
+def test_quarter_turns_of_square_pixels_are_torch_rot90(angle: float, quarters: int) -> None:
+    """A positive angle turns counter-clockwise as displayed, rows downwards, which is `torch.rot90`'s direction."""
+    item = make_item()
+    expected = [torch.rot90(item[key], quarters, dims=(1, 2)) for key in ("image", "label")]
+    check_equal(fixed(angle=angle)(item), *expected)
+
+
+def test_translation_by_hand_brings_in_air_and_background() -> None:
+    item = make_item((8, 12))
+    moved = fixed(shift=(0.25, -0.5))(item)  # 2 rows down, 6 columns to the left
+    air = item["image"].min()
+    image, label = torch.full_like(item["image"], air), torch.zeros_like(item["label"])
+    image[:, 2:, :6], label[:, 2:, :6] = item["image"][:, :6, 6:], item["label"][:, :6, 6:]
+    check_equal(moved, image, label)
+
+
+def test_rotation_comes_first_then_flip_then_translation() -> None:
+    item = make_item()
+    moved = fixed(angle=90, shift=(0.25, 0), signs=(-1, 1))(item)
+    turned = torch.rot90(item["label"], 1, dims=(1, 2)).flip(1)
+    expected = torch.zeros_like(turned)
+    expected[:, 3:] = turned[:, :-3]
+    assert torch.equal(moved["label"], expected)
+
+
+def centre_mm(label: Tensor, value: int, spacing_mm: np.ndarray) -> np.ndarray:
+    return (np.argwhere(label[0].numpy() == value) + 0.5).mean(axis=0) * spacing_mm
+
+
+@pytest.mark.parametrize("angle", [-45, 30, 80])
+def test_rotation_is_rigid_in_millimetres(angle: float) -> None:
+    """Three discs on pixels of 1 x 0.5 mm keep their distances, areas and corner; the centre of the slice stays."""
+    shape, spacing_mm = (120, 200), np.array([1.0, 0.5])
+    rows, columns = (np.indices(shape).reshape(2, *shape).T + 0.5).T
+    centres = {1: (60, 50), 2: (60, 78), 3: (40, 50)}  # mm; 28 mm and 20 mm apart at a right angle
+    label = np.zeros(shape, dtype=np.uint8)
+    for value, (row, column) in centres.items():
+        label[(rows * 1.0 - row) ** 2 + (columns * 0.5 - column) ** 2 < 5**2] = value
+    item = {
+        "image": torch.from_numpy(label).float()[None],
+        "label": torch.from_numpy(label)[None],
+        "pixel_spacing": spacing_mm,
+    }
+    moved = fixed(angle=angle)(item)["label"]
+    first, second, third = (centre_mm(moved, value, spacing_mm) for value in (1, 2, 3))
+    assert np.linalg.norm(second - first) == pytest.approx(28, abs=0.15)
+    assert np.linalg.norm(third - first) == pytest.approx(20, abs=0.15)
+    assert (second - first) @ (third - first) == pytest.approx(0, abs=3)
+    np.testing.assert_allclose(first, (60, 50), atol=0.1)
+    radians = np.deg2rad(angle)
+    np.testing.assert_allclose(second - first, (-28 * np.sin(radians), 28 * np.cos(radians)), atol=0.15)
+    for value in (1, 2, 3):
+        assert (moved == value).sum().item() * 0.5 == pytest.approx(np.pi * 5**2, rel=0.05)
+
+
+@given(seed=st.integers(0, 2**32 - 1))
+@settings(max_examples=30, deadline=None)
+def test_image_and_label_stay_aligned_and_no_value_is_invented(seed: int) -> None:
+    label = torch.zeros(1, 40, 30, dtype=torch.uint8)
+    label[:, 8:30, 10:24] = 7
+    label[:, 20:26, 4:12] = 3
+    item = {"image": label.float() - 2, "label": label, "pixel_spacing": np.array([0.7, 1.1])}
+    moved = RandFlipRotateTranslated().set_random_state(seed=seed)(item)
+    assert set(moved["label"].unique().tolist()) <= {0, 3, 7}
+    # Where the image is still exactly a label's intensity, the label says so.
+    for value in (0, 3, 7):
+        pure = (moved["image"] + 2 - value).abs() < 1e-4
+        inner = -torch.nn.functional.max_pool2d(-pure.float(), 3, stride=1, padding=1) > 0
+        assert bool((moved["label"][inner] == value).all())
+    assert moved["image"].min() >= -2 - 1e-4
+    assert moved["image"].max() <= 5 + 1e-4
+
+
+@given(shape=st.tuples(st.integers(1, 70), st.integers(1, 70)), seed=st.integers(0, 2**32 - 1), ratio=st.floats(0.5, 2))
+@settings(max_examples=60, deadline=None)
+def test_grid_is_that_of_affine_grid(shape: tuple[int, int], seed: int, ratio: float) -> None:
+    """Up to rounding, which differs between processors."""
+    drawn = RandFlipRotateTranslated().set_random_state(seed=seed).randomize()
+    theta = _sampling_matrix(*drawn, np.array([1.0, ratio]), shape)
+    expected = affine_grid(theta[None], [1, 1, *shape], align_corners=False)
+    torch.testing.assert_close(_sampling_grid(theta, shape), expected, rtol=1e-6, atol=1e-6)
+
+
+def test_outside_is_the_minimum_of_the_slice_even_if_positive() -> None:
+    item = {"image": torch.full((1, 10, 10), 9.0), "label": torch.ones(1, 10, 10, dtype=torch.uint8)}
+    item["image"][0, 5, 5] = 4.0
+    moved = fixed(shift=(1.0, 0.0))({**item, "pixel_spacing": SQUARE})
+    assert torch.equal(moved["image"], torch.full((1, 10, 10), 4.0))
+    assert not moved["label"].any()
+
+
+def test_same_state_same_result() -> None:
+    item = make_item()
+    transform = RandFlipRotateTranslated().set_random_state(seed=3)
+    first, second = transform(item), transform(item)
+    again = RandFlipRotateTranslated().set_random_state(seed=3)(item)
+    assert torch.equal(first["image"], again["image"])
+    assert torch.equal(first["label"], again["label"])
+    assert not torch.equal(first["image"], second["image"])
+
+
+def test_drawings_fill_the_papers_ranges() -> None:
+    transform = RandFlipRotateTranslated().set_random_state(seed=0)
+    angles, shifts, signs = (
+        np.array(values) for values in zip(*(transform.randomize() for _ in range(500)), strict=True)
+    )
+    for values, limit in ((np.rad2deg(angles), 45), (shifts[:, 0], 0.25), (shifts[:, 1], 0.25)):
+        assert -limit <= values.min() < -0.95 * limit
+        assert 0.95 * limit < values.max() <= limit
+    assert {tuple(pair) for pair in signs} == {(-1, -1), (-1, 1), (1, -1), (1, 1)}
+    assert np.abs((signs < 0).mean(axis=0) - 0.5).max() < 0.1
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_only_the_named_axis_flips(axis: int) -> None:
+    transform = RandFlipRotateTranslated(flip_axes=[axis]).set_random_state(seed=0)
+    signs = np.array([transform.randomize()[2] for _ in range(50)])
+    assert set(signs[:, axis]) == {-1, 1}
+    assert set(signs[:, 1 - axis]) == {1}
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"flip_axes": (0, 2)}, r"flip_axes must be within \[0, 1\] \(rows, columns\), got \[0, 2\]"),
+        ({"max_translation": 25}, "max_translation must be a fraction from 0 to 1, got 25"),
+        ({"max_translation": -0.1}, "max_translation must be a fraction"),
+        ({"max_rotation": 181}, "max_rotation must be from 0 to 180 degrees, got 181"),
+        ({"max_rotation": float("nan")}, "max_rotation must be from 0 to 180 degrees, got nan"),
+    ],
+)
+def test_bad_settings_are_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        RandFlipRotateTranslated(**settings)

@@ -1,0 +1,46 @@
+"""What there is to segment, listed and told apart."""
+
+from pathlib import Path
+
+import pytest
+
+from custom_components.data.cases import Case
+from custom_components.data.scans import list_cases, list_scans
+from custom_components.errors import InputError
+
+
+def test_scans_come_from_files_and_folders_in_order(tmp_path: Path) -> None:
+    for name in ("b.nii.gz", "a.nii", "notes.txt"):
+        (tmp_path / name).touch()
+    items = list_scans([tmp_path, Path("other/c.nii.gz")])
+    assert [item["name"] for item in items] == ["a", "b", "c"]
+    assert list_scans(str(tmp_path / "a.nii")) == [{"image": tmp_path / "a.nii", "name": "a", "shown": "a.nii"}]
+    assert list_scans(items) == items
+
+
+def test_a_folder_stands_for_its_scans_and_not_for_what_we_or_a_file_browser_put_there(tmp_path: Path) -> None:
+    for name in ("A.NII.GZ", "a_seg.nii.gz", "a_seg.json", "b_seg.nii.gz", "._A.nii.gz"):
+        (tmp_path / name).touch()
+    assert [item["name"] for item in list_scans(tmp_path)] == ["A", "b_seg"]
+
+
+def test_scans_of_one_name_are_told_apart_by_their_folders(tmp_path: Path) -> None:
+    given = ["s1/t1/scan.nii", "s2/t1/scan.nii.gz", "s2/t1/Scan.nii", "other.nii", "s1/t1/scan.nii"]
+    items = list_scans([tmp_path / path for path in given])
+    assert [item["name"] for item in items] == ["s1_t1_scan", "s2_t1_scan", "s2_t1_Scan-2", "other"]
+    assert [item["shown"] for item in items[:2]] == ["s1/t1/scan.nii", "s2/t1/scan.nii.gz"]
+    assert items[3]["shown"] == "other.nii"
+
+
+def test_scans_that_cannot_be_listed(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"folder .* must hold .nii or .nii.gz files, got none"):
+        list_scans([tmp_path])
+    with pytest.raises(InputError, match="images must name at least one scan"):
+        list_scans([])
+
+
+def test_cases_keep_their_domain_apart() -> None:
+    cases = [Case("c1", domain, Path("i.nii"), Path("l.nii"), "s1") for domain in ("ankle", "shoulder")]
+    assert [item["name"] for item in list_cases(cases)] == ["ankle/c1", "shoulder/c1"]
+    with pytest.raises(InputError, match="the split must have a test case"):
+        list_cases([])

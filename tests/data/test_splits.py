@@ -1,0 +1,144 @@
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from custom_components.data.cases import Case
+from custom_components.data.manifests import Manifest
+from custom_components.data.splits import Split, count_folds, describe, make_splits
+from custom_components.domains import Domain
+from custom_components.errors import InputError
+
+
+def manifest(name: str, scans: list[int], unlabelled: int = 0) -> Manifest:
+    """Subject i has `scans[i]` labelled cases; then come people without a label."""
+    cases = [
+        Case(f"{name}{subject}_{scan}", name, Path("i.nii"), Path("l.nii"), f"s{subject:02d}")
+        for subject, count in enumerate(scans)
+        for scan in range(count)
+    ]
+    cases += [Case(f"{name}x{index}", name, Path("i.nii"), None, f"x{index}") for index in range(unlabelled)]
+    return Manifest(Domain(name, {1: "bone"}, "axial"), tuple(cases), "CC0-1.0", "made up", Path(f"{name}.yaml"))
+
+
+def subjects(cases: tuple[Case, ...], domain: str) -> list[str]:
+    return list(dict.fromkeys(case.subject for case in cases if case.domain == domain))
+
+
+def test_seventeen_and_fifteen_subjects_give_seventeen_folds() -> None:
+    manifests = [manifest("ankle", [1] * 17), manifest("shoulder", [1] * 15)]
+    assert count_folds(manifests) == 17
+
+    first = make_splits(manifests, fold=0)
+    assert [subjects(first.testing, name) for name in ("ankle", "shoulder")] == [["s00"], ["s00"]]
+    assert [subjects(first.validation, name) for name in ("ankle", "shoulder")] == [["s01"], ["s01"]]
+    assert len(first.training) == 15 + 13
+
+    fifteenth = make_splits(manifests, fold=14)
+    assert subjects(fifteenth.testing, "shoulder") == ["s14"]
+    assert subjects(fifteenth.validation, "shoulder") == ["s00"]
+
+    last = make_splits(manifests, fold=16)
+    assert (subjects(last.testing, "ankle"), subjects(last.validation, "ankle")) == (["s16"], ["s00"])
+    assert (subjects(last.testing, "shoulder"), subjects(last.validation, "shoulder")) == ([], ["s02"])
+    assert len(subjects(last.training, "shoulder")) == 14
+
+
+def test_fewer_training_subjects_are_nested_and_leave_the_rest_alone() -> None:
+    manifests = [manifest("ankle", [1, 2] * 4), manifest("shoulder", [1] * 6)]
+    whole = make_splits(manifests, fold=5)
+    trained = []
+    for number in (1, 3, 6):
+        split = make_splits(manifests, fold=5, train_subjects={"ankle": number})
+        assert (split.testing, split.validation) == (whole.testing, whole.validation)
+        assert subjects(split.training, "shoulder") == subjects(whole.training, "shoulder")
+        trained.append(set(subjects(split.training, "ankle")))
+        assert len(trained[-1]) == number
+    assert trained[0] < trained[1] < trained[2] == set(subjects(whole.training, "ankle"))
+    assert trained[0] == {"s07"}  # fold 5 tests s05 and validates s06
+    cases = make_splits(manifests, fold=5, train_subjects={"ankle": 1}).training
+    assert sum(case.domain == "ankle" for case in cases) == 2  # both scans of the one subject
+
+
+@pytest.mark.parametrize("number", [0, 7, -1, True, "3"])
+def test_number_of_training_subjects_out_of_range(number: object) -> None:
+    with pytest.raises(InputError, match="train_subjects of ankle must be a whole number from 1 to 6"):
+        make_splits([manifest("ankle", [1] * 8)], fold=0, train_subjects={"ankle": number})
+
+
+def test_training_subjects_of_an_unknown_domain() -> None:
+    with pytest.raises(InputError, match="train_subjects must name domains among ankle, got elbow"):
+        make_splits([manifest("ankle", [1] * 8)], fold=0, train_subjects={"elbow": 1})
+
+
+def test_three_folds_deal_the_subjects_round_robin() -> None:
+    split = make_splits([manifest("ankle", [1] * 7)], fold=2, num_folds=3)
+    assert subjects(split.testing, "ankle") == ["s02", "s05"]
+    assert subjects(split.validation, "ankle") == ["s00", "s03", "s06"]
+    assert subjects(split.training, "ankle") == ["s01", "s04"]
+
+
+@settings(deadline=None)
+@given(
+    scans=st.lists(st.lists(st.integers(1, 3), min_size=3, max_size=7), min_size=1, max_size=3),
+    folds=st.none() | st.just(3),
+)
+def test_every_subject_is_tested_once_and_sides_are_disjoint(scans: list[list[int]], folds: int | None) -> None:
+    manifests = [manifest(f"d{index}", counts, unlabelled=1) for index, counts in enumerate(scans)]
+    tested: list[Case] = []
+    for fold in range(count_folds(manifests, num_folds=folds)):
+        split = make_splits(manifests, fold=fold, num_folds=folds)
+        sides = [{(case.domain, case.subject) for case in side} for side in _sides(split)]
+        assert sum(map(len, sides)) == len(set.union(*sides)) == sum(map(len, scans))
+        assert sum(map(len, _sides(split))) == sum(map(sum, scans))
+        assert (
+            {domain for domain, _ in sides[0]}
+            == {domain for domain, _ in sides[1]}
+            == {m.domain.name for m in manifests}
+        )
+        tested += split.testing
+    assert sorted(case.name for case in tested) == sorted(c.name for m in manifests for c in m.cases if c.label)
+
+
+def _sides(split: Split) -> tuple[tuple[Case, ...], ...]:
+    return split.training, split.validation, split.testing
+
+
+def test_to_dict_is_json_without_paths() -> None:
+    split = make_splits([manifest("ankle", [2, 1, 1])], fold=0)
+    data = json.loads(json.dumps(split.to_dict()))
+    assert data["testing"] == [
+        {"domain": "ankle", "case": "ankle0_0", "subject": "s00"},
+        {"domain": "ankle", "case": "ankle0_1", "subject": "s00"},
+    ]
+    assert "nii" not in json.dumps(data)
+    assert (data["fold"], data["num_folds"]) == (0, 3)
+
+
+def test_describe_is_a_row_a_domain() -> None:
+    split = make_splits([manifest("ankle", [1, 1, 1, 2]), manifest("shoulder", [1, 1, 1])], fold=3)
+    assert describe(split).splitlines() == [
+        "fold 3 of 0..3",
+        "domain    tested  validated  trained",
+        "ankle     s03     s00        2 subjects, 2 cases",
+        "shoulder  -       s01        2 subjects, 2 cases",
+    ]
+
+
+@pytest.mark.parametrize("fold", [-1, 3, 1.0, True])
+def test_fold_out_of_range(fold: int) -> None:
+    with pytest.raises(InputError, match="fold must be a whole number from 0 to 2"):
+        make_splits([manifest("ankle", [1, 1, 1])], fold=fold)
+
+
+def test_impossible_splits() -> None:
+    with pytest.raises(InputError, match=r"labelled subjects in ankle\.yaml must be at least 3 .*got 2"):
+        make_splits([manifest("ankle", [3, 3], unlabelled=5)], fold=0)
+    with pytest.raises(InputError, match="num_folds must be a whole number from 3, got 2"):
+        make_splits([manifest("ankle", [1] * 5)], fold=0, num_folds=2)
+    with pytest.raises(InputError, match=r"at most the 4 labelled subjects of shoulder .*got 5"):
+        make_splits([manifest("ankle", [1] * 5), manifest("shoulder", [1] * 4)], fold=0, num_folds=5)
+    with pytest.raises(InputError, match="must be one or more, got none"):
+        make_splits([], fold=0)

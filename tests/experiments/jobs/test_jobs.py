@@ -1,0 +1,139 @@
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from custom_components.data.cases import Case
+from custom_components.data.manifests import Manifest
+from custom_components.domains import Domain
+from custom_components.errors import InputError
+from multijoint.experiments.jobs.jobs import Experiment, plan_jobs, read_experiment, training_settings
+from multijoint.experiments.jobs.methods import select_methods
+
+
+def manifest(name: str, num_subjects: int) -> Manifest:
+    cases = tuple(
+        Case(f"c{index}", name, Path(f"{index}.nii"), Path(f"{index}_l.nii"), f"s{index}")
+        for index in range(num_subjects)
+    )
+    return Manifest(Domain(name, {1: "bone"}, "axial"), cases, "none", "nowhere", Path(f"{name}.yaml"))
+
+
+ANKLE, SHOULDER = manifest("ankle", 6), manifest("shoulder", 4)
+
+
+def jobs_of(methods: list[str], **how: object) -> list:
+    settings = training_settings({})
+    return plan_jobs([ANKLE, SHOULDER], methods=select_methods(methods), settings=settings, **how)
+
+
+def test_leave_one_out_of_unequal_data_sets() -> None:
+    """17 ankles and 15 shoulders make 17 folds, the last two without a shoulder: here 6 and 4."""
+    jobs = jobs_of(["unet-base", "proposed"])
+    count = Counter((job.method.name, job.domains) for job, _ in jobs)
+    assert count == {
+        ("unet-base", ("ankle",)): 6,
+        ("unet-base", ("shoulder",)): 4,
+        ("proposed", ("ankle", "shoulder")): 6,
+    }
+    assert len({job.name for job, _ in jobs}) == len(jobs)
+    tested = Counter((case.domain, case.subject) for job, split in jobs if job.method.each for case in split.testing)
+    assert set(tested.values()) == {1}
+    assert len(tested) == 10
+
+
+def test_base_and_joint_methods_test_the_same_subjects_in_a_fold() -> None:
+    for fold in range(4):
+        sides = {}
+        for job, split in jobs_of(["unet-base", "proposed"], folds=[fold]):
+            for name in ("training", "validation", "testing"):
+                subjects = {(case.domain, case.subject) for case in getattr(split, name)}
+                sides.setdefault((job.method.name, name), set()).update(subjects)
+        for name in ("training", "validation", "testing"):
+            assert sides["unet-base", name] == sides["proposed", name]
+
+
+def test_jobs_go_fold_by_fold() -> None:
+    order = [(job.seed, job.fold) for job, _ in jobs_of(["all"], seeds=[0, 1])]
+    assert order == sorted(order)
+
+
+def test_few_subjects_cut_one_data_set_at_a_time() -> None:
+    jobs = jobs_of(["unet-base", "proposed"], folds=[0], train_subjects=[1, "all"])
+    assert [(job.name, dict(job.train_subjects)) for job, _ in jobs] == [
+        ("unet-base/seed0_fold00_ankle1", {"ankle": 1}),
+        ("unet-base/seed0_fold00_ankle", {}),
+        ("unet-base/seed0_fold00_shoulder1", {"shoulder": 1}),
+        ("unet-base/seed0_fold00_shoulder", {}),
+        ("proposed/seed0_fold00_ankle1", {"ankle": 1}),
+        ("proposed/seed0_fold00_shoulder1", {"shoulder": 1}),
+        ("proposed/seed0_fold00", {}),
+    ]
+    trained = Counter(case.domain for case in jobs[4][1].training)
+    assert trained == {"ankle": 1, "shoulder": 2}
+    assert jobs[4][0].rows()["train_subjects"] == "1"
+
+
+def test_few_subjects_are_not_asked_of_a_data_set_that_tests_nobody() -> None:
+    names = [job.name for job, _ in jobs_of(["proposed"], folds=[5], train_subjects=[1])]
+    assert names == ["proposed/seed0_fold05_ankle1"]
+
+
+def test_embeddings_are_kept_at_the_papers_epochs_once_a_method() -> None:
+    kept = [job for job, _ in jobs_of(["all"], seeds=[0, 1]) if job.snapshots]
+    assert [job.method.name for job in kept] == ["unet-joint", "unet-dsl", "attunet-joint", "attunet-dsl", "proposed"]
+    assert {job.snapshots for job in kept} == {(10, 15, 20, 25, 30)}
+    assert {(job.seed, job.fold) for job in kept} == {(0, 0)}
+
+
+def test_short_trainings_keep_fewer_epochs() -> None:
+    settings = training_settings({"max_epochs": 2})
+    ((job, _),) = plan_jobs([ANKLE, SHOULDER], methods=select_methods(["proposed"]), settings=settings, folds=[0])
+    assert job.snapshots == (1, 2)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"max_epoch": 3}, "did you mean max_epochs"),
+        ({"elbow": 3}, "known are"),
+        ({"fold": 3}, "that no job decides"),
+        ({"train": {}}, "that no job decides"),
+    ],
+)
+def test_settings_that_train_yaml_lacks_or_a_job_decides_are_refused(given: dict, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        training_settings(given)
+
+
+def test_what_makes_no_experiment_is_refused() -> None:
+    with pytest.raises(InputError, match="two or more, got 1"):
+        plan_jobs([ANKLE], methods=select_methods(["all"]), settings=training_settings({}))
+    with pytest.raises(InputError, match="fold must be a whole number from 0 to 5, got 6"):
+        jobs_of(["proposed"], folds=[6])
+    with pytest.raises(InputError, match="train_subjects of shoulder must be a whole number from 1 to 2"):
+        jobs_of(["proposed"], folds=[0], train_subjects=[3])
+
+
+def test_an_experiment_never_mixes_settings_or_data(tmp_path: Path) -> None:
+    file = tmp_path / "ankle.yaml"
+    file.write_text("domain: ankle\n")
+    first = Experiment(tmp_path / "exp", (file,), {"max_epochs": 3})
+    first.save()
+    first.save()
+    assert read_experiment(tmp_path / "exp") == first
+    with pytest.raises(InputError, match=r"settings of the experiment .* must stay \{'max_epochs': 3\}"):
+        Experiment(tmp_path / "exp", (file,), {"max_epochs": 4}).save()
+    with pytest.raises(InputError, match="threads of the experiment"):
+        Experiment(tmp_path / "exp", (file,), {"max_epochs": 3}, threads=2).save()
+    file.write_text("domain: ankle # another\n")
+    with pytest.raises(InputError, match="manifest_hashes"):
+        first.save()
+    with pytest.raises(InputError, match="must hold an experiment"):
+        read_experiment(tmp_path)
+
+
+def test_paths_that_monai_would_run_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="code to MONAI"):
+        Experiment(tmp_path / "a@b", (), {}).save()
+    assert not (tmp_path / "a@b").exists()

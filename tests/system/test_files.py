@@ -1,0 +1,96 @@
+import fcntl
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from custom_components.errors import InputError
+from custom_components.system.files import remove_stale_temporaries, write_arrays, write_atomically
+
+
+def test_writes_and_replaces_and_leaves_only_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "folder" / "scores.csv"
+    write_atomically(path, b"one")
+    write_atomically(path, b"two")
+    assert path.read_bytes() == b"two"
+    assert [file.name for file in path.parent.iterdir()] == ["scores.csv"]
+
+
+@pytest.mark.parametrize("step", ["fsync", "replace"])
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
+def test_a_failed_write_keeps_the_old_file_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, error: BaseException
+) -> None:
+    path = tmp_path / "scores.csv"
+    write_atomically(path, b"old")
+
+    def fail(*args: object) -> None:
+        raise error
+
+    monkeypatch.setattr(os, step, fail)
+    with pytest.raises(type(error)):
+        write_atomically(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert [file.name for file in tmp_path.iterdir()] == ["scores.csv"]
+
+
+def test_an_error_names_the_final_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*args: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError, match=r"could not write the file: No space left on device: '.*scores\.csv'") as caught:
+        write_atomically(tmp_path / "scores.csv", b"new")
+    assert caught.value.errno == 28
+
+
+def test_other_bytes_read_back_are_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Path, "read_bytes", lambda self: b"rotten")
+    with pytest.raises(OSError, match="read back differ"):
+        write_atomically(tmp_path / "scores.csv", b"new")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="must not be a folder"):
+        write_atomically(tmp_path, b"")
+
+
+def test_a_parent_that_is_a_file_is_an_error_naming_the_path(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(OSError, match=r"could not write the file.*scores\.csv"):
+        write_atomically(tmp_path / "file" / "scores.csv", b"new")
+
+
+def test_equal_arrays_give_equal_bytes(tmp_path: Path) -> None:
+    arrays = {"a/b": np.arange(6).reshape(2, 3), "names": ["ankle", "shoulder"], "meta": "{}"}
+    for name in ("first.npz", "second.npz"):
+        write_arrays(tmp_path / name, arrays)
+    assert (tmp_path / "first.npz").read_bytes() == (tmp_path / "second.npz").read_bytes()
+    with np.load(tmp_path / "first.npz") as found:  # without pickles
+        np.testing.assert_array_equal(found["a/b"], arrays["a/b"])
+        assert found["names"].tolist() == arrays["names"]
+        assert str(found["meta"]) == "{}"
+
+
+def test_what_a_killed_process_left_goes_with_the_next_write_and_on_request(tmp_path: Path) -> None:
+    for name in (".scores.csv.tmp-1", ".other.csv.tmp-2", ".keep.csv"):
+        (tmp_path / name).write_bytes(b"part")
+    write_atomically(tmp_path / "scores.csv", b"whole")
+    assert sorted(file.name for file in tmp_path.iterdir()) == [".keep.csv", ".other.csv.tmp-2", "scores.csv"]
+    with (tmp_path / ".live.csv.tmp-3").open("wb") as live:
+        fcntl.flock(live, fcntl.LOCK_EX)
+        assert remove_stale_temporaries(tmp_path) == 1
+        assert sorted(file.name for file in tmp_path.iterdir()) == [".keep.csv", ".live.csv.tmp-3", "scores.csv"]
+
+
+def test_a_check_that_fails_keeps_the_old_file(tmp_path: Path) -> None:
+    def refuse(data: bytes) -> None:
+        raise InputError(f"content must be better, got {data!r}")
+
+    write_atomically(tmp_path / "scores.csv", b"old")
+    with pytest.raises(InputError, match="got b'new'"):
+        write_atomically(tmp_path / "scores.csv", b"new", check=refuse)
+    assert [file.name for file in tmp_path.iterdir()] == ["scores.csv"]
+    assert (tmp_path / "scores.csv").read_bytes() == b"old"

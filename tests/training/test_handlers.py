@@ -1,0 +1,254 @@
+"""Handlers where the bundle tests do not reach: broken losses, early stopping, resuming another network."""
+
+import csv
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from ignite.engine import Engine, Events
+from ignite.engine.events import State
+from monai.engines.utils import IterationEvents
+
+from custom_components.data.cases import Case
+from custom_components.data.preprocessing import Preprocessing
+from custom_components.data.sampling import DomainBalancedBatchSampler
+from custom_components.data.splits import Split
+from custom_components.domains import Domain
+from custom_components.errors import InputError
+from custom_components.models.checkpoints import load_checkpoint
+from custom_components.networks.unet import MultiDomainUNet
+from custom_components.training.epoch_log import EpochLog
+from custom_components.training.handlers import CheckpointHandler, SetSamplerEpoch
+from custom_components.training.preemption import Preemption
+from custom_components.training.runs import TrainingRun
+
+
+def make_engine(losses: list[float]) -> Engine:
+    """An engine of one batch an epoch, whose loss in epoch i is losses[i - 1]."""
+
+    def step(engine: Engine, batch: int) -> dict:
+        return {"loss": torch.tensor(losses[engine.state.epoch - 1]), "image": torch.zeros(4, 1, 2, 2)}
+
+    engine = Engine(step)
+    engine.register_events(*IterationEvents)
+    engine.scaler = None
+    return engine
+
+
+def make_evaluator(scores: list[float]) -> tuple[SimpleNamespace, object]:
+    """Stands for a validation engine that has run in each epoch with the given key metric."""
+    evaluator = SimpleNamespace(state=State(epoch=0, key_metric_name="dice", metrics={}))
+
+    def validate(engine: Engine) -> None:
+        evaluator.state.epoch = engine.state.epoch
+        evaluator.state.metrics = {"dice": scores[engine.state.epoch - 1]}
+
+    return evaluator, validate
+
+
+def make_run(folder: Path, widths: list[int], *, resume: bool = False) -> TrainingRun:
+    case = Case("a", "ankle", Path("i.nii"), Path("l.nii"), "s")
+    return TrainingRun(
+        folder,
+        domains=[Domain("ankle", {1: "talus"}, "axial")],
+        split=Split((case,), (), (), fold=0, num_folds=3),
+        network=MultiDomainUNet([2], widths=widths, domain_names=["ankle"]),
+        preprocessing=Preprocessing((8, 8)),
+        resume=resume,
+    )
+
+
+def train(
+    run: TrainingRun,
+    scores: list[float],
+    *,
+    patience: int = 0,
+    snapshots: tuple[int, ...] = (),
+    learning_rate: float = 1e-3,
+) -> Engine:
+    optimizer = torch.optim.Adam(run.network.parameters(), lr=learning_rate)
+    scheduler = torch.optim.lr_scheduler.PolynomialLR(optimizer, total_iters=10)
+    evaluator, validate = make_evaluator(scores)
+    engine = make_engine([1.0] * len(scores))
+    engine.add_event_handler(Events.EPOCH_COMPLETED, validate)
+    engine.add_event_handler(Events.EPOCH_COMPLETED, lambda: run.network.heads[0].bias.data.add_(1))
+    handler = CheckpointHandler(
+        run,
+        optimizer=optimizer,
+        lr_scheduler=scheduler,
+        evaluator=evaluator,
+        log=EpochLog(run.output_dir, loss=SimpleNamespace(terms={}), optimizer=optimizer, evaluator=evaluator),
+        sampler=DomainBalancedBatchSampler([0], batch_size=1),
+        patience=patience,
+        snapshots=snapshots,
+    )
+    handler.attach(engine)
+    engine.run([0], max_epochs=len(scores))
+    engine.learning_rate = optimizer.param_groups[0]["lr"]
+    return engine
+
+
+def test_best_is_kept_apart_from_last(tmp_path: Path) -> None:
+    run = make_run(tmp_path, [2, 4])
+    start = run.network.heads[0].bias.detach().clone()
+    train(run, [0.1, 0.5, 0.3])
+    best, last = (torch.load(tmp_path / name, weights_only=True) for name in ("model.pt", "last.pt"))
+    assert (best["training"]["epoch"], best["training"]["validation_dice"]) == (2, 0.5)
+    assert last["training"]["epoch"] == 3
+    assert torch.equal(best["model"]["heads.0.bias"], start + 2)
+    assert torch.equal(last["model"]["heads.0.bias"], start + 3)
+
+
+def test_models_of_chosen_epochs_are_kept(tmp_path: Path) -> None:
+    run = make_run(tmp_path, [2, 4])
+    start = run.network.heads[0].bias.detach().clone()
+    train(run, [0.1, 0.5, 0.3], snapshots=(1, 3, 9))
+    assert sorted(path.name for path in tmp_path.glob("epoch_*.pt")) == ["epoch_1.pt", "epoch_3.pt"]
+    for epoch in (1, 3):
+        kept = torch.load(tmp_path / f"epoch_{epoch}.pt", weights_only=True)
+        assert kept["training"]["epoch"] == epoch
+        assert "resume" not in kept
+        assert torch.equal(kept["model"]["heads.0.bias"], start + epoch)
+
+
+def test_patience_ends_a_run_that_no_longer_improves(tmp_path: Path) -> None:
+    assert train(make_run(tmp_path / "a", [2, 4]), [0.5, 0.4, 0.6, 0.5, 0.4, 0.9], patience=2).state.epoch == 5
+    assert train(make_run(tmp_path / "b", [2, 4]), [0.5, 0.4, 0.6, 0.5, 0.4, 0.9]).state.epoch == 6
+
+
+def test_a_run_stopped_early_is_not_continued(tmp_path: Path) -> None:
+    train(make_run(tmp_path, [2, 4]), [0.5, 0.4, 0.4, 0.4], patience=2)
+    engine = train(make_run(tmp_path, [2, 4], resume=True), [0.5, 0.4, 0.4, 0.4], patience=2)
+    assert engine.state.epoch == 3
+
+
+def test_resuming_another_network_is_refused(tmp_path: Path) -> None:
+    train(make_run(tmp_path, [2, 4]), [0.1])
+    with pytest.raises(InputError, match=r"last\.pt must continue the same network"):
+        train(make_run(tmp_path, [2, 8], resume=True), [0.1])
+
+
+def test_the_newest_whole_checkpoint_is_resumed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    scores = [0.1, 0.5, 0.3]
+    train(make_run(tmp_path, [2, 4]), scores)
+    last, previous = tmp_path / "last.pt", tmp_path / "previous.pt"
+    assert [load_checkpoint(path)["training"]["epoch"] for path in (last, previous)] == [3, 2]
+    last.write_bytes(last.read_bytes()[:-1])
+    with caplog.at_level("INFO"):
+        engine = train(make_run(tmp_path, [2, 4], resume=True), scores)
+    assert engine.state.epoch == 3
+    assert "left out: checkpoint" in caplog.text
+    assert "last.pt must match its SHA-256" in caplog.text
+    assert "continuing after epoch 2" in caplog.text
+    assert [load_checkpoint(path)["training"]["epoch"] for path in (last, previous)] == [3, 2]
+    for path in (last, previous):
+        path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(InputError, match=r"resume needs a whole last\.pt or previous\.pt; checkpoint .* is damaged"):
+        train(make_run(tmp_path, [2, 4], resume=True), scores)
+
+
+def test_a_learning_rate_set_anew_goes_before_the_checkpoints(tmp_path: Path) -> None:
+    train(make_run(tmp_path, [2, 4]), [0.1])
+    scores = [0.1, 0.2]
+    assert train(make_run(tmp_path, [2, 4], resume=True), scores).learning_rate == 1e-3
+    train(make_run(tmp_path / "b", [2, 4]), [0.1])
+    engine = train(make_run(tmp_path / "b", [2, 4], resume=True), scores, learning_rate=1e-4)
+    assert engine.learning_rate == pytest.approx(1e-4)
+
+
+def test_weights_that_are_not_finite_are_never_saved(tmp_path: Path) -> None:
+    run = make_run(tmp_path, [2, 4])
+    train(run, [0.1])
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    run.network.heads[0].bias.data[0] = float("nan")
+    with pytest.raises(InputError, match="weights must stay finite, got NaN or infinity in epoch 1; the checkpoints"):
+        train(run, [0.9])
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        ("DataLoader worker (pid 7) is killed by signal: Killed. ", "out of memory\\?"),
+        ("DataLoader worker (pid 7) is killed by signal: Bus error. It is possible", "shared memory full\\?"),
+        ("DataLoader worker (pid(s) 7, 8) exited unexpectedly", "out of memory\\?"),
+    ],
+)
+def test_a_dead_data_loading_process_is_named(
+    said: str, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Preemption, "wait_if_asked", lambda *_: None)  # SIGTERM does not come
+    run = make_run(tmp_path, [2, 4])
+    optimizer = torch.optim.Adam(run.network.parameters())
+    scheduler = torch.optim.lr_scheduler.PolynomialLR(optimizer, total_iters=10)
+    evaluator, _ = make_evaluator([0.5])
+    engine = make_engine([1.0])
+
+    def die(engine: Engine) -> None:
+        raise RuntimeError(said)
+
+    log = EpochLog(tmp_path, loss=SimpleNamespace(terms={}), optimizer=optimizer, evaluator=evaluator)
+    sampler = DomainBalancedBatchSampler([0], batch_size=1)
+    CheckpointHandler(
+        run, optimizer=optimizer, lr_scheduler=scheduler, evaluator=evaluator, log=log, sampler=sampler
+    ).attach(engine)
+    engine.add_event_handler(Events.ITERATION_STARTED, die)
+    message = (
+        rf"a data loading process was killed \({reason}\); nothing was saved yet: lower num_workers and start again"
+    )
+    with pytest.raises(InputError, match=message):
+        engine.run([0], max_epochs=1)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_broken_loss_stops_the_run_at_its_step(bad: float, tmp_path: Path) -> None:
+    optimizer = torch.optim.Adam([torch.nn.Parameter(torch.ones(1))], lr=0.5)
+    evaluator, _ = make_evaluator([])
+    engine = make_engine([0.25, bad])
+    EpochLog(tmp_path, loss=SimpleNamespace(terms={}), optimizer=optimizer, evaluator=evaluator).attach(engine)
+    with pytest.raises(InputError, match=rf"loss must stay finite, got loss {bad} in epoch 2, step 1; nothing was"):
+        engine.run([0, 0], max_epochs=2)
+    with (tmp_path / "log.csv").open(newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert (row["epoch"], float(row["loss"]), float(row["learning_rate"])) == ("1", 0.25, 0.5)
+
+
+def test_broken_terms_stop_the_run_at_the_end_of_its_epoch(tmp_path: Path) -> None:
+    optimizer = torch.optim.Adam([torch.nn.Parameter(torch.ones(1))], lr=0.5)
+    evaluator, _ = make_evaluator([])
+    (tmp_path / "last.pt").touch()
+    loss = SimpleNamespace(terms={"contrastive": torch.tensor(float("nan"))})
+    engine = make_engine([0.25])
+    EpochLog(tmp_path, loss=loss, optimizer=optimizer, evaluator=evaluator).attach(engine)
+    message = r"got contrastive nan in epoch 1; last\.pt and model\.pt are kept .*continue with --resume true"
+    with pytest.raises(InputError, match=message):
+        engine.run([0, 0], max_epochs=1)
+    assert not (tmp_path / "log.csv").exists()
+
+
+def test_sums_of_an_epoch_begun_go_on_in_another_log(tmp_path: Path) -> None:
+    optimizer = torch.optim.Adam([torch.nn.Parameter(torch.ones(1))], lr=0.5)
+    evaluator, _ = make_evaluator([])
+    first, second = (
+        EpochLog(tmp_path, loss=SimpleNamespace(terms={}), optimizer=optimizer, evaluator=evaluator) for _ in range(2)
+    )
+    engine = make_engine([0.25])
+    engine.add_event_handler(Events.ITERATION_COMPLETED, first._add)
+    engine.run([0, 0, 0])
+    second.load_state_dict(first.state_dict())
+    engine = make_engine([0.75])
+    second.attach(engine)
+    engine.run([0], max_epochs=1)
+    with (tmp_path / "log.csv").open(newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert (float(row["loss"]), row["steps"]) == (0.375, "4")
+    assert second.state_dict()["sums"] == {}
+
+
+def test_sampler_is_told_the_epoch() -> None:
+    sampler = DomainBalancedBatchSampler([0, 0, 0], batch_size=2)
+    engine = Engine(lambda *_: None)
+    SetSamplerEpoch(sampler).attach(engine)
+    engine.run([0], max_epochs=3)
+    assert sampler.epoch == 3

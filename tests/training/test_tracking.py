@@ -1,0 +1,121 @@
+"""Curves and pictures of a training in TensorBoard and, by MONAI's own option, in MLflow."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support.bundles import BUNDLES, SMALL, Run
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from custom_components.training.slice_pictures import draw_slice
+from custom_components.training.tracking import name_run
+
+
+@pytest.fixture(scope="module")
+def tracked(manifests: dict[str, str], run_bundle: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a run of two epochs with `--tracking mlflow`."""
+    folder = tmp_path_factory.mktemp("tracked") / "run"
+    run_bundle(
+        "multijoint",
+        ["train.yaml"],
+        "training",
+        manifests=[manifests["ankle"], manifests["shoulder"]],
+        output_dir=str(folder),
+        device="cpu",
+        tracking="mlflow",
+        **{**SMALL, "max_epochs": 2},
+    )
+    return folder
+
+
+def test_tensorboard_has_curves_and_pictures_of_each_validation(tracked: Path) -> None:
+    events = EventAccumulator(str(tracked / "tensorboard"), size_guidance={"images": 0})
+    events.Reload()
+    assert {"loss", "cross_entropy", "learning_rate", "val_mean_dice", "val_mean_dice_ankle"} <= set(
+        events.Tags()["scalars"]
+    )
+    assert [event.step for event in events.Scalars("loss")] == [1, 2]
+    assert [event.step for event in events.Scalars("val_mean_dice")] == [1, 2]
+    assert sorted(events.Tags()["images"]) == ["validation/ankle", "validation/shoulder"]
+    pictures = events.Images("validation/ankle")
+    assert [picture.step for picture in pictures] == [1, 2]
+    assert (pictures[0].height, pictures[0].width) == (256, 3 * 256)
+
+
+def test_mlflow_has_the_same_curves_parameters_and_pictures(tracked: Path) -> None:
+    import mlflow
+
+    client = mlflow.MlflowClient(tracking_uri=f"sqlite:///{tracked / 'mlruns.db'}")
+    experiment = client.get_experiment_by_name("monai_experiment")
+    (run,) = client.search_runs([experiment.experiment_id])
+    assert (run.info.run_name, run.info.status) == (name_run(tracked), "FINISHED")
+    assert run.data.params["max_epochs"] == "2"
+    log = (tracked / "log.csv").read_text().splitlines()
+    column = log[0].split(",").index("loss")
+    losses = client.get_metric_history(run.info.run_id, "loss")
+    assert [(each.step, each.value) for each in losses] == [
+        (epoch, pytest.approx(float(row.split(",")[column]))) for epoch, row in enumerate(log[1:], start=1)
+    ]
+    assert [each.step for each in client.get_metric_history(run.info.run_id, "val_mean_dice")] == [1, 2]
+    assert len(client.get_metric_history(run.info.run_id, "train_loss")) >= 2  # of steps, as MONAI logs it
+    images = [item.path for item in client.list_artifacts(run.info.run_id, "images")]
+    assert len([path for path in images if "shoulder" in path and path.endswith(".png")]) == 2
+
+
+def test_nothing_is_told_to_the_makers_of_mlflow(tracked: Path) -> None:
+    from mlflow.telemetry import get_telemetry_client
+
+    assert get_telemetry_client() is None
+
+
+def test_tensorboard_can_be_left_out(manifests: dict[str, str], run_bundle: Run, tmp_path: Path) -> None:
+    run_bundle(
+        "ankle",
+        ["train.yaml"],
+        manifests=manifests["ankle"],
+        output_dir=str(tmp_path / "run"),
+        device="cpu",
+        tensorboard=False,
+        **SMALL,
+    )
+    assert not (tmp_path / "run" / "tensorboard").exists()
+    assert (tmp_path / "run" / "log.csv").is_file()
+
+
+def test_run_names_differ_with_the_folder_alone(tmp_path: Path) -> None:
+    first, second = name_run(tmp_path / "a" / "run"), name_run(tmp_path / "b" / "run")
+    assert first.startswith("run-")
+    assert first != second
+    assert first == name_run(tmp_path / "b" / ".." / "a" / "run")
+
+
+def test_picture_shows_each_bone_in_its_colour_over_the_reference_in_white() -> None:
+    image = np.linspace(0, 1, 16).repeat(8).reshape(16, 8)
+    prediction, reference = np.zeros((16, 8), int), np.zeros((16, 8), int)
+    prediction[2:6, 2:6] = 1
+    reference[9:13, 2:6] = 1
+    picture = draw_slice(image, prediction, reference)
+    assert picture.shape == (128, 256, 3)  # columns along the first axis, the second upwards, 16 times as large
+    orange, white = (picture == (0xE6, 0x9F, 0x00)).all(axis=2), (picture == 255).all(axis=2)
+    assert (np.argwhere(orange).min(axis=0).tolist(), np.argwhere(orange).max(axis=0).tolist()) == ([32, 32], [95, 95])
+    assert orange.sum() == 4 * 64 - 4
+    assert white[32:96, 144:208].any()
+    grey = picture[0, :, 0].astype(int)
+    assert (np.diff(grey) >= 0).all()
+
+
+def test_segment_never_imports_mlflow(trained: Path, manifests: dict[str, str], tmp_path: Path) -> None:
+    scan = Path(manifests["ankle"]).parent / "images" / "ankle_000.nii.gz"
+    arguments = ["segment", str(scan), "--checkpoint", str(trained / "model.pt"), "--domain", "ankle", "--quiet"]
+    arguments += ["--output", str(tmp_path), "--device", "cpu"]
+    code = (
+        "import sys; from multijoint.cli import main; "
+        f"code = main({json.dumps(arguments)}); print(code, 'mlflow' in sys.modules)"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(BUNDLES.parent)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    assert (done.stdout.split(), done.stderr) == (["0", "False"], "")
