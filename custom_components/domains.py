@@ -10,7 +10,7 @@ import numpy as np
 
 from custom_components.errors import InputError
 
-__all__ = ["PLANES", "Domain", "find_domain", "output_channels"]
+__all__ = ["COLORS", "Domain", "PLANES", "find_domain", "output_channels"]
 
 PLANES = {"sagittal": 0, "coronal": 1, "axial": 2}
 """Slicing plane -> the axis of a volume in RAS+ order (x to the right, y anterior, z superior) that it stacks along."""
@@ -144,3 +144,7 @@ def output_channels(num_classes: Sequence[int], head: str) -> list[list[int]]:
         channels.append([0, *range(first, first + count - 1)])
         first += count - 1 if head == "shared" else 0
     return channels
+
+
+COLORS = ["#E69F00", "#56B4E9", "#009E73", "#CC79A7", "#D55E00", "#F0E442", "#0072B2"]
+"""Okabe and Ito's palette without black: told apart by colour-blind readers. In the order of the labels, repeated."""

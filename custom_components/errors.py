@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import PurePath
 
-__all__ = ["LOG_PATHS", "InputError", "explain", "find_cause", "list_first", "show_path"]
+__all__ = ["InputError", "LOG_PATHS", "explain", "failure_of", "find_cause", "list_first", "show_path"]
 
 LOG_PATHS = "MULTIJOINT_LOG_PATHS"
 """Environment variable; `1` shows whole paths of scans and labels in messages, logs and reports."""
@@ -78,3 +78,21 @@ def list_first(problems: Sequence[str]) -> str:
         'a; b; c; d; e; ...'
     """
     return "; ".join(problems[:_MAX_LISTED]) + ("; ..." if len(problems) > _MAX_LISTED else "")
+
+
+def failure_of(error: BaseException) -> str:
+    """The one line that explains why a volume could not be used, whatever happened.
+
+    With MULTIJOINT_DEBUG set, an error that is no fault of the volume's is raised again.
+    """
+    cause = find_cause(error, InputError, OSError)
+    if cause is not None:
+        return explain(cause)
+    if find_cause(error, MemoryError) is not None:
+        return "volume must fit in the memory that is free, got none left; close other programs or crop the volume"
+    if os.environ.get("MULTIJOINT_DEBUG"):
+        raise error
+    root = error
+    while root.__cause__ is not None:
+        root = root.__cause__
+    return f"unexpected {type(root).__name__}: {explain(root)}; set MULTIJOINT_DEBUG=1 to see where, and report it"

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from custom_components.errors import InputError, show_path
 from custom_components.io.nifti_files import case_id
 
-__all__ = ["Case", "as_case"]
+__all__ = ["Case", "as_case", "take_corrections"]
 
 
 @dataclass(frozen=True)
@@ -56,3 +57,40 @@ def as_case(item: Case | Mapping[str, Any], *, domain: str | None) -> Case:
         str(item.get("subject", name)),
         item.get("group"),
     )
+
+
+def take_corrections(cases: Sequence[Case], folder: Path, *, where: str, strict: bool = True) -> tuple[Case, ...]:
+    """The cases, each with its corrected label map if there is one; a case without a label gets one by it.
+
+    A corrected label map is called as the case, as the case with `_seg` behind (as `multijoint segment` calls it) or as
+    the label that it corrects; hidden files are left out.
+
+    Args:
+        cases: of a manifest.
+        folder: may be missing: nothing is corrected then.
+        where: name of the manifest, for messages.
+        strict: whether a file that belongs to no case, or two for one, is an error; if not, it is left out.
+
+    Raises:
+        InputError: such a file.
+    """
+    if not folder.is_dir():
+        return tuple(cases)
+    cases_of: dict[str, set[int]] = {}
+    for index, case in enumerate(cases):
+        for name in {case.name, f"{case.name}_seg", *([] if case.label is None else [case_id(case.label)])}:
+            cases_of.setdefault(name, set()).add(index)
+    found: dict[int, Path] = {}
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith(".") or not path.name.lower().endswith((".nii", ".nii.gz")):
+            continue
+        fits = cases_of.get(case_id(path), set())
+        if len(fits) == 1 and next(iter(fits)) not in found:
+            found[next(iter(fits))] = path
+        elif strict:
+            taken = "two files of one case" if len(fits) == 1 else f"{len(fits)} cases"
+            raise InputError(
+                f"corrected label map {show_path(path)} of {where} must belong to one case, got {taken}; "
+                "name it <case>.nii.gz after the case, once"
+            )
+    return tuple(replace(case, label=found.get(index, case.label)) for index, case in enumerate(cases))

@@ -13,8 +13,7 @@ from typing import Any
 
 import yaml
 
-from custom_components.data.cases import Case
-from custom_components.data.corrections import take_corrections
+from custom_components.data.cases import Case, take_corrections
 from custom_components.data.layouts import check_relative, is_dataset_json, match_pattern, translate_dataset_json
 from custom_components.domains import PLANES, Domain
 from custom_components.errors import InputError, show_path

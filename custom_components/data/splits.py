@@ -9,7 +9,7 @@ from typing import Any
 from custom_components.data.cases import Case, as_case
 from custom_components.data.manifests import Manifest
 from custom_components.errors import InputError
-from custom_components.system.text_tables import align_columns
+from custom_components.system.terminal import align_columns
 
 __all__ = ["Split", "count_folds", "describe", "make_splits", "split_of"]
 

@@ -3,52 +3,28 @@
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from monai.engines import SupervisedEvaluator
 from monai.transforms import Compose
 from monai.utils.enums import CommonKeys as Keys
-from torch import Tensor
 from torch.utils.data import Dataset
 
-from custom_components.errors import InputError, explain, find_cause, show_path
+from custom_components.errors import InputError, failure_of, show_path
 from custom_components.inference.inferers import SlicewiseInferer
 from custom_components.inference.results import ResultFolder
 from custom_components.quality.expected_dice import ExpectedDice
 
-__all__ = [
-    "SliceTarget",
-    "VolumeDataset",
-    "VolumeEvaluator",
-    "prepare_slices",
-]
+__all__ = ["VolumeDataset", "VolumeEvaluator"]
 
 _logger = logging.getLogger(__name__)
 _MAX_LISTED = 5  # failures named in the last line
-
-
-class SliceTarget(NamedTuple):
-    """What a batch is compared with: label (N, 1, H, W); domains (N,) and cases (N,), both on the CPU."""
-
-    label: Tensor
-    domains: Tensor
-    cases: Tensor
-
-
-def prepare_slices(
-    batch: Mapping[str, Any], device: torch.device | str | None = None, non_blocking: bool = False, **to: Any
-) -> tuple[Tensor, SliceTarget, tuple[Tensor], dict[str, Any]]:
-    """`prepare_batch` of MONAI's engines for `SliceDataset` items: image, target, and the domains for the network."""
-    image = batch["image"].to(device, non_blocking=non_blocking, memory_format=torch.channels_last, **to)
-    label = batch["label"].to(device, non_blocking=non_blocking)
-    return image, SliceTarget(label, batch["domain"], batch["case"]), (batch["domain"],), {}
 
 
 class VolumeDataset(Dataset[dict[str, Any]]):
@@ -199,21 +175,3 @@ def _try(stage: Callable[[dict[str, Any]], dict[str, Any]], item: dict[str, Any]
         result = {**item, "failure": failure_of(error)}
     result["seconds"] = result.get("seconds", 0.0) + time.perf_counter() - start
     return result
-
-
-def failure_of(error: BaseException) -> str:
-    """The one line that explains why a volume could not be used, whatever happened.
-
-    With MULTIJOINT_DEBUG set, an error that is no fault of the volume's is raised again.
-    """
-    cause = find_cause(error, InputError, OSError)
-    if cause is not None:
-        return explain(cause)
-    if find_cause(error, MemoryError) is not None:
-        return "volume must fit in the memory that is free, got none left; close other programs or crop the volume"
-    if os.environ.get("MULTIJOINT_DEBUG"):
-        raise error
-    root = error
-    while root.__cause__ is not None:
-        root = root.__cause__
-    return f"unexpected {type(root).__name__}: {explain(root)}; set MULTIJOINT_DEBUG=1 to see where, and report it"

@@ -13,20 +13,20 @@ from monai.utils.enums import CommonKeys as Keys
 
 from custom_components.data.splits import Split
 from custom_components.domains import PLANES, Domain
-from custom_components.errors import InputError, show_path
-from custom_components.inference.engine import failure_of
+from custom_components.errors import InputError, failure_of, show_path
 from custom_components.io.geometry import to_canonical
 from custom_components.io.volumes import read_label
 from custom_components.metrics.bone_scores import score_predictions, slice_dice
 from custom_components.metrics.score_summaries import format_summary, write_summary_csv
 from custom_components.metrics.score_tables import check_border, score_rows, write_scores_csv
+from custom_components.models.checkpoints import check_domains
 from custom_components.models.trained_model import TrainedModel
 from custom_components.quality.flags import FlagRules
 from custom_components.quality.tables import QUALITY_COLUMNS, QUALITY_TABLE, quality_rows, read_record
 from custom_components.system.files import write_atomically, write_csv
 from custom_components.system.terminal import attach_bar
 
-__all__ = ["ScoreHandler", "check_domains", "check_evaluation"]
+__all__ = ["ScoreHandler", "check_evaluation"]
 
 _logger = logging.getLogger(__name__)
 _FILES = ("metrics.csv", "metrics_before.csv", "slices.csv", "summary.csv", "summary.txt", QUALITY_TABLE)
@@ -164,20 +164,4 @@ def check_evaluation(*, model: TrainedModel, split: Split, domains: Sequence[Dom
             raise InputError(
                 f"test subject {case.subject} ({case.domain}) must be unseen by the checkpoint, but it was trained or "
                 f"validated on; give the --fold ({model.training['split']['fold']}) and --num_folds of its training"
-            )
-
-
-def check_domains(model: TrainedModel, *, domains: Sequence[Domain]) -> None:
-    """Refuse domains that the model does not know, or knows with other labels or another plane.
-
-    Raises:
-        InputError: naming the domain.
-    """
-    for domain in domains:
-        known = model.domain(domain.name)
-        if (dict(known.labels), known.plane) != (dict(domain.labels), domain.plane):
-            raise InputError(
-                f"domain {domain.name} must have the labels and plane of the checkpoint "
-                f"({dict(known.labels)}, {known.plane}), got {dict(domain.labels)}, {domain.plane}; "
-                "use the manifest it was trained with"
             )

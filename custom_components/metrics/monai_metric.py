@@ -12,7 +12,7 @@ from monai.metrics import CumulativeIterationMetric
 from monai.utils import convert_to_numpy
 
 from custom_components.errors import InputError
-from custom_components.metrics.bone_measures import STATUSES, BoneMeasures, check_classes, measure_bones
+from custom_components.metrics.bone_scores import STATUSES, BoneMeasures, check_classes, measure_bones
 
 __all__ = ["BoneMetrics", "ClassSummary"]
 

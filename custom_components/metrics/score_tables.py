@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from custom_components.errors import InputError
-from custom_components.metrics.bone_measures import STATUSES
-from custom_components.metrics.bone_scores import BoneScore
+from custom_components.metrics.bone_scores import STATUSES, BoneScore
 from custom_components.metrics.surface_distances import BORDERS
 from custom_components.system.files import write_csv
 

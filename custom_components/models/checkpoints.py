@@ -17,17 +17,19 @@ from custom_components.domains import Domain, find_domain
 from custom_components.errors import InputError
 from custom_components.models.digests import read_checked, write_generation, write_with_digest
 from custom_components.models.trained_model import FORMAT, TrainedModel
+from custom_components.networks.parameters import is_finite
 from custom_components.networks.unet import MultiDomainUNet
 
 __all__ = [
     "RESUMABLE",
     "build_network",
+    "check_domains",
     "describe_model",
-    "is_finite",
     "load_checkpoint",
     "load_model",
     "load_weights",
     "save_checkpoint",
+    "state_dict_bytes",
 ]
 
 RESUMABLE = ("last.pt", "previous.pt")
@@ -164,11 +166,6 @@ def _fill(network: MultiDomainUNet, weights: Mapping[str, Tensor]) -> MultiDomai
     return network.eval()
 
 
-def is_finite(tensors: Mapping[str, Tensor]) -> bool:
-    """Whether no tensor holds a NaN or an infinite value; one of whole numbers never does."""
-    return all(bool(tensor.isfinite().all()) for tensor in tensors.values())
-
-
 def _load_bundle(folder: Path) -> TrainedModel:
     path = folder / "configs" / "inference.json"
     try:
@@ -238,3 +235,26 @@ def _find_foreign(value: Any) -> str:
     if isinstance(value, list | tuple):
         return next(filter(None, map(_find_foreign, value)), "")
     return "" if isinstance(value, _PLAIN) else type(value).__name__
+
+
+def check_domains(model: TrainedModel, *, domains: Sequence[Domain]) -> None:
+    """Refuse domains that the model does not know, or knows with other labels or another plane.
+
+    Raises:
+        InputError: naming the domain.
+    """
+    for domain in domains:
+        known = model.domain(domain.name)
+        if (dict(known.labels), known.plane) != (dict(domain.labels), domain.plane):
+            raise InputError(
+                f"domain {domain.name} must have the labels and plane of the checkpoint "
+                f"({dict(known.labels)}, {known.plane}), got {dict(domain.labels)}, {domain.plane}; "
+                "use the manifest it was trained with"
+            )
+
+
+def state_dict_bytes(model: TrainedModel) -> bytes:
+    """A file with the weights alone, as every tool loads it; the same weights give the same bytes."""
+    buffer = io.BytesIO()
+    torch.save({name: tensor.detach().cpu().contiguous().clone() for name, tensor in model.weights.items()}, buffer)
+    return buffer.getvalue()

@@ -11,9 +11,9 @@ from torch import Tensor
 from custom_components.data.preprocessing import Preprocessing
 from custom_components.domains import Domain, find_domain, output_channels
 from custom_components.errors import InputError
-from custom_components.quality.calibration import Calibration
+from custom_components.quality.calibration import DomainQuality
 
-__all__ = ["FORMAT", "QUALITY", "QUALITY_WEIGHTS", "DomainQuality", "TrainedModel"]
+__all__ = ["FORMAT", "QUALITY", "QUALITY_WEIGHTS", "TrainedModel"]
 
 FORMAT = "multijoint-1"
 """Of a checkpoint's content."""
@@ -23,39 +23,6 @@ QUALITY = "quality"
 
 QUALITY_WEIGHTS = "quality_weights_sha256"
 """Key beside it in a packaged bundle, whose weights lie in another file: digest of those it was measured with."""
-
-
-@dataclass(frozen=True)
-class DomainQuality:
-    """What a model knows about its own results in a domain.
-
-    Args:
-        calibration: from expected Dice to confidence; None if no exam validated.
-        volumes_ml: for each bone the smallest and largest volume in ml among the references it was trained and
-            validated with.
-        references: how many these were.
-    """
-
-    calibration: Calibration | None
-    volumes_ml: Mapping[str, tuple[float, float]]
-    references: int
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain types only; `from_dict` reverses it."""
-        return {
-            "calibration": None if self.calibration is None else self.calibration.to_dict(),
-            "volumes_ml": {bone: list(ends) for bone, ends in self.volumes_ml.items()},
-            "references": self.references,
-        }
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> DomainQuality:
-        """Rebuild it from `to_dict`."""
-        calibration = data["calibration"]
-        volumes = {str(bone): (float(low), float(high)) for bone, (low, high) in data["volumes_ml"].items()}
-        return cls(
-            None if calibration is None else Calibration.from_dict(calibration), volumes, int(data["references"])
-        )
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from custom_components.errors import InputError
-from custom_components.models.checkpoints import is_finite
 from custom_components.networks.norms import DomainSpecificBatchNorm2d
+from custom_components.networks.parameters import is_finite
 from custom_components.networks.unet import MultiDomainUNet
 
 __all__ = ["SharedLayers", "domain_state", "load_shared", "shared_state"]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
+
+from torch import Tensor
 
 from custom_components.networks.norms import DomainSpecificBatchNorm2d
 from custom_components.networks.unet import MultiDomainUNet
 
-__all__ = ["count_parameters", "group_parameters"]
+__all__ = ["count_parameters", "group_parameters", "is_finite"]
 
 
 def group_parameters(
@@ -45,3 +48,8 @@ def count_parameters(network: MultiDomainUNet) -> tuple[int, int]:
     if network.head == "domain":
         own += sum(weight.numel() for weight in network.heads[network.domain].parameters())
     return total, own
+
+
+def is_finite(tensors: Mapping[str, Tensor]) -> bool:
+    """Whether no tensor holds a NaN or an infinite value; one of whole numbers never does."""
+    return all(bool(tensor.isfinite().all()) for tensor in tensors.values())

@@ -11,7 +11,7 @@ import numpy as np
 
 from custom_components.errors import InputError
 
-__all__ = ["Calibration", "fit_calibration"]
+__all__ = ["Calibration", "DomainQuality", "fit_calibration"]
 
 _INSIDE = (0.01, 0.9999)  # expected Dice outside has no finite logit, or one that outweighs all others
 _TRIALS = 10.0
@@ -146,3 +146,36 @@ def _logit(values: np.ndarray) -> np.ndarray:
 
 def _sigmoid(values: np.ndarray) -> np.ndarray:
     return 1 / (1 + np.exp(-values))
+
+
+@dataclass(frozen=True)
+class DomainQuality:
+    """What a model knows about its own results in a domain.
+
+    Args:
+        calibration: from expected Dice to confidence; None if no exam validated.
+        volumes_ml: for each bone the smallest and largest volume in ml among the references it was trained and
+            validated with.
+        references: how many these were.
+    """
+
+    calibration: Calibration | None
+    volumes_ml: Mapping[str, tuple[float, float]]
+    references: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain types only; `from_dict` reverses it."""
+        return {
+            "calibration": None if self.calibration is None else self.calibration.to_dict(),
+            "volumes_ml": {bone: list(ends) for bone, ends in self.volumes_ml.items()},
+            "references": self.references,
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> DomainQuality:
+        """Rebuild it from `to_dict`."""
+        calibration = data["calibration"]
+        volumes = {str(bone): (float(low), float(high)) for bone, (low, high) in data["volumes_ml"].items()}
+        return cls(
+            None if calibration is None else Calibration.from_dict(calibration), volumes, int(data["references"])
+        )

@@ -11,8 +11,8 @@ import numpy as np
 from custom_components.domains import Domain
 from custom_components.errors import InputError
 from custom_components.label_maps import find_bones, memory_axes
-from custom_components.models.trained_model import DomainQuality
 from custom_components.postprocessing.components import component_sizes
+from custom_components.quality.calibration import DomainQuality
 
 __all__ = ["FLAGS", "FlagRules", "count_components", "find_flags", "measure_quality"]
 

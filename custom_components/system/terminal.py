@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
-__all__ = ["QUIET", "attach_bar", "shows_bars", "track", "write_line"]
+__all__ = ["QUIET", "align_columns", "attach_bar", "shows_bars", "track", "write_line"]
 
 QUIET = "MULTIJOINT_QUIET"
 """Environment variable; `1` keeps everything but errors from the terminal."""
@@ -61,3 +61,25 @@ def write_line(text: str) -> None:
     else:
         sys.stdout.write(f"{text}\n")
     sys.stdout.flush()
+
+
+def align_columns(rows: Sequence[Sequence[str]], *, num_left: int | None = None) -> list[str]:
+    """Lines of a plain text table, two spaces between its columns.
+
+    Args:
+        rows: cells, the same number in each row.
+        num_left: columns set to the left; the others, of numbers, to the right. None sets all to the left.
+
+    Example:
+        >>> align_columns([("bone", "Dice"), ("talus", "93.1"), ("tibia", "7")], num_left=1)
+        ['bone   Dice', 'talus  93.1', 'tibia     7']
+    """
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    left = len(widths) if num_left is None else num_left
+    return [
+        "  ".join(
+            cell.ljust(width) if column < left else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]

@@ -18,14 +18,14 @@ from torch.optim.lr_scheduler import LRScheduler
 from custom_components.data.sampling import DomainBalancedBatchSampler
 from custom_components.distributed import first_rank_only, rank
 from custom_components.errors import InputError, explain
-from custom_components.models.checkpoints import RESUMABLE, is_finite, save_checkpoint
+from custom_components.models.checkpoints import RESUMABLE, save_checkpoint
 from custom_components.models.trained_model import TrainedModel
+from custom_components.networks.parameters import is_finite
 from custom_components.training.epoch_log import EpochLog, validation_scores
 from custom_components.training.model_quality import calibrate_run
 from custom_components.training.preemption import Preemption
-from custom_components.training.resuming import load_newest
 from custom_components.training.runs import TrainingRun
-from custom_components.training.state import TrainingState
+from custom_components.training.state import TrainingState, load_newest
 
 __all__ = ["CheckpointHandler", "SetSamplerEpoch"]
 

@@ -19,11 +19,16 @@ from custom_components.inference.inferers import SlicewiseInferer
 from custom_components.inference.transforms import ReadVolumed, RestoreSourceGridd, StackSlicesd
 from custom_components.io.volumes import read_label
 from custom_components.metrics.bone_scores import dice_coefficient
-from custom_components.metrics.evaluation import check_domains
-from custom_components.models.checkpoints import build_network, load_checkpoint, load_model, save_checkpoint
-from custom_components.models.trained_model import QUALITY, DomainQuality, TrainedModel
+from custom_components.models.checkpoints import (
+    build_network,
+    check_domains,
+    load_checkpoint,
+    load_model,
+    save_checkpoint,
+)
+from custom_components.models.trained_model import QUALITY, TrainedModel
 from custom_components.postprocessing.transforms import KeepLargestComponentd, SphericalClosingd
-from custom_components.quality.calibration import fit_calibration
+from custom_components.quality.calibration import DomainQuality, fit_calibration
 from custom_components.quality.expected_dice import ExpectedDice
 from custom_components.training.runs import TrainingRun
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import logging.handlers
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
@@ -14,72 +13,29 @@ from typing import Any
 
 import torch
 import yaml
-from monai.utils import set_determinism
 from torch import Tensor
 
 from custom_components.data.manifests import Manifest
 from custom_components.data.preprocessing import Preprocessing
 from custom_components.data.splits import Split, describe
-from custom_components.distributed import check_joined, first_rank_only, num_ranks, own_gpu
+from custom_components.distributed import check_joined, first_rank_only, num_ranks
 from custom_components.domains import Domain
-from custom_components.errors import LOG_PATHS, InputError
+from custom_components.errors import InputError
 from custom_components.models.checkpoints import RESUMABLE
 from custom_components.models.trained_model import TrainedModel
 from custom_components.networks.parameters import count_parameters
 from custom_components.networks.unet import MultiDomainUNet
 from custom_components.system.files import remove_stale_temporaries, write_atomically
-from custom_components.workflows.begin import report_errors_plainly
-from custom_components.workflows.settings import active_config, check_settings, name_run, plain
+from custom_components.workflows.begin import select_device
+from custom_components.workflows.settings import active_config, plain
 
-__all__ = ["TrainingRun", "begin", "select_device"]
+__all__ = ["TrainingRun"]
 
 _logger = logging.getLogger(__name__)
 
 _LOG = "run.log"
 _LOG_BYTES = 5 * 2**20  # of each of three files
 _PACKAGES = ("monai", "torch", "numpy", "scipy", "nibabel", "pytorch-ignite", "scikit-image")
-
-
-def begin(*, seed: int | None = None) -> None:
-    """First step of every workflow, named in a configuration's `initialize`.
-
-    Refuses settings that nothing uses (a misspelt override), prints errors of the user's or the machine's as one line
-    instead of a traceback (unless MULTIJOINT_DEBUG is set), keeps MONAI from printing what it was given, paths of scans
-    included (unless MULTIJOINT_LOG_PATHS is set), and makes the run deterministic.
-
-    Args:
-        seed: for the weights' initial values and everything random; `None` leaves the generators alone.
-    """
-    if not os.environ.get("MULTIJOINT_DEBUG"):
-        report_errors_plainly()
-    if os.environ.get(LOG_PATHS) != "1":
-        logging.getLogger("monai.bundle.scripts").setLevel(logging.WARNING)
-    check_settings(active_config())
-    name_run()
-    if seed is not None:
-        set_determinism(seed=seed)
-
-
-def select_device(name: str | torch.device = "auto") -> torch.device:
-    """The device called `name`; "auto" is the first GPU, or the CPU where there is none.
-
-    A process that trains with others has a GPU of its own, for "auto" and "cuda".
-
-    Raises:
-        InputError: no such device here.
-    """
-    own = own_gpu()
-    if own is not None and str(name) in ("auto", "cuda"):
-        return own
-    if str(name) == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"device must be one of this machine's, got {name} ({reason}); use auto or cpu") from error
-    return device
 
 
 class TrainingRun:

@@ -7,7 +7,7 @@ import math
 import numpy as np
 from skimage.segmentation import find_boundaries
 
-from custom_components.palette import COLORS
+from custom_components.domains import COLORS
 
 __all__ = ["draw_slice"]
 

@@ -6,6 +6,7 @@ import copy
 import logging
 import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -15,10 +16,11 @@ from torch.optim.lr_scheduler import LRScheduler
 from custom_components.data.sampling import DomainBalancedBatchSampler
 from custom_components.distributed import num_ranks
 from custom_components.errors import InputError
+from custom_components.models.checkpoints import RESUMABLE, load_checkpoint
 from custom_components.networks.unet import MultiDomainUNet
 from custom_components.training.epoch_log import EpochLog
 
-__all__ = ["TrainingState"]
+__all__ = ["TrainingState", "load_newest"]
 
 _logger = logging.getLogger(__name__)
 
@@ -131,3 +133,32 @@ class TrainingState:
                 _logger.info("learning rate %g in place of the checkpoint's %g", rate, earlier)
                 group["lr"] *= rate / earlier
                 group["initial_lr"] = self.lr_scheduler.base_lrs[index] = rate
+
+
+_logger = logging.getLogger(__name__)
+
+
+def load_newest(folder: Path) -> dict[str, Any]:
+    """The newest undamaged checkpoint that the run in `folder` can be continued from; see `RESUMABLE`.
+
+    Raises:
+        InputError: there is none, or all are damaged.
+    """
+    found: list[tuple[tuple[int, int], dict[str, Any]]] = []
+    reasons = []
+    for path in (folder / name for name in RESUMABLE):
+        try:
+            content = load_checkpoint(path)
+            place = int(content["training"]["epoch"]), int(content["resume"].get("steps", 0))
+        except InputError as error:
+            reasons.append(str(error))
+        except (KeyError, TypeError, ValueError, AttributeError):
+            reasons.append(f"checkpoint {path} must hold what a training continues from, got a model alone")
+        else:
+            found.append((place, content))
+            continue
+        if path.exists():
+            _logger.warning("left out: %s", reasons[-1])
+    if not found:
+        raise InputError(f"resume needs a whole last.pt or previous.pt; {reasons[0]}")
+    return max(found, key=lambda each: each[0])[1]

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from custom_components.domains import Domain, output_channels
 from custom_components.errors import InputError
-from custom_components.inference.engine import SliceTarget
+from custom_components.training.batches import SliceTarget
 
 __all__ = ["StackDice"]
 

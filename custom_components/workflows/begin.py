@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import logging
+import logging.handlers
+import os
 import sys
 from types import TracebackType
 
 import torch
+from monai.utils import set_determinism
 
-from custom_components.distributed import wait_to_report
-from custom_components.errors import InputError, explain, find_cause
+from custom_components.distributed import own_gpu, wait_to_report
+from custom_components.errors import LOG_PATHS, InputError, explain, find_cause
+from custom_components.workflows.settings import active_config, check_settings, name_run
 
-__all__ = ["report_errors_plainly"]
+__all__ = ["begin", "report_errors_plainly", "select_device"]
 
 _INTERRUPTED = 130
 _ENGINES = ("SupervisedTrainer", "SupervisedEvaluator")
@@ -46,3 +50,45 @@ def _report(kind: type[BaseException], error: BaseException, trace: TracebackTyp
         sys.stderr.write(f"error: memory must suffice, got {explain(cause)}; lower batch_size\n")
     else:
         sys.stderr.write(f"error: {explain(cause)}\n")
+
+
+def begin(*, seed: int | None = None) -> None:
+    """First step of every workflow, named in a configuration's `initialize`.
+
+    Refuses settings that nothing uses (a misspelt override), prints errors of the user's or the machine's as one line
+    instead of a traceback (unless MULTIJOINT_DEBUG is set), keeps MONAI from printing what it was given, paths of scans
+    included (unless MULTIJOINT_LOG_PATHS is set), and makes the run deterministic.
+
+    Args:
+        seed: for the weights' initial values and everything random; `None` leaves the generators alone.
+    """
+    if not os.environ.get("MULTIJOINT_DEBUG"):
+        report_errors_plainly()
+    if os.environ.get(LOG_PATHS) != "1":
+        logging.getLogger("monai.bundle.scripts").setLevel(logging.WARNING)
+    check_settings(active_config())
+    name_run()
+    if seed is not None:
+        set_determinism(seed=seed)
+
+
+def select_device(name: str | torch.device = "auto") -> torch.device:
+    """The device called `name`; "auto" is the first GPU, or the CPU where there is none.
+
+    A process that trains with others has a GPU of its own, for "auto" and "cuda".
+
+    Raises:
+        InputError: no such device here.
+    """
+    own = own_gpu()
+    if own is not None and str(name) in ("auto", "cuda"):
+        return own
+    if str(name) == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"device must be one of this machine's, got {name} ({reason}); use auto or cpu") from error
+    return device

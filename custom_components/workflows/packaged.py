@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
-
 from custom_components.data.manifests import Manifest
 from custom_components.distributed import first_rank_only
-from custom_components.metrics.evaluation import check_domains
-from custom_components.models.checkpoints import load_model
+from custom_components.models.checkpoints import check_domains, load_model, state_dict_bytes
 from custom_components.models.digests import write_with_digest
 from custom_components.models.trained_model import TrainedModel
 from custom_components.system.files import file_digest
 
-__all__ = ["checked_datasets", "identify", "new_folder", "publish", "state_dict_bytes"]
+__all__ = ["checked_datasets", "identify", "new_folder", "publish"]
 
 
 def checked_datasets(datasets: Sequence[Manifest], *, model: TrainedModel) -> Sequence[Manifest]:
@@ -55,10 +51,3 @@ def publish(run_dir: str | Path, *, path: str | Path | None) -> None:
     """
     if path is not None:
         write_with_digest(Path(path), state_dict_bytes(load_model(Path(run_dir) / "model.pt")))
-
-
-def state_dict_bytes(model: TrainedModel) -> bytes:
-    """A file with the weights alone, as every tool loads it; the same weights give the same bytes."""
-    buffer = io.BytesIO()
-    torch.save({name: tensor.detach().cpu().contiguous().clone() for name, tensor in model.weights.items()}, buffer)
-    return buffer.getvalue()

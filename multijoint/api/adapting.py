@@ -11,8 +11,7 @@ from typing import Any
 import yaml
 
 from custom_components.errors import InputError
-from multijoint.api.bundle_folders import find_bundle
-from multijoint.api.running import run_workflow
+from multijoint.api.running import find_bundle, run_workflow
 
 __all__ = ["adapt_model", "adaptation_settings"]
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from monai.bundle import ConfigWorkflow
 
 from custom_components.errors import InputError, find_cause
-from multijoint.api.bundle_folders import find_bundle
 
-__all__ = ["run_workflow"]
+__all__ = ["JOINT_BUNDLE", "find_bundle", "run_workflow"]
 
 
 def run_workflow(configs: Sequence[str], *, workflow_type: str, **settings: Any) -> None:
@@ -46,3 +46,19 @@ def run_workflow(configs: Sequence[str], *, workflow_type: str, **settings: Any)
 def _says_something(record: logging.LogRecord) -> bool:
     """Whether it is not MONAI's warning that there is no logging file: the command has set its logging up itself."""
     return "skipping logging" not in record.getMessage()
+
+
+JOINT_BUNDLE = "multijoint_mr_bone_segmentation"
+
+
+def find_bundle(name: str = JOINT_BUNDLE) -> Path:
+    """Folder of one of the project's bundles.
+
+    Raises:
+        InputError: it is not there.
+    """
+    package = Path(__file__).parents[1]
+    for folder in (package / "bundles", package.parent / "bundles"):
+        if (folder / name).is_dir():
+            return folder / name
+    raise InputError(f"the bundle {name} must be installed with the package, got none; reinstall multijoint")

@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from multijoint.api.bundle_folders import find_bundle
+from multijoint.api.running import find_bundle
 from multijoint.benchmarks.fixtures import DOMAIN, manifests, multijoint, scan, trained_model
 from multijoint.benchmarks.peak_memory import run_measured
 from multijoint.benchmarks.rows import Row, Target

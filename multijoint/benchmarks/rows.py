@@ -14,7 +14,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from custom_components.system.text_tables import align_columns
+from custom_components.system.terminal import align_columns
 
 __all__ = ["Row", "Target", "device_name", "format_rows", "interleave"]
 

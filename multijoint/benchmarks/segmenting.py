@@ -75,7 +75,7 @@ def overhead(folder: Path) -> Iterator[Row]:
             shutil.copy(image, copy)
 
         def segment(scans: Sequence[Path]) -> None:
-            from multijoint.cli.segment import segment as run
+            from multijoint.api.segmenting import segment as run
 
             how: dict[str, Any] = {"domain": DOMAIN, "device": "cpu", "overwrite": True}
             run(scans, checkpoint=checkpoint_at(folder, _SIZE), output_dir=Path(scratch, "out"), **how)

@@ -27,7 +27,7 @@ from custom_components.data.datasets import SliceDataset
 from custom_components.data.manifests import load_manifests
 from custom_components.data.preprocessing import Preprocessing
 from custom_components.networks.unet import MultiDomainUNet
-from multijoint.api.bundle_folders import find_bundle
+from multijoint.api.running import find_bundle
 from multijoint.benchmarks.fixtures import manifests
 from multijoint.benchmarks.rows import Row, Target, interleave
 

@@ -8,8 +8,7 @@ import numpy as np
 from PIL import Image, ImageColor
 from scipy import ndimage
 
-from custom_components.domains import PLANES
-from custom_components.palette import COLORS
+from custom_components.domains import COLORS, PLANES
 
 __all__ = ["draw_planes"]
 

@@ -9,9 +9,9 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from custom_components.palette import COLORS
+from custom_components.domains import COLORS
 from custom_components.system.files import write_atomically, write_csv
-from custom_components.system.text_tables import align_columns
+from custom_components.system.terminal import align_columns
 from multijoint.checks.checking import CheckResult
 from multijoint.checks.findings import LEVELS, Finding
 from multijoint.checks.records import Exam

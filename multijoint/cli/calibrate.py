@@ -53,7 +53,7 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
 def _calibrate(options: argparse.Namespace) -> None:
     from custom_components.data.manifests import load_manifests
     from custom_components.training.model_quality import calibrate_checkpoint, describe_quality
-    from custom_components.training.runs import select_device
+    from custom_components.workflows.begin import select_device
 
     manifests = load_manifests(options.manifests, dataset_dir=options.dataset_dir)
     model = calibrate_checkpoint(options.checkpoint, manifests, device=select_device(options.device))

@@ -17,8 +17,7 @@ import yaml
 
 from custom_components.data.splits import Split
 from custom_components.errors import InputError
-from custom_components.system.terminal import track, write_line
-from custom_components.system.text_tables import align_columns
+from custom_components.system.terminal import align_columns, track, write_line
 from multijoint.cli.presenting import record
 from multijoint.cluster import Resources, room_here, stop_processes
 from multijoint.experiments import (

@@ -54,7 +54,7 @@ def add_init(add: Callable[..., argparse.ArgumentParser]) -> None:
 def _init(options: argparse.Namespace) -> None:
     import shlex
 
-    from multijoint.api.bundle_folders import find_bundle
+    from multijoint.api.running import find_bundle
     from multijoint.discovery import format_understanding, understand_folder, write_manifest
 
     found, manifest = understand_folder(

@@ -22,7 +22,7 @@ from multijoint.cli.mesh import add_mesh
 from multijoint.cli.package import add_sharing
 from multijoint.cli.presenting import common_options, present, record
 from multijoint.cli.report import add_report
-from multijoint.cli.segment_arguments import add_segment
+from multijoint.cli.segment import add_segment
 from multijoint.cli.view import add_view
 
 __all__ = ["main", "make_parser"]

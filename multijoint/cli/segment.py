@@ -1,162 +1,149 @@
-"""`multijoint segment`: the bundle's inference workflow, started from Python, here or in shares on a cluster."""
+"""The `segment` command."""
 
 from __future__ import annotations
 
-import csv
-import json
-import logging
+import argparse
+import contextlib
+import gc
+import os
 import sys
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
-from custom_components.data.scans import list_scans
-from custom_components.errors import InputError, list_first
-from custom_components.inference.results import REPORT, read_report, waiting_row, write_report
-from custom_components.quality.flags import FlagRules
-from custom_components.quality.tables import QUALITY_TABLE, gather_quality, write_quality
-from custom_components.system.files import write_atomically
-from multijoint.api.running import run_workflow
-from multijoint.cli.presenting import record
-from multijoint.cluster import ProcessFailure, Resources, run_process, run_tasks
+from multijoint.api.dicom_scans import dicom_scans
+from multijoint.api.meshing import meshing
+from multijoint.cli.dicom import add_dicom_options
+from multijoint.cli.mesh import add_mesh_option
 
-__all__ = ["segment", "segment_on_cluster", "segment_share"]
-
-_SHARE = 16  # scans of a process: what a process costs to start is small beside them
+__all__ = ["add_segment"]
 
 
-def segment(
-    images: Sequence[Any],
-    *,
-    checkpoint: Path,
-    output_dir: Path,
-    flag_rules: FlagRules | None = None,
-    **settings: Any,
-) -> None:
-    """Segment volumes with the joint bundle's `inference.yaml`.
+def add_segment(add: Callable[..., argparse.ArgumentParser], commands: argparse._SubParsersAction) -> None:
+    """Add the command, and `segment-share`, which no help lists: a process of `segment --engine ray`.
 
     Args:
-        images: files, folders or items, see `scans.list_scans`.
-        checkpoint: a run's `model.pt`.
-        output_dir: where `<name>_seg.nii.gz`, `<name>_seg.json`, `segment_report.csv` and `quality.csv` go.
-        flag_rules: when a bone is flagged.
-        settings: of `inference.yaml`, such as `domain`, `device` or `overwrite`.
-
-    Raises:
-        InputError: what cannot be used; the scans that can are still written.
+        add: makes the parser of a command from its name, the function that runs it, `help` and `example`.
+        commands: where to add a command that has neither.
     """
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    report = output_dir / settings.get("report", REPORT)
-    # a tuple: MONAI would look into a list for code and references, and names of scans may look like either
-    settings |= {"images": tuple(images), "checkpoint": checkpoint, "output_dir": output_dir}
-    settings |= {f"flag_rules#{name}": value for name, value in asdict(flag_rules or FlagRules()).items()}
-    earlier = report.stat() if report.exists() else None
+    segment = add(
+        "segment",
+        _segment,
+        help="segment NIfTI volumes or DICOM exams with a trained model",
+        example="multijoint segment scan.nii.gz --domain shoulder --checkpoint runs/x/model.pt --output out",
+    )
+    segment.add_argument(
+        "images",
+        nargs="+",
+        type=Path,
+        metavar="SCAN",
+        help=".nii or .nii.gz files, folders of them, or folders of DICOM",
+    )
+    model = segment.add_mutually_exclusive_group(required=True)
+    model.add_argument("--checkpoint", type=Path, metavar="FILE", help="model.pt of a training run")
+    model.add_argument(
+        "--bundle", type=Path, metavar="BUNDLE", help="a packaged bundle, folder or zip; only read, not run"
+    )
+    segment.add_argument("--trust", action="store_true", help="also take a bundle that inspect calls unsafe")
+    segment.add_argument("--domain", metavar="NAME", help="domain of the scans; needed when the model knows several")
+    segment.add_argument(
+        "--output", type=Path, required=True, metavar="FOLDER", help="where the label maps and segment_report.csv go"
+    )
+    segment.add_argument(
+        "--overwrite", action="store_true", help="segment finished scans anew, and replace what was changed by hand"
+    )
+    segment.add_argument(
+        "--precision",
+        default="float32",
+        choices=["float32", "int8"],
+        help="int8 is several times faster, on a CPU, for a bundle packaged with --int8 (default float32)",
+    )
+    segment.add_argument(
+        "--flag-rules",
+        nargs="+",
+        default=[],
+        metavar="NAME=NUMBER",
+        help="when a bone is flagged (default least_confidence=0.8 most_changed=0.1 volume_margin=0.25 speck=0.01)",
+    )
+    segment.add_argument("--max-voxels", metavar="N", help="refuse larger volumes (default 2**29)")
+    segment.add_argument("--max-bytes", metavar="N", help="refuse larger files, once decompressed (default 4 GiB)")
+    segment.add_argument("--log-paths", action="store_true", help="show whole paths of scans, not their names alone")
+    segment.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ... (default auto)")
+    segment.add_argument(
+        "--engine", default="local", choices=["local", "ray"], help="ray shares out an archive of scans (default local)"
+    )
+    segment.add_argument("--address", metavar="HOST:PORT", help="of a running Ray cluster that sees the same files")
+    segment.add_argument("--threads", type=int, default=1, metavar="N", help="processor threads of a share (default 1)")
+    add_mesh_option(segment)
+    add_dicom_options(segment)
+
+    share = commands.add_parser("segment-share")
+    share.add_argument("share", type=Path)
+    share.set_defaults(run=_segment_share, quiet=False, json=False)
+
+
+def _segment(options: argparse.Namespace) -> None:
+    from custom_components.errors import LOG_PATHS
+    from custom_components.io.nifti_files import MAX_BYTES, MAX_VOXELS
+
+    given = {
+        "MULTIJOINT_DEBUG": "1" if options.debug else None,
+        LOG_PATHS: "1" if options.log_paths else None,
+        MAX_VOXELS: options.max_voxels,
+        MAX_BYTES: options.max_bytes,
+    }
+    os.environ |= {name: value for name, value in given.items() if value is not None}
+    with contextlib.ExitStack() as stack:
+        checkpoint = options.checkpoint
+        if options.bundle is not None:
+            from multijoint.sharing import open_bundle
+
+            checkpoint = stack.enter_context(open_bundle(options.bundle, trust=options.trust))
+        stack.enter_context(meshing(options.output, options.mesh))
+        _segment_with(checkpoint, options)
+
+
+def _segment_with(checkpoint: Path, options: argparse.Namespace) -> None:
+    with _importing():
+        from custom_components.quality.flags import FlagRules
+        from multijoint.api.segmenting import segment, segment_on_cluster
+
+    how = {
+        "checkpoint": checkpoint,
+        "domain": options.domain,
+        "output_dir": options.output,
+        "device": options.device,
+        "overwrite": options.overwrite,
+        "precision": options.precision,
+        "flag_rules": FlagRules.from_texts(options.flag_rules),
+    }
+    with dicom_scans(options, checkpoint) as images:
+        if options.engine == "local":
+            segment(images, **how)
+        else:
+            segment_on_cluster(images, engine=options.engine, address=options.address, threads=options.threads, **how)
+
+
+@contextlib.contextmanager
+def _importing() -> Iterator[None]:
+    """A quarter faster: the garbage collector would search what imports make again and again, and find nothing.
+
+    Nor is MLflow imported, if it is there, which MONAI does for a handler of trainings.
+    """
+    gc.disable()
+    blocked = "mlflow" not in sys.modules
+    if blocked:
+        sys.modules["mlflow"] = None  # type: ignore[assignment]
     try:
-        run_workflow(["inference.yaml"], workflow_type="inference", **settings)
+        yield
     finally:
-        if report.exists() and report.stat() != earlier:
-            _record(report)
+        if blocked:
+            del sys.modules["mlflow"]
+        gc.freeze()
+        gc.enable()
 
 
-def segment_on_cluster(
-    images: Sequence[Path],
-    *,
-    engine: str,
-    address: str | None = None,
-    threads: int = 1,
-    checkpoint: Path,
-    output_dir: Path,
-    flag_rules: FlagRules | None = None,
-    **settings: Any,
-) -> None:
-    """Segment an archive in shares, each by `multijoint segment` in a process of its own, wherever there is room.
+def _segment_share(options: argparse.Namespace) -> None:
+    with _importing():
+        from multijoint.api.segmenting import segment_share
 
-    Args:
-        images: files or folders; every machine must see them, the checkpoint and the output under the same paths.
-        engine: see `cluster.run_tasks`.
-        address: of a Ray cluster; `None` starts Ray on this machine.
-        threads: processor threads of a share.
-        checkpoint: as for `segment`, and so are the settings.
-        output_dir: also gets `shares/`, with the log of each share.
-        flag_rules: likewise.
-        settings: see there.
-
-    Raises:
-        InputError: what cannot be used; the scans that can are still written.
-    """
-    rules = flag_rules or FlagRules()
-    scans = [item | {"image": str(Path(item["image"]).resolve())} for item in list_scans(images)]
-    if not checkpoint.is_file():
-        raise InputError(f"checkpoint {checkpoint} must be a file, got none; train first or correct the path")
-    common = (
-        settings
-        | {"flag_rules": asdict(rules)}
-        | {"checkpoint": str(checkpoint.resolve()), "output_dir": str(output_dir.resolve())}
-    )
-    shares = []
-    for number, first in enumerate(range(0, len(scans), _SHARE)):
-        path = output_dir.resolve() / "shares" / f"share_{number}.json"
-        content = common | {
-            "images": scans[first : first + _SHARE],
-            "report": f"shares/share_{number}.csv",
-            "quality": None,
-        }
-        write_atomically(path, (json.dumps(content, indent=2) + "\n").encode())
-        shares.append(path)
-    resources = Resources(threads=threads, gpu=settings.get("device") != "cpu")
-    results = dict(run_tasks(_segment_share, shares, resources=resources, engine=engine, address=address))
-    rows = [row for number, share in enumerate(shares) for row in _rows_of_share(share, results[number])]
-    cases = [scan["name"] for scan, row in zip(scans, rows, strict=True) if row["output"]]
-    write_quality(output_dir / QUALITY_TABLE, gather_quality(output_dir, cases, rules=rules))
-    write_report(output_dir / REPORT, rows)
-    _record(output_dir / REPORT)
-    for share in shares:  # the logs stay
-        share.unlink()
-        share.with_suffix(".csv").unlink(missing_ok=True)
-    bad = [f"{row['file']}: {row['cause']}" for row in rows if row["status"] not in ("written", "skipped")]
-    if bad:
-        listed = list_first(bad)
-        raise InputError(f"{len(bad)} of {len(rows)} scans could not be segmented, see {REPORT}: {listed}")
-
-
-def segment_share(path: Path) -> None:
-    """Segment one share of `segment_on_cluster`."""
-    settings = json.loads(path.read_text())
-    images = [item | {"image": Path(item["image"])} for item in settings.pop("images")]
-    checkpoint, output_dir = Path(settings.pop("checkpoint")), Path(settings.pop("output_dir"))
-    rules = FlagRules(**settings.pop("flag_rules"))
-    segment(images, checkpoint=checkpoint, output_dir=output_dir, flag_rules=rules, **settings)
-
-
-def _record(report: Path) -> None:
-    rows = read_report(report)
-    record(
-        output=report.parent,
-        report=report,
-        written=[row["output"] for row in rows if row["status"] == "written"],
-        failed={row["file"]: row["cause"] for row in rows if row["status"] in ("failed", "waiting")},
-        scans=rows,
-    )
-
-
-def _segment_share(share: Path, environment: dict[str, str]) -> str | None:
-    command = [sys.executable, "-m", "multijoint.cli", "segment-share", str(share)]
-    try:
-        run_process(command, log=share.with_suffix(".log"), environment=environment)
-    except ProcessFailure as failure:
-        return str(failure)
-    return None
-
-
-def _rows_of_share(share: Path, result: Any) -> list[dict[str, Any]]:
-    """Rows of a share's report; a scan that its process did not come to has the process's failure as its cause."""
-    items = json.loads(share.read_text())["images"]
-    try:
-        rows = read_report(share.with_suffix(".csv"))
-    except (OSError, csv.Error):
-        rows = [waiting_row(item) for item in items]
-    for row in rows:
-        if row["status"] == "waiting":
-            row |= {"status": "failed", "cause": f"its process ended: {result}"}
-    return rows
+    segment_share(options.share)

@@ -10,8 +10,7 @@ import pytest
 from nibabel.nifti1 import Nifti1Extension
 from support.bundles import SMALL, Run
 
-from custom_components.data.cases import Case
-from custom_components.data.corrections import take_corrections
+from custom_components.data.cases import Case, take_corrections
 from custom_components.data.manifests import load_manifest
 from custom_components.errors import InputError
 from custom_components.io.volumes import read_label, read_volume

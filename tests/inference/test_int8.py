@@ -20,11 +20,10 @@ from custom_components.errors import InputError
 from custom_components.inference import int8 as quantised
 from custom_components.inference.inferers import SlicewiseInferer
 from custom_components.inference.int8 import QuantisedNetwork, build_inference_network, int8_path, precision_of
-from custom_components.models.checkpoints import build_network
+from custom_components.models.checkpoints import build_network, state_dict_bytes
 from custom_components.models.digests import digest_path
 from custom_components.models.trained_model import TrainedModel
 from custom_components.networks.unet import MultiDomainUNet, answer_for
-from custom_components.workflows.packaged import state_dict_bytes
 from multijoint.sharing.packaging.int8_networks import with_digest
 from multijoint.sharing.packaging.quantising import NUM_SLICES, quantise
 

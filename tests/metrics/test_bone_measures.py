@@ -11,7 +11,7 @@ from scipy.spatial.distance import cdist
 from support.label_maps import NUM_CLASSES, all_maps, painted, stored_anyhow
 
 from custom_components.errors import InputError
-from custom_components.metrics.bone_measures import STATUSES, check_classes, measure_bones
+from custom_components.metrics.bone_scores import STATUSES, check_classes, measure_bones
 
 HOW = {"num_classes": NUM_CLASSES, "spacing_mm": (1.0, 1.0, 1.0), "border": "inside"}
 

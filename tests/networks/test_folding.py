@@ -5,8 +5,8 @@ import torch
 
 from custom_components.errors import InputError
 from custom_components.models.checkpoints import build_network, describe_model
+from custom_components.models.single_domain import fold_domain, select_domain
 from custom_components.models.trained_model import TrainedModel
-from custom_components.networks.folding import fold_domain, select_domain
 from custom_components.networks.norms import DomainSpecificBatchNorm2d
 from custom_components.networks.unet import MultiDomainUNet
 

@@ -8,9 +8,8 @@ import pytest
 
 from custom_components.domains import Domain
 from custom_components.errors import InputError
-from custom_components.models.trained_model import DomainQuality
 from custom_components.postprocessing.components import largest_component
-from custom_components.quality.calibration import Calibration
+from custom_components.quality.calibration import Calibration, DomainQuality
 from custom_components.quality.flags import FLAGS, FlagRules, count_components, find_flags, measure_quality
 
 DOMAIN = Domain("ankle", {7: "talus", 2: "tibia"}, "axial")

@@ -29,7 +29,7 @@ import yaml
 
 import custom_components
 from custom_components.networks.unet import MultiDomainUNet
-from multijoint.api.bundle_folders import find_bundle
+from multijoint.api.running import find_bundle
 
 NAME = "multijoint_mr_bone_segmentation"
 WIDTHS = [4, 8]

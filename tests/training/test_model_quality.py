@@ -254,7 +254,7 @@ def test_a_second_call_keeps_the_rows_of_finished_scans(
 def test_an_interrupted_second_call_has_the_rows_of_every_map_that_is_there(
     checkpoint: Path, manifests: dict[str, str], tmp_path: Path
 ) -> None:
-    from custom_components.inference.results import ReportHandler
+    from custom_components.inference.report import ReportHandler
 
     scan = scan_of(manifests, "ankle")
     assert segment(checkpoint.parent, tmp_path, scan) == 0

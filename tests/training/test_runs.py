@@ -13,7 +13,8 @@ from custom_components.domains import Domain
 from custom_components.errors import InputError
 from custom_components.networks.unet import MultiDomainUNet
 from custom_components.training import runs
-from custom_components.training.runs import TrainingRun, begin, select_device
+from custom_components.training.runs import TrainingRun
+from custom_components.workflows.begin import begin, select_device
 
 
 def make_run(folder: Path, *, resume: bool = False) -> TrainingRun:
@@ -30,7 +31,7 @@ def make_run(folder: Path, *, resume: bool = False) -> TrainingRun:
 
 
 def test_settings_are_checked_from_within_a_configuration() -> None:
-    first_step = {"_target_": "custom_components.training.runs.begin"}
+    first_step = {"_target_": "custom_components.workflows.begin.begin"}
     parser = ConfigParser({"lr": 1.0, "run": "$@lr", "initialize": [first_step]})
     parser.get_parsed_content("initialize::0")
     parser = ConfigParser({"lr": 1.0, "learning": 2.0, "run": "$@lr", "initialize": [first_step]})

@@ -27,7 +27,7 @@ from custom_components.models.trained_model import TrainedModel
 from custom_components.networks.unet import MultiDomainUNet
 from custom_components.system.files import TEMPORARY, remove_stale_temporaries
 from custom_components.training.handlers import CheckpointHandler
-from custom_components.training.resuming import load_newest
+from custom_components.training.state import load_newest
 
 Amount = Callable[[int, int], int]
 ROOT = BUNDLES / "multijoint_mr_bone_segmentation"

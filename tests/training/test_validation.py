@@ -10,7 +10,7 @@ from monai.utils.enums import CommonKeys as Keys
 
 from custom_components.domains import Domain
 from custom_components.errors import InputError
-from custom_components.inference.engine import SliceTarget
+from custom_components.training.batches import SliceTarget
 from custom_components.training.validation import StackDice
 
 ANKLE = Domain("ankle", {1: "calcaneus", 2: "talus"}, "axial")

@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
+from custom_components.domains import COLORS
 from custom_components.errors import InputError, show_path
 from custom_components.io.nifti_files import case_id
-from custom_components.palette import COLORS
 
 __all__ = ["LegendEntry", "read_legend"]
 

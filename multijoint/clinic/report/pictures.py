@@ -10,8 +10,7 @@ import numpy as np
 from PIL import Image, ImageColor, ImageDraw, ImageFont
 from skimage.measure import find_contours
 
-from custom_components.domains import PLANES
-from custom_components.palette import COLORS
+from custom_components.domains import COLORS, PLANES
 from multijoint.clinic.pictures.planes import bone_areas, find_planes, plane_edges, take_plane
 
 __all__ = ["Picture", "draw_picture"]

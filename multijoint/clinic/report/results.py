@@ -57,7 +57,7 @@ def read_results(folder: Path) -> list[Result]:
     Raises:
         InputError: the report cannot be read.
     """
-    from custom_components.inference.results import REPORT  # with PyTorch, which nothing else of a report needs
+    from custom_components.inference.report import REPORT
 
     maps = {path.name[: -len(_ENDING)]: path for path in sorted(folder.glob(f"*{_ENDING}"))}
     results = [_result(row, maps) for row in read_csv(folder / REPORT)]

@@ -17,7 +17,7 @@ from custom_components.io.geometry import orientation_of
 from custom_components.io.volumes import read_grid
 from custom_components.losses import MultiDomainSegmentationLoss
 from custom_components.networks.unet import MultiDomainUNet
-from custom_components.training.runs import select_device
+from custom_components.workflows.begin import select_device
 from multijoint.experiments.jobs.jobs import Job
 from multijoint.experiments.jobs.plan import Plan
 from multijoint.experiments.rows import read_rows

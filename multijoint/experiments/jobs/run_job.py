@@ -18,7 +18,7 @@ import yaml
 
 from custom_components.models.checkpoints import RESUMABLE
 from custom_components.system.files import remove_stale_temporaries, write_atomically
-from multijoint.api.bundle_folders import find_bundle
+from multijoint.api.running import find_bundle
 from multijoint.cluster import ProcessFailure, run_process
 from multijoint.experiments.jobs.jobs import Experiment, Job
 

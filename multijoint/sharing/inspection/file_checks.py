@@ -12,10 +12,10 @@ import custom_components
 from multijoint.sharing.inspection.archives import Limits, check_name, open_plain, other_archive
 from multijoint.sharing.inspection.findings import Finding
 from multijoint.sharing.inspection.pickles import is_program
+from multijoint.sharing.packaging.metadata import CHECKSUMS
 
-__all__ = ["CHECKSUMS", "check_checksums", "check_code", "check_content", "list_files"]
+__all__ = ["check_checksums", "check_code", "check_content", "list_files"]
 
-CHECKSUMS = "checksums.sha256"
 
 _PACKAGE = "custom_components"
 _START = 2**20

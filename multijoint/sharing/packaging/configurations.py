@@ -11,14 +11,14 @@ from typing import Any
 
 import yaml
 
+from custom_components.models.checkpoints import state_dict_bytes
 from custom_components.models.trained_model import QUALITY, QUALITY_WEIGHTS, TrainedModel
-from custom_components.workflows.packaged import state_dict_bytes
 
 __all__ = ["as_json", "describe", "packaged_configs"]
 
 Config = dict[str, Any]
 
-_DEVICE = {"_target_": "custom_components.training.runs.select_device", "name": "auto"}
+_DEVICE = {"_target_": "custom_components.workflows.begin.select_device", "name": "auto"}
 # MONAI never tells a configuration where it lies, so ask the workflow that reads it; `--bundle_root` goes before.
 _OWN_FOLDER = (
     "$next((str(frame.frame.f_locals['self'].config_root_path.resolve().parent) for frame in inspect.stack(0) "

@@ -18,8 +18,8 @@ import torch
 
 from custom_components.errors import InputError
 from custom_components.models.checkpoints import build_network, save_checkpoint
+from custom_components.models.single_domain import fold_domain
 from custom_components.models.trained_model import TrainedModel
-from custom_components.networks.folding import fold_domain
 
 __all__ = ["export_onnx", "export_torchscript", "plain_bytes"]
 

@@ -10,11 +10,10 @@ from pathlib import Path
 from custom_components.data.cases import Case
 from custom_components.data.manifests import load_manifests
 from custom_components.errors import InputError
-from custom_components.metrics.evaluation import check_domains
+from custom_components.models.checkpoints import check_domains, state_dict_bytes
 from custom_components.models.trained_model import TrainedModel
 from custom_components.system.files import write_atomically
 from custom_components.system.terminal import track
-from custom_components.workflows.packaged import state_dict_bytes
 from multijoint.sharing.packaging.configurations import as_json, describe
 from multijoint.sharing.packaging.held_out import BoneDice, compare_precisions, divide_cases
 from multijoint.sharing.packaging.quantising import calibration_slices, quantise

@@ -12,7 +12,7 @@ from custom_components.domains import Domain
 from custom_components.models.trained_model import TrainedModel
 from multijoint.sharing.packaging.held_out import BoneDice
 
-__all__ = ["describe_single", "fill_metadata", "read_metadata"]
+__all__ = ["CHECKSUMS", "describe_single", "fill_metadata", "read_metadata"]
 
 _PACKAGES = ("nibabel", "scipy", "scikit-image", "pytorch-ignite", "pyyaml", "fire", "tensorboard", "tqdm")
 """What the core modules and MONAI's command line need, besides MONAI, PyTorch and NumPy."""
@@ -116,3 +116,6 @@ def _classes(domain: Domain) -> str:
 def _version(package: str, trained_with: Mapping[str, str]) -> str:
     """What the model was trained with, or else is packaged with, without what no registry knows ("2.13.0+cpu")."""
     return str(trained_with.get(package) or version(package)).split("+")[0]
+
+
+CHECKSUMS = "checksums.sha256"

@@ -15,17 +15,15 @@ from typing import Any
 import custom_components
 from custom_components.domains import find_domain
 from custom_components.errors import InputError
-from custom_components.models.checkpoints import load_model
+from custom_components.models.checkpoints import load_model, state_dict_bytes
+from custom_components.models.single_domain import fold_domain, select_domain
 from custom_components.models.trained_model import TrainedModel
-from custom_components.networks.folding import fold_domain, select_domain
 from custom_components.system.files import write_atomically
-from custom_components.workflows.packaged import state_dict_bytes
-from multijoint.sharing.inspection.file_checks import CHECKSUMS
 from multijoint.sharing.packaging.configurations import as_json, packaged_configs
 from multijoint.sharing.packaging.exports import export_onnx, export_torchscript
 from multijoint.sharing.packaging.held_out import BoneDice, check_fall
 from multijoint.sharing.packaging.int8_networks import measure_int8, quantise_model, with_digest
-from multijoint.sharing.packaging.metadata import describe_single, fill_metadata, read_metadata
+from multijoint.sharing.packaging.metadata import CHECKSUMS, describe_single, fill_metadata, read_metadata
 from multijoint.sharing.packaging.model_card import data_licence, data_rows, model_card, read_scores
 
 __all__ = ["package"]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageColor
 
-from custom_components.palette import COLORS
+from custom_components.domains import COLORS
 from multijoint.clinic.report.pictures import Picture, draw_picture
 
 SPACING = (1.0, 1.0, 3.0)

@@ -13,8 +13,8 @@ import pytest
 from PIL import Image, ImageColor
 from support.chromium import Chromium, Page
 
+from custom_components.domains import COLORS
 from custom_components.errors import InputError
-from custom_components.palette import COLORS
 from multijoint.cli import main
 from multijoint.clinic import ReviewMarks, Viewer, find_cases, pair_case
 

@@ -36,7 +36,7 @@ from custom_components.domains import Domain
 from custom_components.errors import InputError
 from custom_components.models.checkpoints import load_model, save_checkpoint
 from custom_components.models.trained_model import TrainedModel
-from multijoint.api.bundle_folders import find_bundle
+from multijoint.api.running import find_bundle
 from multijoint.cli import main
 from multijoint.sharing.inspection.findings import Finding, Report, printable
 from multijoint.sharing.inspection.inspection import inspect_bundle, open_bundle

@@ -1,0 +1,28 @@
+"""Batches of slices as the engines of a training take them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+__all__ = ["SliceTarget", "prepare_slices"]
+
+
+class SliceTarget(NamedTuple):
+    """What a batch is compared with: label (N, 1, H, W); domains (N,) and cases (N,), both on the CPU."""
+
+    label: Tensor
+    domains: Tensor
+    cases: Tensor
+
+
+def prepare_slices(
+    batch: Mapping[str, Any], device: torch.device | str | None = None, non_blocking: bool = False, **to: Any
+) -> tuple[Tensor, SliceTarget, tuple[Tensor], dict[str, Any]]:
+    """`prepare_batch` of MONAI's engines for `SliceDataset` items: image, target, and the domains for the network."""
+    image = batch["image"].to(device, non_blocking=non_blocking, memory_format=torch.channels_last, **to)
+    label = batch["label"].to(device, non_blocking=non_blocking)
+    return image, SliceTarget(label, batch["domain"], batch["case"]), (batch["domain"],), {}
