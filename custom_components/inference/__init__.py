@@ -1,1 +1,5 @@
-"""."""
+"""Segmentation of whole volumes, one volume at a time."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,1 +1,5 @@
-"""."""
+"""Files written whole, terminal output, clean termination and processor threads."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

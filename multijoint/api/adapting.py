@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from custom_components.errors import InputError
-from multijoint.api.running import find_bundle, run_workflow
+from multijoint.running import find_bundle, run_workflow
 
 __all__ = ["adapt_model", "adaptation_settings"]
 

@@ -17,9 +17,9 @@ from custom_components.inference.report import REPORT, read_report, waiting_row,
 from custom_components.quality.flags import FlagRules
 from custom_components.quality.tables import QUALITY_TABLE, gather_quality, write_quality
 from custom_components.system.files import write_atomically
-from multijoint.api.running import run_workflow
 from multijoint.cli.presenting import record
 from multijoint.cluster import ProcessFailure, Resources, run_process, run_tasks
+from multijoint.running import run_workflow
 
 __all__ = ["segment", "segment_on_cluster", "segment_share"]
 

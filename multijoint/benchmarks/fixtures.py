@@ -13,7 +13,7 @@ import nibabel as nib
 import numpy as np
 from scipy import ndimage
 
-from multijoint.api.running import find_bundle
+from multijoint.running import find_bundle
 
 __all__ = ["DOMAIN", "checkpoint_at", "manifests", "multijoint", "scan", "trained_model"]
 

@@ -6,11 +6,11 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from multijoint.api.running import find_bundle
 from multijoint.benchmarks.fixtures import DOMAIN, manifests, multijoint, scan, trained_model
 from multijoint.benchmarks.peak_memory import run_measured
 from multijoint.benchmarks.rows import Row, Target
 from multijoint.benchmarks.segmenting import segment_command, time_commands
+from multijoint.running import find_bundle
 
 __all__ = ["memory", "start"]
 

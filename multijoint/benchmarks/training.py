@@ -27,9 +27,9 @@ from custom_components.data.datasets import SliceDataset
 from custom_components.data.manifests import load_manifests
 from custom_components.data.preprocessing import Preprocessing
 from custom_components.networks.unet import MultiDomainUNet
-from multijoint.api.running import find_bundle
 from multijoint.benchmarks.fixtures import manifests
 from multijoint.benchmarks.rows import Row, Target, interleave
+from multijoint.running import find_bundle
 
 __all__ = ["augmentation", "domain_specific_norm", "print_peak_memory", "training_loop"]
 

@@ -6,9 +6,9 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
+from multijoint.api.adapting import adapt_model
 from multijoint.cli.experiment import parse_settings
 from multijoint.cli.presenting import record
-from multijoint.sharing import adapt_model
 
 __all__ = ["adapt"]
 

@@ -54,8 +54,8 @@ def add_init(add: Callable[..., argparse.ArgumentParser]) -> None:
 def _init(options: argparse.Namespace) -> None:
     import shlex
 
-    from multijoint.api.running import find_bundle
     from multijoint.discovery import format_understanding, understand_folder, write_manifest
+    from multijoint.running import find_bundle
 
     found, manifest = understand_folder(
         options.folder,

@@ -1,6 +1,5 @@
 """Bundles for others: packaged, inspected before they are used, and adapted to new data sets."""
 
-from multijoint.api.adapting import adapt_model
 from multijoint.sharing.inspection.inspection import inspect_bundle, open_bundle
 from multijoint.sharing.packaging.held_out import MOST_FALL
 from multijoint.sharing.packaging.int8_networks import measure_int8, quantise_model, write_networks
@@ -8,7 +7,6 @@ from multijoint.sharing.packaging.packaging import package
 
 __all__ = [
     "MOST_FALL",
-    "adapt_model",
     "inspect_bundle",
     "measure_int8",
     "open_bundle",

@@ -29,7 +29,7 @@ import yaml
 
 import custom_components
 from custom_components.networks.unet import MultiDomainUNet
-from multijoint.api.running import find_bundle
+from multijoint.running import find_bundle
 
 NAME = "multijoint_mr_bone_segmentation"
 WIDTHS = [4, 8]
@@ -81,7 +81,9 @@ def write_good(parent: Path) -> Path:
     for name in ("configs", "docs", "models", "custom_components"):
         (folder / name).mkdir(parents=True)
     torch.save(network.state_dict(), folder / MODEL)
-    for path in Path(custom_components.__file__).parent.rglob("*.py"):
+    for path in Path(custom_components.__file__).parent.rglob("*.py*"):
+        if path.suffix == ".pyc":
+            continue
         copy = folder / "custom_components" / path.relative_to(Path(custom_components.__file__).parent)
         copy.parent.mkdir(exist_ok=True)
         shutil.copyfile(path, copy)
@@ -93,9 +95,9 @@ def write_good(parent: Path) -> Path:
                  "network": NETWORK, "training": {"epoch": 1}, "digest": digest}  # fmt: skip
     config = yaml.safe_load((source / "configs/inference.yaml").read_text()) | {
         "domain": "ankle",
-        "model": {"_target_": "custom_components.models.checkpoints.describe_model", **described},
-        "network_def": {"_target_": "custom_components.networks.unet.MultiDomainUNet", **NETWORK, "domain": "@domain"},
-        "network": {"_target_": "custom_components.models.checkpoints.load_weights", "network": "@network_def",
+        "model": {"_target_": "custom_components.models.describe_model", **described},
+        "network_def": {"_target_": "custom_components.networks.MultiDomainUNet", **NETWORK, "domain": "@domain"},
+        "network": {"_target_": "custom_components.models.load_weights", "network": "@network_def",
                     "path": "@checkpoint", "digest": digest, "device": "@run_device"},
     }  # fmt: skip
     write_json(folder / INFERENCE, config)
@@ -397,7 +399,7 @@ def _configs() -> list[Hostile]:
         _changed("target-download", "unknown _target_ 'monai.bundle.download'", INFERENCE, config(
             lambda mark: {"x": {"_target_": "monai.bundle.download", "name": "x"}})),
         _changed("target-of-ours", "unknown _target_ 'custom_components.system.files", INFERENCE, config(
-            lambda mark: {"x": {"_target_": "custom_components.system.files.write_csv", "path": "CANARY",
+            lambda mark: {"x": {"_target_": "custom_components.system.write_csv", "path": "CANARY",
                                 "columns": ["a"], "rows": []}})),
         _changed("target-override", "unknown _target_ 'os.system'", "train.json", config(
             lambda mark: {"train#handlers#0#_target_": "os.system"}, "configs/train.json")),

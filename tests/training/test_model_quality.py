@@ -205,8 +205,8 @@ def test_one_domain_calibrated_leaves_what_is_known_of_others(checkpoint: Path, 
 def test_a_domain_whose_weights_stayed_keeps_its_quality_when_another_is_added(
     checkpoint: Path, manifests: dict[str, str], tmp_path: Path
 ) -> None:
+    from multijoint.api.adapting import adapt_model
     from multijoint.phantoms import write_phantoms
-    from multijoint.sharing import adapt_model
 
     [knee] = write_phantoms(tmp_path / "phantoms", domains=["knee"], num_cases=1, size=40)
     known = load_model(checkpoint).training[QUALITY]

@@ -31,7 +31,7 @@ def make_run(folder: Path, *, resume: bool = False) -> TrainingRun:
 
 
 def test_settings_are_checked_from_within_a_configuration() -> None:
-    first_step = {"_target_": "custom_components.workflows.begin.begin"}
+    first_step = {"_target_": "custom_components.workflows.begin"}
     parser = ConfigParser({"lr": 1.0, "run": "$@lr", "initialize": [first_step]})
     parser.get_parsed_content("initialize::0")
     parser = ConfigParser({"lr": 1.0, "learning": 2.0, "run": "$@lr", "initialize": [first_step]})

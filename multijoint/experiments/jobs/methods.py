@@ -11,7 +11,7 @@ from pathlib import Path
 import yaml
 
 from custom_components.errors import InputError
-from multijoint.api.running import find_bundle
+from multijoint.running import find_bundle
 
 __all__ = ["Method", "known_methods", "select_methods", "title_of"]
 

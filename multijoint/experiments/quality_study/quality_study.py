@@ -25,8 +25,8 @@ from custom_components.quality.flags import FLAGS, FlagRules
 from custom_components.quality.tables import QUALITY_COLUMNS, quality_rows, read_record
 from custom_components.system.files import write_atomically, write_csv
 from custom_components.system.terminal import align_columns
-from multijoint.api.running import run_workflow
 from multijoint.experiments.quality_study.degradations import DEGRADATIONS, degrade
+from multijoint.running import run_workflow
 
 __all__ = ["STUDY_COLUMNS", "auroc", "study_quality", "summarise_study"]
 

@@ -15,7 +15,7 @@ from multijoint.sharing.inspection.state_dicts import StoredTensor
 __all__ = ["check_model", "describe_domains"]
 
 _FILE = "configs/inference.json"
-_DESCRIBE = "custom_components.models.checkpoints.describe_model"
+_DESCRIBE = "custom_components.models.describe_model"
 _MOST = {"domains": 64, "widths": 12, "pixels": 4096, "width": 16_384}
 
 

@@ -20,9 +20,9 @@ __all__ = ["check_checksums", "check_code", "check_content", "list_files"]
 _PACKAGE = "custom_components"
 _START = 2**20
 _TEXT = {".md", ".txt", ".json", ".yaml", ".yml", ".conf", ".csv", ".sha256", ".rst", ""}
-_KNOWN = _TEXT | {".py", ".pt", ".ts", ".onnx", ".png", ".jpg", ".jpeg"}
+_KNOWN = _TEXT | {".py", ".pyi", ".pt", ".ts", ".onnx", ".png", ".jpg", ".jpeg"}
 _CODE = {
-    ".pyc", ".pyo", ".pyd", ".pyx", ".pyi", ".so", ".dll", ".dylib", ".exe", ".com", ".bat", ".cmd", ".ps1", ".sh",
+    ".pyc", ".pyo", ".pyd", ".pyx", ".so", ".dll", ".dylib", ".exe", ".com", ".bat", ".cmd", ".ps1", ".sh",
     ".bash", ".js", ".jar", ".vbs", ".pth", ".ipynb", ".egg", ".whl", ".cfg", ".ini", ".toml", ".a", ".o", ".cu",
     ".cpp", ".c",
 }  # fmt: skip
@@ -141,7 +141,7 @@ def check_content(path: Path, *, name: str) -> Iterator[Finding]:
     archive = other_archive(start)
     if pure.name in _CODE_NAMES or suffix in _CODE:
         yield Finding("unsafe", "code", name, "code, or what makes a tool run code")
-    elif program and suffix != ".py":
+    elif program and suffix not in (".py", ".pyi"):
         yield Finding("unsafe", "code", name, program)
     elif suffix in _PICKLES:
         yield Finding("unsafe", "pickle", name, f"{suffix} files can hold pickles, which run code when they are read")

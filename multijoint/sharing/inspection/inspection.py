@@ -96,7 +96,7 @@ def inspect_folder(folder: Path) -> Report:
         try:
             report.extend(check_content(path, name=name))
             suffix = PurePosixPath(name).suffix.lower()
-            if suffix == ".py":
+            if suffix in (".py", ".pyi"):
                 report.extend(check_code(path, name=name))
             elif suffix in (".json", ".yaml", ".yml", ".conf"):
                 _inspect_config(report, name, path, configs)

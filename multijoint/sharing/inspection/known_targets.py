@@ -13,7 +13,7 @@ import yaml
 from custom_components.data.preprocessing import Preprocessing
 from custom_components.domains import Domain
 from custom_components.models.trained_model import TrainedModel
-from multijoint.api.running import find_bundle
+from multijoint.running import find_bundle
 from multijoint.sharing.packaging.configurations import packaged_configs
 
 __all__ = ["Known", "is_target_key", "known_of_release", "walk"]

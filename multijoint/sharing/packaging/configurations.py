@@ -18,7 +18,7 @@ __all__ = ["as_json", "describe", "packaged_configs"]
 
 Config = dict[str, Any]
 
-_DEVICE = {"_target_": "custom_components.workflows.begin.select_device", "name": "auto"}
+_DEVICE = {"_target_": "custom_components.workflows.select_device", "name": "auto"}
 # MONAI never tells a configuration where it lies, so ask the workflow that reads it; `--bundle_root` goes before.
 _OWN_FOLDER = (
     "$next((str(frame.frame.f_locals['self'].config_root_path.resolve().parent) for frame in inspect.stack(0) "
@@ -69,12 +69,12 @@ def _read(bundle: Path, name: str) -> Config:
 
 
 def _common(config: Config, model: TrainedModel) -> Config:
-    network = {"_target_": "custom_components.networks.unet.MultiDomainUNet", **model.network, "domain": "@domain"}
+    network = {"_target_": "custom_components.networks.MultiDomainUNet", **model.network, "domain": "@domain"}
     return config | {
         "imports": ["$import sys", "$import inspect"],
         "bundle_root": _OWN_FOLDER,
         "device": _DEVICE,
-        "model": {"_target_": "custom_components.models.checkpoints.describe_model", **describe(model)},
+        "model": {"_target_": "custom_components.models.describe_model", **describe(model)},
         "network_def": network,
     }
 
@@ -82,7 +82,7 @@ def _common(config: Config, model: TrainedModel) -> Config:
 def _inference(config: Config, model: TrainedModel, domain: str) -> Config:
     config = _common(config, model)
     config["network"] = {
-        "_target_": "custom_components.inference.int8.build_inference_network",
+        "_target_": "custom_components.inference.build_inference_network",
         "model": "@model",
         "checkpoint": "@checkpoint",
         "domain": "@domain",
@@ -91,7 +91,7 @@ def _inference(config: Config, model: TrainedModel, domain: str) -> Config:
         "network": "@network_def",
     }
     config["results"] |= {
-        "model": {"_target_": "custom_components.workflows.packaged.identify", "model": "@model", "path": "@checkpoint"}
+        "model": {"_target_": "custom_components.workflows.identify", "model": "@model", "path": "@checkpoint"}
     }
     config["inferer"] |= {"domain": "@domain"}
     config["domain"] = domain
@@ -109,14 +109,14 @@ def _train(config: Config, model: TrainedModel, domain: str) -> Config:
         "checkpoint": "$@bundle_root + '/models/model.pt'",
         "publish_to": "$@bundle_root + '/models/model.pt'",
         "output_dir": {
-            "_target_": "custom_components.workflows.packaged.new_folder",
+            "_target_": "custom_components.workflows.new_folder",
             "parent": "$@bundle_root + '/runs'",
         },
         "image_size": list(preprocessing.image_size),
         "normalization": preprocessing.normalization,
         "domains": "$@model.domains",
         "start": {
-            "_target_": "custom_components.models.checkpoints.load_weights",
+            "_target_": "custom_components.models.load_weights",
             "network": "@network_def",
             "path": "@checkpoint",
         },
@@ -127,10 +127,10 @@ def _train(config: Config, model: TrainedModel, domain: str) -> Config:
     config["head"] = model.network["head"]  # which the loss asks for
     if len(model.domains) == 1:
         config["contrastive_weight"] = 0.0
-    seen = {"_target_": "custom_components.data.splits.split_of", "domain": "@domain"}
+    seen = {"_target_": "custom_components.data.split_of", "domain": "@domain"}
     seen |= {"training": "@train#dataset#data", "validation": "@validate#dataset#data"}
     config["datasets"] = {
-        "_target_": "custom_components.workflows.packaged.checked_datasets",
+        "_target_": "custom_components.workflows.checked_datasets",
         "datasets": config["datasets"],
         "model": "@model",
     }
@@ -139,7 +139,7 @@ def _train(config: Config, model: TrainedModel, domain: str) -> Config:
     for side in ("train", "validate"):
         config[side]["dataset"] |= {"domain": "@domain"}
     config["run"] = [*config["run"], "$@publish(@output_dir)"]
-    publish = {"_target_": "custom_components.workflows.packaged.publish", "path": "@publish_to", "_mode_": "callable"}
+    publish = {"_target_": "custom_components.workflows.publish", "path": "@publish_to", "_mode_": "callable"}
     config["publish"] = publish
     return config
 

@@ -17,7 +17,7 @@ from custom_components.inference.int8 import PRECISIONS
 from custom_components.io.volumes import read_label, read_volume
 from custom_components.metrics.bone_scores import dice_coefficient
 from custom_components.models.trained_model import TrainedModel
-from multijoint.api.running import run_workflow
+from multijoint.running import run_workflow
 
 __all__ = ["MOST_FALL", "BoneDice", "check_fall", "compare_precisions", "divide_cases"]
 

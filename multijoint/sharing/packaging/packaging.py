@@ -117,7 +117,7 @@ def _files(
     }
     configs["metadata.json"] = as_json(metadata)
     root = Path(custom_components.__file__).parent
-    core = sorted(root.rglob("*.py"))
+    core = sorted(path for path in root.rglob("*.py*") if path.suffix in (".py", ".pyi"))
     inside = {name: configs[name] for name in ("inference.json", "metadata.json")}
     return {
         "LICENSE": (bundle / "LICENSE").read_bytes(),

@@ -64,7 +64,7 @@ def federate(work: Path) -> Path:
     """Run the job in the simulator; returns its workspace."""
     recipe = FedAvgRecipe(
         name="bones",
-        model={"class_path": "custom_components.networks.federation.SharedLayers", "args": LAYERS},
+        model={"class_path": "custom_components.networks.SharedLayers", "args": LAYERS},
         min_clients=len(SITES),
         num_rounds=ROUNDS,
         train_script=str(HERE / "client.py"),

@@ -36,8 +36,8 @@ from custom_components.domains import Domain
 from custom_components.errors import InputError
 from custom_components.models.checkpoints import load_model, save_checkpoint
 from custom_components.models.trained_model import TrainedModel
-from multijoint.api.running import find_bundle
 from multijoint.cli import main
+from multijoint.running import find_bundle
 from multijoint.sharing.inspection.findings import Finding, Report, printable
 from multijoint.sharing.inspection.inspection import inspect_bundle, open_bundle
 from multijoint.sharing.inspection.known_targets import known_of_release
@@ -302,7 +302,7 @@ def test_the_command_prints_the_report_and_fails_on_what_is_unsafe(good, tmp_pat
 def test_known_texts_come_from_the_release():
     known = known_of_release()
     assert "$@evaluator.run()" in known.expressions
-    assert {"Compose", "custom_components.models.checkpoints.load_weights", "SupervisedTrainer"} <= known.targets
+    assert {"Compose", "custom_components.models.load_weights", "SupervisedTrainer"} <= known.targets
     assert all(target.startswith(("custom_components.", "torch.")) or "." not in target for target in known.targets)
     assert not {"os.system", "torch.load", "builtins.eval"} & known.targets
     assert known.modes == {"callable"}

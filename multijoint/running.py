@@ -57,7 +57,7 @@ def find_bundle(name: str = JOINT_BUNDLE) -> Path:
     Raises:
         InputError: it is not there.
     """
-    package = Path(__file__).parents[1]
+    package = Path(__file__).parent
     for folder in (package / "bundles", package.parent / "bundles"):
         if (folder / name).is_dir():
             return folder / name

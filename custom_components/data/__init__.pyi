@@ -1,0 +1,23 @@
+from .augmentation import RandFlipRotateTranslated
+from .cases import Case
+from .datasets import SliceDataset
+from .manifests import Manifest, load_manifests
+from .preprocessing import Preprocessing
+from .sampling import DomainBalancedBatchSampler
+from .scans import list_cases, list_scans
+from .splits import Split, make_splits, split_of
+
+__all__ = [
+    "Case",
+    "DomainBalancedBatchSampler",
+    "Manifest",
+    "Preprocessing",
+    "RandFlipRotateTranslated",
+    "SliceDataset",
+    "Split",
+    "list_cases",
+    "list_scans",
+    "load_manifests",
+    "make_splits",
+    "split_of",
+]

@@ -1,0 +1,22 @@
+from .engine import VolumeDataset, VolumeEvaluator
+from .inferers import SlicewiseInferer
+from .int8 import build_inference_network, precision_of
+from .loaders import VolumeLoader
+from .report import ReportHandler
+from .results import ResultFolder
+from .transforms import DecodeLabelsd, ReadVolumed, RestoreSourceGridd, StackSlicesd
+
+__all__ = [
+    "DecodeLabelsd",
+    "ReadVolumed",
+    "ReportHandler",
+    "RestoreSourceGridd",
+    "ResultFolder",
+    "SlicewiseInferer",
+    "StackSlicesd",
+    "VolumeDataset",
+    "VolumeEvaluator",
+    "VolumeLoader",
+    "build_inference_network",
+    "precision_of",
+]

@@ -1,0 +1,14 @@
+from .checkpoints import build_network, describe_model, load_model, load_weights, save_checkpoint
+from .single_domain import fold_domain, select_domain
+from .trained_model import TrainedModel
+
+__all__ = [
+    "TrainedModel",
+    "build_network",
+    "describe_model",
+    "fold_domain",
+    "load_model",
+    "load_weights",
+    "save_checkpoint",
+    "select_domain",
+]

@@ -1,0 +1,15 @@
+from .federation import SharedLayers
+from .folding import fold_network
+from .norms import DomainSpecificBatchNorm2d
+from .parameters import count_parameters, group_parameters
+from .unet import EmbeddingForward, MultiDomainUNet
+
+__all__ = [
+    "DomainSpecificBatchNorm2d",
+    "EmbeddingForward",
+    "MultiDomainUNet",
+    "SharedLayers",
+    "count_parameters",
+    "fold_network",
+    "group_parameters",
+]

@@ -1,0 +1,5 @@
+from .calibration import DomainQuality
+from .expected_dice import ExpectedDice
+from .flags import FlagRules
+
+__all__ = ["DomainQuality", "ExpectedDice", "FlagRules"]
