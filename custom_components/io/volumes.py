@@ -84,7 +84,7 @@ def read_volume(path: str | Path, *, kind: Literal["image", "label"] = "image") 
     (X, Y, Z). No more is decompressed or allocated than the header says and the environment allows; then the file is
     read to its end, where gzip's checksum stands. The sform gives the affine when its code is set, else the qform; with
     neither, the spacing alone is known and a warning is logged. Metres and microns become mm. What is refused and what
-    only warned of, `docs/input.md` lists.
+    only warned of, `docs/reference/input.md` lists.
 
     Args:
         path: `.nii` or `.nii.gz`.

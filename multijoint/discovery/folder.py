@@ -63,8 +63,8 @@ def understand_folder(
     if not cases:
         listed = "; ".join(f"{name}: {why}" for name, why in list(shown.items())[:3]) or "no .nii or .nii.gz file"
         raise InputError(
-            f"folder {show_path(folder)} must hold images with labels, got none ({listed}); see docs/howto.md for the "
-            "layouts that are understood"
+            f"folder {show_path(folder)} must hold images with labels, got none ({listed}); "
+            "docs/how-to/data.md lists the layouts that are understood"
         )
     given, source = _names(folder, names, manifest)
     guessed, reason = guess_plane(cases)

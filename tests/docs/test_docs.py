@@ -1,4 +1,4 @@
-"""Every command of README.md and docs/*.md runs, on small phantoms, in the order of its page.
+"""Every command of README.md and docs/**/*.md runs, on small phantoms, in the order of its page.
 
 A page in docs/ is covered by being there. A fenced block without a language holds commands; others are called `text`,
 `yaml`, ... What a page needs and does not make itself is in `supplies`; what somebody does between two commands is in
@@ -36,10 +36,10 @@ NOT_RUN = {
     "tensorboard": "serves until it is stopped; what it reads: tests/training/test_tracking.py",
     "mlflow ui": "needs the whole mlflow; what it reads: tests/training/test_tracking.py",
     "multijoint package bundles/multijoint_mr_bone_segmentation --checkpoint runs/x/model.pt --out dist --int8": (
-        "refuses a model that has hardly been trained: tests/test_sharing_int8.py"
+        "refuses a model that has hardly been trained: tests/sharing/packaging/test_int8_networks.py"
     ),
     "multijoint segment scan.nii.gz --bundle dist/multijoint_mr_bone_segmentation --domain ankle --precision int8": (
-        "needs the former's networks: tests/test_sharing_int8.py"
+        "needs the former's networks: tests/sharing/packaging/test_int8_networks.py"
     ),
     "monailabel": "has an environment of its own: tests/consumers/monai_label/run.sh",
     "mkdir -p apps/monaibundle/model": "likewise: tests/consumers/monai_label/run.sh",
@@ -138,7 +138,7 @@ def correct(folder: Path) -> None:
     shutil.rmtree(folder / "truth")
 
 
-BY_HAND = {("docs/corrections.md", "multijoint init out"): correct}
+BY_HAND = {("docs/how-to/corrections.md", "multijoint init out"): correct}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=[page.relative_to(ROOT).as_posix() for page in PAGES])
@@ -203,19 +203,17 @@ def test_links_lead_somewhere(page: Path) -> None:
                 assert anchor in anchors, f"{page.name}, line {number}: {target}#{anchor}"
 
 
-REFERENCE = (ROOT / "docs" / "reference.md").read_text()
-
-
-def rows_below(title: str) -> list[list[str]]:
-    """Cells of the first table below a title of the reference."""
-    below = re.split(rf"^#+ {re.escape(title)}$", REFERENCE, maxsplit=1, flags=re.MULTILINE)[1]
+def rows_below(title: str, page: str) -> list[list[str]]:
+    """Cells of the first table below a title of a page of the reference."""
+    text = (ROOT / "docs" / "reference" / page).read_text()
+    below = re.split(rf"^#+ {re.escape(title)}$", text, maxsplit=1, flags=re.MULTILINE)[1]
     (table, *_) = re.findall(r"(?:^\|.*\n)+", below, flags=re.MULTILINE)
     return [[cell.strip() for cell in line.strip("|\n").split("|")] for line in table.splitlines()[2:]]
 
 
 def test_reference_has_every_command_with_every_option() -> None:
     listed = {}
-    for command, options, *_ in rows_below("Commands"):
+    for command, options, *_ in rows_below("Commands", "commands.md"):
         listed[re.findall(r"[a-z-]+", command)[0]] = set(re.findall(r"--[a-z0-9-]+", options))
     everywhere = {"--help", "--quiet", "--json"}
     assert listed == {
@@ -228,7 +226,7 @@ def test_reference_has_every_command_with_every_option() -> None:
 def test_reference_has_every_setting_with_its_default(name: str) -> None:
     """What is neither a part made by `_target_` nor one computed from others is a setting; and those that are both."""
     config = yaml.safe_load((ROOT / JOINT / "configs" / name).read_text())
-    listed = {key.strip("`"): default for key, default, _ in rows_below(name)}
+    listed = {key.strip("`"): default for key, default, _ in rows_below(name, "settings.md")}
     assert set(listed) <= set(config)
     for key, value in config.items():
         computed = "$" in str(value) or "@" in str(value) or "%" in str(value) or "_target_" in str(value)
@@ -240,13 +238,13 @@ def test_reference_has_every_setting_with_its_default(name: str) -> None:
 
 
 def test_reference_has_every_file_of_a_run(trained: Path) -> None:
-    listed = " ".join(row[0] for row in rows_below("A training run"))
+    listed = " ".join(row[0] for row in rows_below("A training run", "files.md"))
     named = {path.name for path in trained.iterdir() if not path.name.endswith(".sha256")}
     assert {name for name in named if f"`{name}`" not in listed and f"`{name}/`" not in listed} == set()
 
 
 def test_commands_of_a_page_are_read_as_a_shell_reads_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("documented.ROOT", tmp_path)
+    monkeypatch.setattr("support.documented.ROOT", tmp_path)
     page = tmp_path / "page.md"
     block = "B=a/b; C=$B/c\nrun \"['$C/x y']\" \\\n    --more 'it' && next # why\n"
     page.write_text(f"text\n```\n{block}```\n```yaml\nno: command\n```\n")
@@ -266,12 +264,3 @@ def test_a_failing_command_is_named_with_its_page_and_line(tmp_path: Path, monke
     words = ("python", "-m", "monai.bundle", "run", "training", "--config_file", "none.yaml")
     assert "none.yaml" in str(problem_with(Command("page.md", 9, words), folder))
     assert problem_with(Command("page.md", 10, ("mkdir", "a")), folder) is None
-
-
-def test_every_module_is_in_the_house() -> None:
-    text = (ROOT / "README.md").read_text()
-    house = text.split("\n## The house\n")[1].split("```")[1]
-    package = ROOT / "custom_components"
-    modules = {path.stem for path in package.glob("*.py")} - {"__init__"}
-    wings = {f"{path.parent.name}/" for path in package.glob("*/__init__.py")}
-    assert modules | wings <= set(house.split())

@@ -140,7 +140,7 @@ def test_a_flipped_bit_in_a_compressed_file_never_changes_what_is_read(tmp_path:
 
 
 UNSEEN = {"pixdim", "scl_slope", "scl_inter", "xyzt_units", "srow_x", "srow_y", "srow_z"}
-"""Fields whose flipped bit may leave a header that agrees with itself; docs/input.md says so."""
+"""Fields whose flipped bit may leave a header that agrees with itself; docs/reference/input.md says so."""
 
 
 def test_which_flipped_bits_of_a_plain_header_are_not_seen(

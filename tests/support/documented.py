@@ -22,7 +22,7 @@ from support.bundles import BUNDLES
 from multijoint.cli import main
 
 ROOT = BUNDLES.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 _ASSIGNMENT = re.compile(r"([A-Z]+)=(\S+)")
 
 # What makes a command small enough for a test. Each replaces the option where the page gives it, and is added if not.

@@ -37,7 +37,7 @@ class Entry:
         path: the file.
         expected: whether it is read, read with a warning, or refused.
         cause: regular expression that the one line about it matches; empty if it is accepted.
-        row: key of the row in `docs/input.md`.
+        row: key of the row in `docs/reference/input.md`.
         kind: what to read it as.
         array: voxels of an accepted file.
         affine: voxel index -> RAS+ position in mm of an accepted file.

@@ -76,7 +76,7 @@ def quantise(model: TrainedModel, *, domain: str, slices: Sequence[Tensor], dige
         InputError: packages of `multijoint[onnx]` are missing.
 
     Source:
-        Measured on lumbar spines and hippocampi, see `docs/int8.md`.
+        Measured on lumbar spines and hippocampi, see `docs/how-to/int8.md`.
     """
     floating = export_onnx(model, domain=domain)
     try:
