@@ -16,14 +16,13 @@ from typing import Any, ParamSpec, TypeVar
 
 import torch
 import torch.distributed as dist
+from custom_components.errors import InputError
 from ignite.engine import Engine
 from monai.handlers import ValidationHandler
 from torch import Tensor, nn
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 from torch.nn.parallel import DistributedDataParallel
-
-from custom_components.errors import InputError
 
 __all__ = [
     "FirstRankValidation",

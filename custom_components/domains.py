@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-
 from custom_components.errors import InputError
 
 __all__ = ["COLORS", "Domain", "PLANES", "find_domain", "output_channels"]

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-
 from custom_components.errors import InputError
 
 __all__ = ["Bone", "VoxelRuns", "check_label_map", "find_bones", "find_runs", "memory_axes"]

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
-
 from custom_components.distributed import gather_rows, num_ranks, weigh_domains
 from custom_components.domains import output_channels
 from custom_components.errors import InputError
+from torch import Tensor, nn
 
 __all__ = ["MultiDomainCrossEntropyLoss", "MultiDomainSegmentationLoss", "SupervisedContrastiveLoss"]
 

@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from monai.bundle import ConfigWorkflow
-
 from custom_components.errors import InputError, find_cause
+from monai.bundle import ConfigWorkflow
 
 __all__ = ["JOINT_BUNDLE", "find_bundle", "run_workflow"]
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 import torch
+from custom_components import distributed, losses
+from custom_components.networks import norms
 from monai.bundle import ConfigWorkflow
 from support.bundles import BUNDLES, SMALL, Run
 
-from custom_components import distributed, losses
-from custom_components.networks import norms
 from multijoint.phantoms import write_phantoms
 
 collect_ignore = ["consumers", "peers"]  # each has an environment of its own

@@ -11,9 +11,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from support.bundles import BUNDLES, SMALL, Run
-from torch import Tensor
-
 from custom_components.distributed import (
     check_joined,
     first_rank_only,
@@ -33,6 +30,8 @@ from custom_components.errors import InputError, find_cause
 from custom_components.losses import MultiDomainSegmentationLoss
 from custom_components.models.checkpoints import load_model
 from custom_components.networks.unet import EmbeddingForward, MultiDomainUNet
+from support.bundles import BUNDLES, SMALL, Run
+from torch import Tensor
 
 CONFIGS = ["train.yaml", "multi_gpu_train.yaml"]
 # Domains of the samples of three global batches; of two processes the first gets 4 samples of the first one, not 3.5.

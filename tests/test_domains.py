@@ -1,10 +1,9 @@
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-
 from custom_components.domains import Domain, find_domain, output_channels
 from custom_components.errors import InputError
+from hypothesis import given
+from hypothesis import strategies as st
 
 ANKLE = Domain("ankle", {5: "calcaneus", 2: "talus"}, "sagittal", "MR T1")
 SHOULDER = Domain("shoulder", {1: "humerus", 2: "scapula"}, "axial")

@@ -4,14 +4,13 @@ from itertools import groupby
 
 import numpy as np
 import pytest
+from custom_components import label_maps as voxel_runs
+from custom_components.errors import InputError
+from custom_components.label_maps import Bone, check_label_map, find_bones, find_runs, memory_axes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 from support.label_maps import NUM_CLASSES, all_maps, stored_anyhow
-
-from custom_components import label_maps as voxel_runs
-from custom_components.errors import InputError
-from custom_components.label_maps import Bone, check_label_map, find_bones, find_runs, memory_axes
 
 parts = st.sampled_from([64, 2**18])
 

@@ -3,15 +3,10 @@ from collections.abc import Sequence
 
 import pytest
 import torch
+from custom_components.losses import MultiDomainCrossEntropyLoss, MultiDomainSegmentationLoss, SupervisedContrastiveLoss
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
-
-from custom_components.losses import (
-    MultiDomainCrossEntropyLoss,
-    MultiDomainSegmentationLoss,
-    SupervisedContrastiveLoss,
-)
 
 EIGHT_DOMAINS = torch.tensor([0, 1, 1, 0, 2, 1, 0, 3])  # domain 3 has one sample: an anchor without a positive
 

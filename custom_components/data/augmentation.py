@@ -8,12 +8,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from custom_components.errors import InputError
 from monai.config import KeysCollection
 from monai.transforms import MapTransform, Randomizable
 from torch import Tensor
 from torch.nn.functional import grid_sample
-
-from custom_components.errors import InputError
 
 __all__ = ["RandFlipRotateTranslated"]
 

@@ -7,16 +7,15 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from monai.transforms import Randomizable
-from torch import Tensor
-from torch.utils.data import Dataset
-
 from custom_components.data.cases import Case, as_case
 from custom_components.data.preprocessing import Preprocessing, pixel_spacing_mm, stack_labels, stack_slices
 from custom_components.data.sampling import SampleKey
 from custom_components.domains import Domain, find_domain
 from custom_components.errors import InputError, show_path
 from custom_components.io.volumes import read_label, read_volume
+from monai.transforms import Randomizable
+from torch import Tensor
+from torch.utils.data import Dataset
 
 __all__ = ["SliceDataset"]
 

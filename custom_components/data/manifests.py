@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-
 from custom_components.data.cases import Case, take_corrections
 from custom_components.data.layouts import check_relative, is_dataset_json, match_pattern, translate_dataset_json
 from custom_components.domains import PLANES, Domain

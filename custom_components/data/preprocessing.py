@@ -10,13 +10,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
-from torch.nn.functional import interpolate
-
 from custom_components.domains import PLANES
 from custom_components.errors import InputError
 from custom_components.io.geometry import canonical_spacing_mm, to_canonical
 from custom_components.system.threads import map_exactly
+from torch import Tensor
+from torch.nn.functional import interpolate
 
 __all__ = [
     "Preprocessing",

@@ -6,9 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from torch.utils.data import Sampler
-
 from custom_components.errors import InputError
+from torch.utils.data import Sampler
 
 __all__ = ["DomainBalancedBatchSampler", "SampleKey"]
 

@@ -11,15 +11,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from monai.engines import SupervisedEvaluator
-from monai.transforms import Compose
-from monai.utils.enums import CommonKeys as Keys
-from torch.utils.data import Dataset
-
 from custom_components.errors import InputError, failure_of, show_path
 from custom_components.inference.inferers import SlicewiseInferer
 from custom_components.inference.results import ResultFolder
 from custom_components.quality.expected_dice import ExpectedDice
+from monai.engines import SupervisedEvaluator
+from monai.transforms import Compose
+from monai.utils.enums import CommonKeys as Keys
+from torch.utils.data import Dataset
 
 __all__ = ["VolumeDataset", "VolumeEvaluator"]
 
@@ -37,11 +36,7 @@ class VolumeDataset(Dataset[dict[str, Any]]):
     """
 
     def __init__(
-        self,
-        data: Sequence[Mapping[str, Any]],
-        transform: Callable[[Any], Any],
-        *,
-        results: ResultFolder | None = None,
+        self, data: Sequence[Mapping[str, Any]], transform: Callable[[Any], Any], *, results: ResultFolder | None = None
     ) -> None:
         self.data = [dict(item) for item in data]
         self.transform = transform

@@ -7,10 +7,6 @@ from functools import partial
 from typing import Any, TypeVar
 
 import torch
-from monai.data import MetaTensor
-from monai.inferers import SliceInferer
-from torch import Tensor
-
 from custom_components.data.preprocessing import classes_at
 from custom_components.errors import InputError
 from custom_components.networks.folding import fold_network
@@ -18,6 +14,9 @@ from custom_components.networks.unet import MultiDomainUNet, answer_for
 from custom_components.quality.expected_dice import ExpectedDice
 from custom_components.system.terminal import track
 from custom_components.system.threads import map_exactly
+from monai.data import MetaTensor
+from monai.inferers import SliceInferer
+from torch import Tensor
 
 __all__ = ["SlicewiseInferer"]
 

@@ -8,8 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-
 from custom_components.domains import find_domain
 from custom_components.errors import InputError
 from custom_components.inference.openvino_runtime import openvino_core
@@ -18,6 +16,7 @@ from custom_components.models.digests import digest_path, read_checked
 from custom_components.models.trained_model import TrainedModel
 from custom_components.networks.unet import MultiDomainUNet
 from custom_components.system.files import file_digest
+from torch import Tensor, nn
 
 __all__ = ["PRECISIONS", "QuantisedNetwork", "build_inference_network", "int8_path", "precision_of"]
 

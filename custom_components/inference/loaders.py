@@ -11,7 +11,6 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-
 from custom_components.label_maps import memory_axes
 
 __all__ = ["VolumeLoader"]
@@ -24,9 +23,11 @@ class VolumeSource(Protocol):
 
     data: list[dict[str, Any]]
 
-    def __len__(self) -> int: ...
+    def __len__(self) -> int:
+        """Number of volumes."""
 
-    def __getitem__(self, index: int) -> dict[str, Any]: ...
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        """Read one volume."""
 
 
 class VolumeLoader:

@@ -9,8 +9,6 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ignite.engine import Engine, Events
-
 from custom_components.errors import show_path
 from custom_components.quality.flags import FlagRules
 from custom_components.quality.tables import (
@@ -24,6 +22,7 @@ from custom_components.quality.tables import (
 from custom_components.system.files import remove_stale_temporaries, write_csv
 from custom_components.system.terminal import attach_bar
 from custom_components.system.termination import at_termination
+from ignite.engine import Engine, Events
 
 __all__ = ["REPORT", "REPORT_COLUMNS", "ReportHandler", "read_report", "waiting_row", "write_report"]
 

@@ -9,9 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 import custom_components
+import numpy as np
 from custom_components.domains import Domain
 from custom_components.errors import InputError
 from custom_components.io.nifti_files import case_id

@@ -7,15 +7,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from monai.config import KeysCollection
-from monai.data import MetaTensor
-from monai.transforms import MapTransform
-
 from custom_components.data.preprocessing import restore_stack, slice_size, stack_slices
 from custom_components.domains import find_domain
 from custom_components.errors import InputError, show_path
 from custom_components.io.volumes import read_volume, volume_of
 from custom_components.models.trained_model import TrainedModel
+from monai.config import KeysCollection
+from monai.data import MetaTensor
+from monai.transforms import MapTransform
 
 __all__ = ["DecodeLabelsd", "ReadVolumed", "RestoreSourceGridd", "StackSlicesd"]
 

@@ -9,10 +9,9 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
+from custom_components.errors import InputError, show_path
 from nibabel.orientations import apply_orientation
 from nibabel.quaternions import quat2mat
-
-from custom_components.errors import InputError, show_path
 
 __all__ = [
     "canonical_spacing_mm",

@@ -9,7 +9,6 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
-
 from custom_components.errors import InputError, show_path
 from custom_components.io.geometry import MM_OF_UNIT
 from custom_components.io.nifti_files import MAX_BYTES, MAX_VOXELS, Content, check_size

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-
 from custom_components.errors import InputError, show_path
 from custom_components.io.nifti_files import Content
 from custom_components.io.nifti_headers import data_type, shape_of

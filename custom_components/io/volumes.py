@@ -12,25 +12,15 @@ from typing import Any, Literal
 
 import nibabel as nib
 import numpy as np
-from nibabel.orientations import apply_orientation, inv_ornt_aff
-
 from custom_components.errors import InputError, show_path
 from custom_components.io.geometry import corners_apart, find_affine, forms_apart_mm, spacing_of
 from custom_components.io.nifti_files import Content, check_name, open_content
 from custom_components.io.nifti_headers import read_header, shape_of, skip_to_voxels
 from custom_components.io.nifti_voxels import read_voxels
 from custom_components.system.files import write_atomically
+from nibabel.orientations import apply_orientation, inv_ornt_aff
 
-__all__ = [
-    "Volume",
-    "on_grid",
-    "read_affine",
-    "read_grid",
-    "read_label",
-    "read_volume",
-    "volume_of",
-    "write_label_map",
-]
+__all__ = ["Volume", "on_grid", "read_affine", "read_grid", "read_label", "read_volume", "volume_of", "write_label_map"]
 
 _LOG = logging.getLogger(__name__)
 _MAX_GRID_ERROR_MM = 1e-3  # between the corners of two grids

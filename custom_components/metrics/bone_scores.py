@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-
 from custom_components.domains import Domain
 from custom_components.errors import InputError
 from custom_components.label_maps import Bone, find_bones, memory_axes

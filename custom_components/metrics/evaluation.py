@@ -8,9 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ignite.engine import Engine, Events
-from monai.utils.enums import CommonKeys as Keys
-
 from custom_components.data.splits import Split
 from custom_components.domains import PLANES, Domain
 from custom_components.errors import InputError, failure_of, show_path
@@ -25,6 +22,8 @@ from custom_components.quality.flags import FlagRules
 from custom_components.quality.tables import QUALITY_COLUMNS, QUALITY_TABLE, quality_rows, read_record
 from custom_components.system.files import write_atomically, write_csv
 from custom_components.system.terminal import attach_bar
+from ignite.engine import Engine, Events
+from monai.utils.enums import CommonKeys as Keys
 
 __all__ = ["ScoreHandler", "check_evaluation"]
 

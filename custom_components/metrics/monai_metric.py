@@ -8,11 +8,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from monai.metrics import CumulativeIterationMetric
-from monai.utils import convert_to_numpy
-
 from custom_components.errors import InputError
 from custom_components.metrics.bone_scores import STATUSES, BoneMeasures, check_classes, measure_bones
+from monai.metrics import CumulativeIterationMetric
+from monai.utils import convert_to_numpy
 
 __all__ = ["BoneMetrics", "ClassSummary"]
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-
 from custom_components.errors import InputError
 from custom_components.metrics.score_tables import ALL_BONES, CONNECTIVITY, check_border, check_rows, write_table
 from custom_components.metrics.surface_distances import BORDERS

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-
 from custom_components.errors import InputError
 from custom_components.label_maps import Bone, find_bones
 from custom_components.metrics.nearest_voxels import ClassVoxels

@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
-
 from custom_components.data.preprocessing import Preprocessing
 from custom_components.domains import Domain, find_domain
 from custom_components.errors import InputError
@@ -19,6 +17,7 @@ from custom_components.models.digests import read_checked, write_generation, wri
 from custom_components.models.trained_model import FORMAT, TrainedModel
 from custom_components.networks.parameters import is_finite
 from custom_components.networks.unet import MultiDomainUNet
+from torch import Tensor
 
 __all__ = [
     "RESUMABLE",

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from torch import Tensor, nn
-
 from custom_components.domains import find_domain
 from custom_components.errors import InputError
 from custom_components.models.checkpoints import build_network
 from custom_components.models.trained_model import TrainedModel
 from custom_components.networks.folding import fold_network
 from custom_components.networks.norms import DomainSpecificBatchNorm2d
+from torch import Tensor, nn
 
 __all__ = ["fold_domain", "select_domain"]
 

@@ -6,12 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from torch import Tensor
-
 from custom_components.data.preprocessing import Preprocessing
 from custom_components.domains import Domain, find_domain, output_channels
 from custom_components.errors import InputError
 from custom_components.quality.calibration import DomainQuality
+from torch import Tensor
 
 __all__ = ["FORMAT", "QUALITY", "QUALITY_WEIGHTS", "TrainedModel"]
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
-
 from custom_components.networks.norms import DomainSpecificBatchNorm2d, FoldedNorm
+from torch import Tensor, nn
 
 __all__ = ["AttentionGate", "ConvBlock", "OpenGate"]
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import torch
-from torch import Tensor, nn
-
 from custom_components.errors import InputError
 from custom_components.networks.norms import DomainSpecificBatchNorm2d
 from custom_components.networks.parameters import is_finite
 from custom_components.networks.unet import MultiDomainUNet
+from torch import Tensor, nn
 
 __all__ = ["SharedLayers", "domain_state", "load_shared", "shared_state"]
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import copy
 
 import torch
-from torch import nn
-
 from custom_components.networks.blocks import AttentionGate, ConvBlock
 from custom_components.networks.norms import DomainSpecificBatchNorm2d, FoldedNorm
 from custom_components.networks.unet import MultiDomainUNet
+from torch import nn
 
 __all__ = ["fold_network"]
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import copy
 
 import torch
-from torch import Tensor, nn
-
 from custom_components.distributed import num_ranks
 from custom_components.networks.joined_norms import can_join, normalise_parts
 from custom_components.networks.synchronised_norms import normalise_over_ranks
+from torch import Tensor, nn
 
 __all__ = ["DomainSpecificBatchNorm2d", "FoldedNorm", "group_by_domain"]
 

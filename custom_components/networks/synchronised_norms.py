@@ -6,11 +6,10 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
+from custom_components.distributed import sum_over_ranks
 from torch import Tensor, nn
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
-
-from custom_components.distributed import sum_over_ranks
 
 __all__ = ["normalise_over_ranks"]
 

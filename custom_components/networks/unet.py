@@ -7,12 +7,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-
 from custom_components.domains import output_channels
 from custom_components.errors import InputError
 from custom_components.networks.blocks import AttentionGate, ConvBlock, OpenGate
 from custom_components.networks.norms import DomainSpecificBatchNorm2d, group_by_domain
+from torch import Tensor, nn
 
 __all__ = ["EmbeddingForward", "MultiDomainUNet", "answer_for"]
 

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from itertools import product
 
 import numpy as np
-
 from custom_components.errors import InputError
 from custom_components.label_maps import check_label_map, find_bones, memory_axes
 

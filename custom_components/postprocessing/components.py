@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy import ndimage
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
-
 from custom_components.errors import InputError
 from custom_components.io.geometry import orientation_of, to_canonical
 from custom_components.label_maps import VoxelRuns, check_label_map, find_bones, find_runs, memory_axes
+from scipy import ndimage
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 __all__ = ["component_counts", "component_sizes", "largest_component"]
 

@@ -7,13 +7,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from monai.config import KeysCollection
-from monai.data import MetaTensor
-from monai.transforms import MapTransform
-
 from custom_components.errors import InputError
 from custom_components.postprocessing.closing import spherical_closing
 from custom_components.postprocessing.components import largest_component
+from monai.config import KeysCollection
+from monai.data import MetaTensor
+from monai.transforms import MapTransform
 
 __all__ = ["KeepLargestComponentd", "SphericalClosingd"]
 
@@ -101,11 +100,7 @@ class SphericalClosingd(_LabelMapTransform):
     """
 
     def __init__(
-        self,
-        keys: KeysCollection,
-        num_classes: int | None = None,
-        radius: int = 2,
-        allow_missing_keys: bool = False,
+        self, keys: KeysCollection, num_classes: int | None = None, radius: int = 2, allow_missing_keys: bool = False
     ) -> None:
         super().__init__(keys, num_classes=num_classes, allow_missing_keys=allow_missing_keys)
         self.radius = radius

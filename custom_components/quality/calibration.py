@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-
 from custom_components.errors import InputError
 
 __all__ = ["Calibration", "DomainQuality", "fit_calibration"]

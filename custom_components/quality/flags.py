@@ -7,7 +7,6 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
-
 from custom_components.domains import Domain
 from custom_components.errors import InputError
 from custom_components.label_maps import find_bones, memory_axes

@@ -14,18 +14,10 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-
 from custom_components.errors import InputError, show_path
 from custom_components.system.termination import at_termination
 
-__all__ = [
-    "TEMPORARY",
-    "file_digest",
-    "remove_stale_temporaries",
-    "write_arrays",
-    "write_atomically",
-    "write_csv",
-]
+__all__ = ["TEMPORARY", "file_digest", "remove_stale_temporaries", "write_arrays", "write_atomically", "write_csv"]
 
 TEMPORARY = ".*.tmp-*"
 """What the names of temporary files match: `.<final name>.tmp-<process>`."""

@@ -7,7 +7,6 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 import torch
-
 from custom_components.system.terminal import track
 
 __all__ = ["map_exactly"]

@@ -9,13 +9,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader
-
 from custom_components.data.datasets import SliceDataset
 from custom_components.errors import InputError
 from custom_components.models.checkpoints import build_network, load_model
 from custom_components.networks.unet import MultiDomainUNet
 from custom_components.system.files import write_arrays
+from torch.utils.data import DataLoader
 
 __all__ = ["EmbeddingExtractor"]
 

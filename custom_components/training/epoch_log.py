@@ -13,16 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from ignite.engine import Engine, Events
-from monai.engines import SupervisedEvaluator
-from torch.optim import Optimizer
-
 from custom_components.distributed import num_ranks, rank, sum_over_ranks
 from custom_components.errors import InputError
 from custom_components.losses import MultiDomainSegmentationLoss
 from custom_components.models.checkpoints import RESUMABLE
 from custom_components.system.files import write_csv
 from custom_components.system.terminal import attach_bar
+from ignite.engine import Engine, Events
+from monai.engines import SupervisedEvaluator
+from torch.optim import Optimizer
 
 __all__ = ["EpochLog", "attached", "validation_scores"]
 

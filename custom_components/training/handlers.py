@@ -9,12 +9,6 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from ignite.engine import Engine, Events
-from monai.engines import SupervisedEvaluator
-from monai.engines.utils import IterationEvents
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
-
 from custom_components.data.sampling import DomainBalancedBatchSampler
 from custom_components.distributed import first_rank_only, rank
 from custom_components.errors import InputError, explain
@@ -26,6 +20,11 @@ from custom_components.training.model_quality import calibrate_run
 from custom_components.training.preemption import Preemption
 from custom_components.training.runs import TrainingRun
 from custom_components.training.state import TrainingState, load_newest
+from ignite.engine import Engine, Events
+from monai.engines import SupervisedEvaluator
+from monai.engines.utils import IterationEvents
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 
 __all__ = ["CheckpointHandler", "SetSamplerEpoch"]
 

@@ -9,8 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from monai.transforms import Compose
-
 from custom_components.data.cases import Case
 from custom_components.data.manifests import Manifest
 from custom_components.distributed import first_rank_only
@@ -31,6 +29,7 @@ from custom_components.postprocessing.transforms import KeepLargestComponentd, S
 from custom_components.quality.calibration import DomainQuality, fit_calibration
 from custom_components.quality.expected_dice import ExpectedDice
 from custom_components.training.runs import TrainingRun
+from monai.transforms import Compose
 
 __all__ = ["calibrate_checkpoint", "calibrate_model", "calibrate_run", "describe_quality"]
 
@@ -38,11 +37,7 @@ _logger = logging.getLogger(__name__)
 
 
 def calibrate_model(
-    model: TrainedModel,
-    *,
-    training: Sequence[Case],
-    validation: Sequence[Case],
-    device: str | torch.device = "cpu",
+    model: TrainedModel, *, training: Sequence[Case], validation: Sequence[Case], device: str | torch.device = "cpu"
 ) -> TrainedModel:
     """A model that knows its quality in the domains of the given cases; what it knows of others stays.
 

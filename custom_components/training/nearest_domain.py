@@ -7,9 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor, nn
-
 from custom_components.networks.unet import MultiDomainUNet
+from torch import Tensor, nn
 
 __all__ = ["Slices", "explained_variance", "find_nearest_domain"]
 
@@ -22,9 +21,11 @@ _RIDGE = 1e-6
 class Slices(Protocol):
     """What is needed of a `datasets.SliceDataset`."""
 
-    def __len__(self) -> int: ...
+    def __len__(self) -> int:
+        """Number of slices."""
 
-    def __getitem__(self, key: int, /) -> Mapping[str, Any]: ...
+    def __getitem__(self, key: int, /) -> Mapping[str, Any]:
+        """Read one slice."""
 
 
 def find_nearest_domain(network: MultiDomainUNet, data: Slices) -> str:

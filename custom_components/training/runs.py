@@ -13,8 +13,6 @@ from typing import Any
 
 import torch
 import yaml
-from torch import Tensor
-
 from custom_components.data.manifests import Manifest
 from custom_components.data.preprocessing import Preprocessing
 from custom_components.data.splits import Split, describe
@@ -28,6 +26,7 @@ from custom_components.networks.unet import MultiDomainUNet
 from custom_components.system.files import remove_stale_temporaries, write_atomically
 from custom_components.workflows.begin import select_device
 from custom_components.workflows.settings import active_config, plain
+from torch import Tensor
 
 __all__ = ["TrainingRun"]
 

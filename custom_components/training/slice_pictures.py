@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from skimage.segmentation import find_boundaries
-
 from custom_components.domains import COLORS
+from skimage.segmentation import find_boundaries
 
 __all__ = ["draw_slice"]
 

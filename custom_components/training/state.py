@@ -9,16 +9,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
-
 from custom_components.data.sampling import DomainBalancedBatchSampler
 from custom_components.distributed import num_ranks
 from custom_components.errors import InputError
 from custom_components.models.checkpoints import RESUMABLE, load_checkpoint
 from custom_components.networks.unet import MultiDomainUNet
 from custom_components.training.epoch_log import EpochLog
+from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 
 __all__ = ["TrainingState", "load_newest"]
 

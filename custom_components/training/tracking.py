@@ -10,16 +10,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from custom_components.data.datasets import SliceDataset
+from custom_components.distributed import first_rank_only
+from custom_components.domains import Domain, output_channels
+from custom_components.training.slice_pictures import draw_slice
 from ignite.engine import Engine, Events
 from monai.engines import SupervisedEvaluator
 from monai.handlers import MLFlowHandler, TensorBoardStatsHandler
 from monai.utils.enums import CommonKeys as Keys
 from torch.utils.tensorboard import SummaryWriter
-
-from custom_components.data.datasets import SliceDataset
-from custom_components.distributed import first_rank_only
-from custom_components.domains import Domain, output_channels
-from custom_components.training.slice_pictures import draw_slice
 
 __all__ = ["Tracking", "name_run"]
 

@@ -6,14 +6,13 @@ import math
 from collections.abc import Sequence
 
 import torch
+from custom_components.domains import Domain, output_channels
+from custom_components.errors import InputError
+from custom_components.training.batches import SliceTarget
 from ignite.engine import Engine
 from ignite.metrics import Metric
 from monai.utils.enums import CommonKeys as Keys
 from torch import Tensor
-
-from custom_components.domains import Domain, output_channels
-from custom_components.errors import InputError
-from custom_components.training.batches import SliceTarget
 
 __all__ = ["StackDice"]
 

@@ -9,11 +9,10 @@ import sys
 from types import TracebackType
 
 import torch
-from monai.utils import set_determinism
-
 from custom_components.distributed import own_gpu, wait_to_report
 from custom_components.errors import LOG_PATHS, InputError, explain, find_cause
 from custom_components.workflows.settings import active_config, check_settings, name_run
+from monai.utils import set_determinism
 
 __all__ = ["begin", "report_errors_plainly", "select_device"]
 

@@ -8,10 +8,9 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from custom_components.errors import InputError
 from monai.bundle import ConfigParser, ConfigWorkflow
 from monai.bundle.properties import InferProperties, TrainProperties
-
-from custom_components.errors import InputError
 
 __all__ = ["active_config", "check_settings", "name_run", "plain"]
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-
 from custom_components.errors import InputError
+
 from multijoint.running import find_bundle, run_workflow
 
 __all__ = ["adapt_model", "adaptation_settings"]

@@ -43,6 +43,7 @@ def dicom_scans(options: argparse.Namespace, checkpoint: Path) -> Iterator[Seque
         yield options.images
         return
     from custom_components.models.checkpoints import load_model
+
     from multijoint.clinic import RULE, check_highdicom, convert_exam, format_exam
 
     if options.dicom_seg:
@@ -83,6 +84,7 @@ def _find_exams(paths: Sequence[Path], nifti: Sequence[Path]) -> tuple[list[dict
     """Items of what is no DICOM, and the exams in the paths."""
     from custom_components.data.scans import list_scans
     from custom_components.errors import InputError, show_path
+
     from multijoint.clinic import find_exams
 
     rest = list(nifti)
@@ -110,6 +112,7 @@ def _refuse_options(options: argparse.Namespace) -> None:
 def _write_segs(output_dir: Path, converted: Sequence[Any]) -> list[str]:
     """Write a SEG for each exam whose label map is finished; returns what went wrong."""
     from custom_components.errors import InputError
+
     from multijoint.clinic import write_dicom_seg
 
     problems = []

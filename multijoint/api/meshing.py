@@ -25,6 +25,7 @@ def meshing(output_dir: Path, format: str | None) -> Iterator[None]:
         return
     from custom_components.errors import InputError, explain
     from custom_components.inference.report import REPORT
+
     from multijoint.clinic import check_meshing
 
     check_meshing(output_dir, format=format)
@@ -47,6 +48,7 @@ def meshing(output_dir: Path, format: str | None) -> Iterator[None]:
 
 def _mesh_all(cases: Mapping[str, Path], *, format: str, output_dir: Path) -> None:
     from custom_components.errors import InputError, explain, list_first
+
     from multijoint.clinic import mesh_case
 
     failed = []
@@ -64,6 +66,7 @@ def _mesh_all(cases: Mapping[str, Path], *, format: str, output_dir: Path) -> No
 
 def _segmented(report: Path) -> dict[str, Path]:
     from custom_components.inference.report import read_report
+
     from multijoint.clinic import find_label_maps
 
     done = [row for row in read_report(report) if row["status"] in ("written", "skipped")]

@@ -17,6 +17,7 @@ from custom_components.inference.report import REPORT, read_report, waiting_row,
 from custom_components.quality.flags import FlagRules
 from custom_components.quality.tables import QUALITY_TABLE, gather_quality, write_quality
 from custom_components.system.files import write_atomically
+
 from multijoint.cli.presenting import record
 from multijoint.cluster import ProcessFailure, Resources, run_process, run_tasks
 from multijoint.running import run_workflow
@@ -28,12 +29,7 @@ _SHARE = 16  # scans of a process: what a process costs to start is small beside
 
 
 def segment(
-    images: Sequence[Any],
-    *,
-    checkpoint: Path,
-    output_dir: Path,
-    flag_rules: FlagRules | None = None,
-    **settings: Any,
+    images: Sequence[Any], *, checkpoint: Path, output_dir: Path, flag_rules: FlagRules | None = None, **settings: Any
 ) -> None:
     """Segment volumes with the joint bundle's `inference.yaml`.
 

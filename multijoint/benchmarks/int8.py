@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from custom_components.models.checkpoints import load_model
+
 from multijoint.benchmarks.fixtures import DOMAIN, checkpoint_at, manifests, multijoint, scan, trained_model
 from multijoint.benchmarks.rows import Row, Target
 from multijoint.benchmarks.segmenting import check_same, ordinary_command, time_commands

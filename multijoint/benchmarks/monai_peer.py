@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from custom_components.models.checkpoints import build_network, load_model
 from monai.data import MetaTensor
 from monai.inferers import SliceInferer
 from monai.transforms import (
@@ -25,8 +26,6 @@ from monai.transforms import (
     SaveImage,
 )
 from skimage.morphology import ball, closing
-
-from custom_components.models.checkpoints import build_network, load_model
 
 __all__ = ["main"]
 

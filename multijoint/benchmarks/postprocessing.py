@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from custom_components.postprocessing.transforms import KeepLargestComponentd, SphericalClosingd
 from monai.data import MetaTensor
 from monai.transforms import Compose
 from scipy import ndimage
 from skimage.measure import label
 from skimage.morphology import ball, closing
 
-from custom_components.postprocessing.transforms import KeepLargestComponentd, SphericalClosingd
 from multijoint.benchmarks.noisy_knee import NUM_CLASSES, knee
 from multijoint.benchmarks.rows import Row, Target, interleave
 

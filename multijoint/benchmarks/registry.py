@@ -8,6 +8,7 @@ from pathlib import Path
 
 from custom_components.errors import InputError
 from custom_components.system.terminal import track
+
 from multijoint.benchmarks.rows import Row
 
 __all__ = ["BENCHMARKS", "run_benchmarks"]

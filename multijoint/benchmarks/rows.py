@@ -126,16 +126,7 @@ def format_rows(rows: Sequence[Row]) -> str:
     for row in rows:
         target = "" if row.target is None else str(row.target)
         cells.append(
-            (
-                row.name,
-                _short(row.ours),
-                _short(row.peer),
-                row.unit,
-                _short(row.ratio),
-                target,
-                row.verdict,
-                str(row.n),
-            )
+            (row.name, _short(row.ours), _short(row.peer), row.unit, _short(row.ratio), target, row.verdict, str(row.n))
         )
     return "\n".join(align_columns(cells, num_left=1))
 

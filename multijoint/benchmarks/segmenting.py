@@ -59,7 +59,6 @@ def float32(folder: Path) -> Iterator[Row]:
 def overhead(folder: Path) -> Iterator[Row]:
     """File to file in a process that has started, of one volume and of each of three, against the network alone."""
     import torch
-
     from custom_components.inference.inferers import SlicewiseInferer
     from custom_components.inference.transforms import ReadVolumed, StackSlicesd
     from custom_components.models.checkpoints import build_network, load_model

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import surface_distance
 import torch
+from custom_components.domains import Domain
+from custom_components.metrics.bone_scores import score_predictions
 from monai.metrics import compute_average_surface_distance, compute_dice, compute_hausdorff_distance
 from scipy import ndimage
 from scipy.spatial.distance import cdist
 
-from custom_components.domains import Domain
-from custom_components.metrics.bone_scores import score_predictions
 from multijoint.benchmarks.noisy_knee import BONES, NUM_CLASSES, SPACING_MM, knee
 from multijoint.benchmarks.postprocessing import clean
 from multijoint.benchmarks.rows import Row, Target, interleave

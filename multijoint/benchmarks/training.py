@@ -15,6 +15,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from custom_components.data.augmentation import RandFlipRotateTranslated
+from custom_components.data.datasets import SliceDataset
+from custom_components.data.manifests import load_manifests
+from custom_components.data.preprocessing import Preprocessing
+from custom_components.networks.unet import MultiDomainUNet
 from ignite.engine import Events
 from monai.bundle import ConfigWorkflow
 from monai.data.meta_obj import get_track_meta, set_track_meta
@@ -22,11 +27,6 @@ from monai.transforms import Affined, Compose, Flipd, RandAffined, RandFlipd, Ra
 from torch import nn
 from torch.utils.data import default_collate
 
-from custom_components.data.augmentation import RandFlipRotateTranslated
-from custom_components.data.datasets import SliceDataset
-from custom_components.data.manifests import load_manifests
-from custom_components.data.preprocessing import Preprocessing
-from custom_components.networks.unet import MultiDomainUNet
 from multijoint.benchmarks.fixtures import manifests
 from multijoint.benchmarks.rows import Row, Target, interleave
 from multijoint.running import find_bundle

@@ -13,6 +13,7 @@ from custom_components.data.manifests import Manifest, load_manifest
 from custom_components.data.splits import count_folds, make_splits
 from custom_components.errors import LOG_PATHS, InputError, failure_of, show_path
 from custom_components.system.terminal import track
+
 from multijoint.checks.duplicates import find_duplicates
 from multijoint.checks.exams import examine
 from multijoint.checks.findings import Finding, find, sort_findings

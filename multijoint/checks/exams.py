@@ -9,13 +9,13 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
-from scipy import ndimage
-
 from custom_components.data.cases import Case
 from custom_components.domains import PLANES, Domain
 from custom_components.errors import failure_of, show_path
 from custom_components.io.geometry import canonical_spacing_mm, to_canonical
 from custom_components.io.volumes import Volume, on_grid, read_label, read_volume
+from scipy import ndimage
+
 from multijoint.checks.measures import (
     edge_fits,
     find_box,

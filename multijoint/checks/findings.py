@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from custom_components.domains import Domain
+
 from multijoint.checks.measures import LARGE
 from multijoint.checks.names import similar_names
 from multijoint.checks.outliers import RARE, find_outliers

@@ -6,8 +6,8 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
-
 from custom_components.domains import Domain
+
 from multijoint.checks.records import Exam
 
 __all__ = ["RARE", "far_off", "find_outliers"]

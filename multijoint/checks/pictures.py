@@ -5,10 +5,9 @@ from __future__ import annotations
 import io
 
 import numpy as np
+from custom_components.domains import COLORS, PLANES
 from PIL import Image, ImageColor
 from scipy import ndimage
-
-from custom_components.domains import COLORS, PLANES
 
 __all__ = ["draw_planes"]
 

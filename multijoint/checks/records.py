@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
-
 from custom_components.data.cases import Case
 
 __all__ = ["BoneMeasure", "Digests", "Exam", "no_array"]

@@ -12,6 +12,7 @@ from typing import Any
 from custom_components.domains import COLORS
 from custom_components.system.files import write_atomically, write_csv
 from custom_components.system.terminal import align_columns
+
 from multijoint.checks.checking import CheckResult
 from multijoint.checks.findings import LEVELS, Finding
 from multijoint.checks.records import Exam

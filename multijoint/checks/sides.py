@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import combinations
 
 import numpy as np
-
 from custom_components.domains import Domain
+
 from multijoint.checks.records import Exam
 
 __all__ = ["find_swapped"]

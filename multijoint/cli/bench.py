@@ -28,16 +28,13 @@ def add_bench(add: Callable[..., argparse.ArgumentParser]) -> None:
     )
     bench.add_argument("names", nargs="*", metavar="NAME", help="which benchmarks (default all, under half an hour)")
     bench.add_argument(
-        "--out",
-        type=Path,
-        default=Path("runs/bench"),
-        metavar="FOLDER",
-        help="data, models, figures (%(default)s)",
+        "--out", type=Path, default=Path("runs/bench"), metavar="FOLDER", help="data, models, figures (%(default)s)"
     )
 
 
 def _bench(options: argparse.Namespace) -> None:
     from custom_components.system.files import write_atomically
+
     from multijoint.benchmarks import format_rows, run_benchmarks
 
     logging.basicConfig(level=logging.WARNING)

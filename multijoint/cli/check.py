@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from custom_components.errors import InputError, show_path
+
 from multijoint.checks import check_manifests, format_exams, format_finding, write_check
 from multijoint.cli.presenting import record
 

@@ -39,6 +39,7 @@ def add_dicom_options(segment: argparse.ArgumentParser) -> None:
 
 def _list_series(options: argparse.Namespace) -> None:
     from custom_components.errors import LOG_PATHS, InputError, list_first, show_path
+
     from multijoint.clinic import RULE, choose_series, find_exams, format_exam
 
     if options.log_paths:

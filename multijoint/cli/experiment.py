@@ -14,10 +14,10 @@ from types import FrameType
 from typing import Any
 
 import yaml
-
 from custom_components.data.splits import Split
 from custom_components.errors import InputError
 from custom_components.system.terminal import align_columns, track, write_line
+
 from multijoint.cli.presenting import record
 from multijoint.cluster import Resources, room_here, stop_processes
 from multijoint.experiments import (
@@ -49,10 +49,7 @@ def experiment(options: argparse.Namespace) -> None:
         print(_status(plan))
         return
     resources = Resources(
-        threads=plan.experiment.threads,
-        workers=plan.settings["num_workers"],
-        gpu=plan.uses_gpu(),
-        at_once=options.jobs,
+        threads=plan.experiment.threads, workers=plan.settings["num_workers"], gpu=plan.uses_gpu(), at_once=options.jobs
     )
     room = room_here(resources) if options.engine == "local" else 1
     if options.dry_run:

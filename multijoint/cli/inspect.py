@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 from custom_components.errors import InputError
+
 from multijoint.cli.presenting import record
 from multijoint.sharing import inspect_bundle as look_at
 

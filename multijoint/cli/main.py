@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import custom_components
+
 from multijoint.cli.bench import add_bench
 from multijoint.cli.calibrate import add_quality
 from multijoint.cli.dicom import add_dicom
@@ -200,6 +201,7 @@ def _phantoms(options: argparse.Namespace) -> None:
 
 def _check(options: argparse.Namespace) -> None:
     from custom_components.errors import LOG_PATHS
+
     from multijoint.cli.check import check
 
     if options.log_paths:

@@ -48,6 +48,7 @@ def _mesh(options: argparse.Namespace) -> None:
     import os
 
     from custom_components.errors import LOG_PATHS
+
     from multijoint.clinic import check_meshing, find_label_maps
 
     if options.log_paths:

@@ -42,11 +42,7 @@ def _report(options: argparse.Namespace) -> None:
     from multijoint.clinic import write_report
 
     page = write_report(
-        options.folder,
-        output=options.output,
-        scans=options.scans,
-        references=options.references,
-        run=options.training,
+        options.folder, output=options.output, scans=options.scans, references=options.references, run=options.training
     )
     record(written=[page])
     print(page)

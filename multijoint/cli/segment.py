@@ -105,6 +105,7 @@ def _segment(options: argparse.Namespace) -> None:
 def _segment_with(checkpoint: Path, options: argparse.Namespace) -> None:
     with _importing():
         from custom_components.quality.flags import FlagRules
+
         from multijoint.api.segmenting import segment, segment_on_cluster
 
     how = {

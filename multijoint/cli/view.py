@@ -43,6 +43,7 @@ def _view(options: argparse.Namespace) -> None:
     import webbrowser
 
     from custom_components.errors import InputError
+
     from multijoint.clinic import ReviewMarks, Viewer, find_cases, pair_case
 
     scan, segmentation = options.scan, options.segmentation

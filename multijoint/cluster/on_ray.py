@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from custom_components.errors import InputError
+
 from multijoint.cluster.resources import Resources, Task, num_processors
 
 __all__ = ["run_on_ray"]

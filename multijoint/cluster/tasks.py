@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import Any
 
 from custom_components.errors import InputError
+
 from multijoint.cluster.on_ray import run_on_ray
 from multijoint.cluster.resources import Resources, Task, room_here, visible_gpus
 
@@ -17,12 +18,7 @@ ENGINES = ("local", "ray")
 
 
 def run_tasks(
-    task: Task,
-    payloads: Sequence[Any],
-    *,
-    resources: Resources,
-    engine: str = "local",
-    address: str | None = None,
+    task: Task, payloads: Sequence[Any], *, resources: Resources, engine: str = "local", address: str | None = None
 ) -> Iterator[tuple[int, Any]]:
     """Run `task` on every payload and yield results as they come.
 

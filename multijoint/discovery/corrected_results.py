@@ -11,6 +11,7 @@ from custom_components.data.scans import list_scans
 from custom_components.errors import InputError, show_path
 from custom_components.io.nifti_files import case_id
 from custom_components.system.files import file_digest
+
 from multijoint.discovery.pairing import Found, Pair
 
 __all__ = ["find_corrected", "is_results_folder"]

@@ -7,6 +7,7 @@ from pathlib import Path, PurePosixPath
 
 from custom_components.domains import PLANES
 from custom_components.errors import InputError, show_path
+
 from multijoint.discovery.corrected_results import find_corrected, is_results_folder
 from multijoint.discovery.found_cases import FoundCase, Understanding, guess_plane, read_cases
 from multijoint.discovery.label_names import find_label_names, read_label_names

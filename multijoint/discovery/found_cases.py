@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-
 from custom_components.domains import PLANES
 from custom_components.errors import InputError, explain
 from custom_components.io.geometry import canonical_spacing_mm, orientation_of, spacing_of
 from custom_components.io.volumes import read_affine, read_label
 from custom_components.system.terminal import align_columns, track
+
 from multijoint.discovery.pairing import Pair
 
 __all__ = ["FoundCase", "Understanding", "format_understanding", "name_cases", "read_cases"]

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-
 from custom_components.errors import InputError
 from custom_components.system.files import write_atomically
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-
 from custom_components.errors import InputError
 from custom_components.system.files import write_atomically
 

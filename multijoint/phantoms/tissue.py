@@ -54,13 +54,7 @@ def mottled_marrow(canvas: Canvas, contrast: Contrast, *, rng: np.random.Generat
 
 
 def paint_bone(
-    canvas: Canvas,
-    bone: Array,
-    contrast: Contrast,
-    *,
-    marrow: Array,
-    cortex_mm: float,
-    physis: Array | None = None,
+    canvas: Canvas, bone: Array, contrast: Contrast, *, marrow: Array, cortex_mm: float, physis: Array | None = None
 ) -> None:
     """Lay a bone: a dark cortical rim around `marrow`, crossed by a dark growth plate if one is given."""
     canvas.paint(bone, contrast.cortex)

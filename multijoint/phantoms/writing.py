@@ -10,9 +10,9 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
-
 from custom_components.errors import InputError
 from custom_components.system.files import write_atomically
+
 from multijoint.phantoms.dicom_exams import write_exam
 from multijoint.phantoms.recipes import PHANTOM_DOMAINS, Recipe, make_phantom
 

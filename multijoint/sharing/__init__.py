@@ -5,12 +5,4 @@ from multijoint.sharing.packaging.held_out import MOST_FALL
 from multijoint.sharing.packaging.int8_networks import measure_int8, quantise_model, write_networks
 from multijoint.sharing.packaging.packaging import package
 
-__all__ = [
-    "MOST_FALL",
-    "inspect_bundle",
-    "measure_int8",
-    "open_bundle",
-    "package",
-    "quantise_model",
-    "write_networks",
-]
+__all__ = ["MOST_FALL", "inspect_bundle", "measure_int8", "open_bundle", "package", "quantise_model", "write_networks"]

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from support.bundles import SMALL, Run
-from torch import Tensor
-
 from custom_components.errors import InputError, find_cause
 from custom_components.models.checkpoints import build_network, load_model
 from custom_components.models.trained_model import TrainedModel
+from support.bundles import SMALL, Run
+from torch import Tensor
+
 from multijoint.api.adapting import adapt_model, adaptation_settings
 from multijoint.cli.adapt import adapt
 from multijoint.phantoms import write_phantoms

@@ -18,14 +18,13 @@ from typing import Any
 import nibabel
 import numpy as np
 import pytest
-from support.commands import error_line, read_report, scan_of, segment
-from support.hostile_nifti import write_corpus
-from support.models import make_model
-
 from custom_components.inference import transforms
 from custom_components.inference.results import ResultFolder
 from custom_components.inference.transforms import ReadVolumed
 from custom_components.io.volumes import read_label
+from support.commands import error_line, read_report, scan_of, segment
+from support.hostile_nifti import write_corpus
+from support.models import make_model
 
 Amount = Callable[[int, int], int]
 

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
+from custom_components.label_maps import find_bones
 from hypothesis import given, settings
 from support.label_maps import all_maps, sparse_maps
 
-from custom_components.label_maps import find_bones
 from multijoint.benchmarks import noisy_knee, postprocessing, surface_metrics
 
 

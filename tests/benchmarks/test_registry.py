@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
 from custom_components.errors import InputError
+
 from multijoint.benchmarks import BENCHMARKS, Row, format_rows, run_benchmarks
 from multijoint.benchmarks.peak_memory import run_measured
 from multijoint.benchmarks.rows import Target, interleave

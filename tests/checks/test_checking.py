@@ -125,10 +125,7 @@ DEFECTS: dict[str, tuple[Callable[[Path], None], tuple[str, str, str]]] = {
     "tiny bone": (lambda f: change(label(f), shrink), ("warning", "volume-outlier", "ankle_003")),
     "swapped labels": (lambda f: change(label(f), swap_ends), ("warning", "swapped", "ankle_003")),
     "swapped image": (lambda f: change(image(f), swap_ends), ("warning", "swapped", "ankle_003")),
-    "swapped": (
-        lambda f: [change(each(f), swap_ends) for each in (image, label)],
-        ("warning", "swapped", "ankle_003"),
-    ),
+    "swapped": (lambda f: [change(each(f), swap_ends) for each in (image, label)], ("warning", "swapped", "ankle_003")),
     "levels": (lambda f: change(image(f), few_levels), ("warning", "intensity", "ankle_003")),
     "inverted": (lambda f: change(image(f), inverted), ("warning", "intensity", "ankle_003")),
     "same file": (lambda f: shutil.copy(image(f, 1), image(f)), ("error", "duplicate", "ankle_003")),

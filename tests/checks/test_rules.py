@@ -9,8 +9,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 import yaml
-
 from custom_components.errors import LOG_PATHS
+
 from multijoint.checks.measures import edge_fits, hash_array, measure_bone, roughness, sample, shrink
 from multijoint.checks.names import similar_names
 from multijoint.checks.outliers import far_off

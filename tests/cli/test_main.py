@@ -6,10 +6,10 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
+from custom_components.errors import LOG_PATHS
 from support.bundles import BUNDLES
 from support.commands import error_line, read_report, scan_of, segment
 
-from custom_components.errors import LOG_PATHS
 from multijoint.cli import main
 
 JOINT = BUNDLES / "multijoint_mr_bone_segmentation"

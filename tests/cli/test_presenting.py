@@ -12,10 +12,10 @@ import termios
 from pathlib import Path
 
 import pytest
-from support.bundles import BUNDLES
-
 from custom_components.system import terminal as progress
 from custom_components.system.terminal import QUIET, track
+from support.bundles import BUNDLES
+
 from multijoint.cli import main
 from multijoint.cli.main import make_parser
 

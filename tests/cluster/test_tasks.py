@@ -7,17 +7,9 @@ import time
 from pathlib import Path
 
 import pytest
-
 from custom_components.errors import InputError
-from multijoint.cluster import (
-    ProcessFailure,
-    Resources,
-    describe_exit,
-    processes,
-    room_here,
-    run_process,
-    run_tasks,
-)
+
+from multijoint.cluster import ProcessFailure, Resources, describe_exit, processes, room_here, run_process, run_tasks
 
 
 def python(code: str) -> list[str]:

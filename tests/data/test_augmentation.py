@@ -3,12 +3,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from custom_components.data.augmentation import RandFlipRotateTranslated, _sampling_grid, _sampling_matrix
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn.functional import affine_grid
-
-from custom_components.data.augmentation import RandFlipRotateTranslated, _sampling_grid, _sampling_matrix
 
 SQUARE = np.array([1.0, 1.0])
 STILL = {"angle": 0.0, "shift": (0.0, 0.0), "signs": (1, 1)}

@@ -7,14 +7,14 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
-from nibabel.nifti1 import Nifti1Extension
-from support.bundles import SMALL, Run
-
 from custom_components.data.cases import Case, take_corrections
 from custom_components.data.manifests import load_manifest
 from custom_components.errors import InputError
 from custom_components.io.volumes import read_label, read_volume
 from custom_components.models.checkpoints import load_model
+from nibabel.nifti1 import Nifti1Extension
+from support.bundles import SMALL, Run
+
 from multijoint.cli import main
 
 

@@ -6,9 +6,6 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from monai.transforms import Compose
-from torch.utils.data import DataLoader
-
 from custom_components.data.augmentation import RandFlipRotateTranslated
 from custom_components.data.cases import Case
 from custom_components.data.datasets import SliceDataset
@@ -16,6 +13,8 @@ from custom_components.data.preprocessing import Preprocessing
 from custom_components.data.sampling import DomainBalancedBatchSampler, SampleKey
 from custom_components.domains import Domain
 from custom_components.errors import InputError
+from monai.transforms import Compose
+from torch.utils.data import DataLoader
 
 DOMAINS = (Domain("ankle", {3: "talus", 1: "tibia"}, "axial"), Domain("shoulder", {1: "humerus"}, "sagittal"))
 SHAPE = (8, 6, 4)

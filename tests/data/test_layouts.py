@@ -5,7 +5,6 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import pytest
-
 from custom_components.data.layouts import check_relative, is_dataset_json, match_pattern, translate_dataset_json
 from custom_components.data.manifests import load_manifest
 from custom_components.errors import InputError
@@ -53,12 +52,7 @@ def test_a_pattern_finds_cases_and_subjects(tmp_path: Path) -> None:
     touch(tmp_path, "images/._a_left_T1.nii.gz", "images/a_left_T2.nii.gz", "images/notes.txt")
     pattern = {"image": "./images/{case}_T1.nii.gz", "label": "labels/{case}.nii.gz", "subject_pattern": "^(.+)_"}
     assert match_pattern(pattern, tmp_path, where="cases") == [
-        {
-            "name": name,
-            "image": f"./images/{name}_T1.nii.gz",
-            "label": f"labels/{name}.nii.gz",
-            "subject": name[0],
-        }
+        {"name": name, "image": f"./images/{name}_T1.nii.gz", "label": f"labels/{name}.nii.gz", "subject": name[0]}
         for name in ("a_left", "a_right", "b_left")
     ]
 

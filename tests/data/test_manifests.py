@@ -6,7 +6,6 @@ import nibabel as nib
 import numpy as np
 import pytest
 import yaml
-
 from custom_components.data.manifests import load_manifest, load_manifests
 from custom_components.errors import InputError
 

@@ -4,10 +4,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
-from PIL import Image
-from scipy.ndimage import zoom
-
 from custom_components.data.preprocessing import (
     Preprocessing,
     pixel_spacing_mm,
@@ -16,6 +12,9 @@ from custom_components.data.preprocessing import (
     stack_slices,
 )
 from custom_components.errors import InputError
+from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
+from PIL import Image
+from scipy.ndimage import zoom
 
 SHAPE = (10, 12, 14)
 SPACING_MM = (0.5, 0.8, 3.0)

@@ -2,10 +2,9 @@ import pickle
 from collections import Counter
 
 import pytest
+from custom_components.data.sampling import DomainBalancedBatchSampler, SampleKey
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from custom_components.data.sampling import DomainBalancedBatchSampler, SampleKey
 
 SIZES = st.lists(st.integers(1, 25), min_size=1, max_size=4)
 

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import pytest
-
 from custom_components.data.cases import Case
 from custom_components.data.scans import list_cases, list_scans
 from custom_components.errors import InputError

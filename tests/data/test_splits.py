@@ -2,14 +2,13 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
 from custom_components.data.cases import Case
 from custom_components.data.manifests import Manifest
 from custom_components.data.splits import Split, count_folds, describe, make_splits
 from custom_components.domains import Domain
 from custom_components.errors import InputError
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 
 def manifest(name: str, scans: list[int], unlabelled: int = 0) -> Manifest:

@@ -8,17 +8,12 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
-
 from custom_components.data.manifests import load_manifest
 from custom_components.errors import InputError
 from custom_components.system.files import write_atomically
+
 from multijoint.cli import main
-from multijoint.discovery import (
-    find_label_names,
-    find_pairs,
-    read_label_names,
-    understand_folder,
-)
+from multijoint.discovery import find_label_names, find_pairs, read_label_names, understand_folder
 
 CASES = ("a", "b", "c")
 

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+from custom_components.errors import explain, find_cause
 from support.documented import PAGES, ROOT, Command, Folder, commands_of, copy
 
-from custom_components.errors import explain, find_cause
 from multijoint.cli import main
 from multijoint.cli.main import make_parser
 from multijoint.phantoms import write_phantoms

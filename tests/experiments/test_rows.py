@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-
 from custom_components.errors import InputError
+
 from multijoint.experiments.rows import COLUMNS, exam_scores, main_rows, read_rows, write_rows
 
 EXAM = {"method": "proposed", "seed": 0, "fold": 1, "train_subjects": "all", "domain": "ankle", "subject": "s1"}

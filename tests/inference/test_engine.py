@@ -2,14 +2,13 @@ import threading
 
 import pytest
 import torch
-from ignite.engine import Events
-from monai.transforms import Compose, Lambdad
-
 from custom_components.errors import InputError, failure_of
 from custom_components.inference.engine import VolumeDataset, VolumeEvaluator
 from custom_components.inference.loaders import VolumeLoader
 from custom_components.networks.unet import MultiDomainUNet
 from custom_components.training.batches import prepare_slices
+from ignite.engine import Events
+from monai.transforms import Compose, Lambdad
 
 
 def test_prepare_slices_gives_image_target_and_domains() -> None:

@@ -10,15 +10,14 @@ import nibabel
 import numpy as np
 import pytest
 import torch
+from custom_components.errors import InputError
+from custom_components.inference.inferers import SlicewiseInferer
+from custom_components.models.checkpoints import load_model, save_checkpoint
 from monai.data import MetaTensor
 from monai.inferers import SliceInferer
 from support.bundles import Run
 from support.networks import BATCHES, THREADS, make_network
 from torch.nn.functional import interpolate
-
-from custom_components.errors import InputError
-from custom_components.inference.inferers import SlicewiseInferer
-from custom_components.models.checkpoints import load_model, save_checkpoint
 
 
 @pytest.fixture(autouse=True)

@@ -13,7 +13,6 @@ import numpy as np
 import onnx
 import pytest
 import torch
-
 from custom_components.data.preprocessing import Preprocessing
 from custom_components.domains import Domain
 from custom_components.errors import InputError
@@ -24,6 +23,7 @@ from custom_components.models.checkpoints import build_network, state_dict_bytes
 from custom_components.models.digests import digest_path
 from custom_components.models.trained_model import TrainedModel
 from custom_components.networks.unet import MultiDomainUNet, answer_for
+
 from multijoint.sharing.packaging.int8_networks import with_digest
 from multijoint.sharing.packaging.quantising import NUM_SLICES, quantise
 

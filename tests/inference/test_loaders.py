@@ -6,7 +6,6 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 import torch
-
 from custom_components.inference import loaders
 from custom_components.inference.loaders import VolumeLoader
 

@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 
 import pytest
-
 from custom_components.errors import InputError
 from custom_components.inference.openvino_runtime import import_openvino, openvino_core
 

@@ -7,14 +7,13 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from monai.transforms import Compose
-
 from custom_components.data.preprocessing import Preprocessing, classes_at, stack_labels
 from custom_components.domains import Domain
 from custom_components.errors import InputError
 from custom_components.inference.results import ResultFolder
 from custom_components.inference.transforms import DecodeLabelsd, ReadVolumed, RestoreSourceGridd, StackSlicesd
 from custom_components.models.trained_model import TrainedModel
+from monai.transforms import Compose
 
 DOMAINS = (
     Domain("ankle", {30: "talus", 10: "tibia"}, "coronal"),

@@ -6,14 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from monai.data import MetaTensor
-from nibabel.orientations import io_orientation
-from support.hostile_nifti import nifti
-
 from custom_components.data.preprocessing import Preprocessing, restore_stack, stack_slices
 from custom_components.io.geometry import canonical_spacing_mm, orientation_of, spacing_of, to_canonical
 from custom_components.io.volumes import read_label, read_volume, write_label_map
 from custom_components.postprocessing.transforms import KeepLargestComponentd, SphericalClosingd
+from monai.data import MetaTensor
+from nibabel.orientations import io_orientation
+from support.hostile_nifti import nifti
 
 SHAPE = (14, 12, 10)
 AXIS_ORDERS = list(itertools.product(itertools.permutations(range(3)), itertools.product((1, -1), repeat=3)))

@@ -10,10 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support.hostile_nifti import Entry, write_corpus
-
 from custom_components.errors import InputError
 from custom_components.io.volumes import read_grid, read_volume
+from support.hostile_nifti import Entry, write_corpus
 
 TABLE = Path(__file__).parents[2] / "docs" / "input.md"
 _MAX_S = 5.0

@@ -4,7 +4,6 @@ import os
 from pathlib import Path
 
 import pytest
-
 from custom_components.errors import InputError
 from custom_components.io.nifti_files import MAX_BYTES, MAX_VOXELS, Content, check_name, check_size, open_content
 from custom_components.system.files import file_digest

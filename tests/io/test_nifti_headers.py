@@ -7,14 +7,13 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-
 from custom_components.errors import InputError
 from custom_components.io.geometry import find_affine, spacing_of
 from custom_components.io.nifti_files import open_content
 from custom_components.io.nifti_headers import data_type, parse_header, read_header, shape_of, skip_to_voxels
 from custom_components.io.nifti_voxels import read_voxels
+from hypothesis import given
+from hypothesis import strategies as st
 
 ARRAY = np.arange(24, dtype=np.int16).reshape(2, 3, 4)
 AFFINE = np.array([[0.0, 0, 3, -7], [0.5, 0, 0, 11], [0, -2, 0, 5], [0, 0, 0, 1]])
@@ -180,10 +179,7 @@ NOT_READABLE: dict[str, tuple[Callable[[Path], Path], str]] = {
     "sform zero": (lambda p: _sform(p, [[0, 0, 0], [0, 1, 0], [0, 0, 1]]), "positive voxel sizes"),
     "singular": (lambda p: _sform(p, [[1, 1, 0], [0, 0, 0], [0, 0, 1]]), "right angles, got a cosine of 1.000"),
     "shear": (lambda p: _sform(p, [[1, 0.1, 0], [0, 1, 0], [0, 0, 1]]), "cosine of 0.100 .*resample"),
-    "scale": (
-        lambda p: _sform(p, [[1.02, 0, 0], [0, 1, 0], [0, 0, 1]]),
-        r"must agree, got pixdim .* and sform \[1.02",
-    ),
+    "scale": (lambda p: _sform(p, [[1.02, 0, 0], [0, 1, 0], [0, 0, 1]]), r"must agree, got pixdim .* and sform \[1.02"),
     "qform NaN": (lambda p: patch(save(p), qoffset_x=np.nan), "qform of .* must be finite"),
     "qform": (_other_qform, "sform and qform of .* must agree, got axes AIR and RAS"),
 }

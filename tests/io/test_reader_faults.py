@@ -9,11 +9,10 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-from support.hostile_nifti import nifti
-
 from custom_components.errors import InputError
 from custom_components.io.geometry import canonical_spacing_mm, to_canonical
 from custom_components.io.volumes import Volume, read_volume
+from support.hostile_nifti import nifti
 
 Amount = Callable[[int, int], int]
 

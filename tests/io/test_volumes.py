@@ -9,21 +9,13 @@ import itk
 import nibabel as nib
 import numpy as np
 import pytest
+from custom_components.errors import InputError
+from custom_components.io.geometry import canonical_spacing_mm, to_canonical
+from custom_components.io.volumes import Volume, read_affine, read_grid, read_label, read_volume, write_label_map
+from custom_components.system.files import file_digest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.hostile_nifti import nifti
-
-from custom_components.errors import InputError
-from custom_components.io.geometry import canonical_spacing_mm, to_canonical
-from custom_components.io.volumes import (
-    Volume,
-    read_affine,
-    read_grid,
-    read_label,
-    read_volume,
-    write_label_map,
-)
-from custom_components.system.files import file_digest
 
 ARRAY = np.arange(24, dtype=np.int16).reshape(2, 3, 4)
 AFFINE = np.array([[0.0, 0, 3, -7], [0.5, 0, 0, 11], [0, -2, 0, 5], [0, 0, 0, 1]])

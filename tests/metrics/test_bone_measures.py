@@ -4,14 +4,13 @@ import math
 
 import numpy as np
 import pytest
+from custom_components.errors import InputError
+from custom_components.metrics.bone_scores import STATUSES, check_classes, measure_bones
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 from scipy.spatial.distance import cdist
 from support.label_maps import NUM_CLASSES, all_maps, painted, stored_anyhow
-
-from custom_components.errors import InputError
-from custom_components.metrics.bone_scores import STATUSES, check_classes, measure_bones
 
 HOW = {"num_classes": NUM_CLASSES, "spacing_mm": (1.0, 1.0, 1.0), "border": "inside"}
 
@@ -45,11 +44,7 @@ def cases(draw):
 ONE_VOXEL = np.pad(np.ones((1, 1, 1), np.uint8), 1)
 
 
-@given(
-    maps=cases(),
-    spacing_mm=st.tuples(*[st.floats(0.1, 10.0)] * 3),
-    border=st.sampled_from(["inside", "surface"]),
-)
+@given(maps=cases(), spacing_mm=st.tuples(*[st.floats(0.1, 10.0)] * 3), border=st.sampled_from(["inside", "surface"]))
 @example(maps=[ONE_VOXEL, 2 * ONE_VOXEL, ONE_VOXEL], spacing_mm=(0.5, 1.0, 3.0), border="inside")
 @example(maps=[np.ones_like(ONE_VOXEL), 0 * ONE_VOXEL, ONE_VOXEL], spacing_mm=(0.5, 1.0, 3.0), border="inside")
 @settings(max_examples=150, deadline=None)

@@ -5,15 +5,14 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from hypothesis.extra.numpy import array_shapes, arrays
-from monai.metrics import compute_dice
-
 from custom_components.domains import Domain
 from custom_components.errors import InputError
 from custom_components.metrics.bone_scores import BoneScore, dice_coefficient, score_case, score_predictions, slice_dice
 from custom_components.metrics.surface_distances import symmetric_surface_distances
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
+from monai.metrics import compute_dice
 
 FOOT = Domain("foot", {7: "talus", 3: "calcaneus", 9: "tibia", 4: "fibula"}, "sagittal")
 SPACING_MM = (0.5, 0.7, 3.0)

@@ -7,9 +7,6 @@ import nibabel
 import numpy as np
 import pytest
 import torch
-from ignite.engine import Engine, Events
-from support.bundles import Run
-
 from custom_components.data.cases import Case
 from custom_components.data.preprocessing import Preprocessing
 from custom_components.data.splits import Split
@@ -19,6 +16,8 @@ from custom_components.io.volumes import read_volume
 from custom_components.metrics.evaluation import _FILES, ScoreHandler, check_evaluation
 from custom_components.models.checkpoints import load_model, save_checkpoint
 from custom_components.models.trained_model import TrainedModel
+from ignite.engine import Engine, Events
+from support.bundles import Run
 
 ANKLE = Domain("ankle", {5: "calcaneus", 2: "talus"}, "axial")
 

@@ -5,13 +5,12 @@ import math
 import numpy as np
 import pytest
 import torch
-from monai.data import MetaTensor
-from monai.networks import one_hot
-
 from custom_components.domains import Domain
 from custom_components.errors import InputError
 from custom_components.metrics.bone_scores import score_case
 from custom_components.metrics.monai_metric import BoneMetrics, ClassSummary
+from monai.data import MetaTensor
+from monai.networks import one_hot
 
 DOMAIN = Domain("foot", {7: "talus", 3: "calcaneus", 9: "tibia"}, "sagittal")
 SPACINGS_MM = [(0.5, 0.7, 3.0), (1.0, 1.0, 1.0), (0.4, 0.4, 2.0)]

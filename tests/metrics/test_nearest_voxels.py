@@ -2,13 +2,12 @@
 
 import numpy as np
 import pytest
+from custom_components.metrics import nearest_voxels
+from custom_components.metrics.nearest_voxels import ClassVoxels
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.spatial.distance import cdist
-
-from custom_components.metrics import nearest_voxels
-from custom_components.metrics.nearest_voxels import ClassVoxels
 
 spacings = st.tuples(*[st.floats(0.05, 20.0)] * 3)
 

@@ -6,13 +6,12 @@ import math
 import statistics
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from support.score_rows import NAN, ankle_and_shoulder, lost, row
-
 from custom_components.errors import InputError
 from custom_components.metrics.score_summaries import format_summary, summarise, write_summary_csv
 from custom_components.metrics.score_tables import ALL_BONES
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support.score_rows import NAN, ankle_and_shoulder, lost, row
 
 SUMMARY_HEADER = (
     "domain,label,n,missed,false_finds,absent,n_dice,n_distance,dice_mean,dice_sd,assd_mean_mm,assd_sd_mm,"

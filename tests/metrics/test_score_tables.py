@@ -6,13 +6,12 @@ import os
 
 import numpy as np
 import pytest
-from support.score_rows import NAN, lost, row
-
 from custom_components.errors import InputError
 from custom_components.metrics.bone_scores import BoneScore
 from custom_components.metrics.score_summaries import summarise
 from custom_components.metrics.score_tables import ALL_BONES, COLUMNS, CONNECTIVITY, score_rows, write_scores_csv
 from custom_components.metrics.surface_distances import surface_voxels
+from support.score_rows import NAN, lost, row
 
 HEADER = "case,subject,domain,label,dice,assd_mm,mssd_mm,status,border,connectivity,spacing_mm"
 

@@ -5,15 +5,14 @@ import math
 import numpy as np
 import pytest
 import torch
+from custom_components.errors import InputError
+from custom_components.metrics.surface_distances import BORDERS, surface_voxels, symmetric_surface_distances
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from monai.metrics import compute_average_surface_distance, compute_hausdorff_distance
 from scipy import ndimage
 from scipy.spatial.distance import cdist
-
-from custom_components.errors import InputError
-from custom_components.metrics.surface_distances import BORDERS, surface_voxels, symmetric_surface_distances
 
 borders = st.sampled_from(sorted(BORDERS))
 spacings = st.tuples(*[st.floats(0.2, 5.0)] * 3)
@@ -136,11 +135,7 @@ def test_agrees_with_distance_transforms(border):
 
 
 @given(
-    pair=mask_pairs(),
-    spacing_mm=spacings,
-    border=borders,
-    axes=st.permutations(range(3)),
-    scale=st.floats(0.1, 10.0),
+    pair=mask_pairs(), spacing_mm=spacings, border=borders, axes=st.permutations(range(3)), scale=st.floats(0.1, 10.0)
 )
 @settings(max_examples=100, deadline=None)
 def test_invariances(pair, spacing_mm, border, axes, scale):

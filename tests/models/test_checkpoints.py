@@ -5,12 +5,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from support.models import DOMAINS, make_model
-
 from custom_components.errors import InputError
 from custom_components.models.checkpoints import build_network, load_checkpoint, load_model, save_checkpoint
 from custom_components.networks.unet import MultiDomainUNet
 from custom_components.training.state import load_newest
+from support.models import DOMAINS, make_model
 
 
 @pytest.mark.parametrize("settings", [{}, {"attention": True}, {"norm": "shared", "head": "shared"}], ids=str)
@@ -49,12 +48,7 @@ def test_more_to_resume_from_travels_in_the_same_file(tmp_path: Path) -> None:
 def test_the_file_holds_nothing_that_executes(tmp_path: Path) -> None:
     save_checkpoint(tmp_path / "model.pt", make_model())
     content = torch.load(tmp_path / "model.pt", weights_only=True)
-    assert content["domains"][1] == {
-        "name": "shoulder",
-        "labels": [[2, "humerus"]],
-        "plane": "axial",
-        "modality": "MR",
-    }
+    assert content["domains"][1] == {"name": "shoulder", "labels": [[2, "humerus"]], "plane": "axial", "modality": "MR"}
 
 
 class Malicious:

@@ -9,7 +9,6 @@ import zipfile
 from pathlib import Path
 
 import pytest
-
 from custom_components.errors import InputError
 from custom_components.models import digests
 from custom_components.models.digests import (

@@ -1,8 +1,7 @@
 import pytest
 import torch
-from torch import Tensor, nn
-
 from custom_components.networks.blocks import AttentionGate, ConvBlock, OpenGate
+from torch import Tensor, nn
 
 TOLERANCE = {"atol": 1e-5, "rtol": 1e-5}
 

@@ -2,11 +2,10 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
-
 from custom_components.errors import InputError
 from custom_components.networks.federation import SharedLayers, domain_state, load_shared, shared_state
 from custom_components.networks.unet import MultiDomainUNet
+from torch import nn
 
 WIDTHS = [4, 6, 8]
 

@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-
 from custom_components.errors import InputError
 from custom_components.models.checkpoints import build_network, describe_model
 from custom_components.models.single_domain import fold_domain, select_domain

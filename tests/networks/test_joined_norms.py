@@ -3,12 +3,11 @@ from functools import partial
 
 import pytest
 import torch
+from custom_components.networks.joined_norms import can_join, normalise_parts
+from custom_components.networks.norms import DomainSpecificBatchNorm2d
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
-
-from custom_components.networks.joined_norms import can_join, normalise_parts
-from custom_components.networks.norms import DomainSpecificBatchNorm2d
 
 CHANNELS = 5
 

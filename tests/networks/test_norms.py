@@ -3,11 +3,10 @@ from collections.abc import Sequence
 
 import pytest
 import torch
+from custom_components.networks.norms import DomainSpecificBatchNorm2d, group_by_domain
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
-
-from custom_components.networks.norms import DomainSpecificBatchNorm2d, group_by_domain
 
 CHANNELS = 3
 TOLERANCE = {"atol": 1e-5, "rtol": 1e-5}

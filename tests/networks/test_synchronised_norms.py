@@ -5,10 +5,9 @@ from collections.abc import Callable, Sequence
 
 import pytest
 import torch
-from torch import Tensor
-
 from custom_components.networks.norms import DomainSpecificBatchNorm2d, group_by_domain
 from custom_components.networks.synchronised_norms import normalise_over_ranks
+from torch import Tensor
 
 CHANNELS = 3
 

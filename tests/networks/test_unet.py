@@ -9,13 +9,12 @@ import monai.inferers
 import onnxruntime
 import pytest
 import torch
-from torch import Tensor, nn
-
 from custom_components.errors import InputError
 from custom_components.losses import MultiDomainSegmentationLoss
 from custom_components.networks.norms import DomainSpecificBatchNorm2d, group_by_domain
 from custom_components.networks.parameters import count_parameters, group_parameters
 from custom_components.networks.unet import EmbeddingForward, MultiDomainUNet
+from torch import Tensor, nn
 
 WIDTHS = [4, 6, 8]
 SCHEMES = list(itertools.product((False, True), ("domain", "shared")))

@@ -6,15 +6,15 @@ import statistics
 from collections.abc import Iterator
 from pathlib import Path
 
+from custom_components.data.manifests import load_manifest
+from custom_components.data.preprocessing import slice_size
+from custom_components.data.splits import describe, make_splits
+from custom_components.io.volumes import read_grid
 from nnunet import NNUNet
 from ours import Multijoint, size_for
 from predicting import predict, score
 from running import Training
 
-from custom_components.data.manifests import load_manifest
-from custom_components.data.preprocessing import slice_size
-from custom_components.data.splits import describe, make_splits
-from custom_components.io.volumes import read_grid
 from multijoint.benchmarks.rows import Row, format_rows
 
 HERE = Path(__file__).resolve().parent

@@ -6,11 +6,10 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from running import Training, run
-
 from custom_components.data.cases import Case
 from custom_components.data.splits import Split
 from custom_components.domains import Domain
+from running import Training, run
 
 HERE = Path(__file__).resolve().parent
 DATASET = "Dataset001_peer"

@@ -8,9 +8,8 @@ import shutil
 import sys
 from pathlib import Path
 
-from running import Training, run
-
 from custom_components.models.checkpoints import build_network, load_model
+from running import Training, run
 
 ROOT = Path(__file__).resolve().parents[2]
 BUNDLE = ROOT / "bundles" / "multijoint_mr_bone_segmentation"

@@ -11,14 +11,14 @@ from pathlib import Path
 
 import nibabel
 import numpy as np
-from nnunet import DEFAULT_PROCESSES, NNUNet
-from ours import Multijoint
-from running import run
-
 from custom_components.data.cases import Case
 from custom_components.data.splits import Split
 from custom_components.domains import Domain
 from custom_components.metrics.bone_scores import dice_coefficient
+from nnunet import DEFAULT_PROCESSES, NNUNet
+from ours import Multijoint
+from running import run
+
 from multijoint.benchmarks.peak_memory import run_measured
 from multijoint.benchmarks.rows import Row, Target, interleave
 

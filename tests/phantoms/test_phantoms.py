@@ -10,11 +10,11 @@ import nibabel as nib
 import numpy as np
 import pytest
 import yaml
+from custom_components.domains import Domain
+from custom_components.errors import InputError
 from scipy.ndimage import binary_dilation, binary_erosion
 from scipy.ndimage import label as label_components
 
-from custom_components.domains import Domain
-from custom_components.errors import InputError
 from multijoint.phantoms import PHANTOM_DOMAINS, write_phantoms
 from multijoint.phantoms.canvas import Canvas, Pose
 from multijoint.phantoms.recipes import make_phantom

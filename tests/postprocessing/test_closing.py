@@ -2,14 +2,13 @@
 
 import numpy as np
 import pytest
+from custom_components.errors import InputError
+from custom_components.postprocessing.closing import spherical_closing
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 from skimage.morphology import ball, closing
 from support.label_maps import NUM_CLASSES, all_maps, blocky_maps, long_maps, sparse_maps, stored_anyhow
-
-from custom_components.errors import InputError
-from custom_components.postprocessing.closing import spherical_closing
 
 SWAP = np.array([0, 2, 1], np.uint8)
 
@@ -102,11 +101,7 @@ def test_renumbering_the_bones_changes_only_voxels_at_equal_distance():
     assert ((one == other) & (labels == 0) & (one != 0)).any()
 
 
-@given(
-    labels=blocky_maps(),
-    shift=st.tuples(*[st.integers(0, 4)] * 3),
-    axes=st.permutations(range(3)),
-)
+@given(labels=blocky_maps(), shift=st.tuples(*[st.integers(0, 4)] * 3), axes=st.permutations(range(3)))
 @settings(max_examples=50, deadline=None)
 def test_closing_moves_with_the_bones(labels, shift, axes):
     closed = spherical_closing(labels, num_classes=NUM_CLASSES)

@@ -4,15 +4,14 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from skimage.measure import label as skimage_label
-from support.label_maps import NUM_CLASSES, all_maps, stored_anyhow
-
 from custom_components.errors import InputError
 from custom_components.io.geometry import to_canonical
 from custom_components.postprocessing import components
 from custom_components.postprocessing.components import component_counts, largest_component
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from skimage.measure import label as skimage_label
+from support.label_maps import NUM_CLASSES, all_maps, stored_anyhow
 
 ways = st.sampled_from(["from runs", "by voxel"])
 

@@ -5,13 +5,12 @@ import tracemalloc
 import numpy as np
 import pytest
 import torch
-from monai.data import MetaTensor
-from monai.transforms import Compose
-
 from custom_components.errors import InputError
 from custom_components.postprocessing.closing import spherical_closing
 from custom_components.postprocessing.components import component_counts, largest_component
 from custom_components.postprocessing.transforms import KeepLargestComponentd, SphericalClosingd
+from monai.data import MetaTensor
+from monai.transforms import Compose
 
 
 def interlocked() -> np.ndarray:
@@ -41,10 +40,7 @@ def test_a_map_without_bones_stays():
     assert component_counts(empty, num_classes=1) == []
 
 
-TRANSFORMS = [
-    (KeepLargestComponentd, largest_component),
-    (SphericalClosingd, spherical_closing),
-]
+TRANSFORMS = [(KeepLargestComponentd, largest_component), (SphericalClosingd, spherical_closing)]
 
 
 @pytest.mark.parametrize(("transform", "function"), TRANSFORMS)

@@ -4,13 +4,12 @@ import math
 
 import numpy as np
 import pytest
+from custom_components.errors import InputError
+from custom_components.quality.calibration import Calibration, fit_calibration
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import expit, logit
 from sklearn.metrics import log_loss
-
-from custom_components.errors import InputError
-from custom_components.quality.calibration import Calibration, fit_calibration
 
 share = st.floats(0, 1)
 

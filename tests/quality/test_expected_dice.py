@@ -6,10 +6,9 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 import torch
-from support.networks import BATCHES, THREADS, make_network
-
 from custom_components.inference.inferers import SlicewiseInferer
 from custom_components.quality.expected_dice import ExpectedDice
+from support.networks import BATCHES, THREADS, make_network
 
 
 @pytest.fixture(autouse=True)

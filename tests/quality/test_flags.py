@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-
 from custom_components.domains import Domain
 from custom_components.errors import InputError
 from custom_components.postprocessing.components import largest_component

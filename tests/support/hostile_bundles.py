@@ -24,11 +24,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import custom_components
 import torch
 import yaml
-
-import custom_components
 from custom_components.networks.unet import MultiDomainUNet
+
 from multijoint.running import find_bundle
 
 NAME = "multijoint_mr_bone_segmentation"

@@ -13,8 +13,8 @@ import tarfile
 from pathlib import Path
 
 import brotli
-
 from custom_components.errors import InputError
+
 from multijoint.clinic.viewer.niivue import fetch_npm_package
 
 VERSION = "153.0.0"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-
 from custom_components.data.preprocessing import Preprocessing
 from custom_components.domains import Domain
 from custom_components.models.trained_model import TrainedModel
@@ -23,7 +22,4 @@ def make_model(**settings: object) -> TrainedModel:
     return TrainedModel(DOMAINS, preprocessing, network.settings(), network.state_dict(), training)
 
 
-DOMAINS = (
-    Domain("ankle", {3: "talus", 1: "tibia"}, "sagittal", "MR T1"),
-    Domain("shoulder", {2: "humerus"}, "axial"),
-)
+DOMAINS = (Domain("ankle", {3: "talus", 1: "tibia"}, "sagittal", "MR T1"), Domain("shoulder", {2: "humerus"}, "axial"))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-
 from custom_components.networks.unet import MultiDomainUNet
 
 __all__ = ["BATCHES", "THREADS", "make_network"]

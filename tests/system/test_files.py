@@ -4,7 +4,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
 from custom_components.errors import InputError
 from custom_components.system.files import remove_stale_temporaries, write_arrays, write_atomically
 

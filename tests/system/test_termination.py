@@ -13,11 +13,7 @@ def test_sigterm_does_what_is_left_and_ends_even_in_a_destructor(tmp_path: Path)
     child = os.fork()
     if child == 0:
         try:
-            with (
-                ending_on_sigterm(),
-                at_termination((tmp_path / "outer").touch),
-                at_termination(lambda: 1 / 0),
-            ):
+            with ending_on_sigterm(), at_termination((tmp_path / "outer").touch), at_termination(lambda: 1 / 0):
                 with at_termination((tmp_path / "past").touch):
                     pass
                 Swallows()

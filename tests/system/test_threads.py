@@ -4,7 +4,6 @@ from collections.abc import Iterator
 
 import pytest
 import torch
-
 from custom_components.system.threads import map_exactly
 
 

@@ -4,9 +4,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
 from custom_components.data.cases import Case
 from custom_components.data.manifests import Manifest
 from custom_components.data.preprocessing import Preprocessing
@@ -16,6 +13,8 @@ from custom_components.errors import InputError
 from custom_components.models.trained_model import TrainedModel
 from custom_components.networks.unet import MultiDomainUNet
 from custom_components.training.adaptation import VALIDATE_FROM, extend_network, join_domains, split_subjects
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 KNEE = Domain("knee", {1: "femur", 2: "tibia", 3: "patella"}, "axial")
 OWN = {"widths": [4, 8], "norm": "domain", "head": "domain"}

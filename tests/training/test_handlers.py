@@ -6,10 +6,6 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from ignite.engine import Engine, Events
-from ignite.engine.events import State
-from monai.engines.utils import IterationEvents
-
 from custom_components.data.cases import Case
 from custom_components.data.preprocessing import Preprocessing
 from custom_components.data.sampling import DomainBalancedBatchSampler
@@ -22,6 +18,9 @@ from custom_components.training.epoch_log import EpochLog
 from custom_components.training.handlers import CheckpointHandler, SetSamplerEpoch
 from custom_components.training.preemption import Preemption
 from custom_components.training.runs import TrainingRun
+from ignite.engine import Engine, Events
+from ignite.engine.events import State
+from monai.engines.utils import IterationEvents
 
 
 def make_engine(losses: list[float]) -> Engine:

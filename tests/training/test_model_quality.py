@@ -11,9 +11,6 @@ import nibabel
 import numpy as np
 import pytest
 import torch
-from support.bundles import Run
-from support.commands import error_line, scan_of, segment
-
 from custom_components.data.manifests import load_manifests
 from custom_components.errors import InputError
 from custom_components.models.checkpoints import load_checkpoint, load_model, save_checkpoint
@@ -22,6 +19,9 @@ from custom_components.quality.calibration import fit_calibration
 from custom_components.quality.tables import QUALITY_COLUMNS
 from custom_components.training import model_quality as calibrating
 from custom_components.training.model_quality import calibrate_checkpoint, calibrate_model, describe_quality
+from support.bundles import Run
+from support.commands import error_line, scan_of, segment
+
 from multijoint.cli import main
 
 

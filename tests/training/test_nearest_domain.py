@@ -5,7 +5,6 @@ import logging
 import numpy as np
 import pytest
 import torch
-
 from custom_components.networks.unet import MultiDomainUNet
 from custom_components.training.nearest_domain import explained_variance, find_nearest_domain
 

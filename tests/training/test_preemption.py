@@ -7,7 +7,6 @@ import time
 from pathlib import Path
 
 import pytest
-
 from custom_components.training.preemption import EXIT_CODE, Preemption
 
 BUSY = """

@@ -4,8 +4,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from monai.bundle import ConfigParser
-
 from custom_components.data.cases import Case
 from custom_components.data.preprocessing import Preprocessing
 from custom_components.data.splits import Split
@@ -15,6 +13,7 @@ from custom_components.networks.unet import MultiDomainUNet
 from custom_components.training import runs
 from custom_components.training.runs import TrainingRun
 from custom_components.workflows.begin import begin, select_device
+from monai.bundle import ConfigParser
 
 
 def make_run(folder: Path, *, resume: bool = False) -> TrainingRun:

@@ -8,11 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support.bundles import BUNDLES, SMALL, Run
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
 from custom_components.training.slice_pictures import draw_slice
 from custom_components.training.tracking import name_run
+from support.bundles import BUNDLES, SMALL, Run
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 
 @pytest.fixture(scope="module")

@@ -14,11 +14,6 @@ from typing import Any
 
 import pytest
 import torch
-from ignite.engine import Events
-from monai.bundle import ConfigWorkflow
-from monai.engines.utils import IterationEvents
-from support.bundles import BUNDLES, SMALL, Run
-
 from custom_components.data.preprocessing import Preprocessing
 from custom_components.domains import Domain
 from custom_components.errors import InputError, find_cause
@@ -28,6 +23,10 @@ from custom_components.networks.unet import MultiDomainUNet
 from custom_components.system.files import TEMPORARY, remove_stale_temporaries
 from custom_components.training.handlers import CheckpointHandler
 from custom_components.training.state import load_newest
+from ignite.engine import Events
+from monai.bundle import ConfigWorkflow
+from monai.engines.utils import IterationEvents
+from support.bundles import BUNDLES, SMALL, Run
 
 Amount = Callable[[int, int], int]
 ROOT = BUNDLES / "multijoint_mr_bone_segmentation"

@@ -4,14 +4,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from ignite.engine import Engine
-from ignite.metrics import Metric
-from monai.utils.enums import CommonKeys as Keys
-
 from custom_components.domains import Domain
 from custom_components.errors import InputError
 from custom_components.training.batches import SliceTarget
 from custom_components.training.validation import StackDice
+from ignite.engine import Engine
+from ignite.metrics import Metric
+from monai.utils.enums import CommonKeys as Keys
 
 ANKLE = Domain("ankle", {1: "calcaneus", 2: "talus"}, "axial")
 SHOULDER = Domain("shoulder", {1: "humerus"}, "axial")

@@ -3,7 +3,6 @@ import sys
 from collections.abc import Iterator
 
 import pytest
-
 from custom_components.errors import InputError
 from custom_components.workflows.begin import report_errors_plainly
 

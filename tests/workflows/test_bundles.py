@@ -9,12 +9,11 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from custom_components.errors import InputError, find_cause
+from custom_components.models.checkpoints import load_model
 from ignite.engine import Events
 from monai.bundle import ConfigWorkflow
 from support.bundles import BUNDLES, SMALL, Run
-
-from custom_components.errors import InputError, find_cause
-from custom_components.models.checkpoints import load_model
 
 NAMES = ["ankle", "shoulder", "multijoint"]
 SHARED = ["evaluate.yaml", "inference.yaml", "logging.conf", "attention_unet.yaml", "demo.yaml", "multi_gpu_train.yaml"]

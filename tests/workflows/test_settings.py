@@ -1,5 +1,4 @@
 import pytest
-
 from custom_components.errors import InputError
 from custom_components.workflows.settings import check_settings, plain
 

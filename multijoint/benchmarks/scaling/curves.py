@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from custom_components.system.files import write_atomically
 from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from custom_components.system.files import write_atomically
 from multijoint.benchmarks.scaling.growth import Curve, fit_growth
 
 __all__ = ["draw_curves"]

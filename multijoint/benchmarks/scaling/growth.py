@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from scipy.optimize import nnls
-
 from custom_components.system.files import write_csv
+from scipy.optimize import nnls
 
 __all__ = ["Curve", "Growth", "fit_growth", "read_curves", "write_curves"]
 

@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 import nibabel as nib
 import numpy as np
 import torch
-
 from custom_components.data.manifests import load_manifests
 from custom_components.data.splits import make_splits
 from custom_components.io.nifti_files import case_id
+
 from multijoint.benchmarks.fixtures import multijoint
 from multijoint.benchmarks.peak_memory import run_measured
 from multijoint.benchmarks.rows import Row, Target

@@ -7,7 +7,6 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import torch
-
 from custom_components.data.preprocessing import Preprocessing
 from custom_components.domains import Domain
 from custom_components.models.checkpoints import save_checkpoint

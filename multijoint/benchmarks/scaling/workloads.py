@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
-
 from custom_components.data.sampling import DomainBalancedBatchSampler
 from custom_components.inference.inferers import SlicewiseInferer
 from custom_components.losses import MultiDomainSegmentationLoss
 from custom_components.metrics.bone_scores import score_case
 from custom_components.networks.unet import EmbeddingForward, MultiDomainUNet
 from custom_components.postprocessing.transforms import KeepLargestComponentd, SphericalClosingd
+from torch import Tensor
+
 from multijoint.benchmarks.scaling.synthetic_scans import WIDTHS, add_islands, domain_of
 
 __all__ = ["classifier", "clean_and_score", "draw_epoch", "training_step"]

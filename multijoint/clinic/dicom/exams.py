@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from custom_components.errors import InputError, explain
+
 from multijoint.clinic.dicom.files import find_dicom_files
 from multijoint.clinic.dicom.series import Exam, series_of, tells
 from multijoint.clinic.dicom.slices import DicomFile, read_file

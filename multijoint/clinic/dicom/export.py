@@ -11,6 +11,7 @@ from typing import Any
 import custom_components
 from custom_components.errors import InputError, explain
 from custom_components.system.files import file_digest, write_atomically
+
 from multijoint.clinic.dicom.series import Exam, Series, choose_series
 from multijoint.clinic.dicom.volume import nifti_of, read_series
 

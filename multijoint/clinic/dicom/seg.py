@@ -8,14 +8,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 import custom_components
+import numpy as np
 from custom_components.domains import COLORS
 from custom_components.errors import InputError, show_path
 from custom_components.io.geometry import spacing_of
 from custom_components.io.volumes import read_label
 from custom_components.system.files import write_atomically
+
 from multijoint.clinic.dicom.bone_codes import find_code
 from multijoint.clinic.dicom.files import read_header, reading_dicom
 from multijoint.clinic.dicom.series import Series

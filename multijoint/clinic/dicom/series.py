@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from custom_components.errors import InputError
 from custom_components.system.files import file_digest
 from custom_components.system.terminal import align_columns
+
 from multijoint.clinic.dicom.slices import CLASSIC, ENHANCED, DicomFile
 from multijoint.clinic.dicom.stacks import MIN_SLICES, Stack, stacks_of
 

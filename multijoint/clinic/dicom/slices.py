@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from custom_components.errors import InputError, show_path
+
 from multijoint.clinic.dicom.files import read_header, reading_dicom
 
 __all__ = ["ENHANCED", "KEYS", "DicomFile", "Slice", "read_file"]

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-
 from custom_components.errors import InputError
+
 from multijoint.clinic.dicom.slices import KEYS, Slice
 
 __all__ = ["MIN_SLICES", "Stack", "stacks_of"]

@@ -9,9 +9,9 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
-
 from custom_components.errors import InputError, show_path
 from custom_components.io.nifti_files import MAX_VOXELS, check_size
+
 from multijoint.clinic.dicom.files import reading_dicom
 from multijoint.clinic.dicom.series import Series
 from multijoint.clinic.dicom.slices import ENHANCED, Slice

@@ -6,11 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from nibabel.orientations import inv_ornt_aff
-
 from custom_components.errors import InputError
 from custom_components.io.geometry import orientation_of, to_canonical
 from custom_components.label_maps import find_bones
+from nibabel.orientations import inv_ornt_aff
 
 __all__ = ["SIDES", "BoneMask", "bone_masks"]
 

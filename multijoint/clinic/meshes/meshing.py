@@ -11,6 +11,7 @@ from custom_components.errors import InputError, show_path
 from custom_components.io.nifti_files import case_id
 from custom_components.io.volumes import read_label
 from custom_components.system.files import write_atomically
+
 from multijoint.clinic.meshes.bone_masks import bone_masks
 from multijoint.clinic.meshes.files import FORMATS, mesh_bytes
 from multijoint.clinic.meshes.shapes import measure_shape, merge_bones, missing_row, read_bones

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-
 from custom_components.errors import InputError, show_path
 from custom_components.system.files import write_csv
+
 from multijoint.clinic.meshes.bone_masks import BoneMask
 from multijoint.clinic.meshes.surfaces import BoneSurface
 

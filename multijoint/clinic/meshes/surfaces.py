@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-
 from custom_components.errors import InputError
+
 from multijoint.clinic.meshes.bone_masks import BoneMask
 
 __all__ = ["MAX_DISTANCE", "BoneSurface", "bone_surface", "check_trimesh"]

@@ -10,13 +10,13 @@ import matplotlib
 matplotlib.use("Agg")
 
 import numpy as np
-from matplotlib import pyplot
-from matplotlib.lines import Line2D
-
 from custom_components.domains import PLANES
 from custom_components.io.geometry import canonical_spacing_mm, to_canonical
 from custom_components.io.volumes import read_label, read_volume
 from custom_components.system.files import write_atomically
+from matplotlib import pyplot
+from matplotlib.lines import Line2D
+
 from multijoint.clinic.pictures.legend import read_legend
 from multijoint.clinic.pictures.planes import bone_areas, find_planes, plane_edges, take_plane
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 import numpy as np
-
 from custom_components.label_maps import memory_axes
 
 __all__ = ["bone_areas", "find_planes", "plane_edges", "take_plane"]

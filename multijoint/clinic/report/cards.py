@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from custom_components.domains import COLORS
+
 from multijoint.clinic.report.cases import ReportedBone, ReportedCase
 from multijoint.clinic.report.html import data_uri, escape, flag_list, show_number
 

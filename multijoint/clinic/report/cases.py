@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-
 from custom_components.domains import Domain
 from custom_components.errors import InputError, explain, show_path
 from custom_components.io.geometry import canonical_spacing_mm, to_canonical
 from custom_components.io.volumes import Volume, on_grid, read_label, read_volume
 from custom_components.metrics.bone_scores import BoneScore, score_case
 from custom_components.metrics.score_tables import score_rows
+
 from multijoint.clinic.pictures.planes import bone_areas
 from multijoint.clinic.report.pictures import Picture, draw_picture
 from multijoint.clinic.report.results import Result, without_folders

@@ -16,11 +16,7 @@ Points = Sequence[tuple[float, float]]
 
 
 def draw_curves(
-    curves: Mapping[str, Points],
-    *,
-    title: str,
-    limits: tuple[float, float] | None = None,
-    best: float | None = None,
+    curves: Mapping[str, Points], *, title: str, limits: tuple[float, float] | None = None, best: float | None = None
 ) -> str:
     """Draw lines over epochs, each with a dash, a mark and a colour (CSS classes `line0`, `line1`, ...) of its own.
 

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from custom_components.metrics.score_summaries import ScoreSummary, summarise
+
 from multijoint.clinic.report.cases import ReportedBone, ReportedCase
 from multijoint.clinic.report.html import GRAVE, escape, facts, plain_table, show_number
 

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from custom_components.domains import COLORS, PLANES
 from PIL import Image, ImageColor, ImageDraw, ImageFont
 from skimage.measure import find_contours
 
-from custom_components.domains import COLORS, PLANES
 from multijoint.clinic.pictures.planes import bone_areas, find_planes, plane_edges, take_plane
 
 __all__ = ["Picture", "draw_picture"]

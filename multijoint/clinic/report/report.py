@@ -11,18 +11,13 @@ from pathlib import Path
 import custom_components
 from custom_components.errors import InputError, show_path
 from custom_components.system.files import write_atomically
+
 from multijoint.clinic.report.cards import draw_card
 from multijoint.clinic.report.cases import ReportedCase, Sources, examine_result
 from multijoint.clinic.report.cohort import draw_cohort, worst_first
 from multijoint.clinic.report.html import escape, fill_page
 from multijoint.clinic.report.overview import draw_overview
-from multijoint.clinic.report.results import (
-    Result,
-    find_references,
-    find_scans,
-    read_bone_table,
-    read_results,
-)
+from multijoint.clinic.report.results import Result, find_references, find_scans, read_bone_table, read_results
 from multijoint.clinic.report.run import RunRecord, is_run, read_run
 from multijoint.clinic.report.training import draw_training
 

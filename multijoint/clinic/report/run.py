@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-
 from custom_components.errors import InputError, show_path
+
 from multijoint.clinic.report.results import read_csv
 
 __all__ = ["SIDES", "RunRecord", "is_run", "read_run"]

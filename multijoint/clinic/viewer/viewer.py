@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from custom_components.errors import InputError, explain
+
 from multijoint.clinic.viewer.cases import ViewedCase
 from multijoint.clinic.viewer.review_marks import ReviewMarks
 from multijoint.clinic.viewer.volumes import ShownCase, read_mesh, show_case

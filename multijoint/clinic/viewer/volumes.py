@@ -9,10 +9,10 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
-from scipy import ndimage
-
 from custom_components.errors import InputError, show_path
 from custom_components.io.volumes import read_label, read_volume
+from scipy import ndimage
+
 from multijoint.clinic.pictures.legend import LegendEntry, read_legend
 from multijoint.clinic.viewer.cases import ViewedCase
 

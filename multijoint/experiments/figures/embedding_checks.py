@@ -9,12 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from custom_components.errors import InputError
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import silhouette_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-
-from custom_components.errors import InputError
 
 __all__ = ["MAX_SLICES", "EmbeddingChecks", "check_embeddings", "choose_slices"]
 

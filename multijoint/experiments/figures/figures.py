@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from custom_components.errors import InputError
+from custom_components.system.files import write_atomically
 from matplotlib import style
 from matplotlib.figure import Figure
 from threadpoolctl import threadpool_limits
 
-from custom_components.errors import InputError
-from custom_components.system.files import write_atomically
 from multijoint.experiments.figures.curves import draw_few_subjects, draw_learning_curves
 from multijoint.experiments.figures.embeddings import check_methods, draw_embeddings
 from multijoint.experiments.figures.exams import draw_exams

@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 import yaml
-
 from custom_components.data.cases import Case
 from custom_components.data.splits import Split
 from custom_components.domains import PLANES
@@ -18,6 +17,7 @@ from custom_components.io.volumes import read_grid
 from custom_components.losses import MultiDomainSegmentationLoss
 from custom_components.networks.unet import MultiDomainUNet
 from custom_components.workflows.begin import select_device
+
 from multijoint.experiments.jobs.jobs import Job
 from multijoint.experiments.jobs.plan import Plan
 from multijoint.experiments.rows import read_rows

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-
 from custom_components.data.cases import Case
 from custom_components.data.manifests import load_manifests
 from custom_components.domains import PLANES, Domain
@@ -16,6 +15,7 @@ from custom_components.errors import InputError
 from custom_components.io.geometry import canonical_spacing_mm, to_canonical
 from custom_components.io.volumes import read_label, read_volume
 from custom_components.system.files import write_arrays
+
 from multijoint.experiments.jobs.jobs import read_experiment
 from multijoint.experiments.jobs.run_job import job_folder
 from multijoint.experiments.rows import exam_scores, main_rows

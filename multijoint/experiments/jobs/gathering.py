@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-
 from custom_components.system.files import write_arrays
+
 from multijoint.experiments.jobs.examples import save_examples
 from multijoint.experiments.jobs.methods import known_methods
 from multijoint.experiments.jobs.run_job import job_folder

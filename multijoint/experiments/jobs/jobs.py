@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-
 from custom_components.data.manifests import Manifest
 from custom_components.data.splits import Split, count_folds, make_splits
 from custom_components.errors import InputError
 from custom_components.system.files import write_atomically
+
 from multijoint.experiments.jobs.methods import Method
 from multijoint.experiments.rows import ALL_SUBJECTS
 from multijoint.running import find_bundle

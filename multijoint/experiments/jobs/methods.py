@@ -9,8 +9,8 @@ from functools import cache
 from pathlib import Path
 
 import yaml
-
 from custom_components.errors import InputError
+
 from multijoint.running import find_bundle
 
 __all__ = ["Method", "known_methods", "select_methods", "title_of"]

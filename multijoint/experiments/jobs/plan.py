@@ -15,6 +15,7 @@ from custom_components.data.splits import Split
 from custom_components.errors import InputError
 from custom_components.system.files import write_atomically
 from custom_components.workflows.begin import select_device
+
 from multijoint.cluster import Resources, run_tasks
 from multijoint.experiments.jobs.jobs import Experiment, Job, plan_jobs, read_experiment, training_settings
 from multijoint.experiments.jobs.methods import select_methods

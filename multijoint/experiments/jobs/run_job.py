@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-
 from custom_components.models.checkpoints import RESUMABLE
 from custom_components.system.files import remove_stale_temporaries, write_atomically
+
 from multijoint.cluster import ProcessFailure, run_process
 from multijoint.experiments.jobs.jobs import Experiment, Job
 from multijoint.running import find_bundle

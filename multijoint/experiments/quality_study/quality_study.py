@@ -13,7 +13,6 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
-
 from custom_components.data.cases import Case
 from custom_components.data.manifests import Manifest, load_manifests
 from custom_components.errors import InputError, show_path
@@ -25,6 +24,7 @@ from custom_components.quality.flags import FLAGS, FlagRules
 from custom_components.quality.tables import QUALITY_COLUMNS, quality_rows, read_record
 from custom_components.system.files import write_atomically, write_csv
 from custom_components.system.terminal import align_columns
+
 from multijoint.experiments.quality_study.degradations import DEGRADATIONS, degrade
 from multijoint.running import run_workflow
 

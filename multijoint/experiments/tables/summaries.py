@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pandas as pd
-
 from custom_components.errors import InputError
+
 from multijoint.experiments.jobs.methods import title_of
 from multijoint.experiments.rows import exam_scores, main_rows, read_rows
 

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
-
 from custom_components.errors import InputError
 from custom_components.metrics.surface_distances import BORDERS
 from custom_components.system.files import write_atomically
+
 from multijoint.experiments.jobs.methods import title_of
 from multijoint.experiments.rows import main_rows, read_rows
 from multijoint.experiments.tables.comparisons import COMPARED, compare_exams, compare_slices

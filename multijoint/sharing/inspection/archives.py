@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from custom_components.errors import InputError
+
 from multijoint.sharing.inspection.findings import Finding
 from multijoint.sharing.inspection.zip_members import Member, ZipFault, read_data, read_members
 

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
-
 from custom_components.domains import Domain
 from custom_components.networks.unet import MultiDomainUNet
+
 from multijoint.sharing.inspection.findings import Finding, printable
 from multijoint.sharing.inspection.state_dicts import StoredTensor
 

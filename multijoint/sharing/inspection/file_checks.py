@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 import custom_components
+
 from multijoint.sharing.inspection.archives import Limits, check_name, open_plain, other_archive
 from multijoint.sharing.inspection.findings import Finding
 from multijoint.sharing.inspection.pickles import is_program

@@ -14,6 +14,7 @@ from typing import Any
 
 from custom_components.errors import InputError, show_path
 from custom_components.system.termination import at_termination
+
 from multijoint.sharing.inspection.archives import UnsafeArchive, check_archive, open_plain, other_archive, unpack
 from multijoint.sharing.inspection.config_checks import check_config, check_large_files, check_logging
 from multijoint.sharing.inspection.config_reading import ConfigFault, read_config

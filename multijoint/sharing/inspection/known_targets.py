@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-
 from custom_components.data.preprocessing import Preprocessing
 from custom_components.domains import Domain
 from custom_components.models.trained_model import TrainedModel
+
 from multijoint.running import find_bundle
 from multijoint.sharing.packaging.configurations import packaged_configs
 

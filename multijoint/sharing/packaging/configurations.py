@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-
 from custom_components.models.checkpoints import state_dict_bytes
 from custom_components.models.trained_model import QUALITY, QUALITY_WEIGHTS, TrainedModel
 
@@ -108,10 +107,7 @@ def _train(config: Config, model: TrainedModel, domain: str) -> Config:
         "domain": domain,
         "checkpoint": "$@bundle_root + '/models/model.pt'",
         "publish_to": "$@bundle_root + '/models/model.pt'",
-        "output_dir": {
-            "_target_": "custom_components.workflows.new_folder",
-            "parent": "$@bundle_root + '/runs'",
-        },
+        "output_dir": {"_target_": "custom_components.workflows.new_folder", "parent": "$@bundle_root + '/runs'"},
         "image_size": list(preprocessing.image_size),
         "normalization": preprocessing.normalization,
         "domains": "$@model.domains",

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-
 from custom_components.errors import InputError
 from custom_components.models.checkpoints import build_network, save_checkpoint
 from custom_components.models.single_domain import fold_domain

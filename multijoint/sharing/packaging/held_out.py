@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-
 from custom_components.data.cases import Case
 from custom_components.data.manifests import Manifest
 from custom_components.domains import Domain
@@ -17,6 +16,7 @@ from custom_components.inference.int8 import PRECISIONS
 from custom_components.io.volumes import read_label, read_volume
 from custom_components.metrics.bone_scores import dice_coefficient
 from custom_components.models.trained_model import TrainedModel
+
 from multijoint.running import run_workflow
 
 __all__ = ["MOST_FALL", "BoneDice", "check_fall", "compare_precisions", "divide_cases"]

@@ -14,6 +14,7 @@ from custom_components.models.checkpoints import check_domains, state_dict_bytes
 from custom_components.models.trained_model import TrainedModel
 from custom_components.system.files import write_atomically
 from custom_components.system.terminal import track
+
 from multijoint.sharing.packaging.configurations import as_json, describe
 from multijoint.sharing.packaging.held_out import BoneDice, compare_precisions, divide_cases
 from multijoint.sharing.packaging.quantising import calibration_slices, quantise

@@ -10,6 +10,7 @@ from typing import Any
 
 from custom_components.domains import Domain
 from custom_components.models.trained_model import TrainedModel
+
 from multijoint.sharing.packaging.held_out import BoneDice
 
 __all__ = ["CHECKSUMS", "describe_single", "fill_metadata", "read_metadata"]

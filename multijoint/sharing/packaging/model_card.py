@@ -11,6 +11,7 @@ from typing import Any
 from custom_components.errors import InputError
 from custom_components.metrics.score_tables import ALL_BONES
 from custom_components.models.trained_model import TrainedModel
+
 from multijoint.sharing.packaging.held_out import BoneDice
 
 __all__ = ["data_licence", "data_rows", "model_card", "read_scores"]

@@ -19,6 +19,7 @@ from custom_components.models.checkpoints import load_model, state_dict_bytes
 from custom_components.models.single_domain import fold_domain, select_domain
 from custom_components.models.trained_model import TrainedModel
 from custom_components.system.files import write_atomically
+
 from multijoint.sharing.packaging.configurations import as_json, packaged_configs
 from multijoint.sharing.packaging.exports import export_onnx, export_torchscript
 from multijoint.sharing.packaging.held_out import BoneDice, check_fall
@@ -104,12 +105,7 @@ def package(
 
 
 def _files(
-    bundle: Path,
-    model: TrainedModel,
-    *,
-    metadata: Mapping[str, Any],
-    domain: str,
-    data: Sequence[Mapping[str, Any]],
+    bundle: Path, model: TrainedModel, *, metadata: Mapping[str, Any], domain: str, data: Sequence[Mapping[str, Any]]
 ) -> dict[str, bytes]:
     """Content by path, but for the documents."""
     configs = {

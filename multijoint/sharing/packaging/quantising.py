@@ -10,14 +10,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
 from custom_components.data.cases import Case
 from custom_components.data.preprocessing import stack_slices
 from custom_components.domains import find_domain
 from custom_components.errors import InputError, show_path
 from custom_components.io.volumes import read_volume
 from custom_components.models.trained_model import TrainedModel
+from torch import Tensor
+
 from multijoint.sharing.packaging.exports import export_onnx, plain_bytes
 
 __all__ = ["NUM_SLICES", "calibration_slices", "quantise"]

@@ -8,7 +8,6 @@ import warnings
 from pathlib import Path
 
 import torch
-
 from custom_components.models.checkpoints import build_network, load_model
 
 __all__ = ["script"]

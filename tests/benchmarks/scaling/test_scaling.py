@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from custom_components.networks.unet import MultiDomainUNet
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from custom_components.networks.unet import MultiDomainUNet
 from multijoint.benchmarks.scaling import growth, scaling, workloads
 from multijoint.benchmarks.scaling.growth import Curve, fit_growth
 from multijoint.benchmarks.scaling.synthetic_scans import add_islands, paint

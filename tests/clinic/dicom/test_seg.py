@@ -10,12 +10,12 @@ import nibabel
 import numpy as np
 import pydicom
 import pytest
+from custom_components.models.checkpoints import load_model, save_checkpoint
 from nibabel.orientations import apply_orientation, axcodes2ornt, io_orientation, ornt_transform
 from support.commands import error_line, read_report
 from support.dicom_exams import axis_orders, numbered, oblique, save, stored
 from support.models import make_model
 
-from custom_components.models.checkpoints import load_model, save_checkpoint
 from multijoint.cli import main
 from multijoint.clinic.dicom.bone_codes import find_code
 from multijoint.phantoms.dicom_exams import classic_series, enhanced_file
@@ -34,6 +34,7 @@ def write(folder: Path, images: list[Any], turn: Any) -> tuple[Path, nibabel.Nif
     """The SEG of an exam, and the label map that it was made from, put as the scan is stored."""
     from custom_components.inference.results import ResultFolder
     from custom_components.inference.transforms import ReadVolumed
+
     from multijoint.clinic import convert_exam, find_exams, write_dicom_seg
 
     [exam] = find_exams(save(folder / "exam", images))

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from custom_components.errors import InputError
 from support.dicom_exams import changed, numbered, oblique, only_exam, save, series
 
-from custom_components.errors import InputError
 from multijoint.clinic.dicom.series import choose_series, format_exam
 from multijoint.phantoms.dicom_exams import classic_series, write_exam
 

@@ -6,11 +6,11 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
-from support.dicom_exams import SHAPE, axis_orders, numbered, oblique, only_series, save, series, stored
-
 from custom_components.errors import InputError
 from custom_components.io.geometry import orientation_of, to_canonical
 from custom_components.io.nifti_files import MAX_VOXELS
+from support.dicom_exams import SHAPE, axis_orders, numbered, oblique, only_series, save, series, stored
+
 from multijoint.clinic.dicom.volume import nifti_of, read_series
 from multijoint.phantoms.dicom_exams import classic_series, enhanced_file
 

@@ -4,6 +4,7 @@ import sys
 
 import numpy as np
 import pytest
+from custom_components.errors import InputError
 from hypothesis import given, settings
 from support.label_maps import all_maps
 from support.solids import (
@@ -18,7 +19,6 @@ from support.solids import (
     voxel_faces,
 )
 
-from custom_components.errors import InputError
 from multijoint.clinic.meshes.bone_masks import BoneMask, bone_masks
 from multijoint.clinic.meshes.surfaces import MAX_DISTANCE, BoneSurface, bone_surface
 

@@ -4,9 +4,9 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
+from custom_components.errors import InputError
 from matplotlib import image as pictures
 
-from custom_components.errors import InputError
 from multijoint.clinic import draw_overlay
 
 

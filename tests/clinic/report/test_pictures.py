@@ -2,9 +2,9 @@ import io
 
 import numpy as np
 import pytest
+from custom_components.domains import COLORS
 from PIL import Image, ImageColor
 
-from custom_components.domains import COLORS
 from multijoint.clinic.report.pictures import Picture, draw_picture
 
 SPACING = (1.0, 1.0, 3.0)

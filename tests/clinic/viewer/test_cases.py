@@ -2,8 +2,8 @@ import json
 from pathlib import Path
 
 import pytest
-
 from custom_components.errors import InputError
+
 from multijoint.clinic import find_cases, pair_case
 
 

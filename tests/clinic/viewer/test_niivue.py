@@ -6,8 +6,8 @@ import tarfile
 from pathlib import Path
 
 import pytest
-
 from custom_components.errors import InputError
+
 from multijoint.clinic.viewer import niivue
 
 VERSION = niivue.NIIVUE_VERSION

@@ -3,8 +3,8 @@ import datetime
 from pathlib import Path
 
 import pytest
-
 from custom_components.errors import InputError
+
 from multijoint.clinic.viewer.review_marks import ReviewMarks
 
 

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from custom_components.domains import COLORS
+from custom_components.errors import InputError
 from PIL import Image, ImageColor
 from support.chromium import Chromium, Page
 
-from custom_components.domains import COLORS
-from custom_components.errors import InputError
 from multijoint.cli import main
 from multijoint.clinic import ReviewMarks, Viewer, find_cases, pair_case
 

@@ -5,8 +5,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 import trimesh
-
 from custom_components.errors import InputError
+
 from multijoint.clinic import pair_case
 from multijoint.clinic.viewer import volumes as viewed_volumes
 from multijoint.clinic.viewer.volumes import read_mesh, show_case

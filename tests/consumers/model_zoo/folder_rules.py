@@ -22,10 +22,11 @@ SECTIONS = {
     "train": ("trainer", "trainer#max_epochs", "dataset", "dataset#data", "handlers"),
     "validate": ("evaluator", "handlers", "dataset", "dataset#data"),
 }
+STYLE_FILE = str(Path(__file__).with_name("style.cfg"))
 STYLE = (
-    ("black", "--check", "--quiet", "--line-length", "120"),
-    ("isort", "--check-only", "--quiet", "--profile", "black", "--line-length", "120"),
-    ("flake8", "--isolated", "--max-line-length", "120", "--extend-ignore", "E203"),
+    ("black", "--check", "--quiet", "--skip-magic-trailing-comma", "--line-length", "120"),
+    ("isort", "--check-only", "--quiet", "--settings-file", STYLE_FILE),
+    ("flake8", "--config", STYLE_FILE),
 )
 
 

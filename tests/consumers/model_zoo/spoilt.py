@@ -58,11 +58,7 @@ SPOILS: list[tuple[str, Callable[[Path], object], str]] = [
         lambda folder: edit(folder, lambda metadata: metadata.pop("numpy_version")),
         "verify_metadata: ValueError: 'numpy_version' is a required property",
     ),
-    (
-        "a wrong channel count",
-        lambda folder: edit(folder, widen),
-        "verify_net_in_out: ValueError: output channel",
-    ),
+    ("a wrong channel count", lambda folder: edit(folder, widen), "verify_net_in_out: ValueError: output channel"),
     ("a broken state dict", drop_tensor, "load: "),
     (
         "a TorchScript file that is none",

@@ -10,13 +10,12 @@ from typing import Any
 import nibabel
 import numpy as np
 import torch
-from nvflare.apis.filter import ContentBlockedException
-from wire import RECORD, SharedLayersOnly, digest
-
 from custom_components.data.manifests import load_manifest
 from custom_components.models.checkpoints import build_network, load_model
 from custom_components.models.trained_model import TrainedModel
 from custom_components.networks.federation import SharedLayers, domain_state, shared_state
+from nvflare.apis.filter import ContentBlockedException
+from wire import RECORD, SharedLayersOnly, digest
 
 LEAST_DICE = 0.5  # of every bone: a missed one, or one elsewhere, is far below
 

@@ -11,14 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import nvflare.client as flare
+from custom_components.networks.federation import domain_state, load_shared, shared_state
+from custom_components.networks.unet import MultiDomainUNet
+from custom_components.training.handlers import CheckpointHandler
 from ignite.engine import Events
 from monai.bundle import ConfigWorkflow
 from torch import Tensor
 from wire import digest
-
-from custom_components.networks.federation import domain_state, load_shared, shared_state
-from custom_components.networks.unet import MultiDomainUNet
-from custom_components.training.handlers import CheckpointHandler
 
 
 def main() -> None:

@@ -8,12 +8,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from custom_components.networks.federation import SharedLayers
 from nvflare.apis.dxo import DXO
 from nvflare.apis.filter import ContentBlockedException, Filter
 from nvflare.apis.fl_context import FLContext
 from nvflare.apis.shareable import Shareable
-
-from custom_components.networks.federation import SharedLayers
 
 RECORD = "wire.jsonl"  # in the folder of the job, of the site or of the server
 

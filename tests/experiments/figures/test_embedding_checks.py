@@ -2,11 +2,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from custom_components.errors import InputError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.distance import cdist
 
-from custom_components.errors import InputError
 from multijoint.experiments.figures.embedding_checks import EmbeddingChecks, check_embeddings, choose_slices
 
 DOMAIN = np.array([0] * 20 + [1] * 20)
@@ -110,13 +110,7 @@ def test_three_domains_agree_with_a_direct_computation() -> None:
         ({"training": DOMAIN == 0}, {"probe_own_norm", "probe_one_norm"}),
         (
             {"domain": np.zeros(40, int)},
-            {
-                "silhouette",
-                "silhouette_shuffled",
-                "silhouette_shuffled_true",
-                "probe_own_norm",
-                "probe_one_norm",
-            },
+            {"silhouette", "silhouette_shuffled", "silhouette_shuffled_true", "probe_own_norm", "probe_one_norm"},
         ),
     ],
 )

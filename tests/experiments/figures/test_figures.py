@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from custom_components.errors import InputError
 from matplotlib import image as pictures
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from custom_components.errors import InputError
 from multijoint.experiments.figures.curves import draw_few_subjects, draw_learning_curves
 from multijoint.experiments.figures.embeddings import check_methods, draw_embeddings
 from multijoint.experiments.figures.exams import draw_exams, wrap_name

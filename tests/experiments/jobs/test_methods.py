@@ -1,9 +1,9 @@
 from pathlib import Path
 
 import pytest
+from custom_components.errors import InputError
 from support.bundles import BUNDLES
 
-from custom_components.errors import InputError
 from multijoint.experiments.jobs.methods import known_methods, select_methods, title_of
 
 CONFIGS = BUNDLES / "multijoint_mr_bone_segmentation" / "configs"

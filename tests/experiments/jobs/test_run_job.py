@@ -13,11 +13,11 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
-from support.bundles import BUNDLES
-
 from custom_components.io.geometry import to_canonical
 from custom_components.io.volumes import read_label, read_volume
 from custom_components.metrics.bone_scores import dice_coefficient
+from support.bundles import BUNDLES
+
 from multijoint.cli import main
 from multijoint.experiments.jobs.examples import save_examples
 from multijoint.experiments.jobs.run_job import job_folder

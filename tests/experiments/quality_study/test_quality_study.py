@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from custom_components.errors import InputError
 from sklearn.metrics import roc_auc_score
 from support.commands import error_line
 
-from custom_components.errors import InputError
 from multijoint.cli import main
 from multijoint.experiments.quality_study.degradations import DEGRADATIONS, degrade
 from multijoint.experiments.quality_study.quality_study import STUDY_COLUMNS, auroc, study_quality, summarise_study

@@ -4,8 +4,8 @@ import math
 
 import pandas as pd
 import pytest
-
 from custom_components.errors import InputError
+
 from multijoint.experiments.rows import read_rows, write_rows
 from multijoint.experiments.tables.tables import write_tables
 

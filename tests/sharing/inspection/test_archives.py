@@ -7,8 +7,8 @@ import os
 import zipfile
 
 import pytest
-
 from custom_components.errors import InputError
+
 from multijoint.sharing.inspection.archives import Limits, check_archive, check_name, open_plain, other_archive, unpack
 from multijoint.sharing.inspection.zip_members import ZipFault, read_data, read_members
 

@@ -16,6 +16,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from custom_components.data.preprocessing import Preprocessing
+from custom_components.domains import Domain
+from custom_components.errors import InputError
+from custom_components.models.checkpoints import load_model, save_checkpoint
+from custom_components.models.trained_model import TrainedModel
 from support.hostile_bundles import (
     DOMAINS,
     INFERENCE,
@@ -31,11 +36,6 @@ from support.hostile_bundles import (
 )
 
 import multijoint.cli.inspect as command
-from custom_components.data.preprocessing import Preprocessing
-from custom_components.domains import Domain
-from custom_components.errors import InputError
-from custom_components.models.checkpoints import load_model, save_checkpoint
-from custom_components.models.trained_model import TrainedModel
 from multijoint.cli import main
 from multijoint.running import find_bundle
 from multijoint.sharing.inspection.findings import Finding, Report, printable

@@ -12,16 +12,16 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from hypothesis import given
-from hypothesis import strategies as st
-from support.bundles import BUNDLES, Run
-
 from custom_components.data.cases import Case
 from custom_components.data.manifests import Manifest, load_manifest
 from custom_components.domains import Domain
 from custom_components.errors import InputError
 from custom_components.models.checkpoints import load_model
 from custom_components.models.trained_model import TrainedModel
+from hypothesis import given
+from hypothesis import strategies as st
+from support.bundles import BUNDLES, Run
+
 from multijoint.cli import main
 from multijoint.phantoms import write_phantoms
 from multijoint.sharing import inspect_bundle, open_bundle
@@ -235,10 +235,7 @@ def test_dice_by_hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two cases; float32 finds 2 of 2 and 1 of 2 voxels of talus, int8 finds a tibia where there is none."""
     domain = Domain("ankle", {3: "talus", 5: "tibia"}, "axial")
     references = [[3, 3, 0, 0, 5, 5], [3, 3, 0, 0, 0, 0]]
-    found = {
-        "float32": [[3, 3, 0, 0, 5, 5], [3, 0, 0, 0, 0, 0]],
-        "int8": [[3, 3, 0, 0, 5, 0], [3, 0, 0, 0, 5, 0]],
-    }
+    found = {"float32": [[3, 3, 0, 0, 5, 5], [3, 0, 0, 0, 0, 0]], "int8": [[3, 3, 0, 0, 5, 0], [3, 0, 0, 0, 5, 0]]}
 
     def write(path: Path, values: list[int]) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)

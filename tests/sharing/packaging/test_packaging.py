@@ -18,14 +18,14 @@ import onnxruntime
 import pytest
 import torch
 import yaml
-from monai.bundle import ConfigWorkflow, ckpt_export, load, onnx_export, verify_net_in_out
-from monai.bundle.scripts import download_large_files
-from support.bundles import BUNDLES
-
 from custom_components.errors import InputError
 from custom_components.models.checkpoints import build_network, load_model, save_checkpoint
 from custom_components.models.trained_model import QUALITY
 from custom_components.workflows.packaged import identify, publish
+from monai.bundle import ConfigWorkflow, ckpt_export, load, onnx_export, verify_net_in_out
+from monai.bundle.scripts import download_large_files
+from support.bundles import BUNDLES
+
 from multijoint.cli import main
 from multijoint.sharing import package
 
