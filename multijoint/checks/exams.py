@@ -13,6 +13,7 @@ from custom_components.data.cases import Case
 from custom_components.domains import PLANES, Domain
 from custom_components.errors import failure_of, show_path
 from custom_components.io.geometry import canonical_spacing_mm, to_canonical
+from custom_components.io.pictures import draw_planes, encode
 from custom_components.io.volumes import Volume, on_grid, read_label, read_volume
 from scipy import ndimage
 
@@ -27,12 +28,12 @@ from multijoint.checks.measures import (
     slabs,
     unit,
 )
-from multijoint.checks.pictures import draw_planes
 from multijoint.checks.records import BoneMeasure, Digests, Exam, no_array
 
 __all__ = ["examine"]
 
 _THUMBNAIL = 24  # voxels a side of the small copy that near duplicates are found with
+_PICTURE_SIZE = (640, 170)
 _MOST_VALUES = 1000  # label values told apart
 _LEAST_LABELLED = 100  # voxels; smaller label maps may be equal by chance
 
@@ -118,7 +119,7 @@ def _measure(case: Case, domain: Domain, image: Volume, remarks: list[str]) -> E
         roughness=float(steps.min(where=np.array(voxels.shape) > 1, initial=2.0)),
         fits=() if classes is None else edge_fits(voxels, classes, steps=steps, limits=(first, max(first, last))),
         bones={} if classes is None else _bones(classes, domain, np.asarray(spacing)),
-        picture=draw_planes(voxels, classes, spacing, limits=(first, last if last > first else high)),
+        picture=_picture(voxels, classes, domain, spacing, limits=(first, last if last > first else high)),
     )
 
 
@@ -173,6 +174,25 @@ def _thick_plane(spacing: tuple[float, float, float]) -> str | None:
     order = np.argsort(spacing)
     thick = spacing[order[2]] >= 1.5 * spacing[order[1]]
     return {axis: plane for plane, axis in PLANES.items()}[int(order[2])] if thick else None
+
+
+def _picture(
+    voxels: np.ndarray,
+    classes: np.ndarray | None,
+    domain: Domain,
+    spacing: tuple[float, float, float],
+    *,
+    limits: tuple[float, float],
+) -> bytes:
+    picture = draw_planes(
+        np.zeros(voxels.shape, np.uint8) if classes is None else classes,
+        spacing,
+        size=_PICTURE_SIZE,
+        names=dict.fromkeys(range(1, domain.num_classes), ""),
+        voxels=voxels,
+        limits=limits,
+    )
+    return encode(picture, "JPEG", quality=80)
 
 
 def _shrunk(voxels: np.ndarray, side: int) -> np.ndarray:

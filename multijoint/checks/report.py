@@ -100,7 +100,7 @@ def _page(result: CheckResult) -> str:
     return f"""<!doctype html>
 <html lang="en"><meta charset="utf-8"><title>Check of {len(result.exams)} cases</title><style>{_STYLE}</style>
 <h1>Check of {len(result.exams)} cases</h1>
-<p>{counts}. Each picture shows an axial, a coronal and a sagittal slice where most bone is; the
+<p>{counts}. Each picture shows an axial, a coronal and a sagittal slice through the bones; the
 patient's right, or front, is at the left.</p>
 {_list(general)}
 <table><thead><tr><th>case</th><th>picture</th><th>measured</th><th>found</th></tr></thead><tbody>

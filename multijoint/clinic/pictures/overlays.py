@@ -2,32 +2,22 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use("Agg")
-
 import numpy as np
-from custom_components.domains import PLANES
 from custom_components.io.geometry import canonical_spacing_mm, to_canonical
+from custom_components.io.pictures import draw_planes, encode, grey_limits, write_text
 from custom_components.io.volumes import read_label, read_volume
 from custom_components.system.files import write_atomically
-from matplotlib import pyplot
-from matplotlib.lines import Line2D
+from PIL import Image, ImageDraw, ImageFont
 
 from multijoint.clinic.pictures.legend import read_legend
-from multijoint.clinic.pictures.planes import bone_areas, find_planes, plane_edges, take_plane
 
 __all__ = ["draw_overlay"]
 
-_EDGES = (
-    (0.01, 0.5, "left", "center"),
-    (0.99, 0.5, "right", "center"),
-    (0.5, 0.99, "center", "top"),
-    (0.5, 0.01, "center", "bottom"),
-)
+_WIDTH, _HEIGHT = 1320, 506  # pixels
+_TITLE, _LEGEND, _TEXT = 32, 46, 18
+_HANDLE = 36  # length of a line in the legend
 
 
 def draw_overlay(output: Path, image: Path, segmentation: Path, *, reference: Path | None = None) -> None:
@@ -45,49 +35,49 @@ def draw_overlay(output: Path, image: Path, segmentation: Path, *, reference: Pa
         InputError: a file cannot be used, or grids differ.
     """
     scan = read_volume(image)
-    voxels = to_canonical(scan.array, scan.affine)
-    labels = to_canonical(read_label(segmentation, like=scan).array, scan.affine)
-    truth = None if reference is None else to_canonical(read_label(reference, like=scan).array, scan.affine)
-    spacing = np.asarray(canonical_spacing_mm(scan.affine))
-    maps = [labels] if truth is None else [labels, truth]
-    found = {int(value) for each in maps for value in np.unique(each)} - {0}
+    labels = read_label(segmentation, like=scan).array
+    truth = None if reference is None else read_label(reference, like=scan).array
+    found = {int(value) for each in (labels, truth) if each is not None for value in np.unique(each)} - {0}
     legend = read_legend(segmentation, found)
-    positions = find_planes(voxels.shape, *(bone_areas(each, found) for each in maps))
-    low, high = np.percentile(voxels, [1, 99.5])
-
-    figure, axes = pyplot.subplots(1, 3, figsize=(12, 4.6), facecolor="black")
-    for plot, (plane, axis) in zip(axes, reversed(PLANES.items()), strict=True):
-        position = positions[axis]
-        size_mm = np.delete(spacing * voxels.shape, axis)
-        extent = (0, size_mm[0], size_mm[1], 0)
-        plot.imshow(take_plane(voxels, axis, position), cmap="gray", vmin=low, vmax=high, extent=extent)
-        for value, (_, color) in legend.items():
-            if truth is not None:
-                _outline(plot, take_plane(truth, axis, position) == value, extent, color="white", width=2.4)
-            _outline(plot, take_plane(labels, axis, position) == value, extent, color=color, width=1.3)
-        for letter, (x, y, left_right, top_bottom) in zip(plane_edges(axis), _EDGES, strict=True):
-            where = {"ha": left_right, "va": top_bottom, "transform": plot.transAxes}
-            plot.text(x, y, letter, color="white", fontsize=9, **where)
-        plot.set_title(plane, color="white", fontsize=11)
-        plot.axis("off")
-    handles = [Line2D([], [], color=entry.color, label=entry.name) for value, entry in legend.items() if value in found]
-    if truth is not None:
-        handles.append(Line2D([], [], color="white", label="reference"))
-    if handles:
-        figure.legend(
-            handles=handles, loc="lower center", ncol=len(handles), frameon=False, labelcolor="white", fontsize=11
-        )
-    figure.subplots_adjust(left=0.01, right=0.99, top=0.92, bottom=0.1, wspace=0.03)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110, facecolor="black")
-    pyplot.close(figure)
-    write_atomically(output, buffer.getvalue())
+    index_of = {value: index for index, value in enumerate(legend, start=1)}
+    maps = [None if each is None else to_canonical(_indices(each, index_of), scan.affine) for each in (labels, truth)]
+    assert maps[0] is not None
+    planes = draw_planes(
+        maps[0],
+        canonical_spacing_mm(scan.affine),
+        size=(_WIDTH, _HEIGHT - _LEGEND),
+        names={index_of[value]: "" for value in found},
+        voxels=to_canonical(scan.array, scan.affine),
+        limits=grey_limits(scan.array),
+        reference=maps[1],
+        ground="black",
+        title_height=_TITLE,
+    )
+    picture = Image.new("RGB", (_WIDTH, _HEIGHT))
+    picture.paste(planes, ((_WIDTH - planes.width) // 2, 0))
+    entries = [(entry.name, entry.color) for value, entry in legend.items() if value in found]
+    _draw_legend(picture, [*entries, *([] if truth is None else [("reference", "white")])])
+    write_atomically(output, encode(picture, "PNG"))
 
 
-def _outline(plot: pyplot.Axes, mask: np.ndarray, extent: tuple[float, ...], *, color: str, width: float) -> None:
-    if mask.any():
-        # Voxel centres, with a margin so that a bone cut by the field of view is closed at the edge.
-        rows, columns = mask.shape
-        x = (np.arange(-1, columns + 1) + 0.5) * extent[1] / columns
-        y = (np.arange(-1, rows + 1) + 0.5) * extent[2] / rows
-        plot.contour(x, y, np.pad(mask, 1).astype(float), levels=[0.5], colors=[color], linewidths=[width])
+def _indices(labels: np.ndarray, index_of: dict[int, int]) -> np.ndarray:
+    """Each label value's place in the legend; colours follow it."""
+    indices = np.zeros(labels.shape, np.uint8)
+    for value, index in index_of.items():
+        indices[labels == value] = index
+    return indices
+
+
+def _draw_legend(picture: Image.Image, entries: list[tuple[str, str]]) -> None:
+    """Write a line and a name an entry below the planes, in the middle, the letters smaller where many must fit."""
+    size, gap = float(_TEXT), 1.2 * _TEXT
+    room = _WIDTH - len(entries) * (_HANDLE + 2 * gap)
+    text = sum(ImageFont.load_default(size).getlength(name) for name, _ in entries)
+    size *= min(1.0, max(room, 0.2 * _WIDTH) / max(text, 1))
+    widths = [ImageFont.load_default(size).getlength(name) for name, _ in entries]
+    left = (_WIDTH - sum(widths) - len(entries) * (_HANDLE + 2 * gap) + gap) / 2
+    draw, middle = ImageDraw.Draw(picture), _HEIGHT - _LEGEND / 2
+    for (name, color), width in zip(entries, widths, strict=True):
+        draw.line([(left, middle), (left + _HANDLE, middle)], color, 3)
+        write_text(draw, (left + _HANDLE + gap / 2, middle), name, "lm", size=size)
+        left += _HANDLE + width + 2 * gap

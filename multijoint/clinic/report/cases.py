@@ -12,17 +12,36 @@ import numpy as np
 from custom_components.domains import Domain
 from custom_components.errors import InputError, explain, show_path
 from custom_components.io.geometry import canonical_spacing_mm, to_canonical
+from custom_components.io.pictures import draw_planes, encode, grey_limits
+from custom_components.io.planes import bone_areas
 from custom_components.io.volumes import Volume, on_grid, read_label, read_volume
 from custom_components.metrics.bone_scores import BoneScore, score_case
 from custom_components.metrics.score_tables import score_rows
+from PIL import Image
 
-from multijoint.clinic.pictures.planes import bone_areas
-from multijoint.clinic.report.pictures import Picture, draw_picture
 from multijoint.clinic.report.results import Result, without_folders
 
-__all__ = ["ReportedBone", "ReportedCase", "Sources", "examine_result"]
+__all__ = ["Picture", "ReportedBone", "ReportedCase", "Sources", "encode_small", "examine_result"]
 
 _TRUE = ("true", "1", "yes")
+_PICTURE_SIZE = (960, 340)
+_QUALITIES = (72, 50, 30, 10)
+_MOST_BYTES = 40_000  # a picture, so that 500 cases stay under 30 MB, however noisy the scans
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image as WebP.
+
+    Args:
+        data: the file.
+        width: in pixels.
+        height: in pixels.
+    """
+
+    data: bytes
+    width: int
+    height: int
 
 
 @dataclass(frozen=True)
@@ -122,17 +141,18 @@ def examine_result(result: Result, sources: Sources) -> ReportedCase:
     scores: list[BoneScore] = []
     if reference is not None:
         scores = score_case(classes, reference, domain=domain, spacing_mm=volume.spacing_mm)
-    picture = draw_picture(
+    picture = draw_planes(
         to_canonical(classes, volume.affine),
         canonical_spacing_mm(volume.affine),
+        size=_PICTURE_SIZE,
         names={index: str(value) for index, value in enumerate(domain.labels, start=1)},
         voxels=None if scan is None else to_canonical(scan.array, scan.affine),
-        limits=(0.0, 1.0) if scan is None else _limits(scan.array),
+        limits=(0.0, 1.0) if scan is None else grey_limits(scan.array),
         reference=None if reference is None else to_canonical(reference, volume.affine),
     )
     rows = score_rows(scores, case=result.case, subject=result.case, domain=domain.name, spacing_mm=volume.spacing_mm)
     bones = _bones(result, classes, volume, domain, scores, sources)
-    return ReportedCase(result, bones, tuple(flags), tuple(notes), picture, tuple(rows))
+    return ReportedCase(result, bones, tuple(flags), tuple(notes), encode_small(picture), tuple(rows))
 
 
 def _domain(result: Result, volume: Volume) -> Domain:
@@ -210,11 +230,14 @@ def _bones(
     return tuple(bones)
 
 
-def _limits(voxels: np.ndarray) -> tuple[float, float]:
-    """Intensities shown black and white; of a large volume, every so many voxels tell them."""
-    flat = voxels.ravel(order="K")
-    low, high = np.percentile(flat[:: max(1, flat.size // 200_000)], [1, 99.5])
-    return float(low), float(high)
+def encode_small(picture: Image.Image) -> Picture:
+    """WebP of the first quality that is small enough, or of the last."""
+    data = b""
+    for quality in _QUALITIES:
+        data = encode(picture, "WEBP", quality=quality, method=4)
+        if len(data) <= _MOST_BYTES:
+            break
+    return Picture(data, *picture.size)
 
 
 def _number(text: str | None) -> float:

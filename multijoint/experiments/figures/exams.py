@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from custom_components.io.pictures import find_outlines
 from matplotlib import patheffects
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -169,15 +170,11 @@ class _Row:
             plot.text(end_x - length - 0.02 * side, line_y, f"{length:g} mm", ha="right", **style)
 
     def _outline(self, plot: Axes, mask: np.ndarray, color: str, *, width: float) -> None:
-        part = np.pad(mask[self.part], 1).astype(float)  # a bone cut by the field of view is closed at the edge
-        if part.any():
-            x, y = (
-                start + (np.arange(-1, size - 1) + 0.5) * step
-                for start, size, step in zip(self.start, part.shape, self.spacing, strict=True)
-            )
-            line = plot.contour(x, y, part.T, levels=[0.5], colors=[color], linewidths=[width])
-            if color != _REFERENCE:  # keeps light lines visible on bright marrow
-                line.set_path_effects([patheffects.withStroke(linewidth=width + 0.7, foreground="#202020")])
+        # A dark rim keeps light lines visible on bright marrow.
+        rim = patheffects.withStroke(linewidth=width + 0.7, foreground="#202020")
+        for line in find_outlines(mask[self.part]):
+            x, y = (self.start + line[:, ::-1] * self.spacing).T
+            plot.plot(x, y, color=color, linewidth=width, path_effects=[] if color == _REFERENCE else [rim])
 
 
 def _window(masks: Sequence[np.ndarray], spacing: np.ndarray) -> tuple[np.ndarray, float]:

@@ -1,6 +1,7 @@
 """The report: everything in one file, nothing hidden, nothing loaded; looked at as HTML and in a browser."""
 
 import csv
+import io
 import json
 import re
 from collections.abc import Iterator
@@ -10,10 +11,13 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
+from custom_components.io.pictures import draw_planes
+from PIL import Image
 from support.chromium import Chromium
 from support.commands import error_line
 
 from multijoint.cli import main
+from multijoint.clinic.report.cases import encode_small
 
 HOSTILE = "<img src=x onerror=alert(1)>&\"'"
 
@@ -139,6 +143,15 @@ def test_a_result_changed_since_is_said(out: Path) -> None:
     record = out / "ankle_000_seg.json"
     record.write_text(json.dumps(json.loads(record.read_text()) | {"label_map_sha256": "0" * 64}))
     assert "the label map has been changed since it was written" in write(out)
+
+
+def test_noise_does_not_make_a_picture_heavy() -> None:
+    voxels = np.random.default_rng(0).uniform(0, 1, (128, 128, 128)).astype(np.float32)
+    sheet = draw_planes(np.zeros(voxels.shape, np.uint8), (1.0, 1.0, 1.0), size=(960, 340), names={}, voxels=voxels)
+    picture = encode_small(sheet)
+    assert len(picture.data) <= 40_000
+    image = Image.open(io.BytesIO(picture.data))
+    assert (image.format, image.size) == ("WEBP", (picture.width, picture.height))
 
 
 @pytest.fixture(scope="module")

@@ -1,9 +1,8 @@
 import numpy as np
+from custom_components.io.planes import bone_areas, find_planes, take_plane
 from hypothesis import given
 from hypothesis import strategies as st
 from support.label_maps import NUM_CLASSES, maps, stored_anyhow
-
-from multijoint.clinic.pictures.planes import bone_areas, find_planes, take_plane
 
 
 @given(st.data())
