@@ -18,7 +18,7 @@ from custom_components.losses import MultiDomainSegmentationLoss
 from custom_components.networks.unet import MultiDomainUNet
 from custom_components.workflows.begin import select_device
 
-from multijoint.experiments.jobs.jobs import Job
+from multijoint.experiments.jobs.experiment import Job
 from multijoint.experiments.jobs.plan import Plan
 from multijoint.experiments.rows import read_rows
 

@@ -16,7 +16,7 @@ from custom_components.io.geometry import canonical_spacing_mm, to_canonical
 from custom_components.io.volumes import read_label, read_volume
 from custom_components.system.files import write_arrays
 
-from multijoint.experiments.jobs.jobs import read_experiment
+from multijoint.experiments.jobs.experiment import read_experiment
 from multijoint.experiments.jobs.run_job import job_folder
 from multijoint.experiments.rows import exam_scores, main_rows
 

@@ -17,7 +17,7 @@ from custom_components.system.files import write_atomically
 from custom_components.workflows.begin import select_device
 
 from multijoint.cluster import Resources, run_tasks
-from multijoint.experiments.jobs.jobs import Experiment, Job, plan_jobs, read_experiment, training_settings
+from multijoint.experiments.jobs.experiment import Experiment, Job, plan_jobs, read_experiment, training_settings
 from multijoint.experiments.jobs.methods import select_methods
 from multijoint.experiments.jobs.run_job import JobState, run_job
 from multijoint.experiments.rows import ALL_SUBJECTS

@@ -19,7 +19,7 @@ from custom_components.models.checkpoints import RESUMABLE
 from custom_components.system.files import remove_stale_temporaries, write_atomically
 
 from multijoint.cluster import ProcessFailure, run_process
-from multijoint.experiments.jobs.jobs import Experiment, Job
+from multijoint.experiments.jobs.experiment import Experiment, Job
 from multijoint.running import find_bundle
 
 __all__ = ["JobState", "job_folder", "read_state", "run_job"]
