@@ -1,6 +1,5 @@
-"""Speed and memory beside peers, measured in the same run: `multijoint bench`."""
+"""Speed and memory against peers, measured in the same run: `multijoint bench`."""
 
-from multijoint.benchmarks.registry import BENCHMARKS, run_benchmarks
-from multijoint.benchmarks.rows import Row, format_rows
+import lazy_loader
 
-__all__ = ["BENCHMARKS", "Row", "format_rows", "run_benchmarks"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -80,13 +80,13 @@ def _experiment(options: argparse.Namespace) -> None:
 
 
 def _tables(options: argparse.Namespace) -> None:
-    from multijoint.experiments.tables.tables import write_tables
+    from multijoint.experiments import write_tables
 
     _show(write_tables(options.folder, against=options.against))
 
 
 def _figures(options: argparse.Namespace) -> None:
-    from multijoint.experiments.figures.figures import write_figures
+    from multijoint.experiments import write_figures
 
     _show(write_figures(options.folder, curves=options.curves))
 

@@ -1,4 +1,4 @@
-"""The saved rows of an experiment: what each file holds, read and written in one place.
+"""Read and write the saved rows of an experiment.
 
 Tables and figures are drawn from these files alone, so that they can be drawn again, and checked, without the runs.
 """
@@ -7,14 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 from custom_components.errors import InputError
 from custom_components.system.files import write_atomically
 
-__all__ = ["ALL_SUBJECTS", "COLUMNS", "exam_scores", "main_rows", "read_rows", "write_rows"]
+if TYPE_CHECKING:  # pandas is of the extra `experiments`; planning needs only the names below
+    import pandas as pd
+
+__all__ = ["ALL_SUBJECTS", "COLUMNS", "exam_scores", "main_rows", "read_rows", "write_rows", "write_table"]
 
 ALL_SUBJECTS = "all"
 """Value of `train_subjects` of a job that trained on every subject its fold leaves."""
@@ -46,7 +48,7 @@ COLUMNS: Mapping[str, Mapping[str, type]] = {
   are 0.
 - `jobs`: one row a job; `domains` are joined by "+"; `border` is the surface convention of its distances.
 - `curves`: one row an epoch and quantity ("loss", "cross_entropy", "contrastive", "validation_dice"); `domain` is empty
-  for what concerns all.
+  for a quantity of all domains.
 
 `train_subjects` is "all", or the number of training subjects of the row's own domain.
 """
@@ -56,15 +58,17 @@ def read_rows(folder: str | Path, name: str) -> pd.DataFrame:
     """Read `<folder>/<name>.csv` of an experiment.
 
     Args:
-        folder: of the experiment.
+        folder: folder of the experiment.
         name: a key of `COLUMNS`.
 
     Returns:
         A table with those columns in the order of the file, integers nullable; undefined numbers are NaN.
 
     Raises:
-        InputError: no such file, or it lacks a column, or a value has the wrong type.
+        InputError: the file is missing or lacks a column, or a value has the wrong type.
     """
+    import pandas as pd
+
     path = Path(folder) / f"{name}.csv"
     if not path.is_file():
         raise InputError(f"experiment {folder} must hold {path.name}, got none; run `multijoint experiment` first")
@@ -92,25 +96,31 @@ def write_rows(folder: str | Path, name: str, rows: Sequence[Mapping[str, Any]] 
 
     The same rows give the same bytes. Numbers get 9 significant digits; an undefined one is written `nan`.
     """
+    import pandas as pd
+
     table = pd.DataFrame(rows, columns=list(COLUMNS[name]))
     texts = [column for column, kind in COLUMNS[name].items() if kind is str]
     table[texts] = table[texts].astype(object).fillna("")
-    text = table.to_csv(index=False, float_format="%.9g", na_rep="nan", lineterminator="\n")
-    path = Path(folder) / f"{name}.csv"
+    return write_table(Path(folder) / f"{name}.csv", table, digits=9)
+
+
+def write_table(path: Path, table: pd.DataFrame, *, digits: int = 6) -> Path:
+    """Write a table as CSV, numbers with so many significant digits; returns the path."""
+    text = table.to_csv(index=False, float_format=f"%.{digits}g", na_rep="nan", lineterminator="\n")
     write_atomically(path, text.encode())
     return path
 
 
 def main_rows(table: pd.DataFrame) -> pd.DataFrame:
-    """The rows of jobs that trained on all subjects: those that the paper's tables are about."""
+    """The rows of jobs that trained on all subjects, which the paper's tables show."""
     return table[table["train_subjects"] == ALL_SUBJECTS]
 
 
 def exam_scores(cases: pd.DataFrame, *, suffix: str = "") -> pd.DataFrame:
-    """Average each exam over its bones.
+    """Average the scores of each exam over its bones.
 
     Args:
-        cases: rows of `cases`.
+        cases: rows of `cases.csv`.
         suffix: "" after post-processing, "_before" without it.
 
     Returns:

@@ -1,1 +1,5 @@
-"""."""
+"""Growth of time and memory with the number of volumes, domains, slices and bones."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,1 +1,5 @@
-"""."""
+"""The paper's figures, drawn from the saved files of an experiment."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

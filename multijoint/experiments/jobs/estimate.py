@@ -1,4 +1,4 @@
-"""How long an experiment will take: finished jobs tell, else a few training steps timed here do."""
+"""Estimate the duration of an experiment from its finished jobs, or from a training step timed here."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ from multijoint.experiments.rows import read_rows
 
 __all__ = ["estimate_seconds"]
 
-_START_SECONDS = 10.0  # of a process: imports and configuration
-_FORWARD_SHARE = 0.35  # of a training step, without its backward pass
+_START_SECONDS = 10.0  # for a process to start: imports and configuration
+_FORWARD_SHARE = 0.35  # of a training step that its forward pass takes
 _NETWORK = ("widths", "norm", "head", "attention", "embedding")
 _SCORING_SECONDS = 3.0  # of an exam: post-processing and surface distances
 
 
 def estimate_seconds(plan: Plan) -> list[float]:
-    """Seconds that each job will take alone on its threads of this machine; a rough figure.
+    """Roughly estimate the seconds of each job, alone on its threads of this machine.
 
-    The times of finished jobs of the experiment are used for others of their method.
+    A job takes the mean time of the finished jobs of the same method, domains and number of subjects, if there are any.
     """
     measured = _measured(plan.experiment.folder)
     num_slices = {
@@ -52,9 +52,8 @@ def estimate_seconds(plan: Plan) -> list[float]:
                 own |= yaml.safe_load(path.read_text(encoding="utf-8")) or {}
             kind = (job.domains, *(str(own[name]) for name in _NETWORK))
             if kind not in rates:
-                rates[kind] = _seconds_per_slice(
-                    own, [num_classes[name] for name in job.domains], plan.experiment.threads
-                )
+                classes = [num_classes[name] for name in job.domains]
+                rates[kind] = _seconds_per_slice(own, classes, plan.experiment.threads)
             known = _predict(own, job, split, num_slices, rates[kind])
         seconds.append(known)
     return seconds
@@ -75,11 +74,7 @@ def _num_slices(case: Case, plane: str) -> int:
 
 
 def _predict(
-    settings: Mapping[str, Any],
-    job: Job,
-    split: Split,
-    num_slices: Mapping[tuple[str, str], int],
-    seconds_per_slice: float,
+    settings: Mapping[str, Any], job: Job, split: Split, num_slices: Mapping[tuple[str, str], int], rate: float
 ) -> float:
     def total(cases: Sequence[Case], domain: str) -> int:
         return sum(num_slices[case.domain, case.name] for case in cases if case.domain == domain)
@@ -88,11 +83,8 @@ def _predict(
     validated = sum(total(split.validation, domain) for domain in job.domains)
     tested = sum(total(split.testing, domain) for domain in job.domains)
     training = settings["max_epochs"] * (trained + _FORWARD_SHARE * validated / settings["val_interval"])
-    return (
-        seconds_per_slice * (training + _FORWARD_SHARE * tested)
-        + 2 * _START_SECONDS
-        + _SCORING_SECONDS * len(split.testing)
-    )
+    fixed = 2 * _START_SECONDS + _SCORING_SECONDS * len(split.testing)
+    return rate * (training + _FORWARD_SHARE * tested) + fixed
 
 
 def _seconds_per_slice(settings: Mapping[str, Any], num_classes: Sequence[int], threads: int) -> float:

@@ -1,13 +1,12 @@
-"""The slices that figure 3 shows, saved once so that it can be drawn without the scans."""
+"""Save the slices that figure 3 shows, so that it can be drawn without the scans."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 from custom_components.data.cases import Case
 from custom_components.data.manifests import load_manifests
 from custom_components.domains import PLANES, Domain
@@ -16,9 +15,11 @@ from custom_components.io.geometry import canonical_spacing_mm, to_canonical
 from custom_components.io.volumes import read_label, read_volume
 from custom_components.system.files import write_arrays
 
-from multijoint.experiments.jobs.experiment import read_experiment
-from multijoint.experiments.jobs.run_job import job_folder
+from multijoint.experiments.jobs.experiment import job_folder, read_experiment
 from multijoint.experiments.rows import exam_scores, main_rows
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["save_examples"]
 
@@ -36,17 +37,16 @@ def save_examples(folder: Path, cases: pd.DataFrame) -> None:
     (columns to the right, rows upwards) in RAS+ order, class indices in the label maps.
 
     Args:
-        folder: of the experiment, with its jobs.
-        cases: its rows of `cases`.
+        folder: folder of the experiment, with its jobs.
+        cases: its rows of `cases.csv`.
     """
     rows = main_rows(cases)
     rows = rows[rows["seed"] == rows["seed"].min()]
     if rows.empty:
         return
-    scores = exam_scores(rows).pivot_table(
-        index=["domain", "case", "fold"], columns="method", values="dice", sort=False
-    )
-    scores = scores.dropna()  # exams that every method has segmented
+    keys = ["domain", "case", "fold"]
+    scores = exam_scores(rows).pivot_table(index=keys, columns="method", values="dice", sort=False)
+    scores = scores.dropna()  # keeps the exams that every method has segmented
     methods = list(dict.fromkeys(rows["method"]))
     experiment = read_experiment(folder)
     loaded = load_manifests(experiment.manifests, dataset_dir=experiment.dataset_dir)

@@ -1,4 +1,4 @@
-"""From the folders of finished jobs to the saved rows of the experiment, in an order that does not depend on theirs."""
+"""Collect the rows of an experiment from the folders of its jobs, in an order that does not depend on when they ran."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import numpy as np
 from custom_components.system.files import write_arrays
 
 from multijoint.experiments.jobs.examples import save_examples
+from multijoint.experiments.jobs.experiment import job_folder
 from multijoint.experiments.jobs.methods import known_methods
-from multijoint.experiments.jobs.run_job import job_folder
 from multijoint.experiments.rows import read_rows, write_rows
 
 __all__ = ["gather"]
@@ -26,7 +26,7 @@ _SCORE = "val_mean_dice"
 def gather(folder: Path) -> None:
     """Write `cases.csv`, `slices.csv`, `jobs.csv`, `curves.csv`, `embeddings.npz` and `examples.npz` of an experiment.
 
-    Whatever is finished is gathered; a failed job has a row in `jobs.csv` only. Nothing finished: only `jobs.csv`.
+    A failed job has a row in `jobs.csv` only. Without a finished job, `jobs.csv` is the only file.
     """
     records = sorted(_records(folder), key=_order)
     done = [record for record in records if record["state"] == "done"]
@@ -46,7 +46,7 @@ def _records(folder: Path) -> Iterator[dict[str, Any]]:
 
 
 def _order(record: dict[str, Any]) -> tuple[Any, ...]:
-    """The paper's methods in its order, then others by name; in a method by seed, fold and what it trained on."""
+    """The paper's methods in its order, then others by name; a method's jobs by seed, fold and training subjects."""
     known = list(known_methods())
     method = record["method"]
     rank = known.index(method) if method in known else len(known)
@@ -63,7 +63,7 @@ def _read(path: Path) -> list[dict[str, str]]:
 
 
 def _tested(folder: Path, record: dict[str, Any], name: str) -> list[dict[str, str]]:
-    """Rows of an evaluation; of a job cut to few subjects only those of the domain that it is about."""
+    """Rows of an evaluation; for a job limited to few subjects, only those of the limited domain."""
     rows = _read(job_folder(folder, record["name"]) / "evaluation" / name)
     return [row for row in rows if not record["limited"] or row["domain"] in record["limited"]]
 
@@ -99,11 +99,8 @@ def _job_row(folder: Path, record: dict[str, Any]) -> dict[str, Any]:
     row = record | {"domains": "+".join(record["domains"])}
     if (train / "run.json").is_file():
         run = json.loads((train / "run.json").read_text())
-        row |= {
-            "device": run["device"],
-            "parameters": run["weights"],
-            "parameters_per_domain": run["weights_per_domain"],
-        }
+        names = {"device": "device", "parameters": "weights", "parameters_per_domain": "weights_per_domain"}
+        row |= {column: run[name] for column, name in names.items()}
     if (train / "log.csv").is_file():
         row |= _log_summary(_read(train / "log.csv"))
     return row
@@ -115,7 +112,7 @@ def _log_summary(log: Sequence[dict[str, str]]) -> dict[str, Any]:
 
     slices = sum(float(epoch["slices_per_second"]) * float(epoch["seconds"]) for epoch in log)
     scores = [(float(epoch[_SCORE]), -int(epoch["epoch"])) for epoch in log if epoch.get(_SCORE)]
-    scores = [pair for pair in scores if not math.isnan(pair[0])]  # no bone to validate on: nothing is greater than NaN
+    scores = [pair for pair in scores if not math.isnan(pair[0])]  # `max` cannot order NaN: no bone to score
     best = max(scores, default=None)
     return {
         "epochs": len(log),
@@ -129,7 +126,7 @@ def _log_summary(log: Sequence[dict[str, str]]) -> dict[str, Any]:
 
 
 def _save_embeddings(folder: Path, records: Sequence[dict[str, Any]]) -> None:
-    """One file of the methods that learned from several data sets, of the first seed and fold that has any."""
+    """Write the embeddings of all methods that trained on several data sets, for the first seed and fold with any."""
     first = min(((record["seed"], record["fold"]) for record in records), default=None)
     arrays: dict[str, np.ndarray] = {}
     meta: dict[str, Any] = {"methods": [], "epochs": {}}

@@ -1,4 +1,4 @@
-"""The methods an experiment compares: each is the joint bundle's `train.yaml` plus short overrides, nothing else."""
+"""Methods that an experiment compares, each the `train.yaml` of the joint bundle with a few overrides."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ __all__ = ["Method", "known_methods", "select_methods", "title_of"]
 
 @dataclass(frozen=True)
 class Method:
-    """One way to train.
+    """A training method.
 
     Args:
-        name: as on the command line; names its folder and its rows.
-        title: as in tables and figures.
-        configs: files laid over `train.yaml`, in this order.
-        each: whether every data set has a network of its own.
+        name: name on the command line, in folders and in rows.
+        title: name in tables and figures.
+        configs: files that override `train.yaml`, in this order.
+        each: whether each data set has a separate network.
     """
 
     name: str
@@ -45,11 +45,11 @@ def known_methods() -> dict[str, Method]:
 
 
 def select_methods(names: Sequence[str]) -> list[Method]:
-    """Methods from the command line.
+    """Select methods by their names on the command line.
 
     Args:
-        names: each "all", a known method, an override file of one's own (laid over `train.yaml`, one network for all
-            data sets), or either followed by more files: `unet-base+wide.yaml`. The files' stems name the new method.
+        names: each "all", a known method, the path of an override file (over `train.yaml`, one network for all data
+            sets), or either followed by more files: `unet-base+wide.yaml`. The files' stems name the new method.
 
     Raises:
         InputError: an unknown method, a missing file, or two methods of one name.
@@ -67,7 +67,7 @@ def select_methods(names: Sequence[str]) -> list[Method]:
 
 
 def title_of(name: str) -> str:
-    """A method's title: the paper's, with the names of what was added to it; else the name itself."""
+    """The paper's title of a method plus the names of added files; the name itself for other methods."""
     methods = known_methods()
     first, *added = name.split("+")
     return " + ".join([methods[first].title if first in methods else first, *added])

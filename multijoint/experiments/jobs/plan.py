@@ -1,9 +1,7 @@
-"""A plan: an experiment and the jobs asked for, written down so that a later call can go on with it."""
+"""Plans of experiments: the jobs that a command asks for, saved so that a later call can continue them."""
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,30 +9,31 @@ from pathlib import Path
 from typing import Any
 
 from custom_components.data.manifests import Manifest, load_manifests
-from custom_components.data.splits import Split
+from custom_components.data.splits import Split, count_folds, make_splits
 from custom_components.errors import InputError
 from custom_components.system.files import write_atomically
 from custom_components.workflows.begin import select_device
+from filelock import FileLock, Timeout
 
 from multijoint.cluster import Resources, run_tasks
-from multijoint.experiments.jobs.experiment import Experiment, Job, plan_jobs, read_experiment, training_settings
-from multijoint.experiments.jobs.methods import select_methods
+from multijoint.experiments.jobs.experiment import Experiment, Job, read_experiment, training_settings
+from multijoint.experiments.jobs.methods import Method, select_methods
 from multijoint.experiments.jobs.run_job import JobState, run_job
 from multijoint.experiments.rows import ALL_SUBJECTS
 
-__all__ = ["Plan", "load_plan", "make_plan", "run_plan"]
+__all__ = ["Plan", "load_plan", "make_plan", "plan_jobs", "run_plan"]
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to be done.
+    """The work that an experiment is asked for.
 
     Args:
-        experiment: what all jobs share.
+        experiment: settings that all jobs share.
         manifests: its data sets.
         settings: all of `train.yaml`, overrides included.
-        jobs: with their splits.
-        asked: methods, folds, seeds and numbers of subjects as they were asked for.
+        jobs: jobs with their splits.
+        asked: methods, folds, seeds and numbers of subjects as the caller gave them.
     """
 
     experiment: Experiment
@@ -66,18 +65,18 @@ def make_plan(
     threads: int = 1,
     dataset_dir: Path | None = None,
 ) -> Plan:
-    """Plan an experiment; nothing is written yet.
+    """Plan an experiment without writing anything.
 
     Args:
-        folder: for all results.
+        folder: folder of all results.
         manifests: one a data set, two or more.
-        methods: see `select_methods`.
-        folds: which; `None` for all.
-        seeds: of the trainings.
-        train_subjects: numbers of own training subjects, or "all".
+        methods: names for `select_methods`.
+        folds: numbers of the folds; None for all.
+        seeds: seeds of the trainings.
+        train_subjects: numbers of the domain's own training subjects, or "all".
         settings: overrides of `train.yaml`.
         threads: processor threads of a job.
-        dataset_dir: where the manifests' paths start, if not beside each.
+        dataset_dir: folder that the manifests' paths start from; the manifest's own if None.
 
     Raises:
         InputError: something does not fit; see `load_manifests`, `select_methods`, `training_settings`, `plan_jobs`.
@@ -87,13 +86,9 @@ def make_plan(
     all_settings = training_settings(settings)
     if all_settings["device"] not in ("auto", "cpu"):
         select_device(all_settings["device"])
+    chosen = select_methods(methods)
     jobs = plan_jobs(
-        loaded,
-        methods=select_methods(methods),
-        settings=all_settings,
-        folds=folds,
-        seeds=seeds,
-        train_subjects=train_subjects,
+        loaded, methods=chosen, settings=all_settings, folds=folds, seeds=seeds, train_subjects=train_subjects
     )
     paths = tuple(manifest.path.resolve() for manifest in loaded)
     asked = {"methods": list(methods), "folds": folds, "seeds": list(seeds), "train_subjects": list(train_subjects)}
@@ -106,24 +101,18 @@ def load_plan(folder: Path, **changes: Any) -> Plan:
     """The plan that was last run in `folder`.
 
     Args:
-        folder: of the experiment.
+        folder: folder of the experiment.
         changes: arguments of `make_plan` that replace those of the last call.
 
     Raises:
-        InputError: none was, or its data or methods are gone, or see `make_plan`.
+        InputError: no plan was run there, its data or methods are gone, or see `make_plan`.
     """
     experiment = read_experiment(folder)
     path = folder / "plan.json"
     if not path.is_file():
         raise InputError(f"folder {folder} must hold a plan, got no {path.name}; give --manifests to make one")
-    earlier = {
-        "manifests": experiment.manifests,
-        "settings": experiment.settings,
-        "threads": experiment.threads,
-        "dataset_dir": experiment.dataset_dir,
-        **json.loads(path.read_text()),
-    }
-    return make_plan(folder, **(earlier | changes))
+    earlier = {name: getattr(experiment, name) for name in ("manifests", "settings", "threads", "dataset_dir")}
+    return make_plan(folder, **(earlier | json.loads(path.read_text()) | changes))
 
 
 def run_plan(
@@ -132,29 +121,93 @@ def run_plan(
     """Run all jobs that are not done, and yield the name and state of each as it ends.
 
     Args:
-        plan: saved.
-        resources: of each job.
+        plan: saved plan.
+        resources: resources of each job.
         engine: "local" or "ray"; see `cluster.run_tasks`.
-        address: of a Ray cluster.
+        address: address of a Ray cluster.
 
     Raises:
         InputError: another call is running this experiment, or see `run_tasks`.
     """
-    with _alone(plan.experiment.folder):
-        jobs = [job for job, _ in plan.jobs]
-        payloads = [(plan.experiment, job) for job in jobs]
-        for index, result in run_tasks(run_job, payloads, resources=resources, engine=engine, address=address):
-            state = result if isinstance(result, JobState) else JobState("failed", " ".join(str(result).split()))
-            yield jobs[index].name, state
+    folder = plan.experiment.folder
+    try:
+        with FileLock(folder / ".lock", timeout=0):
+            jobs = [job for job, _ in plan.jobs]
+            payloads = [(plan.experiment, job) for job in jobs]
+            for index, result in run_tasks(run_job, payloads, resources=resources, engine=engine, address=address):
+                state = result if isinstance(result, JobState) else JobState("failed", " ".join(str(result).split()))
+                yield jobs[index].name, state
+    except Timeout as error:
+        raise InputError(f"experiment in {folder} must run once at a time, got a second call; wait for it") from error
 
 
-@contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    with (folder / ".lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise InputError(
-                f"experiment in {folder} must run once at a time, got a second call; wait for it"
-            ) from error
-        yield
+def plan_jobs(
+    manifests: Sequence[Manifest],
+    *,
+    methods: Sequence[Method],
+    settings: Mapping[str, Any],
+    folds: Sequence[int] | None = None,
+    seeds: Sequence[int] = (0,),
+    train_subjects: Sequence[int | str] = (ALL_SUBJECTS,),
+) -> list[tuple[Job, Split]]:
+    """All jobs with their splits, one fold of every method after the other, so that early results compare methods.
+
+    A method with one network for all data sets trains once a fold. A method with one network a data set trains once a
+    fold and data set with subjects to test. A number of training subjects cuts one domain at a time, which shows how
+    much the other data sets help it.
+
+    Args:
+        manifests: data sets.
+        methods: methods.
+        settings: from `training_settings`.
+        folds: numbers of the folds; None for all.
+        seeds: seeds of the trainings.
+        train_subjects: numbers of the domain's own training subjects, or "all".
+
+    Raises:
+        InputError: a fold or a number of subjects is out of range, or there are fewer than 2 data sets.
+    """
+    if len(manifests) < 2:
+        raise InputError(f"manifests of an experiment must be two or more, got {len(manifests)}; add a data set")
+    num_folds = settings["num_folds"]
+    total = count_folds(manifests, num_folds=num_folds)
+    folds = range(total) if folds is None else sorted(folds)
+    jobs = []
+    for seed in seeds:
+        for fold in folds:
+            for method in methods:
+                for group in [[manifest] for manifest in manifests] if method.each else [manifests]:
+                    if fold >= count_folds(group, num_folds=num_folds) and len(group) < len(manifests):
+                        continue  # leave-one-out: this data set has no subject left to test
+                    for limit in _limits(group, train_subjects):
+                        split = make_splits(group, fold=fold, num_folds=num_folds, train_subjects=limit)
+                        if limit and not any(case.domain in limit for case in split.testing):
+                            continue
+                        first = fold == folds[0] and seed == seeds[0] and len(group) > 1 and not limit
+                        epochs = _snapshot_epochs(settings["max_epochs"]) if first else ()
+                        jobs.append((_make_job(method, group, fold, seed, limit, epochs), split))
+    return jobs
+
+
+def _limits(group: Sequence[Manifest], train_subjects: Sequence[int | str]) -> list[dict[str, int]]:
+    """For each number, one limit a domain; for "all", a single one that is empty."""
+    limits: list[dict[str, int]] = []
+    for number in train_subjects:
+        limits += [{}] if number == ALL_SUBJECTS else [{manifest.domain.name: int(number)} for manifest in group]
+    return limits
+
+
+def _snapshot_epochs(max_epochs: int) -> tuple[int, ...]:
+    """The paper's 10, 15, 20, 25 and 30 of 30, in proportion."""
+    return tuple(sorted({max(1, round(max_epochs * part / 6)) for part in (2, 3, 4, 5, 6)}))
+
+
+def _make_job(
+    method: Method, group: Sequence[Manifest], fold: int, seed: int, limit: dict[str, int], epochs: tuple[int, ...]
+) -> Job:
+    domains = tuple(manifest.domain.name for manifest in group)
+    name = f"{method.name}/seed{seed}_fold{fold:02d}"
+    name += f"_{domains[0]}" if method.each else ""
+    name += "".join(f"_{domain}{number}" if not method.each else f"{number}" for domain, number in limit.items())
+    paths = tuple(manifest.path.resolve() for manifest in group)
+    return Job(name, method, paths, domains, fold, seed, limit, epochs)

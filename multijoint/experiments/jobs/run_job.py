@@ -1,4 +1,4 @@
-"""One job from start to end, resumable at any moment: train, segment and score the test cases, embed."""
+"""Run one job, resumable at any moment: train, segment and score the test cases, embed slices."""
 
 from __future__ import annotations
 
@@ -19,28 +19,23 @@ from custom_components.models.checkpoints import RESUMABLE
 from custom_components.system.files import remove_stale_temporaries, write_atomically
 
 from multijoint.cluster import ProcessFailure, run_process
-from multijoint.experiments.jobs.experiment import Experiment, Job
+from multijoint.experiments.jobs.experiment import Experiment, Job, job_folder
 from multijoint.running import find_bundle
 
-__all__ = ["JobState", "job_folder", "read_state", "run_job"]
+__all__ = ["JobState", "read_state", "run_job"]
 
 
 @dataclass(frozen=True)
 class JobState:
-    """How far a job is.
+    """The progress of a job.
 
     Args:
         state: "waiting" (not begun), "started" (running, or killed), "failed" or "done".
-        cause: of the failure, one line.
+        cause: reason of a failure, one line.
     """
 
     state: str
     cause: str = ""
-
-
-def job_folder(folder: Path, name: str) -> Path:
-    """Where a job of the experiment in `folder` lies."""
-    return folder / "jobs" / name
 
 
 def read_state(folder: Path, name: str) -> JobState:
@@ -53,17 +48,17 @@ def read_state(folder: Path, name: str) -> JobState:
 
 
 def run_job(payload: tuple[Experiment, Job], environment: dict[str, str]) -> JobState:
-    """Do what is left of a job; a task of `cluster.run_tasks`.
+    """Run the steps of a job that are not done; a task of `cluster.run_tasks`.
 
-    The folder is locked for as long as any process works in it, also one that outlived the call that began it: whoever
-    comes second waits, and then finds the job done.
+    The folder stays locked as long as any process works in it, including one that outlived the call that started it. A
+    second call waits, and then finds the job done.
 
     Args:
         payload: the experiment and the job.
         environment: variables of its processes.
 
     Returns:
-        "done" or "failed"; also "failed" if it was done with other override files.
+        "done" or "failed"; "failed" also for a job that was done with other override files.
     """
     experiment, job = payload
     place = job_folder(experiment.folder, job.name)
@@ -135,6 +130,11 @@ def _run_steps(experiment: Experiment, job: Job, place: Path, environment: dict[
 
 @contextlib.contextmanager
 def _locked(place: Path) -> Iterator[int]:
+    """Lock a folder and yield the descriptor of the lock.
+
+    The steps' processes inherit the descriptor and so hold the lock too, even after this process was killed. `filelock`
+    keeps its descriptor to itself, hence `flock`.
+    """
     with (place / ".lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield file.fileno()

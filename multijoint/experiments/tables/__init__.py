@@ -1,1 +1,5 @@
-"""."""
+"""The paper's tables, computed from the saved rows of an experiment."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -11,7 +11,7 @@ from custom_components.metrics.surface_distances import BORDERS
 from custom_components.system.files import write_atomically
 
 from multijoint.experiments.jobs.methods import title_of
-from multijoint.experiments.rows import main_rows, read_rows
+from multijoint.experiments.rows import main_rows, read_rows, write_table
 from multijoint.experiments.tables.comparisons import COMPARED, compare_exams, compare_slices
 from multijoint.experiments.tables.markdown import (
     LEVEL,
@@ -76,12 +76,12 @@ def write_tables(folder: str | Path, *, against: str = _DEFAULT) -> list[Path]:
         note = f"No rows of {_DEFAULT}: the others are compared with {title_of(against)}, the last method."
         table2.append(_notes([note]))
     return [
-        _write_csv(folder / "table1.csv", exams),
+        write_table(folder / "table1.csv", exams),
         _write_markdown(folder / "table1.md", [*_draw_table1(exams), _notes(origin)]),
-        _write_csv(folder / "table1_bones.csv", bones),
+        write_table(folder / "table1_bones.csv", bones),
         _write_markdown(folder / "table1_bones.md", [*_draw_bones(bones), _notes(origin)]),
-        _write_csv(folder / "table2.csv", on_slices.assign(against=against)),
-        _write_csv(folder / "table2_exams.csv", pd.concat(on_exams.values()).assign(against=against)),
+        write_table(folder / "table2.csv", on_slices.assign(against=against)),
+        write_table(folder / "table2_exams.csv", pd.concat(on_exams.values()).assign(against=against)),
         _write_markdown(folder / "table2.md", [*table2, _notes(origin)]),
     ]
 
@@ -196,12 +196,6 @@ def _note_origin(folder: Path, cases: pd.DataFrame) -> list[str]:
 
 def _notes(lines: Sequence[str]) -> str:
     return "\n".join(f"- {line}" for line in lines)
-
-
-def _write_csv(path: Path, table: pd.DataFrame) -> Path:
-    text = table.to_csv(index=False, float_format="%.6g", na_rep="nan", lineterminator="\n")
-    write_atomically(path, text.encode())
-    return path
 
 
 def _write_markdown(path: Path, parts: Sequence[str]) -> Path:

@@ -7,8 +7,9 @@ from custom_components.data.manifests import Manifest
 from custom_components.domains import Domain
 from custom_components.errors import InputError
 
-from multijoint.experiments.jobs.experiment import Experiment, plan_jobs, read_experiment, training_settings
+from multijoint.experiments.jobs.experiment import Experiment, read_experiment, training_settings
 from multijoint.experiments.jobs.methods import select_methods
+from multijoint.experiments.jobs.plan import plan_jobs
 
 
 def manifest(name: str, num_subjects: int) -> Manifest:

@@ -20,7 +20,7 @@ from support.bundles import BUNDLES
 
 from multijoint.cli import main
 from multijoint.experiments.jobs.examples import save_examples
-from multijoint.experiments.jobs.run_job import job_folder
+from multijoint.experiments.jobs.experiment import job_folder
 from multijoint.experiments.rows import read_rows
 from multijoint.phantoms import write_phantoms
 
