@@ -4,4 +4,4 @@ Import from the modules (`custom_components.networks.unet`, ...): this file stay
 the command line starts fast and a bundle loads only what its configuration names.
 """
 
-__version__ = "0.1.0"
+__version__ = "0.6.0"

@@ -11,7 +11,7 @@ import torch
 from custom_components import distributed, losses
 from custom_components.networks import norms
 from monai.bundle import ConfigWorkflow
-from support.bundles import BUNDLES, SMALL, Run
+from support.bundles import BUNDLES, SMALL, Run, config_files
 
 from multijoint.phantoms import write_phantoms
 
@@ -49,7 +49,7 @@ def run_bundle() -> Run:
     def run(bundle: str, configs: list[str], run_id: str = "run", **overrides: Any) -> ConfigWorkflow:
         root = BUNDLES / f"{bundle}_mr_bone_segmentation"
         workflow = ConfigWorkflow(
-            config_file=[str(root / "configs" / name) for name in configs],
+            config_file=config_files(bundle, *configs),
             workflow_type="train" if "train.yaml" in configs else "inference",
             logging_file=False,
             run_id=run_id,

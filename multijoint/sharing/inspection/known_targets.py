@@ -14,7 +14,7 @@ from custom_components.domains import Domain
 from custom_components.models.trained_model import TrainedModel
 
 from multijoint.running import find_bundle
-from multijoint.sharing.packaging.configurations import packaged_configs
+from multijoint.sharing.packaging.configurations import bundle_file, packaged_configs
 
 __all__ = ["Known", "is_target_key", "known_of_release", "walk"]
 
@@ -58,8 +58,8 @@ def known_of_release() -> Known:
                 modes.add(value)
             elif value.startswith("$"):
                 expressions.add(value)
-    logging = {_read(folder / "configs" / "logging.conf") for folder in folders}
-    return Known(frozenset(targets), frozenset(expressions), frozenset(modes), frozenset(logging - {b""}))
+    logging = frozenset(bundle_file(folder, "configs/logging.conf") for folder in folders)
+    return Known(frozenset(targets), frozenset(expressions), frozenset(modes), logging)
 
 
 def is_target_key(key: str) -> bool:
@@ -95,7 +95,3 @@ def _configs(folder: Path) -> Iterator[Any]:
             network = {"num_classes": [2] * len(names), "domain_names": names, "head": "domain", "norm": norm}
             model = TrainedModel(domains, Preprocessing((16, 16)), network, weights={}, training={})
             yield from packaged_configs(folder, model, domain=names[0]).values()
-
-
-def _read(path: Path) -> bytes:
-    return path.read_bytes() if path.is_file() else b""

@@ -13,7 +13,9 @@ import yaml
 from custom_components.models.checkpoints import state_dict_bytes
 from custom_components.models.trained_model import QUALITY, QUALITY_WEIGHTS, TrainedModel
 
-__all__ = ["as_json", "describe", "packaged_configs"]
+from multijoint.running import find_bundle
+
+__all__ = ["as_json", "bundle_config", "bundle_file", "describe", "packaged_configs"]
 
 Config = dict[str, Any]
 
@@ -41,11 +43,11 @@ def packaged_configs(
         data: rows of `model_card.data_rows`.
     """
     model = replace(model, training=dict(model.training) | {"packaged_data": [dict(row) for row in data]})
-    configs = {"inference.json": _inference(_read(bundle, "inference.yaml"), model, domain)}
+    configs = {"inference.json": _inference(bundle_config(bundle, "inference.yaml"), model, domain)}
     if model.network["norm"] != "folded":
-        configs["train.json"] = _train(_read(bundle, "train.yaml"), model, domain)
-        configs["evaluate.json"] = _evaluate(_read(bundle, "evaluate.yaml"))
-        configs["multi_gpu_train.json"] = _read(bundle, "multi_gpu_train.yaml")
+        configs["train.json"] = _train(bundle_config(bundle, "train.yaml"), model, domain)
+        configs["evaluate.json"] = _evaluate(bundle_config(bundle, "evaluate.yaml"))
+        configs["multi_gpu_train.json"] = bundle_config(bundle, "multi_gpu_train.yaml")
     if len(model.domains) > 1:
         configs |= {f"domain_{each.name}.json": {"domain": each.name} for each in model.domains}
     return configs
@@ -63,8 +65,25 @@ def describe(model: TrainedModel) -> Config:
     return {key: described[key] for key in ("domains", "preprocessing", "network")} | {"training": training}
 
 
-def _read(bundle: Path, name: str) -> Config:
-    return dict(yaml.safe_load((bundle / "configs" / name).read_text(encoding="utf-8")))
+def bundle_config(bundle: Path, name: str) -> Config:
+    """A configuration of a bundle in the repository: the joint bundle's, with the bundle's own values over it.
+
+    Args:
+        bundle: folder of the bundle.
+        name: file in `configs/`, YAML or JSON.
+    """
+    config: Config = {}
+    for folder in (find_bundle(), bundle):
+        path = folder / "configs" / name
+        if path.is_file():
+            config |= yaml.safe_load(path.read_text(encoding="utf-8"))  # of which JSON is a part
+    return config
+
+
+def bundle_file(bundle: Path, name: str) -> bytes:
+    """Content of a file that a bundle has itself or shares with the joint bundle."""
+    path = bundle / name
+    return (path if path.is_file() else find_bundle() / name).read_bytes()
 
 
 def _common(config: Config, model: TrainedModel) -> Config:

@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
+import custom_components
 from custom_components.domains import Domain
 from custom_components.models.trained_model import TrainedModel
 
 from multijoint.sharing.packaging.held_out import BoneDice
 
-__all__ = ["CHECKSUMS", "describe_single", "fill_metadata", "read_metadata"]
+__all__ = ["CHECKSUMS", "describe_single", "fill_metadata"]
 
 _PACKAGES = ("nibabel", "scipy", "scikit-image", "pytorch-ignite", "pyyaml", "fire", "tensorboard", "tqdm")
 """What the core modules and MONAI's command line need, besides MONAI, PyTorch and NumPy."""
-
-
-def read_metadata(bundle: Path) -> dict[str, Any]:
-    """The bundle's `configs/metadata.json`."""
-    return dict(json.loads((bundle / "configs" / "metadata.json").read_text(encoding="utf-8")))
 
 
 def describe_single(domain: Domain, *, together: str) -> dict[str, str]:
@@ -68,6 +62,7 @@ def fill_metadata(
     common = {"type": "image", "spatial_shape": size, "dtype": "float32", "is_patch_data": False}
     classes = "; ".join(f"{each.name}: {_classes(each)}" for each in model.domains)
     return dict(template) | {
+        "version": custom_components.__version__,
         "monai_version": _version("monai", versions),
         "pytorch_version": _version("torch", versions),
         "numpy_version": _version("numpy", versions),

@@ -20,11 +20,11 @@ from custom_components.models.single_domain import fold_domain, select_domain
 from custom_components.models.trained_model import TrainedModel
 from custom_components.system.files import write_atomically
 
-from multijoint.sharing.packaging.configurations import as_json, packaged_configs
+from multijoint.sharing.packaging.configurations import as_json, bundle_config, bundle_file, packaged_configs
 from multijoint.sharing.packaging.exports import export_onnx, export_torchscript
 from multijoint.sharing.packaging.held_out import BoneDice, check_fall
 from multijoint.sharing.packaging.int8_networks import measure_int8, quantise_model, with_digest
-from multijoint.sharing.packaging.metadata import CHECKSUMS, describe_single, fill_metadata, read_metadata
+from multijoint.sharing.packaging.metadata import CHECKSUMS, describe_single, fill_metadata
 from multijoint.sharing.packaging.model_card import data_licence, data_rows, model_card, read_scores
 
 __all__ = ["package"]
@@ -69,7 +69,7 @@ def package(
     """
     if not (bundle / "configs" / "metadata.json").is_file():
         raise InputError(f"bundle must be a folder with configs/metadata.json, got {bundle}; name one of bundles/")
-    model, metadata, name = load_model(checkpoint), read_metadata(bundle), bundle.resolve().name
+    model, metadata, name = load_model(checkpoint), bundle_config(bundle, "metadata.json"), bundle.resolve().name
     data = data_rows(model)
     if single is None and len(model.domains) > 1:
         single = next((each.name for each in model.domains if name.startswith(f"{each.name}_")), None)
@@ -116,8 +116,8 @@ def _files(
     core = sorted(path for path in root.rglob("*.py*") if path.suffix in (".py", ".pyi"))
     inside = {name: configs[name] for name in ("inference.json", "metadata.json")}
     return {
-        "LICENSE": (bundle / "LICENSE").read_bytes(),
-        "configs/logging.conf": (bundle / "configs" / "logging.conf").read_bytes(),
+        "LICENSE": bundle_file(bundle, "LICENSE"),
+        "configs/logging.conf": bundle_file(bundle, "configs/logging.conf"),
         **{f"configs/{name}": content for name, content in configs.items()},
         **{f"custom_components/{path.relative_to(root).as_posix()}": path.read_bytes() for path in core},
         **with_digest("models/model.pt", state_dict_bytes(model)),
