@@ -2,6 +2,9 @@
 
 import csv
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import custom_components
@@ -307,3 +310,22 @@ def test_bundle_has_the_properties_monai_asks_for(
     )
     workflow.initialize()
     assert workflow.check_properties() == []
+
+
+LOADED = """
+import sys
+from monai.bundle import run
+run("inference", config_file=sys.argv[1] + "/configs/inference.yaml", bundle_root=sys.argv[1], logging_file=False,
+    checkpoint=sys.argv[2], images=[sys.argv[3]], domain="ankle", output_dir=sys.argv[4], device="cpu")
+print(*sorted(name for name in sys.modules if name.startswith(("custom_components.training", "multijoint"))))
+"""
+
+
+def test_inference_imports_no_trainer(trained: Path, manifests: dict[str, str], tmp_path: Path) -> None:
+    root = BUNDLES / "multijoint_mr_bone_segmentation"
+    scan = Path(manifests["ankle"]).parent / "images" / "ankle_000.nii.gz"
+    command = [sys.executable, "-W", "ignore", "-c", LOADED, root, trained / "model.pt", scan, tmp_path]
+    environment = {**os.environ, "PYTHONPATH": str(BUNDLES.parent)}
+    done = subprocess.run(list(map(str, command)), env=environment, capture_output=True, text=True, check=True)
+    assert (tmp_path / "ankle_000_seg.nii.gz").is_file()
+    assert done.stdout.splitlines()[-1] == ""
