@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import html
 from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 from custom_components.domains import COLORS
 from custom_components.system.files import write_atomically, write_csv
+from custom_components.system.pages import render_page
 from custom_components.system.terminal import align_columns
 
 from multijoint.checks.checking import CheckResult
@@ -24,14 +24,6 @@ _COLUMNS = (
     *("domain", "case", "subject", "status", "findings", "shape", "spacing_mm", "axes", "thick_plane", "image_sha256"),
     *_PERCENTILES,
 )
-_STYLE = """
-body { font: 15px/1.45 system-ui, sans-serif; margin: 2em auto; max-width: 76em; padding: 0 1em; color: #1a1a1a }
-table { border-collapse: collapse; width: 100% } th, td { text-align: left; vertical-align: top; padding: .5em .7em }
-tr { border-bottom: 1px solid #ccc; break-inside: avoid } thead th { border-bottom: 2px solid #333 }
-img { display: block; height: 170px; max-width: 640px; object-fit: contain; background: #000 }
-.error b { color: #a40000 } .warning b { color: #8a4b00 } .note { color: #555 } ul { margin: 0; padding-left: 1.1em }
-.swatch { display: inline-block; width: .8em; height: .8em; margin-right: .35em; border: 1px solid #333 }
-"""
 
 
 def format_finding(finding: Finding) -> str:
@@ -66,7 +58,7 @@ def write_check(folder: Path, result: CheckResult) -> list[Path]:
 
 
 def _row(exam: Exam, findings: Iterable[Finding]) -> dict[str, Any]:
-    own = [finding for finding in findings if (finding.domain, finding.case) == (exam.case.domain, exam.case.name)]
+    own = _findings_of(exam, findings)
     worst = next((level for level in LEVELS if level in {finding.level for finding in own}), "ok")
     row: dict[str, Any] = {
         "domain": exam.case.domain,
@@ -88,52 +80,28 @@ def _row(exam: Exam, findings: Iterable[Finding]) -> dict[str, Any]:
 
 def _short_row(exam: Exam) -> tuple[str, ...]:
     bones = ", ".join(f"{name} {bone.volume_ml:.3g}" for name, bone in exam.bones.items())
-    spacing = " x ".join(f"{size:.3g}" for size in exam.spacing_mm) if exam.shape else "-"
+    spacing = _spacing(exam) if exam.shape else "-"
     shape = " x ".join(map(str, exam.shape)) or "unreadable"
     return exam.case.domain, exam.case.name, shape, spacing, exam.axes or "-", bones or "-"
 
 
 def _page(result: CheckResult) -> str:
-    counts = ", ".join(f"{result.count(level)} {level}s" for level in LEVELS)
-    general = [finding for finding in result.findings if not finding.case]
-    rows = "\n".join(_page_row(exam, result.findings) for exam in result.exams)
-    return f"""<!doctype html>
-<html lang="en"><meta charset="utf-8"><title>Check of {len(result.exams)} cases</title><style>{_STYLE}</style>
-<h1>Check of {len(result.exams)} cases</h1>
-<p>{counts}. Each picture shows an axial, a coronal and a sagittal slice through the bones; the
-patient's right, or front, is at the left.</p>
-{_list(general)}
-<table><thead><tr><th>case</th><th>picture</th><th>measured</th><th>found</th></tr></thead><tbody>
-{rows}
-</tbody></table></html>
-"""
-
-
-def _page_row(exam: Exam, findings: Sequence[Finding]) -> str:
-    case = exam.case
-    own = [finding for finding in findings if (finding.domain, finding.case) == (case.domain, case.name)]
-    measured = [
-        "x".join(map(str, exam.shape)),
-        " x ".join(f"{size:.3g}" for size in exam.spacing_mm) + " mm",
-        exam.axes,
+    exams = [
+        (exam, base64.b64encode(exam.picture).decode(), _spacing(exam), _findings_of(exam, result.findings))
+        for exam in result.exams
     ]
-    bones = "".join(
-        f'<br><span class="swatch" style="background:{COLORS[(bone.index - 1) % len(COLORS)]}"></span>'
-        f"{html.escape(name)} {bone.volume_ml:.3g} ml"
-        for name, bone in exam.bones.items()
-    )
-    data = base64.b64encode(exam.picture).decode()
-    title = html.escape(f"{case.domain}/{case.name}")
-    picture = f'<img loading="lazy" alt="{title}" src="data:image/jpeg;base64,{data}">' if data else "none"
-    return (
-        f"<tr><th scope=row>{title}<br><small>subject {html.escape(case.subject)}</small></th><td>{picture}</td>"
-        f"<td>{'<br>'.join(measured) if exam.shape else 'unreadable'}{bones}</td><td>{_list(own)}</td></tr>"
+    return render_page(
+        Path(__file__).with_name("page") / "check.html.j2",
+        exams=exams,
+        counts=", ".join(f"{result.count(level)} {level}s" for level in LEVELS),
+        general=[finding for finding in result.findings if not finding.case],
+        colors=COLORS,
     )
 
 
-def _list(findings: Sequence[Finding]) -> str:
-    items = (
-        f'<li class="{finding.level}"><b>{finding.level}</b> {html.escape(finding.message)} [{finding.rule}]</li>'
-        for finding in findings
-    )
-    return f"<ul>{''.join(items)}</ul>" if findings else ""
+def _findings_of(exam: Exam, findings: Iterable[Finding]) -> list[Finding]:
+    return [finding for finding in findings if (finding.domain, finding.case) == (exam.case.domain, exam.case.name)]
+
+
+def _spacing(exam: Exam) -> str:
+    return " x ".join(f"{size:.3g}" for size in exam.spacing_mm)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -42,6 +43,11 @@ class Picture:
     data: bytes
     width: int
     height: int
+
+    @property
+    def uri(self) -> str:
+        """An address that holds the picture."""
+        return f"data:image/webp;base64,{base64.b64encode(self.data).decode()}"
 
 
 @dataclass(frozen=True)
@@ -84,6 +90,11 @@ class ReportedBone:
     flags: tuple[str, ...] = ()
     score: BoneScore | None = None
 
+    @property
+    def named_flags(self) -> list[tuple[str, str]]:
+        """Flags with the bone's name."""
+        return [(flag, self.name) for flag in self.flags]
+
 
 @dataclass(frozen=True)
 class ReportedCase:
@@ -108,9 +119,14 @@ class ReportedCase:
     side: str = ""
 
     @property
+    def case_flags(self) -> list[tuple[str, str]]:
+        """Flags of the case as a whole, with an empty name."""
+        return [(flag, "") for flag in self.flags]
+
+    @property
     def all_flags(self) -> list[tuple[str, str]]:
         """Flags with the bones that they are of, empty for the case as a whole."""
-        return [(flag, "") for flag in self.flags] + [(flag, bone.name) for bone in self.bones for flag in bone.flags]
+        return self.case_flags + [flag for bone in self.bones for flag in bone.named_flags]
 
 
 def examine_result(result: Result, sources: Sources) -> ReportedCase:

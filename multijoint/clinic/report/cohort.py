@@ -2,36 +2,52 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from multijoint.clinic.report.cases import ReportedBone, ReportedCase
-from multijoint.clinic.report.html import GRAVE, escape, flag_list, show_number
+from multijoint.clinic.report.tables import DASH, GRAVE, Cell, number_cell
 
-__all__ = ["draw_cohort", "worst_first"]
+__all__ = ["Cohort", "tabulate_cases", "worst_first"]
 
 _STATUSES = ("failed", "waiting", "segmented")
 _SIDES = {"training": "trained on", "validation": "validated on", "testing": "unseen"}
 
 
-class _Cell(NamedTuple):
-    """What a cell shows, as HTML, and what it is sorted by: a number that is missing counts as the worst."""
+class Column(NamedTuple):
+    """A column of the table: its cells in the order of the cases; its kind is "text" or "number"."""
 
-    shown: str
-    key: str | float
-
-
-class _Column(NamedTuple):
     title: str
     kind: str
-    cell: Callable[[ReportedCase], _Cell]
+    cells: list[Cell]
+
+
+class Select(NamedTuple):
+    """A filter to choose from: its options are (value, text, number of cases)."""
+
+    name: str
+    title: str
+    options: list[tuple[str, str, int]]
+
+
+class Cohort(NamedTuple):
+    """All cases.
+
+    Args:
+        columns: the first names the case.
+        selects: filters.
+        words: for each case, in lower case, what a search finds it by.
+    """
+
+    columns: list[Column]
+    selects: list[Select]
+    words: list[str]
 
 
 def worst_first(cases: Sequence[ReportedCase]) -> list[ReportedCase]:
-    """What failed, then what nobody came to, then missing bones, then other flags; else the order they came in."""
+    """Failed cases, then waiting ones, then those with missing bones, then those with other flags."""
 
     def rank(case: ReportedCase) -> tuple[int, int, int]:
         flags = [flag for flag, _ in case.all_flags]
@@ -41,139 +57,86 @@ def worst_first(cases: Sequence[ReportedCase]) -> list[ReportedCase]:
     return sorted(cases, key=rank)
 
 
-def draw_cohort(cases: Sequence[ReportedCase]) -> str:
-    """Controls and table; the rows refer to cards by their number.
-
-    Args:
-        cases: in the order of their cards.
-    """
+def tabulate_cases(cases: Sequence[ReportedCase]) -> Cohort:
+    """Table, filters and search of the cases, in their order."""
     columns = [
-        _Column("Case", "text", lambda case: _Cell("", case.result.case)),
-        _Column("Domain", "text", lambda case: _text(case.result.domain)),
-        _Column("Status", "number", _status),
-        _Column("Bones found", "number", _found),
-        _Column("Flags, cause", "number", _flags),
+        Column("Case", "text", [Cell("", key=case.result.case) for case in cases]),
+        _text_column("Domain", (case.result.domain for case in cases)),
+        Column("Status", "number", [Cell("", key=_STATUSES.index(case.result.status)) for case in cases]),
+        Column("Bones found", "number", [_found(case) for case in cases]),
+        Column("Flags, cause", "number", [_num_flags(case) for case in cases]),
     ]
-    bones = [bone for case in cases for bone in case.bones]
-    if any(math.isfinite(bone.confidence) for bone in bones):
-        columns.append(_Column("Lowest confidence", "number", _confidence))
+    if any(math.isfinite(bone.confidence) for case in cases for bone in case.bones):
+        columns.append(Column("Lowest confidence", "number", [_confidence(case) for case in cases]))
     if any(case.rows for case in cases):
-        columns += [
-            _Column("Lowest Dice", "number", _dice),
-            _Column("Highest ASSD mm", "number", lambda case: _distance(case, "assd_mm")),
-            _Column("Highest MSSD mm", "number", lambda case: _distance(case, "mssd_mm")),
-        ]
+        columns.append(Column("Lowest Dice", "number", [_dice(case) for case in cases]))
+        for name in ("assd_mm", "mssd_mm"):
+            title = f"Highest {name.removesuffix('_mm').upper()} mm"
+            columns.append(Column(title, "number", [_distance(case, name) for case in cases]))
     if any(case.side for case in cases):
-        columns.append(_Column("To the model", "text", lambda case: _text(_SIDES.get(case.side, ""))))
-    head = "".join(
-        f'<th scope="col" data-kind="{column.kind}"><button type="button">{column.title}</button></th>'
-        for column in columns
-    )
-    rows = "".join(_row(number, case, columns) for number, case in enumerate(cases))
-    return (
-        f"{_controls(cases)}"
-        '<div class="scroll cohort" tabindex="0" role="region" aria-label="Table of all cases">'
-        f'<table id="cohort"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
-    )
+        columns.append(_text_column("To the model", (_SIDES.get(case.side, "") for case in cases)))
+    return Cohort(columns, _selects(cases), [_words(case) for case in cases])
 
 
-def _row(number: int, case: ReportedCase, columns: Sequence[_Column]) -> str:
+def _words(case: ReportedCase) -> str:
     result = case.result
     words = [_SIDES.get(case.side, ""), result.case, result.domain, result.status, result.cause, *case.notes]
     words += [word for flag in case.all_flags for word in flag] + [bone.name for bone in case.bones]
-    flags = list(dict.fromkeys(flag for flag, _ in case.all_flags))
-    cells = "".join(
-        f'<td class="{_class(column)}" data-sort="{escape(cell.key)}">{cell.shown}</td>'
-        for column in columns[1:]
-        for cell in (column.cell(case),)
-    )
-    return (
-        f'<tr data-card="case-{number}" data-status="{result.status}" data-domain="{escape(result.domain)}" '
-        f'data-flags="{escape(json.dumps(flags))}" data-text="{escape(" ".join(words).lower())}">'
-        f'<th scope="row" data-sort="{escape(result.case)}"><a href="#case-{number}">{escape(result.case)}</a></th>'
-        f"{cells}</tr>"
-    )
+    return " ".join(words).lower()
 
 
-def _class(column: _Column) -> str:
-    return {"Flags, cause": "cause", "Status": ""}.get(column.title, "number" if column.kind == "number" else "")
-
-
-def _controls(cases: Sequence[ReportedCase]) -> str:
+def _selects(cases: Sequence[ReportedCase]) -> list[Select]:
     statuses = Counter(case.result.status for case in cases)
     domains = Counter(case.result.domain for case in cases)
-    flags = Counter(flag for case in cases for flag in dict.fromkeys(flag for flag, _ in case.all_flags))
+    flags = Counter(flag for case in cases for flag in dict(case.all_flags))
     flagged = sum(bool(case.all_flags) for case in cases)
-    return (
-        '<form id="controls" class="controls" role="search" aria-label="Filter the cases" autocomplete="off" hidden>'
-        '<label>Search<input type="search" name="text" placeholder="name, bone, cause"></label>'
-        + _select("status", "Status", [(name, name, statuses[name]) for name in _STATUSES if statuses[name]])
-        + _select("domain", "Domain", [(f"is:{name}", name or "unknown", domains[name]) for name in sorted(domains)])
-        + _select(
-            "flag",
-            "Flags",
-            [
-                ("any", "any flag", flagged),
-                ("none", "no flag", len(cases) - flagged),
-                *((f"is:{name}", name, number) for name, number in flags.most_common()),
-            ],
-        )
-        + '<button type="reset">Show all</button></form>'
-        f'<p id="count" role="status">All {len(cases)} cases are shown.</p>'
-    )
+    chosen = [("any", "any flag", flagged), ("none", "no flag", len(cases) - flagged)]
+    return [
+        Select("status", "Status", [(name, name, statuses[name]) for name in _STATUSES if statuses[name]]),
+        Select("domain", "Domain", [(f"is:{name}", name or "unknown", domains[name]) for name in sorted(domains)]),
+        Select("flag", "Flags", [*chosen, *((f"is:{name}", name, number) for name, number in flags.most_common())]),
+    ]
 
 
-def _select(name: str, title: str, options: Sequence[tuple[str, str, int]]) -> str:
-    items = "".join(f'<option value="{escape(value)}">{escape(text)} ({n})</option>' for value, text, n in options)
-    return f'<label>{title}<select name="{name}"><option value="">all</option>{items}</select></label>'
+def _text_column(title: str, texts: Iterable[str]) -> Column:
+    return Column(title, "text", [Cell(text or DASH, key=text) for text in texts])
 
 
-def _text(text: str) -> _Cell:
-    return _Cell(escape(text) or "&ndash;", text)
-
-
-def _status(case: ReportedCase) -> _Cell:
-    status = case.result.status
-    return _Cell(f'<span class="status-{status}">{status}</span>', _STATUSES.index(status))
-
-
-def _flags(case: ReportedCase) -> _Cell:
-    shown = flag_list(case.all_flags) + (f"<p>{escape(case.result.cause)}</p>" if case.result.cause else "")
-    return _Cell(shown or "none", len(case.all_flags) + bool(case.result.cause))
-
-
-def _found(case: ReportedCase) -> _Cell:
+def _found(case: ReportedCase) -> Cell:
     if not case.bones:
-        return _Cell("&ndash;", -1)
-    found = sum(bone.volume_ml > 0 for bone in case.bones)
-    shown = f"{found} of {len(case.bones)}"
-    return _Cell(shown if found == len(case.bones) else f'<span class="bad">{shown}</span>', found / len(case.bones))
+        return Cell(DASH, key=-1)
+    found, every = sum(bone.volume_ml > 0 for bone in case.bones), len(case.bones)
+    return Cell(f"{found} of {every}", is_bad=found < every, key=found / every)
 
 
-def _worst(bones: Sequence[ReportedBone], values: Sequence[float], digits: int) -> _Cell:
+def _num_flags(case: ReportedCase) -> Cell:
+    return Cell("", key=len(case.all_flags) + bool(case.result.cause))
+
+
+def _lowest(bones: Sequence[ReportedBone], values: Sequence[float], digits: int) -> Cell:
     """The lowest of some numbers, with its bone; a bone without a number is passed over."""
     pairs = [(value, bone.name) for value, bone in zip(values, bones, strict=True) if math.isfinite(value)]
     if not pairs:
-        return _Cell("&ndash;", -1)
+        return Cell(DASH, key=-1)
     value, name = min(pairs)
-    return _Cell(f'{show_number(value, digits)} <small class="soft">{escape(name)}</small>', value)
+    return number_cell(value, digits)._replace(note=name, key=value)
 
 
-def _confidence(case: ReportedCase) -> _Cell:
+def _confidence(case: ReportedCase) -> Cell:
     missing = [bone.name for bone in case.bones if not bone.volume_ml]
     if missing:
-        return _Cell(f'<span class="bad">missing</span> <small class="soft">{escape(", ".join(missing))}</small>', -0.5)
-    return _worst(case.bones, [bone.confidence for bone in case.bones], 2)
+        return Cell("missing", note=", ".join(missing), is_bad=True, key=-0.5)
+    return _lowest(case.bones, [bone.confidence for bone in case.bones], 2)
 
 
-def _dice(case: ReportedCase) -> _Cell:
+def _dice(case: ReportedCase) -> Cell:
     scored = [bone for bone in case.bones if bone.score is not None]
-    return _worst(scored, [bone.score.dice for bone in scored if bone.score is not None], 3)
+    return _lowest(scored, [bone.score.dice for bone in scored if bone.score is not None], 3)
 
 
-def _distance(case: ReportedCase, name: str) -> _Cell:
+def _distance(case: ReportedCase, name: str) -> Cell:
     scores = [bone.score for bone in case.bones if bone.score is not None]
     if any(score.status in ("missed", "false_find") for score in scores):
-        return _Cell('<span class="bad">undefined</span>', 1e9)
+        return Cell("undefined", is_bad=True, key=1e9)
     values = [getattr(score, name) for score in scores if math.isfinite(getattr(score, name))]
-    return _Cell(show_number(max(values), 2), max(values)) if values else _Cell("&ndash;", 1e8)
+    return number_cell(max(values), 2)._replace(key=max(values)) if values else Cell(DASH, key=1e8)

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-import sys
+import base64
+import hashlib
 import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import custom_components
+from custom_components.domains import COLORS
 from custom_components.errors import InputError, show_path
 from custom_components.system.files import write_atomically
+from custom_components.system.pages import render_page
+from custom_components.system.terminal import track
+from markupsafe import Markup
 
-from multijoint.clinic.report.cards import draw_card
+from multijoint.clinic.report.cards import tabulate_bones
 from multijoint.clinic.report.cases import ReportedCase, Sources, examine_result
-from multijoint.clinic.report.cohort import draw_cohort, worst_first
-from multijoint.clinic.report.html import escape, fill_page
-from multijoint.clinic.report.overview import draw_overview
+from multijoint.clinic.report.cohort import tabulate_cases, worst_first
+from multijoint.clinic.report.overview import look_over
 from multijoint.clinic.report.results import Result, find_references, find_scans, read_bone_table, read_results
 from multijoint.clinic.report.run import RunRecord, is_run, read_run
-from multijoint.clinic.report.training import draw_training
+from multijoint.clinic.report.tables import GRAVE
+from multijoint.clinic.report.training import describe_training
 
 __all__ = ["write_report"]
 
@@ -73,7 +78,8 @@ def write_report(
         bones=read_bone_table(folder / "bones.csv"),
     )
     _check_given(results, sources, scans=bool(scans), references=references is not None)
-    cases = worst_first([_seen(case, record) for case in _examine(results, sources)])
+    cases = [examine_result(result, sources) for result in track(results, "cases")]
+    cases = worst_first([_seen(case, record) for case in cases])
     output = folder / "report.html" if output is None else output
     write_atomically(output, _page(cases, record, sources).encode(errors="replace"))
     return output
@@ -90,13 +96,6 @@ def _check_given(results: Sequence[Result], sources: Sources, *, scans: bool, re
         )
 
 
-def _examine(results: Sequence[Result], sources: Sources) -> list[ReportedCase]:
-    from tqdm import tqdm
-
-    shown = tqdm(results, desc="cases", unit="case", delay=2, leave=False, disable=not sys.stderr.isatty())
-    return [examine_result(result, sources) for result in shown]
-
-
 def _seen(case: ReportedCase, run: RunRecord | None) -> ReportedCase:
     """Whether the model has seen a case: scores of those it was trained on are no test."""
     model = case.result.record.get("model_sha256")
@@ -109,29 +108,33 @@ def _seen(case: ReportedCase, run: RunRecord | None) -> ReportedCase:
 
 
 def _page(cases: Sequence[ReportedCase], run: RunRecord | None, sources: Sources) -> str:
-    parts, links = [], []
-    if cases:
-        links += [("overview", "Overview"), ("cases", "Table of cases"), ("cards", "Pictures")]
-        cards = "\n".join(draw_card(number, case) for number, case in enumerate(cases))
-        parts.append(
-            f'<section><h2 id="overview">Overview</h2>{draw_overview(cases, _notes(cases, run, sources))}</section>'
-            f'<section><h2 id="cases">Cases</h2>{draw_cohort(cases)}</section>'
-            f'<section><h2>Pictures and bones</h2><div id="cards">\n{cards}\n</div></section>'
-        )
-    if run is not None:
-        links.append(("training", "Training"))
-        parts.append(f'<section><h2 id="training">Training</h2>{draw_training(run)}</section>')
-    items = "".join(f'<li><a href="#{anchor}">{text}</a></li>' for anchor, text in links)
+    folder = Path(__file__).with_name("page")
+    style, script = ((folder / f"report.{ending}").read_text("utf-8") for ending in ("css", "js"))
     kinds = [f"{len(cases)} {'case' if len(cases) == 1 else 'cases'}"] if cases else []
     kinds += ["a training"] if run is not None else []
-    values = {
-        "title": f"Report of {' and '.join(kinds)}",
-        "version": escape(custom_components.__version__),
-        "date": time.strftime("%Y-%m-%d"),
-        "navigation": f'<nav aria-label="Parts of the report"><ul>{items}</ul></nav>',
-        "content": "\n".join(parts),
-    }
-    return fill_page(values)
+    return render_page(
+        folder / "report.html.j2",
+        # The page may load nothing and run only its own script.
+        policy=f"default-src 'none'; img-src data:; style-src '{_digest(style)}'; script-src '{_digest(script)}'; "
+        "base-uri 'none'; form-action 'none'",
+        style=Markup(style),
+        script=Markup(script),
+        title=f"Report of {' and '.join(kinds)}",
+        version=custom_components.__version__,
+        date=time.strftime("%Y-%m-%d"),
+        grave=GRAVE,
+        num_colors=len(COLORS),
+        cases=cases,
+        notes=_notes(cases, run, sources),
+        overview=look_over(cases),
+        cohort=tabulate_cases(cases),
+        bone_tables=[tabulate_bones(case) for case in cases],
+        run=None if run is None else describe_training(run),
+    )
+
+
+def _digest(text: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
 def _notes(cases: Sequence[ReportedCase], run: RunRecord | None, sources: Sources) -> list[str]:

@@ -3,7 +3,10 @@
 import csv
 import io
 import json
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
@@ -12,6 +15,7 @@ import nibabel
 import numpy as np
 import pytest
 from custom_components.io.pictures import draw_planes
+from custom_components.system import terminal
 from PIL import Image
 from support.chromium import Chromium
 from support.commands import error_line
@@ -143,6 +147,24 @@ def test_a_result_changed_since_is_said(out: Path) -> None:
     record = out / "ankle_000_seg.json"
     record.write_text(json.dumps(json.loads(record.read_text()) | {"label_map_sha256": "0" * 64}))
     assert "the label map has been changed since it was written" in write(out)
+
+
+@pytest.mark.parametrize("more", [[], ["--quiet"]])
+def test_a_bar_counts_the_cases_unless_quiet(
+    out: Path, more: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(terminal, "_DELAY_S", 0.0)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    write(out, *more)
+    assert ("/4 [" in capsys.readouterr().err) == (not more)
+
+
+def test_importing_the_clinic_leaves_matplotlib_alone() -> None:
+    code = "import sys, multijoint.clinic as clinic; [getattr(clinic, name) for name in clinic.__all__]; "
+    code += "import multijoint.clinic.report.report; sys.exit('matplotlib' in sys.modules)"
+    subprocess.run(
+        [sys.executable, "-c", code], check=True, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    )
 
 
 def test_noise_does_not_make_a_picture_heavy() -> None:

@@ -1,0 +1,52 @@
+"""Tables of a report before they are HTML, and the flags that weigh most."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from custom_components.system.pages import show_number
+
+__all__ = ["DASH", "GRAVE", "Cell", "Table", "number_cell"]
+
+GRAVE = ("missing", "missed", "false-find")
+"""Flags that make a result unusable as it is; drawn heavier."""
+
+DASH = "\u2013"
+
+
+class Cell(NamedTuple):
+    """One cell.
+
+    Args:
+        text: what it shows.
+        note: small, behind the text.
+        is_bad: whether it is drawn as something to act on.
+        key: what a column is sorted by; a missing number counts as the worst.
+    """
+
+    text: str
+    note: str = ""
+    is_bad: bool = False
+    key: str | float = ""
+
+
+class Table(NamedTuple):
+    """A table whose rows begin with their heading.
+
+    Args:
+        label: what it shows, for those who hear it.
+        header: of its columns.
+        rows: cells, one for each column.
+        num_left: columns set to the left; the others, of numbers, to the right.
+    """
+
+    label: str
+    header: Sequence[str]
+    rows: Sequence[Sequence[Cell]]
+    num_left: int
+
+
+def number_cell(value: float, digits: int) -> Cell:
+    """A rounded number, or a dash."""
+    return Cell(show_number(value, digits))
