@@ -61,8 +61,8 @@ experiment: .venv/ready ## The paper's whole experiment on phantoms: seven metho
 test: .venv/ready .venv/browser/version ## Run the tests
 	$(BIN)/python -m pytest
 
-bench: .venv/ready ## Measure speed and memory beside peers, in one run (under 30 minutes)
-	$(BIN)/multijoint bench --out $(BENCH)
+bench: .venv/ready ## Measure speed and memory beside peers, in one run (under 30 minutes; QUICK=1: about 4)
+	$(BIN)/multijoint bench $(if $(QUICK),--quick) --out $(BENCH)
 
 faults: .venv/ready ## Inject faults in their full numbers and print what came of them (under 30 minutes)
 	$(BIN)/python -m pytest --faults -rP --durations=20 tests/*/test_*_faults.py tests/io/test_hostile_nifti.py

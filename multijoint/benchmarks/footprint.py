@@ -1,4 +1,4 @@
-"""What a clinic's computer must give: memory for a large scan, and time until a command has started."""
+"""Memory for a large scan, and time until a command answers: the demands on a clinic's computer."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from multijoint.benchmarks.fixtures import DOMAIN, manifests, multijoint, scan, trained_model
+from multijoint.benchmarks.fixtures import DOMAIN, Workplace, multijoint
 from multijoint.benchmarks.peak_memory import run_measured
 from multijoint.benchmarks.rows import Row, Target
 from multijoint.benchmarks.segmenting import segment_command, time_commands
@@ -15,26 +15,26 @@ from multijoint.running import find_bundle
 __all__ = ["memory", "start"]
 
 
-def memory(folder: Path) -> Iterator[Row]:
-    """Peak of `multijoint segment`, all its processes together, on a scan of 512 x 512 x 600 voxels."""
-    image = scan(folder, shape=(512, 512, 600), name="large")
-    with tempfile.TemporaryDirectory(dir=folder) as out:
-        _, peak = run_measured(segment_command(folder, [image], Path(out)))
-    yield Row("memory, 512 x 512 x 600 int16", peak, None, unit="GiB", n=1, target=Target(2.0, of="ours"))
+def memory(place: Workplace) -> Iterator[Row]:
+    """Peak memory of `multijoint segment`, all its processes together, on a scan of 512 x 512 x 600 voxels."""
+    shape = place.choose((512, 512, 600), (256, 256, 100))
+    with tempfile.TemporaryDirectory(dir=place.folder) as out:
+        _, peak = run_measured(segment_command(place, [place.scan(shape)], Path(out)))
+    name = f"memory, {' x '.join(map(str, shape))} int16"
+    yield Row(name, peak, None, unit="GiB", n=1, target=Target(2.0, of="ours"))
 
 
-def start(folder: Path) -> Iterator[Row]:
+def start(place: Workplace) -> Iterator[Row]:
     """The first answers of the command, against those of MONAI's for the same bundle.
 
-    What `segment` takes for a small scan, to the very end, is more than it takes until the first slice.
+    The time of `segment` for a small scan runs to the end of the process, beyond the first slice.
     """
-    bundle, image = find_bundle(), folder / "phantoms" / DOMAIN / "images" / f"{DOMAIN}_000.nii.gz"
-    manifests(folder)
+    bundle, image, n = find_bundle(), place.small_scan, place.choose(5)
     commands = multijoint("--help"), multijoint("--help", module="monai.bundle")
-    ours, theirs = time_commands(*commands, repetitions=5, warm_up=1)
-    yield Row("start, --help", ours, theirs, unit="s", n=5, target=Target(0.4, of="ours"))
-    with tempfile.TemporaryDirectory(dir=folder) as out:
-        checkpoint = trained_model(folder)
+    ours, theirs = time_commands(*commands, repetitions=n, warm_up=1)
+    yield Row("start, --help", ours, theirs, unit="s", n=n, target=Target(0.4, of="ours"))
+    n, checkpoint = place.choose(3), place.trained_model()
+    with tempfile.TemporaryDirectory(dir=place.folder) as out:
         command = multijoint(
             *("segment", image, "--checkpoint", checkpoint, "--domain", DOMAIN, "--device", "cpu", "--overwrite"),
             *("--output", Path(out, "ours")),
@@ -45,5 +45,5 @@ def start(folder: Path) -> Iterator[Row]:
             *("--output_dir", Path(out, "theirs"), "--overwrite", True),
             module="monai.bundle",
         )
-        ours, theirs = time_commands(command, peer, repetitions=3, warm_up=1)
-    yield Row("start, segment a small scan", ours, theirs, unit="s", n=3, target=Target(4.0, of="ours"))
+        ours, theirs = time_commands(command, peer, repetitions=n, warm_up=place.choose(1, 0))
+    yield Row("start, segment a small scan", ours, theirs, unit="s", n=n, target=Target(4.0, of="ours"))

@@ -1,8 +1,7 @@
 """The peer of `multijoint segment`: the same network in eager PyTorch, with MONAI's transforms and `SliceInferer`.
 
-Run as `python -m multijoint.benchmarks.monai_peer CHECKPOINT DOMAIN SCAN OUT`. It takes an axial scan stored in
-RAS+ order with slices of the network's size, so that nothing needs resampling; the post-processing is the paper's, by
-MONAI and scikit-image.
+Usage: `python -m multijoint.benchmarks.monai_peer CHECKPOINT DOMAIN SCAN OUT`, with an axial scan in RAS+ order whose
+slices have the network's size, since the peer does not resample. MONAI and scikit-image do the paper's post-processing.
 """
 
 from __future__ import annotations
@@ -54,7 +53,7 @@ def main(checkpoint: Path, domain: str, image: Path, out: Path) -> None:
 
 
 def _close(labels: np.ndarray, bones: list[int]) -> np.ndarray:
-    """Close a bone at a time; only background changes hands, at first come."""
+    """Close bone by bone; only background changes, and the first bone keeps it."""
     result = labels.copy()
     for bone in bones:
         closed = closing(np.pad(labels == bone, 4), ball(2))[4:-4, 4:-4, 4:-4]

@@ -1,4 +1,4 @@
-"""Three bones of a knee as a network might segment them: uneven, with pits, and with islands all over the scan."""
+"""Label maps of a knee's three bones with the faults of a network: uneven surfaces, pits, islands."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import ndimage
 
-__all__ = ["BONES", "NUM_CLASSES", "SHAPE", "SPACING_MM", "knee"]
+__all__ = ["BONES", "NUM_CLASSES", "SHAPE", "SPACING_MM", "make_noisy_knee"]
 
 SHAPE = (256, 256, 194)
 SPACING_MM = (0.6, 0.6, 0.8)
@@ -26,8 +26,8 @@ _UNEVEN, _WRONG = 0.15, 0.06  # of the squared radius: the shape itself, and the
 _NUM_PITS, _NUM_ISLANDS = 200, 40  # a bone
 
 
-def knee(*, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Reference and prediction.
+def make_noisy_knee(*, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Make a reference and a prediction.
 
     Shape:
         `SHAPE` each, uint8 class indices.
@@ -56,7 +56,7 @@ def knee(*, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _ellipsoid(centre: Sequence[int], radii: Sequence[int]) -> tuple[tuple[slice, ...], np.ndarray]:
-    """A box with room around it, and depths there: 1 in the centre, 0 on the surface, negative outside."""
+    """A box around an ellipsoid, and depths in it: 1 in the centre, 0 on the surface, negative outside."""
     reach = [int(1.5 * radius) for radius in radii]
     sides = zip(centre, reach, SHAPE, strict=True)
     box = tuple(slice(max(middle - far, 0), min(middle + far, size)) for middle, far, size in sides)
@@ -67,7 +67,7 @@ def _ellipsoid(centre: Sequence[int], radii: Sequence[int]) -> tuple[tuple[slice
 
 
 def _hills(shape: Sequence[int], rng: np.random.Generator) -> np.ndarray:
-    """Smooth noise of standard deviation 1, more or less."""
+    """Smooth noise of a standard deviation near 1."""
     coarse = rng.standard_normal([size // _CELL + 1 for size in shape]).astype(np.float32)
     factors = [size / number for size, number in zip(shape, coarse.shape, strict=True)]
     return ndimage.zoom(coarse, factors, order=1, grid_mode=True, mode="nearest")

@@ -1,4 +1,4 @@
-"""Peak memory of a command and all the processes that it starts, as a machine without swap would have to give it."""
+"""Peak memory of a command and all processes that it starts, as a machine without swap would need it."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ _INTERVAL_S, _RESTING = 0.02, 10
 def run_measured(command: Sequence[str], *, env: dict[str, str] | None = None) -> tuple[float, float]:
     """Run a command to its end.
 
-    Memory that processes share counts once (proportional set size, as Linux accounts for it), sampled every 20 ms, or
-    less often if sampling takes more than 2 ms. What processes of other commands share as well is shared with them too.
+    Memory that processes share counts once (Linux's proportional set size), sampled every 20 ms, or less often if a
+    sample takes more than 2 ms. Memory shared with other commands counts in part.
 
     Returns:
         Seconds, and the largest sum over the processes alive at one time, in GiB.
@@ -31,7 +31,7 @@ def run_measured(command: Sequence[str], *, env: dict[str, str] | None = None) -
         while process.poll() is None:
             asked = time.perf_counter()
             peak = max(peak, sum(map(_resident_bytes, _tree(process.pid))))
-            # To count the pages of a large process takes a while, which it must not lose itself.
+            # Counting the pages of a large process stops it for a while, so the pause is ten times as long.
             time.sleep(max(_INTERVAL_S, _RESTING * (time.perf_counter() - asked)))
         seconds = time.perf_counter() - start
         output.seek(0)

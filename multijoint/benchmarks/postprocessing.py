@@ -1,10 +1,9 @@
-"""Post-processing beside scikit-image: largest component and closing of three bones with islands."""
+"""Post-processing against scikit-image: largest component and closing of three bones with islands."""
 
 from __future__ import annotations
 
 import tracemalloc
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -15,25 +14,23 @@ from scipy import ndimage
 from skimage.measure import label
 from skimage.morphology import ball, closing
 
-from multijoint.benchmarks.noisy_knee import NUM_CLASSES, knee
+from multijoint.benchmarks.fixtures import Workplace
+from multijoint.benchmarks.noisy_knee import NUM_CLASSES, make_noisy_knee
 from multijoint.benchmarks.rows import Row, Target, interleave
 
 __all__ = ["clean", "postprocess"]
 
 _RADIUS = 2  # the default of `SphericalClosingd`, and the paper's
-_REPETITIONS = 5
 
 
-def postprocess(folder: Path) -> Iterator[Row]:
-    """The post-processing of a bundle against scikit-image's on the same map, and what memory a large scan takes.
-
-    Args:
-        folder: not used; the map is made in a second.
+def postprocess(place: Workplace) -> Iterator[Row]:
+    """The post-processing of a bundle against scikit-image's on the same map, and its memory for a large scan.
 
     Raises:
         RuntimeError: a voxel differs.
     """
-    _, prediction = knee()
+    n, step = place.choose(5), place.choose(1, 2)
+    prediction = make_noisy_knee()[1][::step, ::step, ::step]
     expected = _by_skimage(prediction, cropped=False)
     for result in (clean(prediction), _by_skimage(prediction, cropped=True)):
         if not np.array_equal(result, expected):
@@ -42,12 +39,11 @@ def postprocess(folder: Path) -> Iterator[Row]:
         lambda: clean(prediction),
         lambda: _by_skimage(prediction, cropped=False),
         lambda: _by_skimage(prediction, cropped=True),
-        repetitions=_REPETITIONS,
+        repetitions=n,
         warm_up=0,  # all three have just run
     )
-    target = Target(0.1)
-    yield Row("postprocess", ours, peer, "s", _REPETITIONS, target)
-    yield Row("postprocess, peer closes each bone in its box", ours, cropping, "s", _REPETITIONS)
+    yield Row("postprocess", ours, peer, "s", n, Target(0.1))
+    yield Row("postprocess, peer closes each bone in its box", ours, cropping, "s", n)
     large = prediction.repeat(2, axis=0).repeat(2, axis=1).repeat(4, axis=2)[..., :600].copy()
     tracemalloc.start()
     clean(large)
@@ -58,18 +54,18 @@ def postprocess(folder: Path) -> Iterator[Row]:
 
 
 def clean(labels: np.ndarray) -> np.ndarray:
-    """As the bundles do it: MONAI transforms, on the map that the network leaves."""
+    """Clean a map of class indices with the transforms of the bundles."""
     steps = Compose([KeepLargestComponentd("pred"), SphericalClosingd("pred", radius=_RADIUS)])
     item = {"pred": MetaTensor(torch.from_numpy(labels)[None], affine=torch.eye(4))}
     return np.asarray(steps(item)["pred"])[0]
 
 
 def _by_skimage(labels: np.ndarray, *, cropped: bool) -> np.ndarray:
-    """A bone at a time, padded, since a bone that leaves the scan would lose its end; only background changes hands.
+    """Clean bone by bone, padded, since a bone that leaves the scan would lose its end; only background changes.
 
     Args:
         labels: class indices.
-        cropped: whether each bone is closed in its box, once its islands are gone, instead of in the whole scan.
+        cropped: whether each bone, without its islands, is closed in its box instead of in the whole scan.
     """
     kept, closed = np.zeros_like(labels), {}
     present = [index for index in range(1, NUM_CLASSES) if (labels == index).any()]

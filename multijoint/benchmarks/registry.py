@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 
 from custom_components.errors import InputError
 from custom_components.system.terminal import track
 
+from multijoint.benchmarks.fixtures import Workplace
 from multijoint.benchmarks.rows import Row
 
 __all__ = ["BENCHMARKS", "run_benchmarks"]
@@ -27,18 +29,19 @@ BENCHMARKS = {
     "start": "footprint:start",
     "scale": "scaling.scaling:scale",
 }
-"""Name -> module and function; a function takes a folder to work in and yields rows as they come."""
+"""Name -> module and function; a function takes a `Workplace` and yields rows as they come."""
 
 
-def run_benchmarks(names: Sequence[str], *, folder: Path) -> Iterator[Row]:
+def run_benchmarks(names: Sequence[str], *, folder: Path, quick: bool = False) -> Iterator[Row]:
     """Measure, one after another.
 
     Args:
-        names: keys of `BENCHMARKS`; none stands for all.
-        folder: for data and models that the benchmarks make; made if missing, and used again by a later call.
+        names: keys of `BENCHMARKS`; all if empty.
+        folder: folder for data and models; made if missing, and used again by a later call.
+        quick: measure every figure once and on small inputs. The rows then have no targets, which are for full runs.
 
     Raises:
-        InputError: an unknown name, or packages of `multijoint[bench]` that are missing.
+        InputError: an unknown name, or packages of `multijoint[bench]` are missing.
     """
     unknown = [name for name in names if name not in BENCHMARKS]
     if unknown:
@@ -47,6 +50,7 @@ def run_benchmarks(names: Sequence[str], *, folder: Path) -> Iterator[Row]:
     for name in track(list(names or BENCHMARKS), "benchmarks"):
         module, _, function = BENCHMARKS[name].partition(":")
         try:
-            yield from getattr(import_module(f"multijoint.benchmarks.{module}"), function)(folder)
+            for row in getattr(import_module(f"multijoint.benchmarks.{module}"), function)(Workplace(folder, quick)):
+                yield replace(row, target=None) if quick else row
         except ImportError as error:
             raise InputError(f"{name} needs a package, got none: {error}; pip install 'multijoint[bench]'") from error

@@ -1,4 +1,4 @@
-"""A row of the benchmark: ours, a peer measured in the same run, their ratio, and the target it is held to."""
+"""Rows of the benchmark: our figure, a peer's from the same run, their ratio, and the target."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ _PACKAGES = ("torch", "monai", "numpy", "scipy", "scikit-image")
 
 @dataclass(frozen=True)
 class Target:
-    """What a row must reach.
+    """The limit that a row is held to.
 
     Args:
-        limit: the number.
+        limit: number to reach.
         of: "ratio", or "ours" for an absolute figure in the row's unit.
         at_least: whether more is better.
     """
@@ -36,7 +36,7 @@ class Target:
     at_least: bool = False
 
     def is_met(self, row: Row) -> bool:
-        """Whether the row reaches it; a number that is missing does not."""
+        """Whether the row reaches the limit; a missing number does not."""
         value = row.ratio if self.of == "ratio" else row.ours
         if value is None or math.isnan(value):
             return False
@@ -52,15 +52,15 @@ class Row:
     """One figure.
 
     Args:
-        name: of the benchmark, and what of it, such as "dsbn K=2, time".
-        ours: median.
-        peer: median of the peer, None if there is none.
-        unit: of both.
+        name: benchmark and quantity, such as "dsbn K=2, time".
+        ours: our median.
+        peer: the peer's median; None without a peer.
+        unit: unit of both.
         n: repetitions of each.
-        target: None for a figure that only stands beside others.
-        device: what it was measured on; this machine if empty.
-        packages: whose versions matter, besides the usual.
-        inverse: the ratio is peer / ours: how many times faster.
+        target: limit of the figure; None for a figure that only informs.
+        device: device of the measurement; this machine if empty.
+        packages: packages whose versions matter, in addition to the usual ones.
+        inverse: whether the ratio is peer / ours, a speed-up.
     """
 
     name: str
@@ -75,7 +75,7 @@ class Row:
 
     @property
     def ratio(self) -> float | None:
-        """Ours / peer, or the other way round; None without a peer."""
+        """Ours / peer, or peer / ours if `inverse`; None without a peer."""
         if self.peer is None:
             return None
         above, below = (self.peer, self.ours) if self.inverse else (self.ours, self.peer)
@@ -83,11 +83,11 @@ class Row:
 
     @property
     def verdict(self) -> str:
-        """Either "met" or "missed"; "" if there is no target."""
+        """Either "met" or "missed"; "" without a target."""
         return "" if self.target is None else "met" if self.target.is_met(self) else "missed"
 
     def to_json(self) -> str:
-        """One line."""
+        """One line of JSON."""
         return json.dumps(
             {
                 "name": self.name,
@@ -103,12 +103,12 @@ class Row:
 
 
 def interleave(*functions: Callable[[], Any], repetitions: int, warm_up: int = 1) -> list[float]:
-    """Median seconds of each function, run in turns so that a machine that slows down slows down all of them.
+    """Median seconds of each function, run in turns so that a machine that slows down slows all of them.
 
     Args:
-        functions: called without arguments.
-        repetitions: counted rounds.
-        warm_up: rounds before that.
+        functions: functions without arguments.
+        repetitions: number of rounds that count.
+        warm_up: number of rounds before these.
     """
     seconds: list[list[float]] = [[] for _ in functions]
     for number in range(warm_up + repetitions):
@@ -120,15 +120,14 @@ def interleave(*functions: Callable[[], Any], repetitions: int, warm_up: int = 1
     return [statistics.median(own) for own in seconds]
 
 
-def format_rows(rows: Sequence[Row]) -> str:
-    """The table of the README."""
+def format_rows(rows: Sequence[Row], *, quick: bool = False) -> str:
+    """The table of the pages; of a quick run, below a line that says so."""
     cells = [("benchmark", "ours", "peer", "unit", "ratio", "target", "", "n")]
     for row in rows:
-        target = "" if row.target is None else str(row.target)
-        cells.append(
-            (row.name, _short(row.ours), _short(row.peer), row.unit, _short(row.ratio), target, row.verdict, str(row.n))
-        )
-    return "\n".join(align_columns(cells, num_left=1))
+        ours, peer, ratio = map(_short, (row.ours, row.peer, row.ratio))
+        cells.append((row.name, ours, peer, row.unit, ratio, str(row.target or ""), row.verdict, str(row.n)))
+    first = ["Quick run: each figure measured once, on small inputs, without targets."] * quick
+    return "\n".join([*first, *align_columns(cells, num_left=1)])
 
 
 def device_name() -> str:

@@ -1,10 +1,9 @@
-"""Dice and surface distances beside MONAI's and surface-distance's: three bones, before and after post-processing."""
+"""Dice and surface distances against MONAI and surface-distance: three bones, before and after post-processing."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import numpy as np
 import surface_distance
@@ -15,7 +14,8 @@ from monai.metrics import compute_average_surface_distance, compute_dice, comput
 from scipy import ndimage
 from scipy.spatial.distance import cdist
 
-from multijoint.benchmarks.noisy_knee import BONES, NUM_CLASSES, SPACING_MM, knee
+from multijoint.benchmarks.fixtures import Workplace
+from multijoint.benchmarks.noisy_knee import BONES, NUM_CLASSES, SPACING_MM, make_noisy_knee
 from multijoint.benchmarks.postprocessing import clean
 from multijoint.benchmarks.rows import Row, Target, interleave
 
@@ -23,48 +23,46 @@ __all__ = ["surface_metrics"]
 
 _DOMAIN = Domain("knee", dict(enumerate(BONES, start=1)), "axial")
 _REPETITIONS = {"MONAI": 5, "surface-distance": 2}
-_PART = 500  # points whose distances to all others are held at once
+_PART = 500  # points whose distances to all others are computed at once
 _TOLERANCE_MM = 1e-6
 _TOLERANCE_32 = 1e-5  # relative: MONAI's distances are 32-bit floats
 
 
-def surface_metrics(folder: Path) -> Iterator[Row]:
-    """All scores of two predictions of one case against the two peers; masks and one-hot tensors are made beforehand.
-
-    Args:
-        folder: not used; the maps are made in a second.
+def surface_metrics(place: Workplace) -> Iterator[Row]:
+    """All scores of two predictions of one case against the two peers; masks and one-hot tensors exist beforehand.
 
     Raises:
         RuntimeError: a score differs from the definition's, or under its convention from MONAI's.
     """
-    reference, before = knee()
+    step = place.choose(1, 2)
+    reference, before = (each[::step, ::step, ::step].copy() for each in make_noisy_knee())
     predictions = [before, clean(before)]
     hot = [_one_hot(each) for each in (*predictions, reference)]
     masks = [[each == index for index in range(1, NUM_CLASSES)] for each in (*predictions, reference)]
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # both peers use names that their own packages are about to drop
+        warnings.simplefilter("ignore")  # both peers use deprecated names of other packages
         _check("definition", _ours(predictions, reference), _by_definition(masks), rtol=0, atol=_TOLERANCE_MM)
         same_border = _ours(predictions, reference, border="surface")
         _check("MONAI", same_border, _by_monai(hot), rtol=_TOLERANCE_32, atol=0)
         measured = {}
         for name, peer in {"MONAI": lambda: _by_monai(hot), "surface-distance": lambda: _by_package(masks)}.items():
-            n = _REPETITIONS[name]
+            n = place.choose(_REPETITIONS[name])
             measured[name] = interleave(lambda: _ours(predictions, reference), peer, repetitions=n, warm_up=0)
     better = min(measured, key=lambda name: measured[name][1])
     for name, (ours, theirs) in measured.items():
         target = Target(0.35) if name == better else None  # held against the better peer
-        n, packages = _REPETITIONS[name], ("surface-distance",)
+        n, packages = place.choose(_REPETITIONS[name]), ("surface-distance",)
         yield Row(f"surface-metrics, {name}", ours, theirs, "s", n, target, packages=packages)
 
 
 def _ours(predictions: Sequence[np.ndarray], reference: np.ndarray, border: str = "inside") -> np.ndarray:
-    """Dice, ASSD and MSSD, of shape (predictions, bones, 3); so do the others."""
+    """Dice, ASSD and MSSD of shape (predictions, bones, 3), like the functions below."""
     scores = score_predictions(predictions, reference, domain=_DOMAIN, spacing_mm=SPACING_MM, border=border)
     return np.array([[(bone.dice, bone.assd_mm, bone.mssd_mm) for bone in case] for case in scores])
 
 
 def _by_definition(masks: Sequence[Sequence[np.ndarray]]) -> np.ndarray:
-    """All pairs of surface points, the outside of the scan counting as bone."""
+    """Distances between all pairs of surface points; the outside of the scan counts as bone."""
     scores = []
     for bones in masks[:-1]:
         for prediction, reference in zip(bones, masks[-1], strict=True):
@@ -95,7 +93,7 @@ def _by_monai(hot: Sequence[torch.Tensor]) -> np.ndarray:
 
 
 def _by_package(masks: Sequence[Sequence[np.ndarray]]) -> list[tuple[float, ...]]:
-    """Its surface elements lie on the corners of voxels and weigh by area: other numbers, so only its time counts."""
+    """Scores of surface-distance: surface elements between voxels, weighted by area, so only the time compares."""
     scores = []
     for bones in masks[:-1]:
         for prediction, reference in zip(bones, masks[-1], strict=True):

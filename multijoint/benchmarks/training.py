@@ -1,4 +1,4 @@
-"""Training beside plain PyTorch and MONAI: the norm of each domain, the loop around the network, the augmentation."""
+"""Training against plain PyTorch and MONAI: domain-specific norms, the training loop, the augmentation."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import copy
 import os
 import shutil
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -27,55 +26,53 @@ from monai.transforms import Affined, Compose, Flipd, RandAffined, RandFlipd, Ra
 from torch import nn
 from torch.utils.data import default_collate
 
-from multijoint.benchmarks.fixtures import manifests
+from multijoint.benchmarks.fixtures import Workplace, run_command
 from multijoint.benchmarks.rows import Row, Target, interleave
 from multijoint.running import find_bundle
 
 __all__ = ["augmentation", "domain_specific_norm", "print_peak_memory", "training_loop"]
 
 _BATCH = 32  # as in train.yaml
-_NORM_SIZE = 64  # pixels a side: the smaller, the more of the time is the norm's
-_LOOP_SIZE, _LOOP_EPOCHS = 128, 3
+_NORM_SIZE = 64  # pixels a side; in small images, more of the time is the norm's
 _SLICE_SIZE, _NUM_SLICES = 256, 20
 _MAX_ROTATION, _MAX_TRANSLATION = np.pi / 4, _SLICE_SIZE / 4  # of train.yaml
 _MODES = {"mode": ["bilinear", "nearest"], "padding_mode": "zeros"}
 _KEYS = ("image", "label")
 
 
-def domain_specific_norm(folder: Path) -> Iterator[Row]:
+def domain_specific_norm(place: Workplace) -> Iterator[Row]:
     """Forward and backward pass of the default network on a batch of 2 and of 16 domains, against plain batch norms.
 
-    Memory is by how much a process's peak rises in a step at full size, weights and gradients being there already; each
-    network is in a process of its own.
-
-    Args:
-        folder: not used.
+    Memory is the rise of a process's peak during a step, weights and gradients already allocated; each network has a
+    separate process.
 
     Raises:
-        RuntimeError: where both must agree, on a batch of one domain, they do not.
+        RuntimeError: the two networks differ on a batch of one domain, where they must agree.
     """
+    n = place.choose(15)
     for num_domains, time_limit in ((2, 1.03), (16, 1.08)):
         name = f"dsbn K={num_domains}, {_BATCH} slices of {_NORM_SIZE} x {_NORM_SIZE}"
         networks = [_network(num_domains, norm) for norm in ("domain", "shared")]
         _check_one_domain(*networks)
-        n = 15
-        ours, peer = interleave(*(_step(network, num_domains) for network in networks), repetitions=n, warm_up=2)
+        steps = [_step(network, num_domains) for network in networks]
+        ours, peer = interleave(*steps, repetitions=n, warm_up=place.choose(2))
         yield Row(f"{name}, time", ours, peer, "s", n, Target(time_limit))
         ours, peer = (_peak_memory_of(num_domains, norm) for norm in ("domain", "shared"))
         yield Row(f"{name}, memory", ours, peer, "MiB", 1, Target(1.05))
 
 
-def training_loop(folder: Path) -> Iterator[Row]:
-    """Whole epochs of the `training` workflow as it is in train.yaml, against a bare loop on its batches in memory.
+def training_loop(place: Workplace) -> Iterator[Row]:
+    """Whole epochs of the `training` workflow of train.yaml, against a bare loop on its batches in memory.
 
-    An epoch has all that it has in a run: slices drawn, augmented and collated, loss, handlers, log and checkpoint. Not
-    counted: reading the volumes once before the first, and validation, which is other work. The two take turns, epoch
-    by epoch; the first is not counted.
+    An epoch is that of a run: slices drawn, augmented and collated, loss, handlers, log and checkpoint. Reading the
+    volumes once before the first epoch does not count, nor does validation. The two take turns, epoch by epoch; the
+    first epoch does not count.
 
     Raises:
         RuntimeError: after the first epoch the two networks differ.
     """
-    training = _workflow(folder)
+    size, num_epochs = place.choose((128, 3), (64, 1))
+    training = _workflow(place, size, num_epochs)
     of_run = training.parser.get_parsed_content
     trainer, network = of_run("train#trainer"), of_run("embedding_network")
     bare_epoch, bare = _bare_loop(of_run, copy.deepcopy(network))
@@ -95,24 +92,24 @@ def training_loop(folder: Path) -> Iterator[Row]:
         start(engine)
 
     trainer.add_event_handler(Events.STARTED, start)
-    trainer.add_event_handler(Events.EPOCH_COMPLETED, end)  # after all others, as it comes last
+    trainer.add_event_handler(Events.EPOCH_COMPLETED, end)  # attached last, so it runs after all other handlers
     training.run()
     num_slices = sum(map(len, of_run("train#sampler")))
     ours, peer = (num_slices / statistics.median(each) for each in zip(*seconds[1:], strict=True))
-    name = f"train-loop, epochs of {num_slices} slices of {_LOOP_SIZE} x {_LOOP_SIZE}"
-    yield Row(name, ours, peer, "slices/s", _LOOP_EPOCHS, Target(0.95, at_least=True))
+    name = f"train-loop, epochs of {num_slices} slices of {size} x {size}"
+    yield Row(name, ours, peer, "slices/s", num_epochs, Target(0.95, at_least=True))
 
 
-def augmentation(folder: Path) -> Iterator[Row]:
+def augmentation(place: Workplace) -> Iterator[Row]:
     """A slice and its label flipped, rotated and shifted, against MONAI's transforms one by one.
 
-    On one thread, as in a data loader's process. MONAI need not keep track of meta data, which is faster. A second row
-    has its rotation and shift in one transform.
+    One thread runs, as in a data loader's process. MONAI's tracking of meta data is off, which is faster. The peer of
+    the second row rotates and shifts in one transform.
 
     Raises:
-        RuntimeError: for the same drawing the labels differ by more than resampling twice explains.
+        RuntimeError: for the same random parameters the labels differ by more than resampling twice explains.
     """
-    items = _slices(folder)
+    items = _slices(place)
     ours = Compose([RandFlipRotateTranslated()]).set_random_state(0)
     flips = [RandFlipd(_KEYS, prob=0.5, spatial_axis=axis) for axis in (0, 1)]
     shift = {"translate_range": (_MAX_TRANSLATION, _MAX_TRANSLATION)}
@@ -126,7 +123,7 @@ def augmentation(folder: Path) -> Iterator[Row]:
     try:
         for seed, item in enumerate(items):
             _check_labels(item, seed)
-        n = 15
+        n = place.choose(15)
         seconds = interleave(*(_over(items, each) for each in (ours, one_by_one, two_in_one)), repetitions=n)
     finally:
         set_track_meta(tracked)
@@ -138,7 +135,7 @@ def augmentation(folder: Path) -> Iterator[Row]:
 
 
 def print_peak_memory(num_domains: int, norm: str) -> None:
-    """By how many MiB the peak memory of this process rises in a training step; for a process of its own."""
+    """Print the rise of this process's peak memory in a training step, in MiB; to be run in a new process."""
     network = _network(num_domains, norm)
     _step(network, num_domains, size=32)()
     before = _peak_mib()
@@ -153,7 +150,7 @@ def _network(num_domains: int, norm: str) -> MultiDomainUNet:
 
 
 def _step(network: MultiDomainUNet, num_domains: int, *, size: int = _NORM_SIZE) -> Callable[[], None]:
-    """A forward and a backward pass on a batch that is contiguous by domain, as the sampler makes it."""
+    """A forward and a backward pass on a batch sorted by domain, as the sampler makes it."""
     torch.manual_seed(0)
     images = torch.randn(_BATCH, 1, size, size).contiguous(memory_format=torch.channels_last)
     above = torch.randn(_BATCH, 3, size, size).contiguous(memory_format=torch.channels_last)
@@ -177,43 +174,40 @@ def _check_one_domain(*networks: MultiDomainUNet) -> None:
 
 def _peak_memory_of(num_domains: int, norm: str) -> float:
     code = f"from multijoint.benchmarks.training import *; print_peak_memory({num_domains}, {norm!r})"
-    # Memory that is given back must leave the process, or its peak depends on the order of sizes asked for.
+    # Freed memory must leave the process, or the peak depends on the order of the allocated sizes.
     env = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536"}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=env)
-    if done.returncode:
-        raise RuntimeError(f"a step with norm {norm} ended with code {done.returncode}: {done.stderr[-500:]}")
-    return float(done.stdout.split()[-1])
+    return float(run_command([sys.executable, "-c", code], env=env).split()[-1])
 
 
 def _peak_mib() -> float:
-    """Of this program; `resource` would count in the process that started it."""
+    """Peak memory of this program; that of `resource` includes the process that started it."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) / 2**10
 
 
-def _workflow(folder: Path) -> ConfigWorkflow:
-    """The real training, ready to run, in a folder of its own."""
-    output_dir, bundle = folder / "train-loop", find_bundle()
+def _workflow(place: Workplace, size: int, num_epochs: int) -> ConfigWorkflow:
+    """The real training, ready to run in a new folder; the first epoch comes on top."""
+    output_dir, bundle = place.folder / "train-loop", find_bundle()
     shutil.rmtree(output_dir, ignore_errors=True)
     workflow = ConfigWorkflow(
         config_file=[str(bundle / "configs" / "train.yaml")],
         workflow_type="train",
         logging_file=False,
         bundle_root=str(bundle),
-        manifests=[str(path) for path in manifests(folder)],
+        manifests=[str(path) for path in place.manifests()],
         output_dir=str(output_dir),
         device="cpu",
         batch_size=_BATCH,
-        image_size=[_LOOP_SIZE, _LOOP_SIZE],
-        max_epochs=1 + _LOOP_EPOCHS,
-        val_interval=2 + _LOOP_EPOCHS,  # never
+        image_size=[size, size],
+        max_epochs=1 + num_epochs,
+        val_interval=2 + num_epochs,  # never
     )
     workflow.initialize()
     return workflow
 
 
 def _bare_loop(of_run: Callable[[str], Any], network: nn.Module) -> tuple[Callable[[], None], nn.Module]:
-    """An epoch of plain PyTorch on the batches that the run draws in its first, with the run's loss."""
+    """An epoch of plain PyTorch on the batches of the run's first epoch, with the run's loss."""
     sampler, dataset, loss = of_run("train#sampler"), of_run("train#dataset"), of_run("loss")
     sampler.set_epoch(1)
     prepare = of_run("train#trainer").prepare_batch
@@ -236,9 +230,9 @@ def _check_equal(network: nn.Module, other: nn.Module) -> None:
             raise RuntimeError(f"after the same batches both networks must be equal, {name} differs")
 
 
-def _slices(folder: Path) -> list[dict[str, Any]]:
+def _slices(place: Workplace) -> list[dict[str, Any]]:
     """Slices with bone of one phantom."""
-    manifest = load_manifests(manifests(folder))[0]
+    manifest = load_manifests(place.manifests())[0]
     size = Preprocessing((_SLICE_SIZE, _SLICE_SIZE))
     dataset = SliceDataset(manifest.cases[:1], domains=[manifest.domain], preprocessing=size)
     items = sorted((dataset[index] for index in range(len(dataset))), key=lambda item: -int(item["label"].sum()))
@@ -261,6 +255,6 @@ def _check_labels(item: dict[str, Any], seed: int) -> None:
     move = Affined(_KEYS, translate_params=tuple(-_SLICE_SIZE * shift), **_MODES)
     expected = Compose([Rotated(_KEYS, angle=-angle, **_MODES), *flips, move])(item)["label"]
     found = transform.set_random_state(seed)(item)["label"]
-    share = float((found == expected)[expected > 0].float().mean())  # it loses what was outside in between
+    share = float((found == expected)[expected > 0].float().mean())  # MONAI's loses voxels that were outside in between
     if share < 0.95:
         raise RuntimeError(f"bone must lie where MONAI's transforms bring it, got only {share:.3f} of it")

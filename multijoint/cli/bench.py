@@ -23,10 +23,15 @@ def add_bench(add: Callable[..., argparse.ArgumentParser]) -> None:
     bench = add(
         "bench",
         _bench,
-        help="measure speed and memory beside peers: JSON lines, then a table",
+        help="measure speed and memory against peers: JSON lines, then a table",
         example="multijoint bench postprocess surface-metrics",
     )
     bench.add_argument("names", nargs="*", metavar="NAME", help="which benchmarks (default all, under half an hour)")
+    bench.add_argument(
+        "--quick",
+        action="store_true",
+        help="measure each figure once, on small inputs, without targets (about 4 minutes); written to FOLDER/quick",
+    )
     bench.add_argument(
         "--out", type=Path, default=Path("runs/bench"), metavar="FOLDER", help="data, models, figures (%(default)s)"
     )
@@ -38,15 +43,14 @@ def _bench(options: argparse.Namespace) -> None:
     from multijoint.benchmarks import format_rows, run_benchmarks
 
     logging.basicConfig(level=logging.WARNING)
+    folder = options.out / "quick" if options.quick else options.out
     rows = []
-    for row in run_benchmarks(options.names, folder=options.out):
+    for row in run_benchmarks(options.names, folder=folder, quick=options.quick):
         rows.append(row)
         print(row.to_json(), flush=True)
-    write_atomically(options.out / "bench.jsonl", "".join(row.to_json() + "\n" for row in rows).encode())
-    table = format_rows(rows)
-    write_atomically(options.out / "table.txt", (table + "\n").encode())
-    record(
-        rows=[json.loads(row.to_json()) for row in rows],
-        written=[options.out / "bench.jsonl", options.out / "table.txt"],
-    )
-    sys.stdout.write(f"\n{table}\n")
+    lines, table = folder / "bench.jsonl", folder / "table.txt"
+    text = format_rows(rows, quick=options.quick)
+    write_atomically(lines, "".join(row.to_json() + "\n" for row in rows).encode())
+    write_atomically(table, (text + "\n").encode())
+    record(rows=[json.loads(row.to_json()) for row in rows], written=[lines, table])
+    sys.stdout.write(f"\n{text}\n")

@@ -11,7 +11,7 @@ from multijoint.benchmarks import noisy_knee, postprocessing, surface_metrics
 
 @pytest.fixture(scope="module")
 def maps():
-    return noisy_knee.knee()
+    return noisy_knee.make_noisy_knee()
 
 
 def test_the_bones_are_cut_and_touch_and_have_islands(maps):

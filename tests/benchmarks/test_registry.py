@@ -4,6 +4,7 @@ import json
 import math
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 from custom_components.errors import InputError
 
 from multijoint.benchmarks import BENCHMARKS, Row, format_rows, run_benchmarks
+from multijoint.benchmarks.fixtures import Workplace
 from multijoint.benchmarks.peak_memory import run_measured
 from multijoint.benchmarks.rows import Target, interleave
 from multijoint.cli import main
@@ -36,6 +38,25 @@ def test_a_row_as_json_and_in_the_table() -> None:
     assert "no-such-package" not in found["versions"]
     assert "cores" in found["device"]
     assert format_rows([row]).splitlines()[1].split() == ["dsbn", "1.02", "1", "s", "1.02", "<=", "1.03", "met", "5"]
+
+
+def test_a_quick_run_has_a_folder_of_its_own_no_targets_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from multijoint.benchmarks import footprint
+
+    def measure(place: Workplace) -> Iterator[Row]:
+        yield Row(place.folder.name, 1.0, 2.0, "s", place.choose(5), Target(0.1))
+
+    monkeypatch.setattr(footprint, "start", measure)
+    assert main(["bench", "start", "--quick", "--out", str(tmp_path)]) == 0
+    table = (tmp_path / "quick" / "table.txt").read_text()
+    assert table in capsys.readouterr().out
+    first, _, row = table.splitlines()
+    assert first.startswith("Quick run: each figure measured once")
+    assert row.split() == ["quick", "1", "2", "s", "0.5", "1"]
+    assert list(run_benchmarks(["start"], folder=tmp_path)) == list(measure(Workplace(tmp_path)))
+    assert "Quick" not in format_rows([])
 
 
 def test_functions_take_turns_and_warm_up() -> None:

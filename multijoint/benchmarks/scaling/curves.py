@@ -17,7 +17,7 @@ from multijoint.benchmarks.scaling.growth import Curve, fit_growth
 
 __all__ = ["draw_curves"]
 
-# Okabe and Ito: told apart by everybody, and by their markers
+# Colours by Okabe and Ito, distinct for colour-blind readers too
 _STYLES = [("#0072B2", "o"), ("#D55E00", "s"), ("#009E73", "^")]
 _ROWS = {"s": "time (s)", "MiB": "memory (MiB)"}
 
@@ -25,12 +25,12 @@ _ROWS = {"s": "time (s)", "MiB": "memory (MiB)"}
 def draw_curves(path: Path, curves: Sequence[Curve]) -> None:
     """Draw a column of two panels for each axis, time above memory, as PNG.
 
-    Points are what was measured, lines the fitted `growth.Growth`; the legend has each one's power of n and what one
-    more costs. The grey line is linear growth from zero, which a linear cost with a constant part nears from above.
+    Points are measurements, lines the fitted `growth.Growth`; the legend has the power of n and the cost of one more.
+    The grey line is linear growth from zero, which a linear cost with a constant part approaches from above.
 
     Args:
         path: file to write.
-        curves: with unit "s" or "MiB".
+        curves: curves in "s" or "MiB".
     """
     axes = list(dict.fromkeys(each.axis for each in curves))
     with style.context(["default", {"savefig.facecolor": "white", "font.size": 8}]):
@@ -80,7 +80,7 @@ def _draw(plot: Axes, curves: Sequence[Curve]) -> None:
 
 
 def _amount(value: float, unit: str) -> str:
-    """A slope with two digits, in a unit that makes it a number people read."""
+    """A slope with two digits, in a readable unit."""
     if unit == "s":
         factor, unit = (1, "s") if value >= 1 else (1e3, "ms") if value >= 1e-3 else (1e6, "us")
         value *= factor

@@ -1,4 +1,4 @@
-"""How a cost grows with a size: cost = constant + factor * size ** exponent, fitted to what was measured."""
+"""Growth of a cost with a size: cost = constant + factor * size ** exponent, fitted to measurements."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from scipy.optimize import nnls
 __all__ = ["Curve", "Growth", "fit_growth", "read_curves", "write_curves"]
 
 _EXPONENTS = np.arange(5, 301) / 100
-_NOISE = 0.05  # by so much two measurements of the same may differ
+_NOISE = 0.05  # relative difference of two measurements of the same
 _COLUMNS = ("axis", "cost", "unit", "repetitions", "size", "value")
 
 
 @dataclass(frozen=True)
 class Curve:
-    """What was measured.
+    """Measured costs.
 
     Args:
-        axis: what grows, such as "volumes".
-        cost: of what.
-        unit: of `values`.
-        repetitions: of each, of which the least disturbed counts.
-        sizes: ascending.
+        axis: the number that grows, such as "volumes".
+        cost: the work that is measured, such as "segment".
+        unit: unit of `values`.
+        repetitions: measurements of each size, the least disturbed of which counts.
+        sizes: ascending numbers.
         values: one a size.
     """
 
@@ -40,7 +40,7 @@ class Curve:
 
     @property
     def slope(self) -> float:
-        """What one more costs, on average over all sizes."""
+        """Average cost of one more, over all sizes."""
         return (self.values[-1] - self.values[0]) / (self.sizes[-1] - self.sizes[0])
 
 
@@ -49,9 +49,9 @@ class Growth:
     """A fitted law of growth.
 
     Args:
-        constant: what is paid once, such as the start of a process; not negative.
-        factor: of the part that grows; not negative.
-        exponent: 1 is linear; 0 if nothing grows.
+        constant: constant part, such as the start of a process; not negative.
+        factor: factor of the growing part; not negative.
+        exponent: 1 is linear; 0 without growth.
     """
 
     constant: float
@@ -59,7 +59,7 @@ class Growth:
     exponent: float
 
     def at(self, size: float | np.ndarray) -> np.ndarray:
-        """The cost of a size."""
+        """Cost of a size."""
         return self.constant + self.factor * np.asarray(size, float) ** self.exponent
 
 
@@ -67,9 +67,9 @@ def fit_growth(sizes: Sequence[float], values: Sequence[float]) -> Growth:
     """Fit by least squares of relative errors, so that small sizes, which show the constant, count as much as large.
 
     The constant is part of the fit and cannot hide a steep part: neither it nor the factor may be negative, so 5 s to
-    start and 1 ms * n**2 give an exponent of 2, where the slope in a log-log plot would say less. An exponent above 1
-    must be seen beyond the noise: if a constant, or else a straight line, comes within 5 % of every point, that is it.
-    What costs no more at the largest size than at the smallest is constant.
+    start and 1 ms * n**2 give an exponent of 2, where the slope in a log-log plot would be smaller. The law is constant
+    if a constant comes within 5 % of every point, or if the largest size costs no more than the smallest; else linear
+    instead of steeper if a straight line comes within 5 % of every point.
 
     Args:
         sizes: at least three, ascending and positive.
@@ -95,7 +95,7 @@ def fit_growth(sizes: Sequence[float], values: Sequence[float]) -> Growth:
 
 
 def write_curves(path: Path, curves: Sequence[Curve]) -> None:
-    """Write a CSV table, a row a point."""
+    """Write a CSV table with one row a point."""
     rows = [
         dict(zip(_COLUMNS, (each.axis, each.cost, each.unit, each.repetitions, *point), strict=True))
         for each in curves
@@ -105,7 +105,7 @@ def write_curves(path: Path, curves: Sequence[Curve]) -> None:
 
 
 def read_curves(path: Path) -> list[Curve]:
-    """What `write_curves` wrote."""
+    """Read the table of `write_curves`."""
     points: dict[tuple[str, ...], list[tuple[int, float]]] = {}
     with path.open(newline="") as file:
         for row in csv.DictReader(file):

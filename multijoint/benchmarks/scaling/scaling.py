@@ -1,4 +1,4 @@
-"""Time and memory as volumes, domains, slices and bones grow: `scale`."""
+"""The benchmark `scale`: time and memory as the numbers of volumes, domains, slices and bones grow."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from custom_components.data.manifests import load_manifests
 from custom_components.data.splits import make_splits
 from custom_components.io.nifti_files import case_id
 
-from multijoint.benchmarks.fixtures import multijoint
+from multijoint.benchmarks.fixtures import Workplace, multijoint
 from multijoint.benchmarks.peak_memory import run_measured
 from multijoint.benchmarks.rows import Row, Target
 from multijoint.benchmarks.scaling.curves import draw_curves
 from multijoint.benchmarks.scaling.growth import Curve, fit_growth, read_curves, write_curves
-from multijoint.benchmarks.scaling.synthetic_scans import domain_of, paint, save_model, save_scan
+from multijoint.benchmarks.scaling.synthetic_scans import domain_of, make_labels, save_model, save_scan
 from multijoint.benchmarks.scaling.workloads import classifier, clean_and_score, draw_epoch, training_step
 
 __all__ = ["SIZES", "rows_of", "scale"]
@@ -32,9 +32,16 @@ SIZES: dict[str, tuple[int, ...]] = {
     "slices": (50, 100, 200, 450, 1000),
     "bones": (2, 4, 8, 15, 30),
 }
-"""What grows -> how far."""
+"""Axis of growth -> numbers that are measured."""
 
-_MAX_EXPONENT = 1.1  # linear, and what two equal runs differ by
+_QUICK_SIZES: dict[str, tuple[int, ...]] = {
+    "volumes": (4, 8, 16),
+    "domains": (2, 4, 8),
+    "slices": (10, 20, 40),
+    "bones": (2, 4, 8),
+}
+
+_MAX_EXPONENT = 1.1  # linear, plus the difference of two equal runs
 _REPETITIONS, _FEWER = 15, 5  # commands take seconds
 _SHORT_S = 6.0  # a command that takes longer runs once
 _SMALL, _LARGE, _BONY = (36, 30, 8), (240, 240), (192, 180, 64)  # voxels
@@ -42,7 +49,7 @@ _MIB = 2**20
 
 
 class _Job(NamedTuple):
-    """What the command gets, a scan or a folder of equal ones, and the labels that it must write."""
+    """Input of the command, a scan or a folder of equal ones, and the labels that it must write."""
 
     images: Path
     model: Path
@@ -50,35 +57,36 @@ class _Job(NamedTuple):
 
 
 def scale(
-    folder: Path, *, sizes: Mapping[str, Sequence[int]] = SIZES, repetitions: int = _REPETITIONS
+    place: Workplace, *, sizes: Mapping[str, Sequence[int]] | None = None, repetitions: int | None = None
 ) -> Iterator[Row]:
     """Measure how costs grow; the points go to `scale.csv`, a figure of them to `scale.png`.
 
-    A row a cost says by what exponent it grows beyond what is paid once (`growth.fit_growth`): 1 is linear, 0 is not at
-    all, and more than 1.1 misses. The row below says what one more costs on average. Sizes take turns. The fastest of
-    their repetitions counts, and of memory the most: what disturbs a long run more than a short one would look like
-    growth. What runs in this process, and not as a command, is measured in processor time on one thread.
+    One row a cost gives the exponent of its growth beyond a constant part (`growth.fit_growth`): 1 is linear, 0 is no
+    growth, and more than 1.1 misses the target. The next row gives the average cost of one more. Sizes take turns. The
+    fastest repetition counts, and the largest memory, since a disturbance of a long run would look like growth. Work in
+    this process, unlike commands, is measured in processor time on one thread.
 
     - volumes: small ones of one folder in one call of `multijoint segment`; and a manifest of as many, read and split.
     - domains: a training step (forward, both losses, backward, Adam) of 64 slices, however many domains share them, so
-      that all growth is the domains' own, in a network that is as deep as the default one, so has as many norms; the
-      bytes that it holds (weights, gradients, Adam's moments, what is kept for the backward pass); and a sampler with
-      an epoch of batches, 2,000 slices a domain, 4 of each in a batch.
+      that all growth is due to the domains, in a network of the default depth, hence with as many norms; its bytes
+      (weights, gradients, Adam's moments, tensors kept for the backward pass); and a sampler with an epoch of batches,
+      2,000 slices a domain, 4 of each in a batch.
     - slices: of one scan, by `multijoint segment`.
-    - bones: of one size in one volume, by `multijoint segment`; by themselves, the network with its choice among the
+    - bones: of one size in one volume, by `multijoint segment`; and separately, the network with its choice among the
       classes, and post-processing with scores.
 
     The labels that `segment` writes are compared with the truth, voxel by voxel.
 
     Args:
-        folder: to work in.
-        sizes: of each axis, at least three; see `SIZES`.
-        repetitions: of what runs in this process; of a command a fifth, or one if it takes over 6 s.
+        place: folder and effort.
+        sizes: at least three a axis; by default `SIZES`, or smaller ones in a quick run.
+        repetitions: number for work in this process, by default 15; for a command a fifth of it, or one over 6 s.
 
     Raises:
-        RuntimeError: a command failed, or labels that are not the truth.
+        RuntimeError: a command failed, or wrote labels other than the truth.
     """
-    curves: list[Curve] = []
+    folder, curves = place.folder, list[Curve]()
+    sizes, repetitions = sizes or place.choose(SIZES, _QUICK_SIZES), repetitions or place.choose(_REPETITIONS)
     for axis, measure in (("volumes", _volumes), ("domains", _domains), ("slices", _slices), ("bones", _bones)):
         for curve in measure(folder / "scale", tuple(sizes[axis]), repetitions):
             curves.append(curve)
@@ -88,7 +96,7 @@ def scale(
 
 
 def rows_of(curve: Curve) -> Iterator[Row]:
-    """Its exponent, held to the target, and what one more costs."""
+    """The exponent of a curve, with its target, and the cost of one more."""
     name = f"scale {curve.axis}, {curve.cost} {'memory' if curve.unit == 'MiB' else 'time'}"
     exponent = fit_growth(curve.sizes, curve.values).exponent
     target = Target(_MAX_EXPONENT, of="ours")
@@ -97,7 +105,7 @@ def rows_of(curve: Curve) -> Iterator[Row]:
 
 
 def _volumes(folder: Path, sizes: tuple[int, ...], repetitions: int) -> Iterator[Curve]:
-    small = _save(folder / "small.nii.gz", paint(_SMALL, 3))
+    small = _save(folder / "small.nii.gz", make_labels(_SMALL, 3))
     jobs = [small._replace(images=_fill(folder / f"volumes_{size}", small.images, size)) for size in sizes]
     _segment(jobs[0])  # fills the caches of the system
     yield from _segmenting("volumes", sizes, jobs, repetitions=repetitions)
@@ -112,12 +120,12 @@ def _domains(folder: Path, sizes: tuple[int, ...], repetitions: int) -> Iterator
 
 
 def _slices(folder: Path, sizes: tuple[int, ...], repetitions: int) -> Iterator[Curve]:
-    jobs = [_save(folder / f"slices_{size}.nii.gz", paint((*_LARGE, size), 3)) for size in sizes]
+    jobs = [_save(folder / f"slices_{size}.nii.gz", make_labels((*_LARGE, size), 3)) for size in sizes]
     yield from _segmenting("slices", sizes, jobs, repetitions=repetitions)
 
 
 def _bones(folder: Path, sizes: tuple[int, ...], repetitions: int) -> Iterator[Curve]:
-    jobs = [_save(folder / f"bones_{size}.nii.gz", paint(_BONY, size)) for size in sizes]
+    jobs = [_save(folder / f"bones_{size}.nii.gz", make_labels(_BONY, size)) for size in sizes]
     yield from _segmenting("bones", sizes, jobs, repetitions=repetitions)
     yield _timed("bones", "classify", sizes, [classifier(size) for size in sizes], repetitions)
     yield _timed(
@@ -134,14 +142,14 @@ def _save(path: Path, truth: np.ndarray) -> _Job:
 
 
 def _fill(folder: Path, scan: Path, count: int) -> Path:
-    """A folder of copies of a scan, with a manifest in which each is its own label, which nobody reads."""
+    """Make a folder of copies of a scan, with a manifest that names each as its own label, which is never read."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     for number in range(count):
         shutil.copyfile(scan, folder / f"{number:04d}.nii.gz")
     labels = "\n".join(f"  {value}: {name}" for value, name in domain_of(3).labels.items())
     (folder / "manifest.yaml").write_text(
-        f"domain: painted\nplane: axial\nlicence: none\nsource: made up\nlabels:\n{labels}\n"
+        f"domain: synthetic\nplane: axial\nlicence: none\nsource: made up\nlabels:\n{labels}\n"
         'cases: {image: "{case}.nii.gz", label: "{case}.nii.gz"}\n'
     )
     return folder
@@ -175,20 +183,20 @@ def _segment(job: _Job) -> tuple[float, float]:
     written = [out / f"{case_id(scan)}_seg.nii.gz" for scan in scans]
     for path in written:
         if not path.is_file() or not np.array_equal(np.asarray(nib.load(path).dataobj), job.truth):
-            raise RuntimeError(f"{path} must hold the labels that were painted, got others")
+            raise RuntimeError(f"{path} must hold the labels of the scan, got others")
     return measured
 
 
 def _timed(
     axis: str, cost: str, sizes: tuple[int, ...], functions: Sequence[Callable[[], Any]], repetitions: int
 ) -> Curve:
-    """Seconds of processor time on one thread: those of the clock on an idle machine, and on a busy one too."""
+    """Seconds of processor time on one thread, which other load on the machine does not change."""
     seconds: list[list[float]] = [[] for _ in sizes]
     num_threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         for _ in range(repetitions):
-            functions[0]()  # pays for what the last, the largest, left behind
+            functions[0]()  # not timed: frees the memory of the last and largest size
             for function, own in zip(functions, seconds, strict=True):
                 start = time.process_time()
                 function()

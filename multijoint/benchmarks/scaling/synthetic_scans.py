@@ -1,4 +1,4 @@
-"""Scans of any size with any number of bones, and a network that finds them without having been trained."""
+"""Scans of any size with up to 30 bones, and an untrained network that segments them."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from custom_components.models.checkpoints import save_checkpoint
 from custom_components.models.trained_model import TrainedModel
 from custom_components.networks.unet import MultiDomainUNet
 
-__all__ = ["WIDTHS", "add_islands", "domain_of", "paint", "save_model", "save_scan"]
+__all__ = ["WIDTHS", "add_islands", "domain_of", "make_labels", "save_model", "save_scan"]
 
-_CELLS = (6, 5)  # bones stand beside each other in a grid of so many, whatever their number: each keeps its size
+_CELLS = (6, 5)  # grid of the bones, fixed so that their size does not depend on their number
 WIDTHS = (8, 16)
-"""Of the network."""
+"""Widths of the network."""
 
 _STEP = 100  # of intensity, from one bone to the next
 _NOISE = 20
 
 
-def paint(shape: tuple[int, int, int], num_bones: int) -> np.ndarray:
-    """Class indices of a volume with that many bones, upright blocks from the first slice to the last but two.
+def make_labels(shape: tuple[int, int, int], num_bones: int) -> np.ndarray:
+    """Make the class indices of a volume whose bones are blocks from the first slice to the last but two.
 
     Shape:
         `shape` (X, Y, Z), at least (18, 15, 4).
@@ -43,7 +43,7 @@ def paint(shape: tuple[int, int, int], num_bones: int) -> np.ndarray:
 
 
 def add_islands(labels: np.ndarray) -> np.ndarray:
-    """The same with a stray voxel of each bone in the last slice, for post-processing to remove."""
+    """Add a stray voxel of each bone in the last slice, for post-processing to remove."""
     result = labels.copy()
     for index in range(int(labels.max())):
         x, y = (first + size // 2 for first, size in (_cell(labels.shape, axis, index) for axis in (0, 1)))
@@ -52,12 +52,12 @@ def add_islands(labels: np.ndarray) -> np.ndarray:
 
 
 def domain_of(num_bones: int) -> Domain:
-    """The domain of such scans."""
-    return Domain("painted", {value: f"bone {value}" for value in range(1, num_bones + 1)}, "axial")
+    """The domain of scans with so many bones."""
+    return Domain("synthetic", {value: f"bone {value}" for value in range(1, num_bones + 1)}, "axial")
 
 
 def save_scan(path: Path, labels: np.ndarray) -> None:
-    """Write a scan, as int16, whose intensities tell the bones apart, islands included."""
+    """Write an int16 scan with one intensity a bone, islands included, and noise."""
     noise = np.random.default_rng(0).integers(-_NOISE, _NOISE + 1, labels.shape, dtype=np.int16)
     noise += add_islands(labels).astype(np.int16) * _STEP
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -67,9 +67,9 @@ def save_scan(path: Path, labels: np.ndarray) -> None:
 def save_model(path: Path, labels: np.ndarray) -> None:
     """Write the checkpoint of a network that gives each voxel of such a scan the bone of the nearest intensity.
 
-    One feature passes the intensity through from end to end, and the logit of class c is c x - c**2 / 2 for its own
-    intensity c, of which the largest is that of the nearest c. All other features are random, so the network costs
-    what any of its size costs.
+    One feature passes the intensity x through from end to end. The logit of a class with intensity c is c x - c**2 / 2,
+    which is (x**2 - (x - c)**2) / 2, so the largest logit belongs to the nearest c. All other features are random, so
+    the network takes as long as any of its size.
     """
     num_bones = int(labels.max())
     domain = domain_of(num_bones)
@@ -77,7 +77,7 @@ def save_model(path: Path, labels: np.ndarray) -> None:
     network = MultiDomainUNet([domain.num_classes], widths=WIDTHS, domain_names=[domain.name])
     intensities = labels * float(_STEP)
     centres = torch.arange(domain.num_classes) * _STEP / float(intensities.std())
-    zero = float(intensities.mean()) / float(intensities.std())  # what makes the background's intensity 0
+    zero = float(intensities.mean()) / float(intensities.std())  # normalised background is -zero
     weights = network.state_dict()
     for name in ("encoder.0.conv1", "encoder.0.conv2", "decoder.0.conv1", "decoder.0.conv2"):
         weights[f"{name}.weight"][0] = 0

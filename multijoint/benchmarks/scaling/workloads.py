@@ -1,4 +1,4 @@
-"""What `scale` repeats in its own process: a training step, batches, the choice among classes, cleaning and scores."""
+"""Work that `scale` repeats in its process: a training step, batches, the choice among classes, cleaning, scores."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from multijoint.benchmarks.scaling.synthetic_scans import WIDTHS, add_islands, d
 __all__ = ["classifier", "clean_and_score", "draw_epoch", "training_step"]
 
 _BATCH, _SIDE = 64, 32  # slices, and their pixels
-_DEEP = (8, 16, 32, 64, 128)  # as many norms as in the default network, but narrow: they are what costs here
+_DEEP = (8, 16, 32, 64, 128)  # as many norms as in the default network, but narrow, so that norms dominate
 _SLICES_OF_A_DOMAIN, _SHARE = 2000, 4  # in all, and in a batch
-_CLASSIFIED = (96, 96, 32)  # voxels; all logits of a slice fit a processor's cache, whose end would look like growth
+_CLASSIFIED = (96, 96, 32)  # voxels; the logits of a slice must fit the cache, or its limit looks like growth
 
 
 def training_step(num_domains: int) -> tuple[Callable[[], None], Callable[[], int]]:
-    """A step on a batch of one size that the domains share, and the same counting the bytes that it holds.
+    """A step on a batch of fixed size that the domains share, and a function that counts the bytes of a step.
 
-    They are those of weights, gradients, Adam's moments, and what the forward pass keeps for the backward pass.
+    The bytes are those of weights, gradients, Adam's moments, and tensors that the forward pass keeps for the backward.
     """
     torch.manual_seed(0)
     network = EmbeddingForward(MultiDomainUNet([3] * num_domains, widths=_DEEP))
@@ -62,14 +62,14 @@ def training_step(num_domains: int) -> tuple[Callable[[], None], Callable[[], in
 
 
 def draw_epoch(num_domains: int) -> None:
-    """Make a sampler and draw an epoch of batches that have the same number of slices of each domain."""
+    """Draw an epoch of batches with the same number of slices of each domain from a new sampler."""
     domains = [index for index in range(num_domains) for _ in range(_SLICES_OF_A_DOMAIN)]
     for _ in DomainBalancedBatchSampler(domains, batch_size=_SHARE * num_domains):
         pass
 
 
 def classifier(num_bones: int) -> Callable[[], Any]:
-    """A function that passes a few slices through the network, to the likeliest class of each pixel."""
+    """A function that finds the likeliest class of each pixel of a few slices."""
     torch.manual_seed(0)
     network = MultiDomainUNet([num_bones + 1], widths=WIDTHS).eval()
     images = torch.rand(1, 1, *_CLASSIFIED)

@@ -1,4 +1,4 @@
-"""How costs grow: the fitted law, the painted scans, and the benchmark from end to end, small."""
+"""How costs grow: the fitted law, the synthetic scans, and the benchmark from end to end, small."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,9 +9,10 @@ from custom_components.networks.unet import MultiDomainUNet
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from multijoint.benchmarks.fixtures import Workplace
 from multijoint.benchmarks.scaling import growth, scaling, workloads
 from multijoint.benchmarks.scaling.growth import Curve, fit_growth
-from multijoint.benchmarks.scaling.synthetic_scans import add_islands, paint
+from multijoint.benchmarks.scaling.synthetic_scans import add_islands, make_labels
 from multijoint.cli import main
 
 SIZES = np.array([10, 32, 100, 316, 1000])
@@ -65,13 +66,13 @@ def test_curves_are_read_as_written(tmp_path: Path) -> None:
     assert growth.read_curves(tmp_path / "scale.csv") == curves
 
 
-def test_bones_are_painted_apart_and_alike() -> None:
-    few, many = paint((36, 30, 8), 3), paint((36, 30, 8), 30)
+def test_bones_lie_apart_and_are_alike() -> None:
+    few, many = make_labels((36, 30, 8), 3), make_labels((36, 30, 8), 30)
     assert np.bincount(many.ravel())[1:].tolist() == [np.bincount(few.ravel())[1]] * 30
     np.testing.assert_array_equal(few, np.where(many > 3, 0, many))
     assert np.count_nonzero(add_islands(many)) == np.count_nonzero(many) + 30
     with pytest.raises(ValueError, match="num_bones must be at most 30, got 31"):
-        paint((36, 30, 8), 31)
+        make_labels((36, 30, 8), 31)
 
 
 def test_the_bytes_of_a_step_grow_with_the_weights_of_the_domains() -> None:
@@ -91,7 +92,7 @@ def test_the_benchmark_prints_rows_and_draws_them(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(scaling, "run_measured", _in_this_process)
     monkeypatch.setattr(scaling, "_LARGE", (36, 30))
     monkeypatch.setattr(scaling, "_BONY", (36, 30, 6))
-    rows = list(scaling.scale(tmp_path, sizes=TINY, repetitions=1))
+    rows = list(scaling.scale(Workplace(tmp_path), sizes=TINY, repetitions=1))
     assert len({row.name for row in rows}) == len(rows) == 2 * 12
     segmented = [row for row in rows if "segment" in row.name]
     assert {row.ours for row in segmented} == {0.0}
@@ -101,17 +102,17 @@ def test_the_benchmark_prints_rows_and_draws_them(tmp_path: Path, monkeypatch: p
     assert {curve.axis: curve.sizes for curve in curves} == TINY
 
 
-def test_other_labels_than_the_painted_ones_end_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_labels_than_the_true_ones_end_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def segment_nothing(command: Sequence[str]) -> tuple[float, float]:
         return 1.0, 1.0
 
     monkeypatch.setattr(scaling, "run_measured", segment_nothing)
-    with pytest.raises(RuntimeError, match=r"0000_seg.nii.gz must hold the labels that were painted, got others"):
-        next(scaling.scale(tmp_path, sizes=TINY, repetitions=1))
+    with pytest.raises(RuntimeError, match=r"0000_seg.nii.gz must hold the labels of the scan, got others"):
+        next(scaling.scale(Workplace(tmp_path), sizes=TINY, repetitions=1))
 
 
 def test_cleaned_labels_must_be_the_truth(monkeypatch: pytest.MonkeyPatch) -> None:
-    truth = paint((18, 15, 6), 2)
+    truth = make_labels((18, 15, 6), 2)
     workloads.clean_and_score(truth)
     monkeypatch.setattr(workloads, "add_islands", lambda labels: np.where(labels == 1, 0, labels))
     with pytest.raises(RuntimeError, match="cleaned labels must be the truth, got 4 others"):
