@@ -24,12 +24,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import custom_components
 import torch
 import yaml
 from custom_components.networks.unet import MultiDomainUNet
 
 from multijoint.running import find_bundle
+from multijoint.sharing.packaging.shipped import shipped_code
 
 NAME = "multijoint_mr_bone_segmentation"
 WIDTHS = [4, 8]
@@ -81,12 +81,9 @@ def write_good(parent: Path) -> Path:
     for name in ("configs", "docs", "models", "custom_components"):
         (folder / name).mkdir(parents=True)
     torch.save(network.state_dict(), folder / MODEL)
-    for path in Path(custom_components.__file__).parent.rglob("*.py*"):
-        if path.suffix == ".pyc":
-            continue
-        copy = folder / "custom_components" / path.relative_to(Path(custom_components.__file__).parent)
-        copy.parent.mkdir(exist_ok=True)
-        shutil.copyfile(path, copy)
+    for name, content in shipped_code().items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(content)
     for name in ("LICENSE", "configs/logging.conf", "configs/metadata.json", "docs/README.md"):
         shutil.copyfile(source / name, folder / name)
     (folder / "docs/data_license.txt").write_text("phantoms: no rights reserved\n")

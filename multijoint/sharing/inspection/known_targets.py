@@ -16,7 +16,7 @@ from custom_components.models.trained_model import TrainedModel
 from multijoint.running import find_bundle
 from multijoint.sharing.packaging.configurations import bundle_file, packaged_configs
 
-__all__ = ["Known", "is_target_key", "known_of_release", "walk"]
+__all__ = ["Known", "is_target_key", "known_of_release", "packaged_by_this_release", "walk"]
 
 _DOMAINS = tuple(Domain(name, {1: name}, "axial") for name in ("first", "second"))
 _NORMS = ("domain", "folded")
@@ -85,13 +85,18 @@ def walk(content: Any) -> Iterator[tuple[str, Any]]:
             yield key, value
 
 
-def _configs(folder: Path) -> Iterator[Any]:
-    """The configurations of a bundle in the repository, and those that packaging makes of them."""
-    for path in sorted((folder / "configs").glob("*.yaml")):
-        yield yaml.safe_load(path.read_text(encoding="utf-8"))
+def packaged_by_this_release(folder: Path) -> Iterator[Any]:
+    """The configurations that packaging makes of a bundle in the repository, for any kind of model."""
     for norm in _NORMS:
         for domains in (_DOMAINS, _DOMAINS[:1]):
             names = [domain.name for domain in domains]
             network = {"num_classes": [2] * len(names), "domain_names": names, "head": "domain", "norm": norm}
             model = TrainedModel(domains, Preprocessing((16, 16)), network, weights={}, training={})
             yield from packaged_configs(folder, model, domain=names[0]).values()
+
+
+def _configs(folder: Path) -> Iterator[Any]:
+    """The configurations of a bundle in the repository, and those that packaging makes of them."""
+    for path in sorted((folder / "configs").glob("*.yaml")):
+        yield yaml.safe_load(path.read_text(encoding="utf-8"))
+    yield from packaged_by_this_release(folder)

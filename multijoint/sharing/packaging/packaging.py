@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import custom_components
 from custom_components.domains import find_domain
 from custom_components.errors import InputError
 from custom_components.models.checkpoints import load_model, state_dict_bytes
@@ -26,6 +25,7 @@ from multijoint.sharing.packaging.held_out import BoneDice, check_fall
 from multijoint.sharing.packaging.int8_networks import measure_int8, quantise_model, with_digest
 from multijoint.sharing.packaging.metadata import CHECKSUMS, describe_single, fill_metadata
 from multijoint.sharing.packaging.model_card import data_licence, data_rows, model_card, read_scores
+from multijoint.sharing.packaging.shipped import shipped_code
 
 __all__ = ["package"]
 
@@ -112,14 +112,12 @@ def _files(
         name: as_json(config) for name, config in packaged_configs(bundle, model, domain=domain, data=data).items()
     }
     configs["metadata.json"] = as_json(metadata)
-    root = Path(custom_components.__file__).parent
-    core = sorted(path for path in root.rglob("*.py*") if path.suffix in (".py", ".pyi"))
     inside = {name: configs[name] for name in ("inference.json", "metadata.json")}
     return {
         "LICENSE": bundle_file(bundle, "LICENSE"),
         "configs/logging.conf": bundle_file(bundle, "configs/logging.conf"),
         **{f"configs/{name}": content for name, content in configs.items()},
-        **{f"custom_components/{path.relative_to(root).as_posix()}": path.read_bytes() for path in core},
+        **shipped_code(),
         **with_digest("models/model.pt", state_dict_bytes(model)),
         "models/model.ts": export_torchscript(model, domain=domain, files=inside),
         **{f"models/{each.name}.onnx": export_onnx(model, domain=each.name) for each in model.domains},

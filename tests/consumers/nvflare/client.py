@@ -67,12 +67,11 @@ def train(
     Returns:
         The trained network, and its shared layers before the first step.
     """
-    bundle = Path(site["bundle"])
     workflow = ConfigWorkflow(
-        config_file=[str(bundle / "configs" / name) for name in ("train.yaml", "demo.yaml")],
+        config_file=site["configs"],
         workflow_type="train",
         logging_file=False,
-        bundle_root=str(bundle),
+        bundle_root=site["bundle"],
         manifests=[str(folder / site["manifest"])],
         output_dir=str(folder / "run"),
         max_epochs=max_epochs,

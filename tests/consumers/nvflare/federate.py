@@ -49,8 +49,14 @@ def make_site(folder: Path, site: str, options: argparse.Namespace) -> None:
     domain, number = SITES[site], list(SITES).index(site)
     for name, cases, seed in (("data", options.cases, number), ("unseen", 1, 100 + number)):
         run_multijoint("phantoms", folder / name, "--domains", domain, "--cases", cases, "--seed", seed)
+    bundle, joint = (REPOSITORY / "bundles" / f"{each}_mr_bone_segmentation" for each in (domain, "multijoint"))
+    configs = [
+        folder / "configs" / name
+        for folder, name in ((joint, "train.yaml"), (bundle, "train.yaml"), (joint, "demo.yaml"))
+    ]
     settings = {
-        "bundle": str(REPOSITORY / "bundles" / f"{domain}_mr_bone_segmentation"),
+        "bundle": str(bundle),
+        "configs": [str(path) for path in configs],
         "manifest": f"data/{domain}/manifest.yaml",
         "epochs_per_round": options.epochs,
         "fit_epochs": options.fit_epochs,

@@ -1,0 +1,43 @@
+"""The code that a packaged bundle carries: every module of `custom_components` that its configurations reach."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import custom_components
+
+__all__ = ["SHIPPED", "shipped_code"]
+
+SHIPPED = {
+    "": "distributed domains errors label_maps losses",
+    "data": "augmentation cases datasets layouts manifests preprocessing sampling scans splits",
+    "inference": "engine inferers int8 loaders openvino_runtime report results transforms",
+    "io": "geometry nifti_files nifti_headers nifti_voxels pictures planes volumes",
+    "metrics": "bone_scores evaluation nearest_voxels score_summaries score_tables surface_distances",
+    "models": "checkpoints digests trained_model",
+    "networks": "blocks folding joined_norms norms parameters synchronised_norms unet",
+    "postprocessing": "closing components transforms",
+    "quality": "calibration expected_dice flags tables",
+    "system": "files terminal termination threads",
+    "training": "batches epoch_log handlers model_quality preemption runs slice_pictures state tracking validation",
+    "workflows": "begin packaged settings",
+}
+"""Modules by package, "" for `custom_components` itself; the face of each package, `__init__`, goes with them.
+
+A test follows the imports from the configurations and says what is missing here or not needed. A face may name a module
+that is left out, for it imports a module only when a name of it is asked for.
+"""
+
+
+def shipped_code() -> dict[str, bytes]:
+    """Content of the Python files of a packaged bundle, by their paths in it."""
+    root = Path(custom_components.__file__).parent
+    files: dict[str, bytes] = {}
+    for package, modules in SHIPPED.items():
+        names = [f"{module}.py" for module in ("__init__", *modules.split())]
+        if package:
+            names.append("__init__.pyi")  # which lazy_loader reads when the package is imported
+        for name in names:
+            path = root / package / name
+            files[path.relative_to(root.parent).as_posix()] = path.read_bytes()
+    return files
