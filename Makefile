@@ -65,7 +65,7 @@ bench: .venv/ready ## Measure speed and memory beside peers, in one run (under 3
 	$(BIN)/multijoint bench $(if $(QUICK),--quick) --out $(BENCH)
 
 faults: .venv/ready ## Inject faults in their full numbers and print what came of them (under 30 minutes)
-	$(BIN)/python -m pytest --faults -rP --durations=20 tests/*/test_*_faults.py tests/io/test_hostile_nifti.py
+	$(BIN)/python -m pytest --faults --timeout 1800 -o faulthandler_timeout=1900 -rP --durations=20 tests/*/test_*_faults.py tests/io/test_hostile_nifti.py
 
 lint: .venv/ready ## Check style and types
 	$(BIN)/ruff check .

@@ -12,10 +12,12 @@ from custom_components import distributed, losses
 from custom_components.networks import norms
 from monai.bundle import ConfigWorkflow
 from support.bundles import BUNDLES, SMALL, Run, config_files
+from support.processes import catch_ignored_signals
 
 from multijoint.phantoms import write_phantoms
 
 collect_ignore = ["consumers", "peers"]  # each has an environment of its own
+catch_ignored_signals()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

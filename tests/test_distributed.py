@@ -3,7 +3,6 @@
 import csv
 import os
 import socket
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -31,6 +30,7 @@ from custom_components.losses import MultiDomainSegmentationLoss
 from custom_components.models.checkpoints import load_model
 from custom_components.networks.unet import EmbeddingForward, MultiDomainUNet
 from support.bundles import BUNDLES, SMALL, Run
+from support.processes import run
 from torch import Tensor
 
 CONFIGS = ["train.yaml", "multi_gpu_train.yaml"]
@@ -100,7 +100,7 @@ def two_processes(tmp_path_factory: pytest.TempPathFactory) -> list[dict]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    torch.multiprocessing.spawn(spawned, (port, str(folder)), nprocs=2)
+    torch.multiprocessing.spawn(spawned, (port, str(folder)), nprocs=2, daemon=True)
     return [torch.load(folder / f"{process}.pt", weights_only=True) for process in (0, 1)]
 
 
@@ -227,7 +227,7 @@ def test_real_configuration_trains_and_resumes_by_torchrun(
         command += ["-m", "monai.bundle", "run", "training"]
         command += [part for name, value in given.items() for part in (f"--{name}", str(value))]
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+        done = run(command, env=environment)
         assert done.returncode == 0, done.stderr
 
     torchrun()

@@ -6,13 +6,13 @@ import random
 import re
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from resource import RLIMIT_FSIZE, getpagesize, setrlimit
+from subprocess import DEVNULL, PIPE, STDOUT
 from typing import Any
 
 import nibabel
@@ -25,6 +25,7 @@ from custom_components.io.volumes import read_label
 from support.commands import error_line, read_report, scan_of, segment
 from support.hostile_nifti import write_corpus
 from support.models import make_model
+from support.processes import Process
 
 Amount = Callable[[int, int], int]
 
@@ -82,11 +83,10 @@ def test_killed_while_writing_segmentations(manifests: dict[str, str], tmp_path:
     print(f"killed {number} times: 0 partial files, {finished} finished, {temporaries} temporaries removed")
 
 
-def start_segment(trained: Path, out: Path, *scans: Path, **how: Any) -> subprocess.Popen[str]:
+def start_segment(trained: Path, out: Path, *scans: Path, **how: Any) -> Process:
     command = [sys.executable, "-m", "multijoint.cli", "segment", *map(str, scans), "--device", "cpu"]
     command += ["--checkpoint", str(trained / "model.pt"), "--domain", "ankle", "--output", str(out)]
-    how = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True} | how
-    return subprocess.Popen(command, **how)
+    return Process(command, **{"stdout": PIPE, "stderr": STDOUT} | how)
 
 
 @pytest.fixture
@@ -201,7 +201,7 @@ def test_memory_stays_flat_over_many_volumes(trained: Path, scans: Path, tmp_pat
     many.mkdir()
     for index in range(number):
         shutil.copy(source, many / f"v{index:03d}.nii.gz")
-    process = start_segment(trained, out, many, stdout=subprocess.DEVNULL)
+    process = start_segment(trained, out, many, stdout=DEVNULL)
     samples: list[tuple[int, int]] = []
     while process.poll() is None:
         try:

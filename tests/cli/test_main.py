@@ -1,7 +1,7 @@
 import os
-import subprocess
 import sys
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import nibabel
 import numpy as np
@@ -9,6 +9,7 @@ import pytest
 from custom_components.errors import LOG_PATHS
 from support.bundles import BUNDLES
 from support.commands import error_line, read_report, scan_of, segment
+from support.processes import run
 
 from multijoint.cli import main
 
@@ -174,10 +175,10 @@ def test_overlay_draws_a_picture(manifests: dict[str, str], tmp_path: Path) -> N
     assert (tmp_path / "picture.png").read_bytes().startswith(b"\x89PNG")
 
 
-def run_bundle_in_shell(*arguments: str) -> subprocess.CompletedProcess[str]:
+def run_bundle_in_shell(*arguments: str) -> CompletedProcess[str]:
     command = [sys.executable, "-m", "monai.bundle", "run", *arguments, "--bundle_root", str(JOINT)]
     environment = {key: value for key, value in os.environ.items() if key != "MULTIJOINT_DEBUG"}
-    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment, cwd="/")
+    return run(command, env=environment, cwd="/")
 
 
 def test_misspelt_override_on_the_command_line_is_one_line_and_an_exit_code(

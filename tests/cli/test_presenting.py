@@ -6,7 +6,6 @@ import os
 import pty
 import re
 import shlex
-import subprocess
 import sys
 import termios
 from pathlib import Path
@@ -15,6 +14,7 @@ import pytest
 from custom_components.system import terminal as progress
 from custom_components.system.terminal import QUIET, track
 from support.bundles import BUNDLES
+from support.processes import run
 
 from multijoint.cli import main
 from multijoint.cli.main import make_parser
@@ -57,9 +57,7 @@ print([name for name in heavy if name in sys.modules])
 """
     calls = json.dumps([["--help"], *([name, "--help"] for name in parsers())])
     environment = {**os.environ, "PYTHONPATH": str(BUNDLES.parent)}
-    done = subprocess.run(
-        [sys.executable, "-c", code, calls], capture_output=True, text=True, check=True, env=environment
-    )
+    done = run([sys.executable, "-c", code, calls], check=True, env=environment)
     assert (done.stdout.strip(), done.stderr) == ("[]", "")
 
 

@@ -62,7 +62,7 @@ def test_stopping_ends_what_runs_and_lets_nothing_begin(tmp_path: Path, monkeypa
         except ProcessFailure as failure:
             failures.append(str(failure))
 
-    thread = threading.Thread(target=work)
+    thread = threading.Thread(target=work, daemon=True)
     thread.start()
     while not ((tmp_path / "a").is_file() and (tmp_path / "a").read_text()):
         time.sleep(0.01)

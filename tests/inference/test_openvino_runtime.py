@@ -1,13 +1,13 @@
 """OpenVINO is imported without the part of it that sends messages."""
 
 import os
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from custom_components.errors import InputError
 from custom_components.inference.openvino_runtime import import_openvino, openvino_core
+from support.processes import run
 
 CODE = (
     "import socket, sys; socket.socket.connect = socket.getaddrinfo = None\n"
@@ -19,7 +19,7 @@ CODE = (
 def test_it_reports_to_nobody(tmp_path: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if name != "CI"} | {"HOME": str(tmp_path)}
     command = [sys.executable, "-W", "ignore", "-c", CODE]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    done = run(command, env=environment)
     assert done.stdout == "[]\n", done.stderr
     assert list(tmp_path.iterdir()) == []
 
@@ -43,6 +43,6 @@ def test_a_signal_finds_its_stack() -> None:
         "networks = [openvino_core().compile_model(graph, 'CPU') for _ in range(3)]\n"
         "del networks[0]; del networks[0]; del networks[0]; signal.raise_signal(signal.SIGUSR1); print('alive')"
     )
-    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=False)
+    done = run([sys.executable, "-W", "ignore", "-c", code])
     assert (done.returncode, done.stdout) == (0, "alive\n"), done.stderr
     assert openvino_core() is openvino_core()

@@ -2,7 +2,6 @@
 
 import logging
 import re
-import subprocess
 import sys
 import time
 from collections import defaultdict
@@ -13,6 +12,7 @@ import pytest
 from custom_components.errors import InputError
 from custom_components.io.volumes import read_grid, read_volume
 from support.hostile_nifti import Entry, write_corpus
+from support.processes import run
 
 TABLE = Path(__file__).parents[2] / "docs" / "input.md"
 _MAX_S = 5.0
@@ -69,7 +69,7 @@ def test_memory_stays_small_whatever_a_file_claims(corpus: list[Entry]) -> None:
         "print((peak() - before) // 1024)"
     )
     files = [str(entry.path) for entry in corpus]
-    done = subprocess.run([sys.executable, "-c", code, *files], capture_output=True, text=True, check=True, timeout=120)
+    done = run([sys.executable, "-c", code, *files], check=True)
     print(f"{len(files)} files raised the peak memory by {done.stdout.strip()} MB")
     assert int(done.stdout) < 64
 

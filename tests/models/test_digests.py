@@ -4,7 +4,6 @@ import hashlib
 import io
 import os
 import re
-import subprocess
 import zipfile
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from custom_components.models.digests import (
     write_generation,
     write_with_digest,
 )
+from support.processes import run
 
 
 def archive(text: str) -> bytes:
@@ -32,7 +32,7 @@ def test_digest_is_what_sha256sum_checks(tmp_path: Path) -> None:
     known = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
     assert (tmp_path / "model.pt.sha256").read_text() == f"{known}  model.pt\n"
     assert read_checked(tmp_path / "model.pt") == (b"abc", known)
-    done = subprocess.run(["sha256sum", "-c", "model.pt.sha256"], cwd=tmp_path, capture_output=True, text=True)
+    done = run(["sha256sum", "-c", "model.pt.sha256"], cwd=tmp_path)
     assert done.stdout == "model.pt: OK\n"
 
 

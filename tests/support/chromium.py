@@ -80,10 +80,15 @@ class Chromium:
     def __exit__(self, *_: object) -> None:
         try:
             self.call("Browser.close")
-        except RuntimeError:
+            end = time.monotonic() + TIMEOUT_S
+            while os.waitid(os.P_PID, self._pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+                if time.monotonic() > end:
+                    raise RuntimeError("the browser does not close")
+                time.sleep(0.02)
+        except (RuntimeError, OSError):
             os.kill(self._pid, signal.SIGKILL)
-        for end in (self._in, self._out):
-            os.close(end)
+        for pipe in (self._in, self._out):
+            os.close(pipe)
         os.waitpid(self._pid, 0)
         self._folder.cleanup()
 

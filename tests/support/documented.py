@@ -8,7 +8,6 @@ import runpy
 import shlex
 import shutil
 import signal
-import subprocess
 import sys
 import urllib.request
 import warnings
@@ -16,8 +15,10 @@ import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from subprocess import PIPE
 
 from support.bundles import BUNDLES
+from support.processes import Process, run
 
 from multijoint.cli import main
 
@@ -138,7 +139,7 @@ class Folder:
                 archive.extractall()
             return 0
         if program in ("mkdir", "cp", "mv"):
-            return subprocess.run(command.words, check=False).returncode
+            return run(command.words).returncode
         raise KeyError(program)
 
 
@@ -179,7 +180,7 @@ def _view(arguments: list[str]) -> int:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     call = [sys.executable, "-m", "multijoint.cli", *arguments]
     call += [] if "--no-browser" in arguments else ["--no-browser"]
-    with subprocess.Popen(call, stdout=subprocess.PIPE, text=True, env=environment) as process:
+    with Process(call, stdout=PIPE, env=environment) as process:
         assert process.stdout is not None
         first = process.stdout.readline()
         address = re.search(r"http://127\.0\.0\.1:\S+", first)
@@ -187,7 +188,7 @@ def _view(arguments: list[str]) -> int:
             with urllib.request.urlopen(address[0], timeout=20) as page:
                 assert b"<title>" in page.read()
             process.send_signal(signal.SIGINT)
-        return process.wait(timeout=20)
+        return process.wait(timeout=60)
 
 
 def copy(source: Path) -> Callable[[Path], object]:

@@ -45,9 +45,9 @@ def test_the_number_of_threads_stays_what_it_was_here_and_in_threads_to_come() -
     map_exactly(lambda item: item, range(5))
     assert torch.get_num_threads() == 3
     seen: list[int] = []
-    later = threading.Thread(target=lambda: seen.append(torch.get_num_threads()))
+    later = threading.Thread(target=lambda: seen.append(torch.get_num_threads()), daemon=True)
     later.start()
-    later.join()
+    later.join(timeout=30)
     assert seen == [3]
 
 

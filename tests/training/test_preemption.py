@@ -1,13 +1,14 @@
 import os
 import signal
-import subprocess
 import sys
 import threading
 import time
 from pathlib import Path
+from subprocess import PIPE
 
 import pytest
 from custom_components.training.preemption import EXIT_CODE, Preemption
+from support.processes import Process, run
 
 BUSY = """
 import hashlib, os, sys, threading, time
@@ -31,13 +32,7 @@ LOOP = "while True: preemption.hold(); state += 1; preemption.release(); state =
 def stop(main: str, *, save: str = "", signals: int = 1) -> tuple[int, str, str, float]:
     """Exit code, output, errors and seconds of a process that gets SIGTERM once it is ready."""
     code = BUSY.format(main=main, save=save)
-    process = subprocess.Popen(
-        [sys.executable, "-c", code],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=Path(__file__).parents[2],
-    )
+    process = Process([sys.executable, "-c", code], stdout=PIPE, stderr=PIPE, cwd=Path(__file__).parents[2])
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
     start = time.monotonic()
@@ -120,7 +115,7 @@ def test_the_end_of_a_child_is_told_after_a_change() -> None:
     preemption.start()
     try:
         preemption.hold()
-        subprocess.run([sys.executable, "-c", "pass"], check=True)
+        run([sys.executable, "-c", "pass"], check=True)
         assert told == []
         preemption.release()
         assert told == [signal.SIGCHLD]
@@ -134,9 +129,9 @@ def test_the_end_of_a_child_is_told_after_a_change() -> None:
 
 def test_other_threads_leave_signals_alone() -> None:
     preemption = Preemption(lambda: "")
-    thread = threading.Thread(target=preemption.start)
+    thread = threading.Thread(target=preemption.start, daemon=True)
     thread.start()
-    thread.join()
+    thread.join(timeout=30)
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
     preemption.end()
     assert EXIT_CODE == 143
@@ -162,12 +157,5 @@ except KeyboardInterrupt:
 preemption.end()
 print(signal.getsignal(signal.SIGINT) is signal.default_int_handler)
 """
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        capture_output=True,
-        text=True,
-        check=True,
-        cwd=Path(__file__).parents[2],
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored below a background job
-    )
+    done = run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])
     assert done.stdout.split() == ["swallowed", "raised", "True"]

@@ -2,7 +2,6 @@
 
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import pytest
 from custom_components.training.slice_pictures import draw_slice
 from custom_components.training.tracking import name_run
 from support.bundles import BUNDLES, SMALL, Run
+from support.processes import run
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 
@@ -116,5 +116,5 @@ def test_segment_never_imports_mlflow(trained: Path, manifests: dict[str, str], 
         f"code = main({json.dumps(arguments)}); print(code, 'mlflow' in sys.modules)"
     )
     environment = {**os.environ, "PYTHONPATH": str(BUNDLES.parent)}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    done = run([sys.executable, "-c", code], check=True, env=environment)
     assert (done.stdout.split(), done.stderr) == (["0", "False"], "")

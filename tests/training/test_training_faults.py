@@ -5,11 +5,11 @@ import os
 import random
 import signal
 import socket
-import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from subprocess import PIPE
 from typing import Any
 
 import pytest
@@ -27,6 +27,7 @@ from ignite.engine import Events
 from monai.bundle import ConfigWorkflow
 from monai.engines.utils import IterationEvents
 from support.bundles import BUNDLES, SMALL, Run
+from support.processes import Process
 
 Amount = Callable[[int, int], int]
 ROOT = BUNDLES / "multijoint_mr_bone_segmentation"
@@ -229,11 +230,6 @@ def test_another_length_of_the_epoch_is_refused_amid_one(
     )
 
 
-def catch_ctrl_c() -> None:
-    """A process that a shell began in the background ignores it, and so do its children."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
 class Training:
     """A training in a process of its own, from the command line, and what it prints.
 
@@ -249,16 +245,7 @@ class Training:
         command += ["--config_file", str(ROOT / "configs" / "train.yaml"), "--bundle_root", str(ROOT)]
         command += [part for name, value in given.items() for part in (f"--{name}", str(value))]
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
-        self.process = subprocess.Popen(
-            command,
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            cwd=BUNDLES.parent,
-            start_new_session=True,
-            preexec_fn=catch_ctrl_c,
-        )
+        self.process = Process(command, env=environment, stdout=PIPE, stderr=PIPE, cwd=BUNDLES.parent)
         self.output = ""
 
     def wait_for(self, text: str) -> None:

@@ -1,7 +1,6 @@
 """DICOM SEG, read back by dcmqi: the same voxels, with codes and references."""
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from nibabel.orientations import apply_orientation, axcodes2ornt, io_orientation
 from support.commands import error_line, read_report
 from support.dicom_exams import axis_orders, numbered, oblique, save, stored
 from support.models import make_model
+from support.processes import run
 
 from multijoint.cli import main
 from multijoint.clinic.dicom.bone_codes import find_code
@@ -54,7 +54,7 @@ def read_back(path: Path, folder: Path) -> tuple[np.ndarray, np.ndarray]:
     """Segment numbers of the voxels, and affine, in RAS+ order."""
     folder.mkdir()
     command = [str(DCMQI), "--inputDICOM", str(path), "--outputDirectory", str(folder), "--outputType", "nii"]
-    subprocess.run([*command, "--mergeSegments"], check=True, capture_output=True)
+    run([*command, "--mergeSegments"], check=True)
     [found] = [each for each in folder.iterdir() if each.suffix != ".json"]
     image = nibabel.as_closest_canonical(nibabel.load(found))
     return np.asarray(image.dataobj), image.affine

@@ -1,5 +1,4 @@
 import gzip
-import subprocess
 import sys
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from custom_components.errors import InputError
 from custom_components.io.geometry import orientation_of, to_canonical
 from custom_components.io.nifti_files import MAX_VOXELS
 from support.dicom_exams import SHAPE, axis_orders, numbered, oblique, only_series, save, series, stored
+from support.processes import run
 
 from multijoint.clinic.dicom.volume import nifti_of, read_series
 from multijoint.phantoms.dicom_exams import classic_series, enhanced_file
@@ -66,7 +66,7 @@ def test_itk_reads_the_same_volume(tmp_path: Path) -> None:
     """ITK's GDCM reader shares no code with pydicom; in a process of its own, since it brings a GDCM of its own."""
     voxels, affine = read(tmp_path / "series", series())
     command = [sys.executable, "-c", ITK_READS, str(tmp_path / "series"), str(tmp_path / "read.npz")]
-    subprocess.run(command, check=True, capture_output=True)
+    run(command, check=True)
     with np.load(tmp_path / "read.npz") as found:
         np.testing.assert_array_equal(found["voxels"], voxels)
         np.testing.assert_allclose(np.diag([-1, -1, 1, 1]) @ found["lps"], affine, atol=1e-4)

@@ -39,11 +39,11 @@ def folder(manifests: dict[str, str], tmp_path_factory: pytest.TempPathFactory) 
 @pytest.fixture
 def viewer(folder: Path, tmp_path: Path) -> Iterator[Viewer]:
     with Viewer(find_cases(folder / "scans", folder / "out"), ReviewMarks(tmp_path / "review.csv")) as viewer:
-        thread = threading.Thread(target=viewer.serve_forever, kwargs={"poll_interval": 0.02})
+        thread = threading.Thread(target=viewer.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
         thread.start()
         yield viewer
         viewer.shutdown()
-        thread.join()
+        thread.join(timeout=30)
 
 
 def ask(
@@ -190,7 +190,7 @@ def test_what_cannot_be_shown_is_said(folder: Path, tmp_path: Path, browser: Chr
     bad.write_bytes(b"nothing")
     cases = [pair_case(folder / "scans" / "ankle_000.nii.gz", bad)]
     with Viewer(cases, ReviewMarks(tmp_path / "review.csv")) as viewer:
-        thread = threading.Thread(target=viewer.serve_forever, kwargs={"poll_interval": 0.02})
+        thread = threading.Thread(target=viewer.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
         thread.start()
         try:
             page = browser.open(viewer.url)
@@ -198,4 +198,4 @@ def test_what_cannot_be_shown_is_said(folder: Path, tmp_path: Path, browser: Chr
             assert "bad_seg.nii.gz" in page.evaluate("document.getElementById('message').textContent")
         finally:
             viewer.shutdown()
-            thread.join()
+            thread.join(timeout=30)

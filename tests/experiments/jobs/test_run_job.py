@@ -5,10 +5,10 @@ import fcntl
 import io
 import os
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
+from subprocess import DEVNULL
 from typing import NamedTuple
 
 import numpy as np
@@ -17,6 +17,7 @@ from custom_components.io.geometry import to_canonical
 from custom_components.io.volumes import read_label, read_volume
 from custom_components.metrics.bone_scores import dice_coefficient
 from support.bundles import BUNDLES
+from support.processes import Process, run
 
 from multijoint.cli import main
 from multijoint.experiments.jobs.examples import save_examples
@@ -228,8 +229,8 @@ def test_an_experiment_killed_twice_ends_with_the_same_rows(
     command += ["--methods", "proposed", "--folds", "0", "--out", str(folder), "--set", *SETTINGS]
     job = job_folder(folder, "proposed/seed0_fold00")
 
-    def start() -> subprocess.Popen:
-        return subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True, cwd=BUNDLES.parent)
+    def start() -> Process:
+        return Process(command, stdout=DEVNULL, cwd=BUNDLES.parent)
 
     def wait_for(path: Path) -> None:
         end = time.monotonic() + 120
@@ -250,7 +251,7 @@ def test_an_experiment_killed_twice_ends_with_the_same_rows(
     second.wait()
     assert not (job / "job.json").exists()
 
-    assert subprocess.run(command, check=False, stdout=subprocess.DEVNULL, cwd=BUNDLES.parent).returncode == 0
+    assert start().wait() == 0
     assert not list(folder.rglob(".*.tmp-*"))
     whole = experiment[0]
     for name in ("cases", "slices"):
@@ -268,10 +269,9 @@ def test_ray_gives_the_same_rows_and_label_maps(
     folder = tmp_path / "exp"
     common = [sys.executable, "-m", "multijoint.cli"]
     ray = ["--engine", "ray"]
-    run = ["experiment", "--manifests", *phantoms, "--methods", "proposed", "--folds", "0", "--out", str(folder)]
-    done = subprocess.run(
-        [*common, *run, *ray, "--set", *SETTINGS], capture_output=True, text=True, check=False, cwd=BUNDLES.parent
-    )
+    whole = ["experiment", "--manifests", *phantoms, "--methods", "proposed", "--folds", "0", "--out", folder]
+    whole += ["--engine", "ray", "--set", *SETTINGS]
+    done = run([*common, *whole], cwd=BUNDLES.parent)
     assert done.returncode == 0, done.stderr
     earlier = read_rows(experiment[0], "cases")
     earlier = earlier[earlier["method"] == "proposed"]
@@ -282,13 +282,7 @@ def test_ray_gives_the_same_rows_and_label_maps(
     bad.write_bytes(b"no scan")
     model = job_folder(folder, "proposed/seed0_fold00") / "train" / "model.pt"
     segment = ["segment", str(scan), str(bad), "--domain", "ankle", "--checkpoint", str(model), "--device", "cpu"]
-    done = subprocess.run(
-        [*common, *segment, *ray, "--output", str(tmp_path / "out")],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=BUNDLES.parent,
-    )
+    done = run([*common, *segment, *ray, "--output", tmp_path / "out"], cwd=BUNDLES.parent)
     assert done.returncode == 1
     line = done.stderr.strip().splitlines()[-1]
     assert line.startswith("error: 1 of 2 scans could not be segmented, see segment_report.csv: bad.nii.gz: ")
@@ -329,7 +323,7 @@ def test_a_call_that_is_asked_to_end_ends_its_jobs_and_gathers(phantoms: list[st
     folder = tmp_path / "exp"
     command = [sys.executable, "-m", "multijoint.cli", "experiment", "--manifests", *phantoms]
     command += ["--methods", "proposed", "--folds", "0", "--out", str(folder), "--set", *SETTINGS, "max_epochs=1000"]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True, cwd=BUNDLES.parent)
+    process = Process(command, stdout=DEVNULL, cwd=BUNDLES.parent)
     end = time.monotonic() + 120
     while not (job_folder(folder, "proposed/seed0_fold00") / "train" / "last.pt").exists():
         assert time.monotonic() < end

@@ -9,7 +9,6 @@ import os
 import random
 import re
 import shutil
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -34,6 +33,7 @@ from support.hostile_bundles import (
     write_tar,
     write_zip,
 )
+from support.processes import run
 
 import multijoint.cli.inspect as command
 from multijoint.cli import main
@@ -187,7 +187,7 @@ def test_the_payloads_are_real(good, tmp_path):
         lines.append(
             f"try:\n    BUNDLE = {str(bundle)!r}; {RUNS[hostile.name]}\nexcept Exception as error: print(error)"
         )
-    done = subprocess.run([sys.executable, "-W", "ignore", "-c", "\n".join(lines), ""], capture_output=True, text=True)
+    done = run([sys.executable, "-W", "ignore", "-c", "\n".join(lines), ""])
     assert done.returncode == 0, done.stderr
     assert marks.keys() == RUNS.keys()
     assert [name for name, mark in marks.items() if not mark.exists()] == [], done.stdout

@@ -5,12 +5,12 @@ import hashlib
 import json
 import os
 import shutil
-import subprocess
 import sys
 import warnings
 import zipfile
 from dataclasses import replace
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import nibabel as nib
 import numpy as np
@@ -25,6 +25,7 @@ from custom_components.workflows.packaged import identify, publish
 from monai.bundle import ConfigWorkflow, ckpt_export, load, onnx_export, verify_net_in_out
 from monai.bundle.scripts import download_large_files
 from support.bundles import BUNDLES
+from support.processes import run
 
 from multijoint.cli import main
 from multijoint.sharing import package
@@ -53,14 +54,14 @@ def segment(scan: Path, model: Path, out: Path, *options: str) -> None:
     assert main(["segment", str(scan), kind, str(model), "--output", str(out), *options]) == 0
 
 
-def run_alone(folder: Path, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+def run_alone(folder: Path, *arguments: str, cwd: Path) -> CompletedProcess[str]:
     """MONAI's command in another working directory, in which only the bundle itself can be imported."""
     code = "import sys; sys.path[:] = [each for each in sys.path if each != sys.argv[1]]; sys.argv[1:2] = []; " + (
         "import runpy; runpy.run_module('monai.bundle', run_name='__main__')"
     )
     command = [sys.executable, "-B", "-c", code, str(BUNDLES.parent), *arguments]
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
+    return run(command, cwd=cwd, env=environment)
 
 
 def test_the_zip_alone_segments_from_another_folder(dist: Path, scans: dict[str, Path], tmp_path: Path) -> None:
@@ -104,10 +105,7 @@ def test_its_own_code_runs(dist: Path, tmp_path: Path) -> None:
         "load(sys.argv[1], bundle_dir=sys.argv[2], workflow_type='inference'); "
         "print(sys.modules['custom_components'].__file__)"
     )
-    done = subprocess.run(
-        [sys.executable, "-I", "-B", "-W", "ignore", "-c", code, JOINT, str(dist)],
-        cwd=tmp_path, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    done = run([sys.executable, "-I", "-B", "-W", "ignore", "-c", code, JOINT, dist], cwd=tmp_path)
     assert done.stdout.splitlines()[-1] == str(dist / JOINT / "custom_components" / "__init__.py"), done.stderr
 
 
