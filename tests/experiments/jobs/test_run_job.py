@@ -270,7 +270,7 @@ def test_ray_gives_the_same_rows_and_label_maps(
     common = [sys.executable, "-m", "multijoint.cli"]
     ray = ["--engine", "ray"]
     whole = ["experiment", "--manifests", *phantoms, "--methods", "proposed", "--folds", "0", "--out", folder]
-    whole += ["--engine", "ray", "--set", *SETTINGS]
+    whole += [*ray, "--set", *SETTINGS]
     done = run([*common, *whole], cwd=BUNDLES.parent)
     assert done.returncode == 0, done.stderr
     earlier = read_rows(experiment[0], "cases")
