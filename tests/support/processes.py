@@ -18,7 +18,7 @@ from typing import Any
 
 __all__ = ["LIMIT_S", "Process", "catch_ignored_signals", "run"]
 
-LIMIT_S = 240.0
+LIMIT_S = 300.0
 _running: set[Process] = set()
 
 

@@ -3,7 +3,6 @@
 import csv
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from custom_components.models.checkpoints import load_model
 from ignite.engine import Events
 from monai.bundle import ConfigWorkflow
 from support.bundles import BUNDLES, SMALL, Run, config_files
+from support.processes import run
 
 NAMES = ["ankle", "shoulder", "multijoint"]
 
@@ -326,6 +326,6 @@ def test_inference_imports_no_trainer(trained: Path, manifests: dict[str, str], 
     scan = Path(manifests["ankle"]).parent / "images" / "ankle_000.nii.gz"
     command = [sys.executable, "-W", "ignore", "-c", LOADED, root, trained / "model.pt", scan, tmp_path]
     environment = {**os.environ, "PYTHONPATH": str(BUNDLES.parent)}
-    done = subprocess.run(list(map(str, command)), env=environment, capture_output=True, text=True, check=True)
+    done = run(command, env=environment, check=True)
     assert (tmp_path / "ankle_000_seg.nii.gz").is_file()
     assert done.stdout.splitlines()[-1] == ""

@@ -5,7 +5,6 @@ import io
 import json
 import os
 import re
-import subprocess
 import sys
 from collections.abc import Iterator
 from html.parser import HTMLParser
@@ -162,9 +161,7 @@ def test_a_bar_counts_the_cases_unless_quiet(
 def test_importing_the_clinic_leaves_matplotlib_alone() -> None:
     code = "import sys, multijoint.clinic as clinic; [getattr(clinic, name) for name in clinic.__all__]; "
     code += "import multijoint.clinic.report.report; sys.exit('matplotlib' in sys.modules)"
-    subprocess.run(
-        [sys.executable, "-c", code], check=True, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    )
+    run([sys.executable, "-c", code], check=True, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})
 
 
 def test_noise_does_not_make_a_picture_heavy() -> None:
