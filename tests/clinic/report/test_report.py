@@ -18,6 +18,7 @@ from custom_components.system import terminal
 from PIL import Image
 from support.chromium import Chromium
 from support.commands import error_line
+from support.processes import run
 
 from multijoint.cli import main
 from multijoint.clinic.report.cases import encode_small
