@@ -11,12 +11,14 @@ import pydicom
 import pytest
 from custom_components.models.checkpoints import load_model, save_checkpoint
 from nibabel.orientations import apply_orientation, axcodes2ornt, io_orientation, ornt_transform
+from pydicom.sr import _concepts_dict as concepts_dict
 from support.commands import error_line, read_report
 from support.dicom_exams import axis_orders, numbered, oblique, save, stored
 from support.models import make_model
 from support.processes import run
 
 from multijoint.cli import main
+from multijoint.clinic.dicom import bone_codes
 from multijoint.clinic.dicom.bone_codes import find_code
 from multijoint.phantoms.dicom_exams import classic_series, enhanced_file
 
@@ -168,3 +170,13 @@ def test_axcodes_of_the_test_itself() -> None:
     labels = labels_of(numbered().shape)
     turned = [apply_orientation(labels, axcodes2ornt(codes)) for codes in ("LPS", "LAS", "RPI")]
     assert not any(np.array_equal(labels, each) for each in turned)
+
+
+@pytest.mark.parametrize("name", sorted({*bone_codes._KEYWORDS, *bone_codes._OWN, *bone_codes._SAME}))
+def test_every_known_label_has_a_code_that_pydicom_knows_or_lacks(name: str) -> None:
+    known = {code for concepts in concepts_dict.concepts["SCT"].values() for code in concepts}
+    code = find_code(name)
+    assert code.scheme == "SCT"
+    by_hand = bone_codes._SAME.get(name, name) in bone_codes._OWN
+    assert code.value in known or by_hand
+    assert not by_hand or code.value not in known or name == "spinal canal"
