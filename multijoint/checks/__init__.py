@@ -1,18 +1,5 @@
-"""Looking a data set over before anybody trains on it."""
+"""Checks of data sets before a training."""
 
-from multijoint.checks.checking import CheckResult, check_manifests
-from multijoint.checks.exams import examine
-from multijoint.checks.findings import Finding
-from multijoint.checks.records import Exam
-from multijoint.checks.report import format_exams, format_finding, write_check
+import lazy_loader
 
-__all__ = [
-    "CheckResult",
-    "Exam",
-    "Finding",
-    "check_manifests",
-    "examine",
-    "format_exams",
-    "format_finding",
-    "write_check",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

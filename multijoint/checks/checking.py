@@ -14,10 +14,10 @@ from custom_components.data.splits import count_folds, make_splits
 from custom_components.errors import LOG_PATHS, InputError, failure_of, show_path
 from custom_components.system.terminal import track
 
+from multijoint.checks.checked_case import CheckedCase
 from multijoint.checks.duplicates import find_duplicates
-from multijoint.checks.exams import examine
+from multijoint.checks.examining import examine
 from multijoint.checks.findings import Finding, find, sort_findings
-from multijoint.checks.records import Exam
 
 __all__ = ["CheckResult", "check_manifests"]
 
@@ -30,11 +30,11 @@ class CheckResult:
     """What was found in some data sets.
 
     Args:
-        exams: every case of every readable manifest, in order.
+        cases: every case of every readable manifest, in order.
         findings: errors first.
     """
 
-    exams: tuple[Exam, ...]
+    cases: tuple[CheckedCase, ...]
     findings: tuple[Finding, ...]
 
     def count(self, level: str) -> int:
@@ -55,7 +55,7 @@ def check_manifests(
     Returns:
         What was measured and found. A manifest or a case that cannot be used is a finding; the others are examined.
     """
-    exams: list[Exam] = []
+    cases: list[CheckedCase] = []
     findings: list[Finding] = []
     manifests: dict[str, Manifest] = {}
     for shown, path in zip(_show_manifests(paths), paths, strict=True):
@@ -73,13 +73,13 @@ def check_manifests(
             continue
         manifests[name] = manifest
         own = [examine(case, manifest.domain) for case in track(manifest.cases, f"{name}: cases")]
-        exams += own
+        cases += own
         findings += _strict_errors(path, dataset_dir, manifest, own)
         findings += find(own, manifest.domain)
-    findings += find_duplicates(exams)
+    findings += find_duplicates(cases)
     findings += _split_errors(list(manifests.values()), num_folds)
     findings += _shared_names(list(manifests.values()))
-    return CheckResult(tuple(exams), tuple(sort_findings(findings)))
+    return CheckResult(tuple(cases), tuple(sort_findings(findings)))
 
 
 def _show_manifests(paths: Sequence[Path]) -> list[str]:
@@ -111,14 +111,14 @@ def _without_folders(text: str, folders: Sequence[Path]) -> str:
 
 
 def _strict_errors(
-    path: Path, dataset_dir: Path | None, manifest: Manifest, exams: Sequence[Exam]
+    path: Path, dataset_dir: Path | None, manifest: Manifest, cases: Sequence[CheckedCase]
 ) -> Iterator[Finding]:
     """What a training would refuse the manifest for, unless it is a file that has been named already."""
     try:
         load_manifest(path, dataset_dir=dataset_dir)
     except Exception as error:
-        named = [exam.case for exam in exams if _names(str(error), exam.case)]
-        bad = {exam.case.name for exam in exams if any(rule in _FILE_RULES for rule, _ in exam.problems)}
+        named = [case.case for case in cases if _names(str(error), case.case)]
+        bad = {case.name for case in cases if any(rule in _FILE_RULES for rule, _ in case.problems)}
         if not any(case.name in bad for case in named):
             case = named[0].name if len(named) == 1 else ""
             domain = manifest.domain.name

@@ -7,8 +7,8 @@ from itertools import permutations, product
 
 import numpy as np
 
+from multijoint.checks.checked_case import CheckedCase
 from multijoint.checks.findings import Finding
-from multijoint.checks.records import Exam
 
 __all__ = ["find_duplicates"]
 
@@ -17,21 +17,21 @@ _ROWS = 256  # compared at once
 _COARSE = 0.9  # correlation of still smaller copies from which on it is worth to look closer
 
 
-def find_duplicates(exams: Sequence[Exam]) -> Iterator[Finding]:
+def find_duplicates(cases: Sequence[CheckedCase]) -> Iterator[Finding]:
     """Cases whose image or labels another case before them has, in whatever data set.
 
     Under two subjects that is an error: a split would train on one and test on the other. Names count for one data
     set, so that equal ones in two are two subjects.
 
     Args:
-        exams: of all data sets.
+        cases: of all data sets.
     """
-    usable = [exam for exam in exams if exam.shape]
+    usable = [case for case in cases if case.shape]
     told: dict[int, int] = {}
-    for first, second in _equal(usable, lambda exam: exam.digests.image_file):
+    for first, second in _equal(usable, lambda case: case.digests.image_file):
         told[second] = first
         yield _image(usable[first], usable[second], "the same file")
-    for first, second in _equal(usable, lambda exam: exam.digests.voxels):
+    for first, second in _equal(usable, lambda case: case.digests.voxels):
         if told.setdefault(second, first) == first and usable[first].digests.image_file != (
             usable[second].digests.image_file
         ):
@@ -41,7 +41,7 @@ def find_duplicates(exams: Sequence[Exam]) -> Iterator[Finding]:
             told[second] = first
             how = "nearly the same, mirrored or turned" if turned else "nearly the same"
             yield _image(usable[first], usable[second], f"{how} (correlation over {_ALIKE})", nearly=True)
-    for first, second in _equal(usable, lambda exam: exam.digests.bones):
+    for first, second in _equal(usable, lambda case: case.digests.bones):
         one, two = usable[first], usable[second]
         if second in told:
             continue
@@ -49,18 +49,18 @@ def find_duplicates(exams: Sequence[Exam]) -> Iterator[Finding]:
             yield _image(one, two, "the same around the same labels, cropped or padded", nearly=True)
         elif one.digests.labels == two.digests.labels and _person(one) != _person(two):
             text = f"labels must differ from those of {_name(one, two)}, got the same for another image; correct them"
-            yield Finding("error", "duplicate", two.case.domain, two.case.name, text)
+            yield Finding("error", "duplicate", two.domain, two.name, text)
 
 
-def _person(exam: Exam) -> tuple[str, str]:
-    return exam.case.domain, exam.case.subject
+def _person(case: CheckedCase) -> tuple[str, str]:
+    return case.domain, case.subject
 
 
-def _name(exam: Exam, beside: Exam) -> str:
-    return exam.case.name if exam.case.domain == beside.case.domain else f"{exam.case.domain}/{exam.case.name}"
+def _name(case: CheckedCase, beside: CheckedCase) -> str:
+    return case.name if case.domain == beside.domain else f"{case.domain}/{case.name}"
 
 
-def _image(first: Exam, second: Exam, how: str, *, nearly: bool = False) -> Finding:
+def _image(first: CheckedCase, second: CheckedCase, how: str, *, nearly: bool = False) -> Finding:
     level = "error"
     remedy = "leave one out, or a split trains on one and tests on the other"
     if _person(first) == _person(second):
@@ -68,32 +68,32 @@ def _image(first: Exam, second: Exam, how: str, *, nearly: bool = False) -> Find
     elif nearly:
         remedy = "leave one out or give both one subject, or a split trains on one and tests on the other"
     text = f"image must differ from that of {_name(first, second)}, got {how}; {remedy}"
-    return Finding(level, "duplicate", second.case.domain, second.case.name, text)
+    return Finding(level, "duplicate", second.domain, second.name, text)
 
 
-def _equal(exams: Sequence[Exam], key: Callable[[Exam], Hashable]) -> Iterator[tuple[int, int]]:
-    """Each exam with the first one that has the same key."""
+def _equal(cases: Sequence[CheckedCase], key: Callable[[CheckedCase], Hashable]) -> Iterator[tuple[int, int]]:
+    """Each case with the first one that has the same key."""
     first: dict[Hashable, int] = {}
-    for number, exam in enumerate(exams):
-        if key(exam) and first.setdefault(key(exam), number) != number:
-            yield first[key(exam)], number
+    for number, case in enumerate(cases):
+        if key(case) and first.setdefault(key(case), number) != number:
+            yield first[key(case)], number
 
 
-def _alike(exams: Sequence[Exam]) -> Iterator[tuple[int, int, bool]]:
+def _alike(cases: Sequence[CheckedCase]) -> Iterator[tuple[int, int, bool]]:
     """Pairs of images that correlate, each with an earlier one; and whether only after turning one.
 
     Products of small copies in all 48 axis orders, block by block; where they are high, of larger copies.
     """
-    if not exams:
+    if not cases:
         return
-    fine = np.stack([exam.thumbnail for exam in exams])
+    fine = np.stack([case.thumbnail for case in cases])
     coarse = _halved(fine)
-    sizes = np.array([exam.sizes for exam in exams])
+    sizes = np.array([case.sizes for case in cases])
     turns = list(product(permutations(range(3)), product((1, -1), repeat=3)))
     for turn in turns:  # the first leaves all as it is
         turned, turned_sizes = _turn(coarse, turn), sizes[:, turn[0]]
-        flat = turned.reshape(len(exams), -1)
-        for start in range(0, len(exams), _ROWS):
+        flat = turned.reshape(len(cases), -1)
+        for start in range(0, len(cases), _ROWS):
             rows = slice(start, start + _ROWS)
             alike = coarse[rows].reshape(-1, flat.shape[1]) @ flat[: start + _ROWS].T > _COARSE
             for second, first in np.argwhere(alike):

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from custom_components.domains import Domain
 
+from multijoint.checks.checked_case import CheckedCase, Rule, Said
 from multijoint.checks.measures import LARGE
 from multijoint.checks.names import similar_names
-from multijoint.checks.outliers import RARE, find_outliers
-from multijoint.checks.records import Exam
-from multijoint.checks.sides import find_swapped
+from multijoint.checks.outliers import OUTLIER_RULES, RARE
+from multijoint.checks.sides import SIDE_RULES
 
 __all__ = ["LEVELS", "RULES", "Finding", "find", "sort_findings"]
 
@@ -35,119 +35,114 @@ def sort_findings(findings: Sequence[Finding]) -> list[Finding]:
     return sorted(findings, key=lambda finding: LEVELS.index(finding.level))
 
 
-def find(exams: Sequence[Exam], domain: Domain) -> list[Finding]:
+def find(cases: Sequence[CheckedCase], domain: Domain) -> list[Finding]:
     """Findings of one data set, errors first."""
-    found = [
-        Finding("error", rule, domain.name, exam.case.name, text) for exam in exams for rule, text in exam.problems
-    ]
-    usable = [exam for exam in exams if exam.shape]
+    found = [Finding("error", rule, domain.name, case.name, text) for case in cases for rule, text in case.problems]
+    usable = [case for case in cases if case.shape]
     for rule, check in RULES.items():
         found += [Finding(level, rule, domain.name, case, text) for level, case, text in check(usable, domain)]
     return sort_findings(found)
 
 
-Said = Iterator[tuple[str, str, str]]
-
-
-def _remarks(exams: Sequence[Exam], domain: Domain) -> Said:
+def _remarks(cases: Sequence[CheckedCase], domain: Domain) -> Said:
     """What the reader warns of; one line if it says so of most cases."""
-    remarks: dict[str, list[tuple[Exam, str]]] = {}
-    for exam in exams:
-        for text in exam.remarks:
+    remarks: dict[str, list[tuple[CheckedCase, str]]] = {}
+    for case in cases:
+        for text in case.remarks:
             kind = next((part for part in (" states no ", " voxel sizes", " sform ", " bytes ") if part in text), text)
-            remarks.setdefault(kind, []).append((exam, text))
+            remarks.setdefault(kind, []).append((case, text))
     for said in remarks.values():
-        if len(said) > max(1, len(exams) // 2):
-            yield "warning", "", f"{len(said)} of {len(exams)} cases have this in common: {said[0][1]}"
+        if len(said) > max(1, len(cases) // 2):
+            yield "warning", "", f"{len(said)} of {len(cases)} cases have this in common: {said[0][1]}"
         else:
-            yield from (("warning", exam.case.name, text) for exam, text in said)
+            yield from (("warning", case.name, text) for case, text in said)
 
 
-def _missing_bones(exams: Sequence[Exam], domain: Domain) -> Said:
-    shown = [exam for exam in exams if exam.bones]
+def _missing_bones(cases: Sequence[CheckedCase], domain: Domain) -> Said:
+    shown = [case for case in cases if case.bones]
     for name in domain.labels.values():
-        without = [exam for exam in shown if name not in exam.bones]
+        without = [case for case in shown if name not in case.bones]
         having = len(shown) - len(without)
         if shown and not having:
             yield "error", "", f"{name} must be in some case, got it in none of {len(shown)}; correct the manifest"
         elif len(without) <= max(1, RARE * len(shown)) and having > len(without):
-            for exam in without:
-                yield "warning", exam.case.name, f"{name} is missing; {having} of {len(shown)} cases have it"
+            for case in without:
+                yield "warning", case.name, f"{name} is missing; {having} of {len(shown)} cases have it"
         elif without:
             yield "note", "", f"{name} is missing in {len(without)} of {len(shown)} cases"
 
 
-def _components(exams: Sequence[Exam], domain: Domain) -> Said:
-    for exam in exams:
-        for name, bone in exam.bones.items():
+def _components(cases: Sequence[CheckedCase], domain: Domain) -> Said:
+    for case in cases:
+        for name, bone in case.bones.items():
             if len(bone.large) > 1:
                 shares = " + ".join(f"{100 * size / bone.volume_ml:.0f} %" for size in bone.large[:5])
                 text = f"{name} has {len(bone.large)} large components ({shares}), as growth plates make them"
-                yield "note", exam.case.name, f"{text}; post-processing keeps only the largest"
+                yield "note", case.name, f"{text}; post-processing keeps only the largest"
             specks = bone.num_components - len(bone.large)
             if specks > 0:
-                yield "note", exam.case.name, f"{name} has {specks} components below {100 * LARGE:.0f} % of its volume"
+                yield "note", case.name, f"{name} has {specks} components below {100 * LARGE:.0f} % of its volume"
 
 
-def _islands(exams: Sequence[Exam], domain: Domain) -> Said:
+def _islands(cases: Sequence[CheckedCase], domain: Domain) -> Said:
     """Parts far away from their bone, where other cases have none; a label of several bones has them always."""
     for name in domain.labels.values():
-        having = [exam for exam in exams if name in exam.bones]
-        far = [exam for exam in having if exam.bones[name].num_far]
+        having = [case for case in cases if name in case.bones]
+        far = [case for case in having if case.bones[name].num_far]
         level = "warning" if len(far) <= max(1, RARE * len(having)) and len(having) > 1 else "note"
-        for exam in far:
-            number = exam.bones[name].num_far
+        for case in far:
+            number = case.bones[name].num_far
             rest = f"{len(having) - len(far)} of {len(having)} cases have none"
-            yield level, exam.case.name, f"{name} has {number} parts far away from its largest; {rest}: label noise?"
+            yield level, case.name, f"{name} has {number} parts far away from its largest; {rest}: label noise?"
 
 
-def _same_file(exams: Sequence[Exam], domain: Domain) -> Said:
-    labels = {exam.digests.label_file: exam for exam in exams if exam.digests.label_file}
-    for exam in exams:
-        other = labels.get(exam.digests.image_file)
+def _same_file(cases: Sequence[CheckedCase], domain: Domain) -> Said:
+    labels = {case.digests.label_file: case for case in cases if case.digests.label_file}
+    for case in cases:
+        other = labels.get(case.digests.image_file)
         if other is not None:
-            whose = "its own label" if other is exam else f"the label of {other.case.name}"
-            yield "error", exam.case.name, f"image must not be a label map, got the same file as {whose}; correct it"
+            whose = "its own label" if other is case else f"the label of {other.name}"
+            yield "error", case.name, f"image must not be a label map, got the same file as {whose}; correct it"
 
 
-def _subjects(exams: Sequence[Exam], domain: Domain) -> Said:
-    for names in similar_names(list(dict.fromkeys(exam.case.subject for exam in exams))):
+def _subjects(cases: Sequence[CheckedCase], domain: Domain) -> Said:
+    for names in similar_names(list(dict.fromkeys(case.subject for case in cases))):
         shown = f"{', '.join(map(repr, names[:5]))}{' ...' if len(names) > 5 else ''}"
         yield "warning", "", f"subjects {shown} look like one person; if so, give all its cases one subject:"
 
 
-def _sizes(exams: Sequence[Exam], domain: Domain) -> Said:
-    labelled = len({exam.case.subject for exam in exams if exam.case.label is not None})
+def _sizes(cases: Sequence[CheckedCase], domain: Domain) -> Said:
+    labelled = len({case.subject for case in cases if case.is_labelled})
     if labelled < 3:
         yield "error", "", f"labelled, readable subjects must be at least 3 (train, validate, test), got {labelled}"
     elif labelled < 6:
         yield "warning", "", f"only {labelled} labelled subjects: scores will say little"
-    without = [exam.case.name for exam in exams if exam.case.label is None]
+    without = [case.name for case in cases if not case.is_labelled]
     if without:
         yield "note", "", f"{len(without)} cases have no label and are in no split"
 
 
-def _planes(exams: Sequence[Exam], domain: Domain) -> Said:
-    off = [exam for exam in exams if exam.thick_plane not in (None, domain.plane)]
-    if len(off) > max(1, RARE * len(exams)):
-        planes = " or ".join(sorted({str(exam.thick_plane) for exam in off}))
-        text = f"slices of {len(off)} of {len(exams)} cases look {planes} by their voxel sizes, not {domain.plane}"
+def _planes(cases: Sequence[CheckedCase], domain: Domain) -> Said:
+    off = [case for case in cases if case.thick_plane not in (None, domain.plane)]
+    if len(off) > max(1, RARE * len(cases)):
+        planes = " or ".join(sorted({str(case.thick_plane) for case in off}))
+        text = f"slices of {len(off)} of {len(cases)} cases look {planes} by their voxel sizes, not {domain.plane}"
         yield "warning", "", f"{text}; correct plane: or slice_axis:"
         return
-    for exam in off:
-        text = f"slices look {exam.thick_plane} by their voxel sizes, not {domain.plane} as the manifest says"
-        yield "warning", exam.case.name, text
+    for case in off:
+        text = f"slices look {case.thick_plane} by their voxel sizes, not {domain.plane} as the manifest says"
+        yield "warning", case.name, text
 
 
-def _orientations(exams: Sequence[Exam], domain: Domain) -> Said:
-    axes = [exam.axes for exam in exams]
+def _orientations(cases: Sequence[CheckedCase], domain: Domain) -> Said:
+    axes = [case.axes for case in cases]
     usual = max(axes, key=axes.count, default="")
-    for exam in exams:
-        if exam.axes != usual and axes.count(usual) >= (1 - RARE) * len(axes):
-            yield "note", exam.case.name, f"stored as {exam.axes}, the others as {usual}; it is turned when read"
+    for case in cases:
+        if case.axes != usual and axes.count(usual) >= (1 - RARE) * len(axes):
+            yield "note", case.name, f"stored as {case.axes}, the others as {usual}; it is turned when read"
 
 
-RULES: dict[str, Callable[[Sequence[Exam], Domain], Said]] = {
+RULES: dict[str, Rule] = {
     "header": _remarks,
     "missing-bone": _missing_bones,
     "components": _components,
@@ -157,7 +152,7 @@ RULES: dict[str, Callable[[Sequence[Exam], Domain], Said]] = {
     "tiny-set": _sizes,
     "slice-plane": _planes,
     "axis-order": _orientations,
-    **find_outliers,
-    **find_swapped,
+    **OUTLIER_RULES,
+    **SIDE_RULES,
 }
-"""Rules about a case among the others; those about one file are `exams.examine`'s problems."""
+"""Rules about a case among the others; those about one file are `cases.examine`'s problems."""

@@ -13,11 +13,11 @@ from custom_components.system.files import write_atomically, write_csv
 from custom_components.system.pages import render_page
 from custom_components.system.terminal import align_columns
 
+from multijoint.checks.checked_case import CheckedCase
 from multijoint.checks.checking import CheckResult
 from multijoint.checks.findings import LEVELS, Finding
-from multijoint.checks.records import Exam
 
-__all__ = ["format_exams", "format_finding", "write_check"]
+__all__ = ["format_cases", "format_finding", "write_check"]
 
 _PERCENTILES = ("min", "p1", "median", "p99", "max")
 _COLUMNS = (
@@ -37,16 +37,16 @@ def format_finding(finding: Finding) -> str:
     return f"{finding.level:<8}" + " ".join(f"{where} [{finding.rule}]: {finding.message}".split())
 
 
-def format_exams(exams: Sequence[Exam]) -> str:
+def format_cases(cases: Sequence[CheckedCase]) -> str:
     """A plain text table, a line a case."""
-    rows = [("domain", "case", "shape", "spacing mm", "axes", "bones ml"), *map(_short_row, exams)]
+    rows = [("domain", "case", "shape", "spacing mm", "axes", "bones ml"), *map(_short_row, cases)]
     return "\n".join(align_columns(rows))
 
 
 def write_check(folder: Path, result: CheckResult) -> list[Path]:
     """Write `check.csv` (a row a case), `findings.csv` and `check.html` (a picture a case); returns their paths."""
     tables = {
-        "check.csv": (_COLUMNS, [_row(exam, result.findings) for exam in result.exams]),
+        "check.csv": (_COLUMNS, [_row(case, result.findings) for case in result.cases]),
         "findings.csv": ([field.name for field in fields(Finding)], [vars(finding) for finding in result.findings]),
     }
     for name, (columns, rows) in tables.items():
@@ -57,51 +57,51 @@ def write_check(folder: Path, result: CheckResult) -> list[Path]:
     return [folder / name for name in (*tables, "check.html")]
 
 
-def _row(exam: Exam, findings: Iterable[Finding]) -> dict[str, Any]:
-    own = _findings_of(exam, findings)
+def _row(case: CheckedCase, findings: Iterable[Finding]) -> dict[str, Any]:
+    own = _findings_of(case, findings)
     worst = next((level for level in LEVELS if level in {finding.level for finding in own}), "ok")
     row: dict[str, Any] = {
-        "domain": exam.case.domain,
-        "case": exam.case.name,
-        "subject": exam.case.subject,
+        "domain": case.domain,
+        "case": case.name,
+        "subject": case.subject,
         "status": worst,
         "findings": "; ".join(f"{finding.rule}: {finding.message}" for finding in own),
-        "shape": "x".join(map(str, exam.shape)),
-        "spacing_mm": "x".join(f"{size:.4g}" for size in exam.spacing_mm) if exam.shape else "",
-        "axes": exam.axes,
-        "thick_plane": exam.thick_plane or "",
-        "image_sha256": exam.digests.image_file,
+        "shape": "x".join(map(str, case.shape)),
+        "spacing_mm": "x".join(f"{size:.4g}" for size in case.spacing_mm) if case.shape else "",
+        "axes": case.axes,
+        "thick_plane": case.thick_plane or "",
+        "image_sha256": case.digests.image_file,
     }
-    row |= dict(zip(_PERCENTILES, exam.percentiles, strict=False))
-    for name, bone in exam.bones.items():
+    row |= dict(zip(_PERCENTILES, case.percentiles, strict=False))
+    for name, bone in case.bones.items():
         row |= {f"{name} ml": f"{bone.volume_ml:.4g}", f"{name} components": bone.num_components}
     return row
 
 
-def _short_row(exam: Exam) -> tuple[str, ...]:
-    bones = ", ".join(f"{name} {bone.volume_ml:.3g}" for name, bone in exam.bones.items())
-    spacing = _spacing(exam) if exam.shape else "-"
-    shape = " x ".join(map(str, exam.shape)) or "unreadable"
-    return exam.case.domain, exam.case.name, shape, spacing, exam.axes or "-", bones or "-"
+def _short_row(case: CheckedCase) -> tuple[str, ...]:
+    bones = ", ".join(f"{name} {bone.volume_ml:.3g}" for name, bone in case.bones.items())
+    spacing = _spacing(case) if case.shape else "-"
+    shape = " x ".join(map(str, case.shape)) or "unreadable"
+    return case.domain, case.name, shape, spacing, case.axes or "-", bones or "-"
 
 
 def _page(result: CheckResult) -> str:
-    exams = [
-        (exam, base64.b64encode(exam.picture).decode(), _spacing(exam), _findings_of(exam, result.findings))
-        for exam in result.exams
+    cases = [
+        (case, base64.b64encode(case.picture).decode(), _spacing(case), _findings_of(case, result.findings))
+        for case in result.cases
     ]
     return render_page(
         Path(__file__).with_name("page") / "check.html.j2",
-        exams=exams,
+        cases=cases,
         counts=", ".join(f"{result.count(level)} {level}s" for level in LEVELS),
         general=[finding for finding in result.findings if not finding.case],
         colors=COLORS,
     )
 
 
-def _findings_of(exam: Exam, findings: Iterable[Finding]) -> list[Finding]:
-    return [finding for finding in findings if (finding.domain, finding.case) == (exam.case.domain, exam.case.name)]
+def _findings_of(case: CheckedCase, findings: Iterable[Finding]) -> list[Finding]:
+    return [finding for finding in findings if (finding.domain, finding.case) == (case.domain, case.name)]
 
 
-def _spacing(exam: Exam) -> str:
-    return " x ".join(f"{size:.3g}" for size in exam.spacing_mm)
+def _spacing(case: CheckedCase) -> str:
+    return " x ".join(f"{size:.3g}" for size in case.spacing_mm)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from itertools import combinations
 
 import numpy as np
 from custom_components.domains import Domain
 
-from multijoint.checks.records import Exam
+from multijoint.checks.checked_case import CheckedCase, Rule, Said
 
-__all__ = ["find_swapped"]
+__all__ = ["SIDE_RULES"]
 
 _FEW = 10  # cases that it takes to tell which way round is usual ...
 _FEW_SIDES = 12  # ... and that all but one by chance do not show the same side, where a data set mixes them
@@ -21,18 +21,16 @@ _STRONG, _AGREED = 0.5, 0.2  # how much the one case prefers to be mirrored, and
 _USUAL_COSINE, _OTHER_COSINE = 0.5, 0.17  # 60 and 80 degrees
 _LEAST_MM = 5.0  # between two bones whose direction is to count
 
-Said = Iterator[tuple[str, str, str]]
 
-
-def _swapped(exams: Sequence[Exam], domain: Domain) -> Said:
+def _swapped(cases: Sequence[CheckedCase], domain: Domain) -> Said:
     """The one case that is more like the others when it is mirrored, where all others are less so.
 
     Data sets that mix sides have no usual side; symmetric anatomy shows nothing along its axis of symmetry.
     """
-    having = [exam for exam in exams if exam.layout.size]
+    having = [case for case in cases if case.layout.size]
     if len(having) < _FEW:
         return
-    images, layouts = (np.stack(each) for each in zip(*((exam.thumbnail, exam.layout) for exam in having), strict=True))
+    images, layouts = (np.stack(each) for each in zip(*((case.thumbnail, case.layout) for case in having), strict=True))
     for axis, ends in enumerate(_ENDS):
         by_image, by_label = _preference(images, axis - 3), _preference(layouts, axis - 3)
         for what, against, by in (
@@ -47,15 +45,15 @@ def _swapped(exams: Sequence[Exam], domain: Domain) -> Said:
                 continue
             if by[place] < -_STRONG and (np.delete(by, place) > -_AGREED).all():
                 text = f"{what} more like the {len(having) - 1} other cases with {ends} swapped"
-                yield "warning", having[place].case.name, f"{text}: stored that way by mistake, or another side shown"
+                yield "warning", having[place].name, f"{text}: stored that way by mistake, or another side shown"
 
 
-def _fits_mirrored(exam: Exam, axis: int) -> bool:
+def _fits_mirrored(case: CheckedCase, axis: int) -> bool:
     """Whether labels fit their image better mirrored, so far as borders are enough to tell.
 
     What is said of the image or of the labels alone must show there, too.
     """
-    return not exam.fits or exam.fits[axis + 1] > exam.fits[0]
+    return not case.fits or case.fits[axis + 1] > case.fits[0]
 
 
 def _preference(small: np.ndarray, axis: int) -> np.ndarray:
@@ -73,25 +71,25 @@ def _preference(small: np.ndarray, axis: int) -> np.ndarray:
     return np.where((as_is < mirrored) & (mirrored <= 0), 0.0, as_is - mirrored) / usual
 
 
-def _fits(exams: Sequence[Exam], domain: Domain) -> Said:
+def _fits(cases: Sequence[CheckedCase], domain: Domain) -> Said:
     """Labels that follow the edges of their own image clearly better when mirrored; no other case is needed."""
-    for exam in exams:
-        if exam.fits and exam.fits[0] > 0:
-            gains = [mirrored / exam.fits[0] for mirrored in exam.fits[1:]]
+    for case in cases:
+        if case.fits and case.fits[0] > 0:
+            gains = [mirrored / case.fits[0] for mirrored in case.fits[1:]]
             best = int(np.argmax(gains))
             if gains[best] > _CLEAR:
                 text = f"labels fit the edges of the image {gains[best]:.2g} times better with {_ENDS[best]} swapped"
-                yield "warning", exam.case.name, f"{text}: are they mirrored?"
+                yield "warning", case.name, f"{text}: are they mirrored?"
 
 
-def _arrangement(exams: Sequence[Exam], domain: Domain) -> Said:
+def _arrangement(cases: Sequence[CheckedCase], domain: Domain) -> Said:
     """The one case in which a bone lies in another direction from a second bone than in all others."""
     told: dict[str, list[str]] = {}
     for one, two in combinations(domain.labels.values(), 2):
-        having = [exam for exam in exams if one in exam.bones and two in exam.bones]
+        having = [case for case in cases if one in case.bones and two in case.bones]
         if len(having) < _FEW:
             continue
-        ways = np.array([np.subtract(exam.bones[two].centre_mm, exam.bones[one].centre_mm) for exam in having])
+        ways = np.array([np.subtract(case.bones[two].centre_mm, case.bones[one].centre_mm) for case in having])
         lengths = np.linalg.norm(ways, axis=1)
         usual = np.median(ways, axis=0)
         length = float(np.linalg.norm(usual))
@@ -101,16 +99,12 @@ def _arrangement(exams: Sequence[Exam], domain: Domain) -> Said:
         cosines = ways @ usual / np.maximum(lengths, 1e-9) / length
         off = (cosines < _OTHER_COSINE) & (lengths > 0.3 * length)
         if off.sum() == 1 and (cosines[~off] > _USUAL_COSINE).all():
-            told.setdefault(having[int(off.argmax())].case.name, []).append(f"{two} from {one}")
+            told.setdefault(having[int(off.argmax())].name, []).append(f"{two} from {one}")
     for case, pairs in told.items():
         more = f" (and {len(pairs) - 1} other pairs of bones)" if len(pairs) > 1 else ""
         text = f"{pairs[0]} lies in another direction than in all other cases{more}"
         yield "warning", case, f"{text}: names exchanged, sides swapped, or turned?"
 
 
-find_swapped: dict[str, Callable[[Sequence[Exam], Domain], Said]] = {
-    "swapped": _swapped,
-    "label-fit": _fits,
-    "arrangement": _arrangement,
-}
+SIDE_RULES: dict[str, Rule] = {"swapped": _swapped, "label-fit": _fits, "arrangement": _arrangement}
 """Rules by name."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from custom_components.errors import InputError, show_path
 
-from multijoint.checks import check_manifests, format_exams, format_finding, write_check
+from multijoint.checks import check_manifests, format_cases, format_finding, write_check
 from multijoint.cli.presenting import record
 
 __all__ = ["check"]
@@ -26,8 +26,8 @@ def check(
     if out is not None:
         _prepare(out)
     result = check_manifests(manifests, dataset_dir=dataset_dir, num_folds=num_folds)
-    if result.exams:
-        _print(format_exams(result.exams))
+    if result.cases:
+        _print(format_cases(result.cases))
     for finding in result.findings:
         _print(format_finding(finding))
     written = write_check(out, result) if out is not None else []
@@ -35,14 +35,14 @@ def check(
         print(path)
     errors, warnings, notes = (result.count(level) for level in ("error", "warning", "note"))
     record(
-        cases=len(result.exams),
+        cases=len(result.cases),
         errors=errors,
         warnings=warnings,
         notes=notes,
         findings=[vars(finding) for finding in result.findings],
         written=written,
     )
-    summary = f"{len(result.exams)} cases: {errors} errors, {warnings} warnings, {notes} notes"
+    summary = f"{len(result.cases)} cases: {errors} errors, {warnings} warnings, {notes} notes"
     if errors:
         raise InputError(f"data sets must have no errors to train on, got {summary}; correct what is listed above")
     print(summary)

@@ -1,5 +1,5 @@
 """Procedural MR phantoms of children's joints: bones a radiographer can name, and no patient behind them."""
 
-from multijoint.phantoms.writing import PHANTOM_DOMAINS, write_phantoms
+import lazy_loader
 
-__all__ = ["PHANTOM_DOMAINS", "write_phantoms"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

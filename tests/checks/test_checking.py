@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import yaml
 
-from multijoint.checks import check_manifests
+from multijoint.checks import check_manifests, examining
 from multijoint.cli import main
 from multijoint.phantoms import write_phantoms
 
@@ -258,7 +258,5 @@ def test_the_command_prints_writes_and_exits(
 
 
 def test_a_case_that_breaks_the_program_is_an_error_of_that_case(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from multijoint.checks import exams
-
-    monkeypatch.setattr(exams, "_shrunk", lambda *_: (_ for _ in ()).throw(MemoryError()))
+    monkeypatch.setattr(examining, "_shrunk", lambda *_: (_ for _ in ()).throw(MemoryError()))
     assert ("error", "unreadable", "ankle_000") in found(folder)

@@ -9,7 +9,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from multijoint.clinic.dicom.exams import find_exams
-from multijoint.clinic.dicom.series import Exam, Series
+from multijoint.clinic.dicom.series import DicomExam, Series
 from multijoint.phantoms.dicom_exams import classic_series
 
 SHAPE = (9, 7, 6)
@@ -68,7 +68,7 @@ def changed(change: Callable[[list[Any]], Any]) -> list[Any]:
     return change(images) or images
 
 
-def only_exam(folder: Path) -> Exam:
+def only_exam(folder: Path) -> DicomExam:
     """The exam of a folder."""
     [exam] = find_exams(folder)
     return exam

@@ -10,7 +10,7 @@ from pathlib import Path
 from custom_components.errors import InputError, explain
 
 from multijoint.clinic.dicom.files import find_dicom_files
-from multijoint.clinic.dicom.series import Exam, series_of, tells
+from multijoint.clinic.dicom.series import DicomExam, series_of, tells
 from multijoint.clinic.dicom.slices import DicomFile, read_file
 
 __all__ = ["find_exams"]
@@ -18,7 +18,7 @@ __all__ = ["find_exams"]
 _GENERIC = ("dicom", "dcm", "dicoms")  # folders inside an exam's own
 
 
-def find_exams(path: Path, *, taken: Collection[str] = ()) -> list[Exam]:
+def find_exams(path: Path, *, taken: Collection[str] = ()) -> list[DicomExam]:
     """The exams in a folder and below, one a study; none if it holds no DICOM.
 
     An exam is named after the folder that was given or, among several, after the uppermost folder that holds nothing of
@@ -47,13 +47,13 @@ def find_exams(path: Path, *, taken: Collection[str] = ()) -> list[Exam]:
     for where, line in problems:
         beside = _study_beside(where, path, studies)
         (own_problems[beside] if beside is not None else lost.setdefault(_part_of(path, where), [])).append(line)
-    exams: list[Exam] = []
+    exams: list[DicomExam] = []
     used = {name.casefold() for name in taken}
     for study, own in studies.items():
         name = _case_name(_own_folder(path, study, studies), study, own, used)
         used.add(name.casefold())
-        exams.append(Exam(name, tuple(series_of(own)), tuple(own_problems[study]), num_others))
-    return [*exams, *(Exam(_coded(str(part)), (), tuple(lines), num_others) for part, lines in lost.items())]
+        exams.append(DicomExam(name, tuple(series_of(own)), tuple(own_problems[study]), num_others))
+    return [*exams, *(DicomExam(_coded(str(part)), (), tuple(lines), num_others) for part, lines in lost.items())]
 
 
 def _own_folder(given: Path, study: str, studies: dict[str, list[DicomFile]]) -> Path:

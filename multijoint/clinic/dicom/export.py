@@ -12,7 +12,7 @@ import custom_components
 from custom_components.errors import InputError, explain
 from custom_components.system.files import file_digest, write_atomically
 
-from multijoint.clinic.dicom.series import Exam, Series, choose_series
+from multijoint.clinic.dicom.series import DicomExam, Series, choose_series
 from multijoint.clinic.dicom.volume import nifti_of, read_series
 
 __all__ = ["SCANS", "ConvertedExam", "convert_exam"]
@@ -36,7 +36,9 @@ class ConvertedExam:
     reused: bool = False
 
 
-def convert_exam(exam: Exam, output_dir: Path, *, wanted: str | None = None, overwrite: bool = False) -> ConvertedExam:
+def convert_exam(
+    exam: DicomExam, output_dir: Path, *, wanted: str | None = None, overwrite: bool = False
+) -> ConvertedExam:
     """Write `scans/<case>.nii.gz` of the series to segment, whole or not at all.
 
     `scans/<case>.json` tells later calls which exam and series it is of, in hashes: no identifier is copied. A scan

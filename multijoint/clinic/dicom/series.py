@@ -13,7 +13,7 @@ from custom_components.system.terminal import align_columns
 from multijoint.clinic.dicom.slices import CLASSIC, ENHANCED, DicomFile
 from multijoint.clinic.dicom.stacks import MIN_SLICES, Stack, stacks_of
 
-__all__ = ["RULE", "Exam", "Series", "choose_series", "format_exam", "series_of", "tells"]
+__all__ = ["RULE", "DicomExam", "Series", "choose_series", "format_exam", "series_of", "tells"]
 
 RULE = (
     f"* is taken: the only usable series of its exam (MR; one grid of at least {MIN_SLICES} equally spaced slices; no "
@@ -55,7 +55,7 @@ class Series:
 
 
 @dataclass(frozen=True)
-class Exam:
+class DicomExam:
     """The instances of one study.
 
     Args:
@@ -71,7 +71,7 @@ class Exam:
     num_others: int
 
 
-def choose_series(exam: Exam, wanted: str | None = None) -> Series:
+def choose_series(exam: DicomExam, wanted: str | None = None) -> Series:
     """The series to segment: the only usable one, or the one that is named.
 
     Args:
@@ -108,7 +108,7 @@ def choose_series(exam: Exam, wanted: str | None = None) -> Series:
     raise InputError(f"exam {exam.name} must have a usable MR series, got none ({reasons}{more}); {remedy}")
 
 
-def format_exam(exam: Exam, chosen: Series | None = None) -> str:
+def format_exam(exam: DicomExam, chosen: Series | None = None) -> str:
     """A table, a line a series; the chosen one is marked."""
     rows: list[tuple[str, ...]] = [_HEADER]
     for each in exam.series:

@@ -1,1 +1,5 @@
-"""."""
+"""A viewer of cases in the browser, with marks of a reviewer."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from custom_components.data.cases import Case
+from custom_components.domains import Domain
 
-__all__ = ["BoneMeasure", "Digests", "Exam", "no_array"]
+__all__ = ["BoneMeasure", "Digests", "CheckedCase", "Rule", "Said", "no_array"]
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ def no_array() -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class Exam:
+class CheckedCase:
     """A case and what was measured of it; an unreadable one has only `problems`.
 
     Args:
@@ -105,3 +106,30 @@ class Exam:
     fits: tuple[float, ...] = ()
     bones: Mapping[str, BoneMeasure] = field(default_factory=dict)
     picture: bytes = b""
+
+    @property
+    def name(self) -> str:
+        """Name of the case."""
+        return self.case.name
+
+    @property
+    def domain(self) -> str:
+        """Name of its domain."""
+        return self.case.domain
+
+    @property
+    def subject(self) -> str:
+        """Its person."""
+        return self.case.subject
+
+    @property
+    def is_labelled(self) -> bool:
+        """Whether the manifest names a label map."""
+        return self.case.label is not None
+
+
+Said = Iterator[tuple[str, str, str]]
+"""What a rule says: level, name of the case (empty for the data set) and message."""
+
+Rule = Callable[[Sequence[CheckedCase], Domain], Said]
+"""Looks at the readable cases of one data set."""

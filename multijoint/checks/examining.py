@@ -17,6 +17,7 @@ from custom_components.io.pictures import draw_planes, encode
 from custom_components.io.volumes import Volume, on_grid, read_label, read_volume
 from scipy import ndimage
 
+from multijoint.checks.checked_case import BoneMeasure, CheckedCase, Digests, no_array
 from multijoint.checks.measures import (
     edge_fits,
     find_box,
@@ -28,7 +29,6 @@ from multijoint.checks.measures import (
     slabs,
     unit,
 )
-from multijoint.checks.records import BoneMeasure, Digests, Exam, no_array
 
 __all__ = ["examine"]
 
@@ -38,17 +38,19 @@ _MOST_VALUES = 1000  # label values told apart
 _LEAST_LABELLED = 100  # voxels; smaller label maps may be equal by chance
 
 
-def examine(case: Case, domain: Domain) -> Exam:
+def examine(case: Case, domain: Domain) -> CheckedCase:
     """Read a case and measure it; whatever is wrong with it becomes one of its `problems`."""
     with _collected_warnings() as remarks:
         try:
             image = read_volume(case.image)
         except Exception as error:
-            return Exam(case, ((_rule_of(case.image), failure_of(error)), *_label_problems(case)))
+            return CheckedCase(case, ((_rule_of(case.image), failure_of(error)), *_label_problems(case)))
         try:
             return _measure(case, domain, image, remarks)
         except Exception as error:
-            return Exam(case, (("unreadable", f"{show_path(case.image)} could not be measured: {failure_of(error)}"),))
+            return CheckedCase(
+                case, (("unreadable", f"{show_path(case.image)} could not be measured: {failure_of(error)}"),)
+            )
 
 
 def _rule_of(path: Path) -> str:
@@ -84,7 +86,7 @@ def _collected_warnings() -> Iterator[list[str]]:
         logger.propagate = propagated
 
 
-def _measure(case: Case, domain: Domain, image: Volume, remarks: list[str]) -> Exam:
+def _measure(case: Case, domain: Domain, image: Volume, remarks: list[str]) -> CheckedCase:
     voxels, spacing = to_canonical(image.array, image.affine), canonical_spacing_mm(image.affine)
     classes, label_file, problems = (None, "", []) if case.label is None else _read_classes(case.label, domain, image)
     low, high = float(voxels.min()), float(voxels.max())
@@ -93,7 +95,7 @@ def _measure(case: Case, domain: Domain, image: Volume, remarks: list[str]) -> E
     box = None if classes is None else find_box(classes)
     bones = None if classes is None or box is None else classes[box]
     labelled = bones is not None and int(np.count_nonzero(bones)) >= _LEAST_LABELLED
-    return Exam(
+    return CheckedCase(
         case,
         tuple(problems),
         remarks=tuple(remarks),
