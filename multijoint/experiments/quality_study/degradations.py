@@ -1,4 +1,4 @@
-"""Ways to spoil a scan, each of a strength at which a network trained on good ones may or may not fail."""
+"""Degradations of a scan, of a strength at which a network trained on good scans may or may not fail."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ _AIR = 0.05  # of the 99th percentile: darker voxels stay dark when the others a
 
 
 def degrade(image: np.ndarray, label: np.ndarray, *, how: str, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Spoil a scan in one way.
+    """Degrade a scan in one way.
 
-    - none: as it is.
+    - none: no change.
     - noise: Rician, of 8 % of the scan's 99th percentile.
     - bias: a smooth field (MONAI's `RandBiasField`, cubic, coefficients 0.15 to 0.3).
-    - motion: ghosts by a periodic phase error of 0.3 to 0.7 rad along the second axis, as of breathing.
-    - contrast: bright tissue dark and dark tissue bright, air apart.
-    - crop: the last 15 % of the longest axis are missing, of the reference too.
+    - motion: ghosts by a periodic phase error of 0.3 to 0.7 rad along the second axis, as breathing makes them.
+    - contrast: bright tissue becomes dark and dark tissue bright, except air.
+    - crop: the last 15 % of the longest axis are cut off, of the reference too.
 
     Args:
         image: voxels (X, Y, Z).
-        label: its reference, of the same shape.
+        label: reference of the same shape.
         how: one of `DEGRADATIONS`.
-        seed: of what is random.
+        seed: seed of the random parameters.
 
     Returns:
-        Image, float32, and label; both still begin at the same voxel.
+        Float32 image and label; their first voxel stays the same.
     """
     rng = np.random.default_rng(seed)
     image = image.astype(np.float32)

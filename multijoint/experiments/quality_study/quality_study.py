@@ -1,4 +1,4 @@
-"""How well confidence and flags find bad segmentations: unseen exams, as they are and spoilt, against references."""
+"""Measure how well confidence and flags find bad segmentations of held-out and degraded exams."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ __all__ = ["STUDY_COLUMNS", "auroc", "study_quality", "summarise_study"]
 STUDY_COLUMNS = ("model", "degradation", *QUALITY_COLUMNS, "dice")
 """Header of the study's `bones.csv`."""
 
-_SCARE = tuple(flag for flag in FLAGS if flag != "cut-by-field-of-view")
-"""Flags that are counted: a shaft that leaves the field of view is what most scans of a joint show."""
+# Most scans of a joint cut a shaft, so that flag does not count.
+_COUNTED = tuple(flag for flag in FLAGS if flag != "cut-by-field-of-view")
 
 _RESAMPLES = 500
 
@@ -49,23 +49,23 @@ def study_quality(
     least_dice: float = 0.8,
     device: str = "auto",
 ) -> str:
-    """Segment held-out exams, as they are and spoilt, and see how well a bad bone is told without its reference.
+    """Segment held-out exams, original and degraded, and measure how well a bad bone is found without its reference.
 
     Args:
-        checkpoints: each is a run's model; of all of them together the figures are.
-        manifests: as for their training; labelled cases of people that a model was neither trained nor validated on
-            are held out.
-        out: gets `bones.csv` (`STUDY_COLUMNS`) and `summary.txt`.
-        dataset_dir: where the manifests' paths start, if not beside each.
-        degradations: of `degradations.DEGRADATIONS`; all if None.
-        least_dice: a bone below it is bad.
-        device: where the networks run.
+        checkpoints: models of runs, studied together.
+        manifests: those of the training. Held out are labelled cases of subjects that a model was neither trained nor
+            validated on.
+        out: folder for `bones.csv` (`STUDY_COLUMNS`) and `summary.txt`.
+        dataset_dir: folder that the manifests' paths start from; the manifest's own if None.
+        degradations: names in `degradations.DEGRADATIONS`; all if None.
+        least_dice: Dice below which a bone is bad.
+        device: device of the networks.
 
     Returns:
         The summary, see `summarise_study`.
 
     Raises:
-        InputError: an unknown degradation, nobody held out, or a scan that cannot be segmented.
+        InputError: an unknown degradation, no subject held out, or a scan that cannot be segmented.
     """
     wanted = list(DEGRADATIONS if degradations is None else degradations)
     unknown = [name for name in wanted if name not in DEGRADATIONS]
@@ -88,11 +88,11 @@ def study_quality(
 
 
 def summarise_study(rows: Sequence[Mapping[str, str]], *, least_dice: float = 0.8) -> str:
-    """A table from rows of `bones.csv`: how often a bone is bad, and how well that is told.
+    """Tables from rows of `bones.csv`: how many bones are bad, and how well confidence and flags find them.
 
     Bones that are in neither map are left out. AUROC is the chance that a bad bone gets a lower confidence than a good
-    one, or more flags (`cut-by-field-of-view` is not counted); in brackets the 95 % interval over resampled exams. For
-    each flag stand the shares of bad and of good bones that have it.
+    one, or more flags (`cut-by-field-of-view` does not count); in brackets, its 95 % interval over resampled exams. The
+    second table has the shares of bad and of good bones with each flag.
     """
     rows = [row for row in rows if row["dice"] not in ("", "nan")]
     groups = [("all", rows)]
@@ -101,71 +101,59 @@ def summarise_study(rows: Sequence[Mapping[str, str]], *, least_dice: float = 0.
         for key in ("degradation", "model", "domain")
         for value in dict.fromkeys(row[key] for row in rows)
     ]
-    table = [("bones of", "exams", "n", "bad", "AUROC confidence", "AUROC flags", "|confidence - Dice|")]
+    table: list[tuple[str, ...]] = [
+        ("bones of", "exams", "n", "bad", "AUROC confidence", "AUROC flags", "|confidence - Dice|")
+    ]
     for name, part in groups:
         bad = np.array([float(row["dice"]) < least_dice for row in part])
         owners = [f"{row['domain']}/{row['case']}" for row in part]
         sure = np.array([float(row["confidence"] or row["expected_dice"]) for row in part])
         number = np.array([_num_flags(row) for row in part])
         off = float(np.mean([abs(value - float(row["dice"])) for value, row in zip(sure, part, strict=True)]))
-        table.append(
-            (
-                name,
-                str(len(set(owners))),
-                str(len(part)),
-                str(int(bad.sum())),
-                _interval(-sure, bad, owners),
-                _interval(number, bad, owners),
-                f"{off:.3f}",
-            )
-        )
+        counts = map(str, (len(set(owners)), len(part), int(bad.sum())))
+        table.append((name, *counts, _interval(-sure, bad, owners), _interval(number, bad, owners), f"{off:.3f}"))
     bad = np.array([float(row["dice"]) < least_dice for row in rows])
     flags = [("flag", f"of {bad.sum()} bad", f"of {(~bad).sum()} good")]
     for flag in (*FLAGS, "any but cut"):
-        held = np.array(
-            [_num_flags(row) > 0 if flag == "any but cut" else flag in row["flags"].split(";") for row in rows]
-        )
+        any_flag = flag == "any but cut"
+        held = np.array([_num_flags(row) > 0 if any_flag else flag in row["flags"].split(";") for row in rows])
         flags.append((flag, _share(held[bad]), _share(held[~bad])))
     return "\n".join([*align_columns(table), "", *align_columns(flags)])
 
 
 def auroc(scores: np.ndarray, bad: np.ndarray) -> float:
-    """Chance that one of the bad has a higher score than one of the others, ties half; NaN without one of both.
+    """scikit-learn's area under the ROC curve; NaN if all or none are bad.
 
     Example:
         >>> auroc(np.array([0.9, 0.5, 0.5, 0.1]), np.array([True, True, False, False]))
         0.875
     """
-    from scipy.stats import rankdata
+    from sklearn.metrics import roc_auc_score
 
-    num_bad = int(bad.sum())
-    num_good = len(bad) - num_bad
-    if not num_bad or not num_good:
-        return float("nan")
-    return float((rankdata(scores)[bad].sum() - num_bad * (num_bad + 1) / 2) / (num_bad * num_good))
+    return float(roc_auc_score(bad, scores)) if 0 < bad.sum() < len(bad) else float("nan")
 
 
 def _held_out(model: TrainedModel, manifest: Manifest) -> list[Case]:
     split = model.training.get("split")
     if split is None:
-        raise InputError("a model to study must say whom it was trained on, got a packaged one; give a run's model.pt")
+        raise InputError("a model to study must record its training, got a packaged one; give a run's model.pt")
     name = manifest.domain.name
     seen = {row["subject"] for side in ("training", "validation") for row in split[side] if row["domain"] == name}
     cases = [case for case in manifest.cases if case.label is not None and case.subject not in seen]
     if not cases:
-        raise InputError(f"{manifest.path} must have somebody whom the network never saw, got nobody; train a fold")
+        raise InputError(f"{manifest.path} must have a labelled subject that is held out, got none; train a fold")
     return cases
 
 
 def _segmented(
     checkpoint: Path, model: TrainedModel, cases: Sequence[Case], *, domain: str, how: str, device: str
 ) -> Iterator[dict[str, Any]]:
-    """Rows of `quality.csv` with Dice, of the spoilt scans."""
+    """Rows of `quality.csv` with Dice, for the degraded scans."""
     labels = model.domain(domain)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        items = [_write_spoilt(folder, case, how) for case in cases]
-        # MONAI's evaluator speaks of every scan.
+        items = [_write_degraded(folder, case, how) for case in cases]
+        # MONAI's evaluator prints a line a scan.
         with contextlib.redirect_stdout(io.StringIO()):
             run_workflow(
                 ["inference.yaml"], workflow_type="inference", images=items, checkpoint=checkpoint, domain=domain,
@@ -182,7 +170,7 @@ def _segmented(
                 yield row | {"dice": f"{dice_coefficient(found == index, reference == index):.6g}"}
 
 
-def _write_spoilt(folder: Path, case: Case, how: str) -> dict[str, Any]:
+def _write_degraded(folder: Path, case: Case, how: str) -> dict[str, Any]:
     if case.label is None:
         raise InputError(f"case {case.name} must have a label to be studied, got none; add it")
     image = read_volume(case.image)
@@ -196,7 +184,7 @@ def _write_spoilt(folder: Path, case: Case, how: str) -> dict[str, Any]:
 
 
 def _num_flags(row: Mapping[str, str]) -> int:
-    return sum(flag in _SCARE for flag in row["flags"].split(";"))
+    return sum(flag in _COUNTED for flag in row["flags"].split(";"))
 
 
 def _interval(scores: np.ndarray, bad: np.ndarray, owners: Sequence[str]) -> str:

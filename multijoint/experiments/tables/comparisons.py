@@ -1,4 +1,4 @@
-"""Compare methods with one of them: on slices as the paper does, and on the exams of the same subjects."""
+"""Compare methods with one of them, on slices as in the paper and on exams of the same subjects."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ALL_DOMAINS = "all data sets"
 """Value of `domain` of a comparison that pools them."""
 
 COMPARED = {"dice": ("dice_percent", 100.0), "assd_mm": ("assd_mm", -1.0)}
-"""Score compared on exams -> its name with unit, and the factor that makes more of it better."""
+"""Score compared on exams -> its name with unit, and the factor after which more is better."""
 
 
 def compare_slices(slices: pd.DataFrame, *, against: str) -> pd.DataFrame:
@@ -31,7 +31,7 @@ def compare_slices(slices: pd.DataFrame, *, against: str) -> pd.DataFrame:
     left out. Data sets, folds and seeds are pooled.
 
     Args:
-        slices: rows of `slices`.
+        slices: rows of `slices.csv`.
         against: method that the others are compared with.
 
     Returns:
@@ -60,18 +60,18 @@ def compare_exams(cases: pd.DataFrame, *, against: str, score: str = "dice") -> 
     """Paired comparison of each method with one method, for all data sets together and for each.
 
     An exam's score is its mean over bones and then over seeds. Only exams tested with both methods count, and of
-    distances only bones whose distance is defined with both: a method must not gain by missing a hard bone. The exams
-    of one subject are averaged, since they are no independent observations; every number is about subjects.
+    distances only bones whose distance is defined with both, so that missing a hard bone is no gain. The exams of one
+    subject are averaged, since they are not independent; every number is about subjects.
 
     Args:
-        cases: rows of `cases`.
+        cases: rows of `cases.csv`.
         against: method that the others are compared with.
         score: a key of `COMPARED`.
 
     Returns:
         One row a data set (`ALL_DOMAINS` first, if there are several) and method other than `against`, with
 
-        - `num_exams`, `num_subjects`, and `bones_left_out` for having a distance with one of the two methods only;
+        - `num_exams`, `num_subjects`, and `bones_left_out`, which have a distance with one method only;
         - `mean_difference`, in Dice points or mm, positive if `against` is better, and `ci_low` to `ci_high`: its 95 %
           bootstrap interval, subjects resampled within each data set;
         - `wilcoxon_p`, and `holm_p` corrected for the methods of that data set;

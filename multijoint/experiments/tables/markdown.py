@@ -1,4 +1,4 @@
-"""The tables as a reader sees them: cells, bold for the best, columns that line up in plain text too."""
+"""Markdown tables: scores with the best in bold, comparisons, columns that line up in plain text too."""
 
 from __future__ import annotations
 
@@ -24,17 +24,7 @@ __all__ = [
 LEVEL = 0.05
 """A smaller p is bold."""
 
-_EXAM_HEADERS = (
-    "Data set",
-    "Method",
-    "exams",
-    "subjects",
-    "difference",
-    "95 % interval",
-    "Wilcoxon p",
-    "Holm p",
-    "effect",
-)
+_COUNTS, _NUMBERS = ["exams", "subjects"], ["difference", "95 % interval", "Wilcoxon p", "Holm p", "effect"]
 _HEADERS = {"dice": "Dice % ↑", "assd": "ASSD mm ↓", "mssd": "MSSD mm ↓"}
 
 
@@ -43,10 +33,7 @@ def draw_grid(lines: Sequence[Sequence[str]], *, num_text_columns: int = 1) -> s
 
     Args:
         lines: cells by line, the header first.
-        num_text_columns: how many columns from the left are text; the others are aligned right, as numbers.
-
-    Returns:
-        Lines without a final newline.
+        num_text_columns: number of text columns, at the left; the others are numbers, aligned right.
 
     Example:
         >>> print(draw_grid([["Method", "Dice"], ["base", "92.2"]]))
@@ -56,14 +43,10 @@ def draw_grid(lines: Sequence[Sequence[str]], *, num_text_columns: int = 1) -> s
     """
     cells = [[cell.replace("|", "\\|") for cell in line] for line in lines]
     widths = [max(3, *map(len, column)) for column in zip(*cells, strict=True)]
-    text = [column < num_text_columns for column in range(len(widths))]
-    rule = [
-        ":" + "-" * (width - 1) if left else "-" * (width - 1) + ":" for width, left in zip(widths, text, strict=True)
-    ]
-    padded = [
-        [cell.ljust(width) if left else cell.rjust(width) for cell, width, left in zip(line, widths, text, strict=True)]
-        for line in cells
-    ]
+    signs = ["<" if column < num_text_columns else ">" for column in range(len(widths))]  # of format()
+    styles = [f"{sign}{width}" for sign, width in zip(signs, widths, strict=True)]
+    rule = [f"{':':-{how}}" for how in styles]
+    padded = [[f"{cell:{how}}" for cell, how in zip(line, styles, strict=True)] for line in cells]
     return "\n".join(f"| {' | '.join(line)} |" for line in [padded[0], rule, *padded[1:]])
 
 
@@ -74,23 +57,15 @@ def draw_scores(summary: pd.DataFrame) -> str:
         summary: rows of `summaries.summarise_exams` of one stage, with the heading of their columns in `group`.
 
     Returns:
-        A Markdown table. The best score of a column is bold, at the printed precision and with all its ties. Methods
-        that lack exams or seeds of the group do not compete; in distances, of the others only those with the fewest
-        missed bones.
+        A Markdown table. The best score of a column is bold, at the printed precision and with all ties. Only methods
+        with all exams and seeds of the group compete; for distances, only those with the fewest missed bones.
     """
     groups = {name: rows.set_index("method") for name, rows in summary.groupby("group", sort=False)}
     return _draw_groups({name: _score_columns(rows) for name, rows in groups.items()}, summary["method"].unique())
 
 
 def draw_stages(summary: pd.DataFrame) -> str:
-    """Dice of each method and data set before and after post-processing.
-
-    Args:
-        summary: rows of `summaries.summarise_exams` of both stages.
-
-    Returns:
-        A Markdown table.
-    """
+    """Dice of each method and data set before and after post-processing, from `summaries.summarise_exams`."""
     cells = summary.assign(cell=list(map(_mean_and_sd, summary["dice_mean_percent"], summary["dice_sd_percent"])))
     groups = {
         domain: {stage: rows[rows["stage"] == stage].set_index("method")["cell"] for stage in ("before", "after")}
@@ -100,14 +75,7 @@ def draw_stages(summary: pd.DataFrame) -> str:
 
 
 def draw_slice_comparison(comparison: pd.DataFrame) -> str:
-    """The paper's second table, a method a line.
-
-    Args:
-        comparison: from `comparisons.compare_slices`.
-
-    Returns:
-        A Markdown table; p below `LEVEL` are bold.
-    """
+    """The paper's second table, one method a line, from `comparisons.compare_slices`; p below `LEVEL` are bold."""
     lines = [["Method", "2D Dice %", "n slices", "KS p"]]
     for row in comparison.itertuples():
         dice = _mean_and_sd(row.dice_mean_percent, row.dice_sd_percent)
@@ -116,19 +84,15 @@ def draw_slice_comparison(comparison: pd.DataFrame) -> str:
 
 
 def draw_exam_comparison(comparison: pd.DataFrame) -> str:
-    """Paired comparisons, a data set and method a line.
+    """Paired comparisons, one data set and method a line, from `comparisons.compare_exams` for one score.
 
-    Args:
-        comparison: from `comparisons.compare_exams`, of one score.
-
-    Returns:
-        A Markdown table; corrected p below `LEVEL` are bold. Spread over seeds and bones left out have a column only if
-        there is something to show.
+    Corrected p below `LEVEL` are bold. The spread over seeds and the number of bones left out have a column if any is
+    not empty.
     """
     extra = ["seed_sd"] * bool(comparison["seed_sd"].notna().any())
     extra += ["bones_left_out"] * bool(comparison["bones_left_out"].any())
     titles = {"seed_sd": "sd of seeds", "bones_left_out": "bones left out"}
-    lines = [[*_EXAM_HEADERS, *(titles[name] for name in extra)]]
+    lines = [["Data set", "Method", *_COUNTS, *_NUMBERS, *(titles[name] for name in extra)]]
     shown = ""
     for row in comparison.itertuples():
         lines.append(
@@ -191,8 +155,8 @@ def _score_columns(rows: pd.DataFrame) -> dict[str, dict[str, str]]:
 
 
 def _draw_groups(groups: Mapping[str, Mapping[str, Any]], methods: Sequence[str]) -> str:
-    # Markdown has one header line and no cells that span columns: a group's name stands over its first column. Below
-    # it, `groups` holds name -> header -> method -> cell.
+    # `groups` holds name -> header -> method -> cell. Markdown has no cells that span columns, so a group's name stands
+    # over its first column, and the headers are in the first line of the body.
     names = [name if not position else "" for name, columns in groups.items() for position in range(len(columns))]
     headers = [header for columns in groups.values() for header in columns]
     cells = [cells for columns in groups.values() for cells in columns.values()]

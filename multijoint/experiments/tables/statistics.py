@@ -1,10 +1,11 @@
-"""Tests, intervals and effect sizes on plain arrays: what SciPy lacks, and its own with the edges settled."""
+"""Statistics of plain arrays: SciPy's tests with results for empty samples, effect sizes, intervals, Holm."""
 
 from __future__ import annotations
 
 import math
 import warnings
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from scipy import stats
@@ -13,13 +14,7 @@ __all__ = ["bootstrap_interval", "correct_holm", "ks_p_value", "rank_biserial", 
 
 
 def ks_p_value(first: np.ndarray, second: np.ndarray) -> float:
-    """Two-sample Kolmogorov-Smirnov test of whether two samples come from one distribution.
-
-    It takes all values as independent and asks for any difference of the distributions, not which one is better.
-
-    Args:
-        first: values of shape (N,).
-        second: values of shape (M,).
+    """Two-sample Kolmogorov-Smirnov test of whether two samples, (N,) and (M,), come from one distribution.
 
     Returns:
         Two-sided p; NaN for an empty sample.
@@ -34,19 +29,16 @@ def ks_p_value(first: np.ndarray, second: np.ndarray) -> float:
     if not len(first) or not len(second):
         return math.nan
     with warnings.catch_warnings():
-        # The exact computation may overflow for thousands of slices; the asymptotic p, then as good, is what we want.
+        # The exact computation may overflow for thousands of slices; the asymptotic p is then as good.
         warnings.filterwarnings("ignore", message=".*Switching to", category=RuntimeWarning)
         return float(stats.ks_2samp(first, second).pvalue)
 
 
 def signed_rank_p_value(differences: np.ndarray) -> float:
-    """Wilcoxon signed-rank test of whether paired differences lie symmetrically about 0.
+    """Wilcoxon signed-rank test of whether paired differences (N,) lie symmetrically about 0.
 
-    Zero differences are left out. The p is exact, by SciPy's choice, for up to 50 differences without ties and for up
-    to 13 with ties; n differences cannot give less than 2^(1 - n).
-
-    Args:
-        differences: one a pair, of shape (N,).
+    Zero differences are left out. SciPy computes an exact p for up to 50 differences without ties and for up to 13 with
+    ties; n differences cannot give less than 2^(1 - n).
 
     Returns:
         Two-sided p; 1 if all differences are 0, NaN if there is none.
@@ -65,13 +57,10 @@ def signed_rank_p_value(differences: np.ndarray) -> float:
 
 
 def rank_biserial(differences: np.ndarray) -> float:
-    """Matched-pairs rank-biserial correlation: the effect size that goes with the signed-rank test.
+    """Matched-pairs rank-biserial correlation of differences (N,), the effect size of the signed-rank test.
 
-    The sum of the ranks of the positive differences minus that of the negative ones, over the sum of both. Ranks are
-    those of the absolute differences, ties share theirs, zero differences are left out.
-
-    Args:
-        differences: one a pair, of shape (N,).
+    It is the sum of the ranks of the positive differences minus that of the negative ones, over the sum of both. Ranks
+    are those of the absolute differences; ties share their mean rank, and zero differences are left out.
 
     Returns:
         From -1 (all differences negative) to 1 (all positive); NaN without a difference other than 0.
@@ -94,8 +83,8 @@ def bootstrap_interval(strata: Sequence[np.ndarray], *, num_resamples: int = 10_
     """95 % percentile bootstrap interval of the mean of all values, each stratum resampled by itself.
 
     Args:
-        strata: arrays of independent values, one a stratum, in their unit.
-        num_resamples: number of resamples; they are the same for the same sizes, so that the interval is repeatable.
+        strata: arrays of independent values.
+        num_resamples: number of resamples, the same ones in each call.
 
     Returns:
         Lower and upper end in the unit of the values; NaN when a stratum has fewer than 2 values, or there is none.
@@ -114,25 +103,17 @@ def bootstrap_interval(strata: Sequence[np.ndarray], *, num_resamples: int = 10_
     def mean(*samples: np.ndarray, axis: int) -> np.ndarray:
         return np.concatenate(samples, axis=axis).mean(axis=axis)
 
-    interval = stats.bootstrap(
-        tuple(strata),
-        mean,
-        n_resamples=num_resamples,
-        vectorized=True,
-        axis=-1,
-        method="percentile",
-        random_state=np.random.default_rng(0),
-    ).confidence_interval
+    how: dict[str, Any] = {"vectorized": True, "axis": -1, "method": "percentile"}
+    found = stats.bootstrap(strata, mean, n_resamples=num_resamples, random_state=np.random.default_rng(0), **how)
+    interval = found.confidence_interval
     return float(interval.low), float(interval.high)
 
 
 def correct_holm(p_values: Sequence[float]) -> list[float]:
-    """Correct p-values of one family of tests so that the chance of any false alarm stays below the level.
+    """Correct the p-values of a family of tests for the chance of any false positive.
 
-    The smallest of m is multiplied by m, the next by m - 1, and so on; none may fall below its predecessor.
-
-    Args:
-        p_values: any number; NaN (no test was possible) stays NaN and does not count.
+    The smallest of m is multiplied by m, the next by m - 1, and so on; none may fall below its predecessor. NaN, for no
+    test, stays NaN and does not count.
 
     Returns:
         Corrected p-values in the given order, at most 1.

@@ -1,4 +1,4 @@
-"""Means over exams for the paper's first table, with the counts that a mean needs beside it."""
+"""Means over exams for the paper's first table, with their counts."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ UNITS = {"dice": "percent", "assd": "mm", "mssd": "mm"}
 """Score -> its unit in the tables."""
 
 STAGES = {"after": "", "before": "_before"}
-"""Whether a score is from after or before post-processing -> suffix of its columns in `cases.csv`."""
+"""Stage, after or before post-processing -> suffix of its columns in `cases.csv`."""
 
 
 def read_main_rows(folder: str | Path, name: str, *, like: pd.DataFrame | None = None) -> pd.DataFrame:
-    """Read the rows of the jobs that trained on all subjects, in an order that does not depend on that of the file.
+    """Read the rows of jobs that trained on all subjects, in an order that does not depend on that of the file.
 
     Args:
-        folder: of the experiment.
+        folder: folder of the experiment.
         name: "cases" or "slices".
-        like: table that settles the order of methods, data sets and bones; None for that of the file itself.
+        like: table with the order of methods, data sets and bones; None for that of the file itself.
 
     Returns:
-        Rows by method, data set and bone, each in order of first appearance, then by case, seed and slice. Sums over
-        them are equal to the last bit however the file was ordered.
+        Rows by method, data set and bone, each in order of first appearance, then by case, seed and slice, so that
+        sums over them are equal to the last bit.
 
     Raises:
         InputError: the file is unusable, has no such rows, or has one of them twice.
@@ -55,7 +55,7 @@ def summarise_exams(cases: pd.DataFrame, *, by_bone: bool = False) -> pd.DataFra
 
     Args:
         cases: rows from `read_main_rows`.
-        by_bone: whether every bone has a row of its own; an exam's score is then the bone's.
+        by_bone: whether every bone has a separate row; an exam's score is then the bone's.
 
     Returns:
         One row a stage ("after" or "before" post-processing), method, data set and, if asked, bone, with
@@ -74,7 +74,7 @@ def summarise_exams(cases: pd.DataFrame, *, by_bone: bool = False) -> pd.DataFra
 
 
 def find_gaps(cases: pd.DataFrame) -> list[str]:
-    """What an incomplete experiment lacks: exams of a data set that were not tested with every method and seed.
+    """List the exams that an incomplete experiment lacks, by method, data set and seed.
 
     Args:
         cases: rows from `read_main_rows`.

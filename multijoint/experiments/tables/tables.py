@@ -1,4 +1,4 @@
-"""Write the paper's tables from the saved rows of an experiment, as CSV to compute with and Markdown to read."""
+"""Write the paper's tables from the saved rows of an experiment, as CSV and Markdown."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ def write_tables(folder: str | Path, *, against: str = _DEFAULT) -> list[Path]:
     the devices are noted if there is a `jobs.csv`.
 
     Args:
-        folder: of the experiment; the files of an earlier call are replaced.
+        folder: folder of the experiment; the files of an earlier call are replaced.
         against: method that the others are compared with. Without rows of "proposed", the last method.
 
     Returns:
         The files.
 
     Raises:
-        InputError: the rows are missing or unusable, or there are none of `against`.
+        InputError: the rows are missing or unusable, or none is of `against`.
 
     Source:
         Boutillon et al., MICCAI 2021, Tables 1 and 2. The comparison of exams is ours.
