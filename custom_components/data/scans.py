@@ -10,6 +10,7 @@ from typing import Any
 from custom_components.data.cases import Case
 from custom_components.errors import InputError, show_path
 from custom_components.io.nifti_files import case_id
+from custom_components.io.records import LABEL_MAP_ENDING, record_path
 
 __all__ = ["list_cases", "list_scans"]
 
@@ -47,7 +48,7 @@ def list_scans(images: Sequence[str | Path | Mapping[str, Any]] | str | Path) ->
 
 def _is_scan(path: Path) -> bool:
     name = path.name.lower()
-    ours = name.endswith("_seg.nii.gz") and path.with_name(f"{case_id(path)}.json").exists()
+    ours = name.endswith(LABEL_MAP_ENDING) and record_path(path).exists()
     return name.endswith((".nii", ".nii.gz")) and not name.startswith(".") and not ours
 
 

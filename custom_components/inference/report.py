@@ -10,15 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from custom_components.errors import show_path
+from custom_components.io.records import read_record
 from custom_components.quality.flags import FlagRules
-from custom_components.quality.tables import (
-    QUALITY_TABLE,
-    gather_quality,
-    quality_rows,
-    read_record,
-    shorten_flags,
-    write_quality,
-)
+from custom_components.quality.tables import QUALITY_TABLE, gather_quality, quality_rows, shorten_flags, write_quality
 from custom_components.system.files import remove_stale_temporaries, write_csv
 from custom_components.system.terminal import attach_bar
 from custom_components.system.termination import at_termination

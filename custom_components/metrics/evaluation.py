@@ -12,6 +12,7 @@ from custom_components.data.splits import Split
 from custom_components.domains import PLANES, Domain
 from custom_components.errors import InputError, failure_of, show_path
 from custom_components.io.geometry import to_canonical
+from custom_components.io.records import read_record
 from custom_components.io.volumes import read_label
 from custom_components.metrics.bone_scores import score_predictions, slice_dice
 from custom_components.metrics.score_summaries import format_summary, write_summary_csv
@@ -19,7 +20,7 @@ from custom_components.metrics.score_tables import check_border, score_rows, wri
 from custom_components.models.checkpoints import check_domains
 from custom_components.models.trained_model import TrainedModel
 from custom_components.quality.flags import FlagRules
-from custom_components.quality.tables import QUALITY_COLUMNS, QUALITY_TABLE, quality_rows, read_record
+from custom_components.quality.tables import QUALITY_COLUMNS, QUALITY_TABLE, quality_rows
 from custom_components.system.files import write_atomically, write_csv
 from custom_components.system.terminal import attach_bar
 from ignite.engine import Engine, Events

@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from custom_components.io.records import label_map_path, read_record
 from custom_components.quality.flags import FlagRules, count_components, find_flags
 from custom_components.system.files import write_csv
 
-__all__ = [
-    "QUALITY_COLUMNS",
-    "QUALITY_TABLE",
-    "gather_quality",
-    "quality_rows",
-    "read_record",
-    "shorten_flags",
-    "write_quality",
-]
+__all__ = ["QUALITY_COLUMNS", "QUALITY_TABLE", "gather_quality", "quality_rows", "shorten_flags", "write_quality"]
 
 QUALITY_TABLE = "quality.csv"
 QUALITY_COLUMNS = (
@@ -35,17 +27,6 @@ QUALITY_COLUMNS = (
     "expected_dice",
 )
 """Header of `quality.csv`; what is not known is empty, `cut` is yes or no, flags are joined by ";"."""
-
-_ENDING = "_seg.nii.gz"
-
-
-def read_record(label_map: Path) -> dict[str, Any]:
-    """The record beside a label map of ours; empty if there is none that can be read."""
-    try:
-        record = json.loads(label_map.with_name(label_map.name.removesuffix(".nii.gz") + ".json").read_bytes())
-    except (OSError, ValueError):
-        return {}
-    return record if isinstance(record, dict) else {}
 
 
 def quality_rows(record: Mapping[str, Any], *, case: str, rules: FlagRules) -> list[dict[str, Any]]:
@@ -94,7 +75,7 @@ def gather_quality(folder: Path, cases: Iterable[str], *, rules: FlagRules) -> d
     """
     found = {}
     for case in cases:
-        path = folder / f"{case}{_ENDING}"
+        path = label_map_path(folder, case)
         record = read_record(path)
         if path.is_file() and record.get("label_map_sha256"):
             found[case] = quality_rows(record, case=case, rules=rules)

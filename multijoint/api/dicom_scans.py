@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import logging
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
+
+from custom_components.io.records import is_finished, label_map_path
 
 __all__ = ["dicom_scans"]
 
@@ -117,8 +118,8 @@ def _write_segs(output_dir: Path, converted: Sequence[Any]) -> list[str]:
 
     problems = []
     for done in converted:
-        label_map = output_dir / f"{done.item['name']}_seg.nii.gz"
-        if done.series is None or not _is_finished(label_map, done.item["image"]):
+        label_map = label_map_path(output_dir, done.item["name"])
+        if done.series is None or not is_finished(label_map, image=done.item["image"]):
             continue
         try:
             notes = write_dicom_seg(output_dir / f"{done.item['name']}_seg.dcm", label_map, done.series)
@@ -128,15 +129,3 @@ def _write_segs(output_dir: Path, converted: Sequence[Any]) -> list[str]:
         for line in (f"{done.item['name']} -> {done.item['name']}_seg.dcm", *notes):
             _LOG.info(line)
     return problems
-
-
-def _is_finished(label_map: Path, scan: Path) -> bool:
-    """Whether a label map is as it was written, and of this scan."""
-    from custom_components.system.files import file_digest
-
-    try:
-        record = json.loads(label_map.with_name(f"{label_map.name.removesuffix('.nii.gz')}.json").read_bytes())
-        wanted = record["image_sha256"], record["label_map_sha256"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
-    return label_map.is_file() and wanted == (file_digest(scan), file_digest(label_map))

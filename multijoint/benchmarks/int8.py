@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from custom_components.io.records import LABEL_MAP_ENDING
 from custom_components.models.checkpoints import load_model
 
 from multijoint.benchmarks.fixtures import DOMAIN, Workplace, multijoint
@@ -29,7 +30,7 @@ def int8(place: Workplace) -> Iterator[Row]:
             peer_command(place, image, theirs),
         )
         seconds, peer = time_commands(*commands, repetitions=n)
-        check_same(next(ours.glob("*_seg.nii.gz")), theirs, least_dice=_LEAST_DICE)
+        check_same(next(ours.glob(f"*{LABEL_MAP_ENDING}")), theirs, least_dice=_LEAST_DICE)
     yield Row("segment-int8", seconds, peer, unit="s", n=n, target=Target(0.2), packages=_PACKAGES)
     yield from int8_accuracy(place)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+from custom_components.io.records import LABEL_MAP_ENDING
 
 from multijoint.benchmarks.fixtures import DOMAIN, SLICE_SIZE, Workplace, multijoint, run_command
 from multijoint.benchmarks.rows import Row, Target, interleave
@@ -37,7 +38,7 @@ def float32(place: Workplace) -> Iterator[Row]:
         ours, theirs = Path(out, "ours"), Path(out, "theirs.nii.gz")
         commands = segment_command(place, [image], ours), peer_command(place, image, theirs)
         own, peer = time_commands(*commands, repetitions=n)
-        check_same(next(ours.glob("*_seg.nii.gz")), theirs, least_dice=0.9999)
+        check_same(next(ours.glob(f"*{LABEL_MAP_ENDING}")), theirs, least_dice=0.9999)
     yield Row("segment-cpu", own, peer, unit="s", n=n, target=Target(0.5))
 
 
@@ -94,7 +95,7 @@ def many_volumes(place: Workplace) -> Iterator[Row]:
         with Path(scratch, "one", "segment_report.csv").open(newline="") as file:
             stages = sum(float(row["seconds"]) for row in csv.DictReader(file))
         for copy in scans:
-            name = f"{copy.name.partition('.')[0]}_seg.nii.gz"
+            name = f"{copy.name.partition('.')[0]}{LABEL_MAP_ENDING}"
             check_same(Path(scratch, "one", name), Path(scratch, "each", name), least_dice=1.0)
     yield Row(f"segment-many, {len(scans)} volumes", together, apart, unit="s", n=1, target=Target(0.4))
     in_turn = stages + (apart - stages) / len(scans)  # the start and the end of one call

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from custom_components.data.scans import list_scans
 from custom_components.errors import InputError, show_path
-from custom_components.io.nifti_files import case_id
+from custom_components.io.records import RECORD_ENDING, case_of, label_map_path, read_record
 from custom_components.system.files import file_digest
 
 from multijoint.discovery.pairing import Found, Pair
@@ -19,7 +18,8 @@ __all__ = ["find_corrected", "is_results_folder"]
 
 def is_results_folder(folder: Path) -> bool:
     """Whether `multijoint segment` has written there."""
-    return any(_record(path) for path in folder.glob("*_seg.json"))
+    cases = (path.name.removesuffix(RECORD_ENDING) for path in folder.glob(f"*{RECORD_ENDING}"))
+    return any("label_map_sha256" in read_record(label_map_path(folder, case)) for case in cases)
 
 
 def find_corrected(folder: Path, scans: Sequence[Path], *, everything: bool = False) -> tuple[Path, Found]:
@@ -50,8 +50,8 @@ def find_corrected(folder: Path, scans: Sequence[Path], *, everything: bool = Fa
     root = Path(os.path.commonpath([os.path.abspath(folder), *(path.parent for path in images.values())]))
     pairs, unused = [], {}
     for label in labels:
-        name = case_id(label).removesuffix("_seg")
-        digest = _record(label.with_name(f"{case_id(label)}.json")).get("label_map_sha256")
+        name = case_of(label)
+        digest = read_record(label).get("label_map_sha256")
         shown = label.relative_to(root).as_posix()
         if name not in images:
             unused[shown] = "no scan of that name"
@@ -60,11 +60,3 @@ def find_corrected(folder: Path, scans: Sequence[Path], *, everything: bool = Fa
         else:
             pairs.append(Pair(images[name].relative_to(root).as_posix(), shown, None, (name,)))
     return root, Found(f"results of multijoint segment in {folder.name}", tuple(pairs), unused)
-
-
-def _record(path: Path) -> dict[str, str]:
-    try:
-        record = json.loads(path.read_bytes())
-        return record if "label_map_sha256" in record else {}
-    except (OSError, ValueError, TypeError):
-        return {}

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from custom_components.errors import InputError, show_path
+from custom_components.io.records import RECORD_ENDING
 
 __all__ = ["find_label_names", "read_label_names"]
 
@@ -27,7 +28,7 @@ def find_label_names(folder: Path) -> tuple[dict[int, str], str]:
     Returns:
         Value -> name, without 0; and the name of the file. Both are empty if there is none.
     """
-    for pattern in ("dataset.json", "*dseg.tsv", "*.ctbl", "*.label", "*.txt", "*_seg.json"):
+    for pattern in ("dataset.json", "*dseg.tsv", "*.ctbl", "*.label", "*.txt", f"*{RECORD_ENDING}"):
         for path in sorted(
             [*folder.glob(pattern), *folder.glob(f"*/{pattern}"), *folder.glob(f"derivatives/*/{pattern}")]
         ):

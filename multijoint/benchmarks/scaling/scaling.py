@@ -15,6 +15,7 @@ import torch
 from custom_components.data.manifests import load_manifests
 from custom_components.data.splits import make_splits
 from custom_components.io.nifti_files import case_id
+from custom_components.io.records import label_map_path
 
 from multijoint.benchmarks.fixtures import Workplace, multijoint
 from multijoint.benchmarks.peak_memory import run_measured
@@ -180,7 +181,7 @@ def _segment(job: _Job) -> tuple[float, float]:
         multijoint("segment", job.images, "--checkpoint", job.model, "--output", out, "--device", "cpu")
     )
     scans = sorted(job.images.glob("*.nii.gz")) if job.images.is_dir() else [job.images]
-    written = [out / f"{case_id(scan)}_seg.nii.gz" for scan in scans]
+    written = [label_map_path(out, case_id(scan)) for scan in scans]
     for path in written:
         if not path.is_file() or not np.array_equal(np.asarray(nib.load(path).dataobj), job.truth):
             raise RuntimeError(f"{path} must hold the labels of the scan, got others")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import custom_components
 from custom_components.errors import InputError, explain
+from custom_components.io.records import read_record, write_record
 from custom_components.system.files import file_digest, write_atomically
 
 from multijoint.clinic.dicom.series import DicomExam, Series, choose_series
@@ -68,8 +68,7 @@ def convert_exam(
 
 def _write(path: Path, series: Series, *, overwrite: bool) -> bool:
     """Write a scan and its record, unless they are there; returns whether they were."""
-    record_path = path.with_name(f"{path.name.removesuffix('.nii.gz')}.json")
-    record, known = _record(series), _read_record(record_path)
+    record, known = _record(series), read_record(path)
     if path.is_file() and not overwrite:
         if known.get("series_id") != record["series_id"]:
             raise InputError(
@@ -79,10 +78,9 @@ def _write(path: Path, series: Series, *, overwrite: bool) -> bool:
         if known.items() >= record.items() and known.get("scan_sha256") == file_digest(path):
             return True
     content = nifti_of(*read_series(series))
-    text = json.dumps(record | {"scan_sha256": hashlib.sha256(content).hexdigest()}, indent=2)
     if path.is_file():
         path.unlink()  # never beside a record of another series
-    write_atomically(record_path, f"{text}\n".encode())
+    write_record(path, record | {"scan_sha256": hashlib.sha256(content).hexdigest()})
     write_atomically(path, content)
     return False
 
@@ -97,11 +95,3 @@ def _record(series: Series) -> dict[str, Any]:
         "num_slices": len(series.stack.slices),
         "version": custom_components.__version__,
     }
-
-
-def _read_record(path: Path) -> dict[str, Any]:
-    try:
-        record = json.loads(path.read_bytes())
-    except (OSError, ValueError):
-        return {}
-    return record if isinstance(record, dict) else {}

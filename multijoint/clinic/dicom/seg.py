@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import numpy as np
 from custom_components.domains import COLORS
 from custom_components.errors import InputError, show_path
 from custom_components.io.geometry import spacing_of
+from custom_components.io.records import read_names, read_record
 from custom_components.io.volumes import read_label
 from custom_components.system.files import write_atomically
 
@@ -61,9 +61,9 @@ def write_dicom_seg(path: Path, label_map: Path, series: Series) -> list[str]:
     import highdicom
     from pydicom.uid import generate_uid
 
-    record = json.loads(label_map.with_name(f"{label_map.name.removesuffix('.nii.gz')}.json").read_bytes())
+    record = read_record(label_map)
     labels = read_label(label_map).array
-    names = {int(value): str(name) for value, name in record["labels"].items() if int(value)}
+    names = read_names(label_map)
     values = sorted(names)
     present = set(np.unique(labels).tolist()) & set(values)
     case = label_map.name

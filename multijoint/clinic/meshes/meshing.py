@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from custom_components.errors import InputError, show_path
 from custom_components.io.nifti_files import case_id
+from custom_components.io.records import case_of
 from custom_components.io.volumes import read_label
 from custom_components.system.files import write_atomically
 
@@ -21,7 +22,6 @@ from multijoint.clinic.pictures.legend import LegendEntry, read_legend
 __all__ = ["MeshedCase", "check_meshing", "find_label_maps", "mesh_case"]
 
 _FOLDER = "meshes"
-_SUFFIX = "_seg"
 
 
 class MeshedCase(NamedTuple):
@@ -60,7 +60,7 @@ def find_label_maps(paths: Sequence[Path]) -> dict[str, Path]:
         found += _in_folder(path) if path.is_dir() else [path]
     cases: dict[str, Path] = {}
     for path in dict.fromkeys(found):
-        case = case_id(path).removesuffix(_SUFFIX)
+        case = case_of(path)
         if case in cases:
             raise InputError(
                 f"label maps must be of different cases, got {case} twice; mesh them into folders of their own"
@@ -114,7 +114,7 @@ def mesh_case(segmentation: Path, *, case: str, format: str, output_dir: Path) -
 
 def _in_folder(folder: Path) -> list[Path]:
     files = sorted(path for path in folder.iterdir() if re.fullmatch(r"[^.].*\.nii(\.gz)?", path.name, re.IGNORECASE))
-    found = [path for path in files if case_id(path).endswith(_SUFFIX)] or files
+    found = [path for path in files if case_of(path) != case_id(path)] or files
     if not found:
         raise InputError(f"folder {show_path(folder)} must hold .nii or .nii.gz files, got none; give another folder")
     return found

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import csv
-import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import Any
 
 from custom_components.errors import InputError, show_path
 from custom_components.io.nifti_files import case_id
+from custom_components.io.records import LABEL_MAP_ENDING, case_of, read_record
 
 __all__ = ["Result", "find_references", "find_scans", "read_bone_table", "read_csv", "read_results", "without_folders"]
-
-_ENDING = "_seg.nii.gz"
 
 
 @dataclass(frozen=True)
@@ -59,12 +57,12 @@ def read_results(folder: Path) -> list[Result]:
     """
     from custom_components.inference.report import REPORT
 
-    maps = {path.name[: -len(_ENDING)]: path for path in sorted(folder.glob(f"*{_ENDING}"))}
+    maps = {case_of(path): path for path in sorted(folder.glob(f"*{LABEL_MAP_ENDING}"))}
     results = [_result(row, maps) for row in read_csv(folder / REPORT)]
     listed = {result.case for result in results}
     told = ("not in segment_report.csv: made by an earlier run",) if results else ()
     results += [
-        Result(case, "segmented", label_map=path, record=_read_record(path), notes=told)
+        Result(case, "segmented", label_map=path, record=read_record(path), notes=told)
         for case, path in maps.items()
         if case not in listed
     ]
@@ -75,27 +73,19 @@ def _result(row: Mapping[str, str], maps: Mapping[str, Path]) -> Result:
     file, output = row.get("file") or "", PurePath(row.get("output") or "").name
     cause = without_folders(row.get("cause") or "", file)
     if row.get("status") in ("written", "skipped"):
-        case = output[: -len(_ENDING)] if output.endswith(_ENDING) else case_id(file)
+        case = case_of(output) if output.endswith(LABEL_MAP_ENDING) else case_id(file)
         path = maps.get(case)
         if path is None:
             return Result(case, "failed", "the label map is no longer in the folder")
-        return Result(case, "segmented", label_map=path, record=_read_record(path))
+        return Result(case, "segmented", label_map=path, record=read_record(path))
     # As `scans.list_scans` names scans of equal names: with folders in front, which whole paths are not.
     parts = PurePath(file).parts
     case = case_id(file) if PurePath(file).is_absolute() else "_".join((*parts[:-1], case_id(file)))
     status = "waiting" if row.get("status") == "waiting" else "failed"
     path = maps.get(case)
     notes = ("the label map shown was there before this run",) if path else ()
-    record = _read_record(path) if path else {}
+    record = read_record(path) if path else {}
     return Result(case, status, cause or ("no cause given" if status == "failed" else ""), path, record, notes)
-
-
-def _read_record(label_map: Path) -> dict[str, Any]:
-    try:
-        record = json.loads(label_map.with_name(f"{case_id(label_map)}.json").read_bytes())
-    except (OSError, ValueError):
-        return {}
-    return record if isinstance(record, dict) else {}
 
 
 def read_csv(path: Path) -> list[dict[str, str]]:
@@ -146,7 +136,7 @@ def find_references(given: Path | None) -> dict[str, Path]:
         paths = sorted(path for path in given.iterdir() if re.search(r"^[^.].*\.nii(\.gz)?$", path.name, re.IGNORECASE))
         if not paths:
             raise InputError(f"references {show_path(given)} must hold .nii or .nii.gz files, got none; name another")
-        return {case_id(path).removesuffix("_seg"): path for path in paths} | {case_id(path): path for path in paths}
+        return {case_of(path): path for path in paths} | {case_id(path): path for path in paths}
     from custom_components.data.manifests import load_manifest
 
     manifest = load_manifest(given)
@@ -174,8 +164,3 @@ def without_folders(text: str, *files: str) -> str:
     for file in files:
         text = text.replace(file, PurePath(file).name) if file else text
     return re.sub(r"(?<![\w.])(?:~|[A-Za-z]:)?[\\/](?:[^\\/\s:;,'\"]+[\\/])+", "", text)
-
-
-def names_of(values: Iterable[int], labels: Mapping[int, str]) -> dict[int, str]:
-    """A name for each label value, known or not."""
-    return dict(labels) | {value: f"label {value}" for value in values if value not in labels}

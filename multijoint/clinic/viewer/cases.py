@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from custom_components.errors import InputError, show_path
 from custom_components.io.nifti_files import case_id
+from custom_components.io.records import LABEL_MAP_ENDING, case_of, read_record
 
 __all__ = ["MESH_SUFFIXES", "ViewedCase", "find_cases", "pair_case"]
 
 MESH_SUFFIXES = (".ply", ".stl", ".glb")
 """Of the meshes that can be shown; of several for one bone, the first of these is."""
-
-_SEGMENTATION = "_seg.nii.gz"
 
 
 @dataclass(frozen=True)
@@ -69,9 +67,11 @@ def find_cases(scans: Path, results: Path) -> list[ViewedCase]:
             raise InputError(
                 f"{kind} {show_path(folder)} must be a folder, as the other is, got none; correct the path"
             )
-    found = sorted(path for path in results.iterdir() if path.name.endswith(_SEGMENTATION) and path.name[0] != ".")
+    found = sorted(path for path in results.iterdir() if path.name.endswith(LABEL_MAP_ENDING) and path.name[0] != ".")
     if not found:
-        raise InputError(f"folder {show_path(results)} must hold <case>{_SEGMENTATION}, got none; give another folder")
+        raise InputError(
+            f"folder {show_path(results)} must hold <case>{LABEL_MAP_ENDING}, got none; give another folder"
+        )
     cases = [_find_case(path, scans, results) for path in found]
     if all(case.scan is None for case in cases):
         raise InputError(
@@ -82,9 +82,9 @@ def find_cases(scans: Path, results: Path) -> list[ViewedCase]:
 
 
 def _find_case(segmentation: Path, scans: Path, results: Path) -> ViewedCase:
-    name = segmentation.name.removesuffix(_SEGMENTATION)
+    name = case_of(segmentation)
     candidates = [folder / f"{name}{end}" for folder in (scans, results / "scans") for end in (".nii.gz", ".nii")]
-    if recorded := _recorded_scan(segmentation):
+    if recorded := Path(str(read_record(segmentation).get("image") or "")).name:  # never a path
         candidates.append(scans / recorded)
     scan = next((path for path in candidates if path.is_file()), None)
     folder = results / "meshes" / name
@@ -95,12 +95,3 @@ def _find_case(segmentation: Path, scans: Path, results: Path) -> ViewedCase:
             if path.suffix.lower() == suffix and path.name[0] != ".":
                 meshes.setdefault(path.stem, path)
     return ViewedCase(name, scan, segmentation, tuple(meshes[bone] for bone in sorted(meshes)))
-
-
-def _recorded_scan(segmentation: Path) -> str | None:
-    """File name of the scan in a record: never a path."""
-    try:
-        recorded = json.loads(segmentation.with_name(f"{case_id(segmentation)}.json").read_bytes())["image"]
-        return Path(recorded).name or None
-    except (OSError, ValueError, KeyError, TypeError):
-        return None

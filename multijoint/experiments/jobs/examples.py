@@ -12,6 +12,7 @@ from custom_components.data.manifests import load_manifests
 from custom_components.domains import PLANES, Domain
 from custom_components.errors import InputError
 from custom_components.io.geometry import canonical_spacing_mm, to_canonical
+from custom_components.io.records import label_map_path
 from custom_components.io.volumes import read_label, read_volume
 from custom_components.system.files import write_arrays
 
@@ -76,7 +77,7 @@ def _prediction(folder: Path, method: str, domain: str, case: str, fold: int, ro
     seed = rows["seed"].min()
     for suffix in ("", f"_{domain}"):
         place = job_folder(folder, f"{method}/seed{seed}_fold{fold:02d}{suffix}")
-        path = place / "evaluation" / domain / f"{case}_seg.nii.gz"
+        path = label_map_path(place / "evaluation" / domain, case)
         if path.is_file():
             return path
     raise InputError(f"label map of case {case} ({domain}) by {method} must be in {folder}, got none; run it again")

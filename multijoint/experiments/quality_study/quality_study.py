@@ -16,12 +16,13 @@ import numpy as np
 from custom_components.data.cases import Case
 from custom_components.data.manifests import Manifest, load_manifests
 from custom_components.errors import InputError, show_path
+from custom_components.io.records import label_map_path, read_record
 from custom_components.io.volumes import read_label, read_volume
 from custom_components.metrics.bone_scores import dice_coefficient
 from custom_components.models.checkpoints import load_model
 from custom_components.models.trained_model import TrainedModel
 from custom_components.quality.flags import FLAGS, FlagRules
-from custom_components.quality.tables import QUALITY_COLUMNS, quality_rows, read_record
+from custom_components.quality.tables import QUALITY_COLUMNS, quality_rows
 from custom_components.system.files import write_atomically, write_csv
 from custom_components.system.terminal import align_columns
 
@@ -160,7 +161,7 @@ def _segmented(
                 output_dir=folder / "out", device=device,
             )  # fmt: skip
         for case in cases:
-            result = folder / "out" / f"{case.name}_seg.nii.gz"
+            result = label_map_path(folder / "out", case.name)
             found, reference = (
                 labels.encode(read_label(path).array, source=path.name)
                 for path in (result, folder / f"{case.name}_label.nii.gz")

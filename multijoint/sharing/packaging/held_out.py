@@ -13,6 +13,7 @@ from custom_components.data.manifests import Manifest
 from custom_components.domains import Domain
 from custom_components.errors import InputError, show_path
 from custom_components.inference.int8 import PRECISIONS
+from custom_components.io.records import label_map_path
 from custom_components.io.volumes import read_label, read_volume
 from custom_components.metrics.bone_scores import dice_coefficient
 from custom_components.models.trained_model import TrainedModel
@@ -93,7 +94,7 @@ def compare_precisions(bundle: Path, cases: Sequence[Case], *, domain: Domain) -
             out = Path(folder, precision)
             settings = {"checkpoint": bundle, "domain": domain.name, "precision": precision, "device": "cpu"}
             run_workflow(["inference.yaml"], workflow_type="inference", images=scans, output_dir=out, **settings)
-            found = [_dice(case, out / f"case_{number}_seg.nii.gz", domain) for number, case in enumerate(cases)]
+            found = [_dice(case, label_map_path(out, f"case_{number}"), domain) for number, case in enumerate(cases)]
             dice[precision] = np.array(found)
     absent = np.isnan(dice["float32"]) & np.isnan(dice["int8"])
     rows = []
