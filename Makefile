@@ -12,7 +12,7 @@ EXPERIMENT := runs/experiment
 BENCH := runs/bench
 
 .DEFAULT_GOAL := help
-.PHONY: help demo pictures experiment test bench faults lint format clean
+.PHONY: help demo pictures experiment test bench faults docs lint format clean
 
 help: ## Show this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -67,6 +67,9 @@ bench: .venv/ready ## Measure speed and memory beside peers, in one run (under 3
 faults: .venv/ready ## Inject faults in their full numbers and print what came of them (under 30 minutes)
 	$(BIN)/python -m pytest --faults --timeout 1800 -o faulthandler_timeout=1900 -rP --durations=20 tests/*/test_*_faults.py tests/io/test_hostile_nifti.py
 
+docs: .venv/ready ## Build the pages as a site in site/, with the API reference; warnings are errors
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict
+
 lint: .venv/ready ## Check style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -77,4 +80,4 @@ format: .venv/ready ## Put the code in order
 	$(BIN)/ruff format .
 
 clean: ## Remove the virtual environment and everything made
-	rm -rf .venv multijoint/clinic/viewer/page/niivue.js $(DEMO) $(EXPERIMENT) $(BENCH) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv multijoint/clinic/viewer/page/niivue.js site $(DEMO) $(EXPERIMENT) $(BENCH) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

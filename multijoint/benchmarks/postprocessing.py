@@ -49,7 +49,7 @@ def postprocess(place: Workplace) -> Iterator[Row]:
     clean(large)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    name = f"postprocess, memory of {'x'.join(map(str, large.shape))} beside the map"
+    name = f"postprocess, memory of {'x'.join(map(str, large.shape))} on top of the map"
     yield Row(name, peak / large.nbytes, None, "x its size", 1, Target(3, of="ours"))
 
 

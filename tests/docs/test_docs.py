@@ -6,6 +6,7 @@ A page in docs/ is covered by being there. A fenced block without a language hol
 """
 
 import argparse
+import importlib
 import json
 import re
 import shutil
@@ -30,6 +31,8 @@ HIDDEN = {"segment-share"}
 NOT_RUN = {
     "make demo": "sets up an environment; its commands are those of the pages, at full size: Makefile",
     "make test": "runs this test: Makefile",
+    "make lint": "checks style and types: Makefile",
+    "make docs": "builds these pages: tests/docs/test_site.py",
     "make bench": "takes half an hour: tests/benchmarks/test_registry.py",
     "multijoint bench": "measures for minutes, with nothing beside it: tests/benchmarks/test_registry.py",
     "torchrun": "starts two processes: tests/test_distributed.py",
@@ -104,6 +107,13 @@ def supplies(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Callable[[Pa
         model = ["--checkpoint", str(trained / "model.pt"), "--domain", "ankle", "--output", str(target)]
         assert main(["segment", str(exams), *model, "--mesh", "ply"]) == 0
 
+    def evaluate(target: Path) -> None:
+        configs = [f"{ROOT / JOINT}/configs/{name}.yaml" for name in ("train", "evaluate")]
+        words = ["python", "-m", "monai.bundle", "run", "evaluating", "--config_file", str(configs)]
+        words += ["--bundle_root", str(ROOT / JOINT), "--manifests", str(manifests)]
+        words += ["--checkpoint", str(trained / "model.pt"), "--output_dir", str(target)]
+        assert folder.run(Command("supplies", 0, tuple(words))) == 0
+
     def without_manifest(source: Path) -> Callable[[Path], object]:
         return lambda target: shutil.copytree(source, target, ignore=shutil.ignore_patterns("manifest.yaml"))
 
@@ -121,6 +131,7 @@ def supplies(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Callable[[Pa
         "scans": scans,
         "exam": copy(exams / "ankle_000"),
         "runs/x": copy(trained),
+        "runs/x/eval": evaluate,
         "runs/demo/model": copy(trained),
         "dist": package,
         "bundle.zip": package_zip,
@@ -191,7 +202,11 @@ def test_commands_in_the_text_exist_with_their_options(page: Path) -> None:
             assert set(options) <= set(parsers()[name]._option_string_actions), where
 
 
-@pytest.mark.parametrize("page", PAGES, ids=[page.relative_to(ROOT).as_posix() for page in PAGES])
+LINKING = [*PAGES, *sorted(ROOT.glob("data_manifests/*.md")), *sorted(ROOT.glob("bundles/*/docs/*.md"))]
+LINKING += sorted(path for path in ROOT.glob("tests/*/**/README.md"))
+
+
+@pytest.mark.parametrize("page", LINKING, ids=[page.relative_to(ROOT).as_posix() for page in LINKING])
 def test_links_lead_somewhere(page: Path) -> None:
     for number, line in enumerate(page.read_text().splitlines(), start=1):
         for target, anchor in re.findall(r"\]\((?!https?:)([^)#\s]*)(?:#([^)\s]+))?\)", line):
@@ -201,6 +216,48 @@ def test_links_lead_somewhere(page: Path) -> None:
                 titles = re.findall(r"^#+ (.+)$", path.read_text(), flags=re.MULTILINE)
                 anchors = {re.sub(r"[^\w -]", "", title).strip().lower().replace(" ", "-") for title in titles}
                 assert anchor in anchors, f"{page.name}, line {number}: {target}#{anchor}"
+
+
+def test_pages_that_code_names_exist() -> None:
+    """In messages, docstrings and configurations."""
+    files = [path for folder in ("custom_components", "multijoint", "bundles") for path in (ROOT / folder).rglob("*")]
+    named = {
+        (path.name, page)
+        for path in files
+        if path.suffix in (".py", ".yaml")
+        for page in re.findall(r"\bdocs/[\w/-]+\.md", path.read_text(encoding="utf-8"))
+    }
+    made = {"docs/README.md"}  # of a packaged bundle
+    assert named
+    assert [where for where in sorted(named) if where[1] not in made and not (ROOT / where[1]).is_file()] == []
+
+
+def test_readme_takes_three_minutes() -> None:
+    text = (ROOT / "README.md").read_text()
+    assert len(text.split()) <= 700
+    assert len(text.splitlines()) <= 130
+
+
+def test_architecture_names_every_package() -> None:
+    text = (ROOT / "docs" / "concepts" / "architecture.md").read_text()
+    drawing = set(re.findall(r"\w+", (ROOT / "docs" / "images" / "architecture.svg").read_text()))
+    for storey in ("custom_components", "multijoint"):
+        parts = {path.parent.name for path in (ROOT / storey).glob("**/__init__.py")}
+        parts |= {path.stem for path in (ROOT / storey).glob("[!_]*.py")}
+        assert parts <= drawing, parts - drawing
+    files = re.findall(r"`((?:custom_components|multijoint|bundles|tests)/[\w/.]+\.\w+)`", text)
+    assert files
+    assert [name for name in files if not (ROOT / name).is_file()] == []
+
+
+def test_new_import_paths_of_the_changelog_exist() -> None:
+    rows = re.findall(r"^\| `(custom_components[\w.]+)` \| `(custom_components\.\w+)` \| (.+) \|$",
+                      (ROOT / "CHANGELOG.md").read_text(), flags=re.MULTILINE)  # fmt: skip
+    assert len(rows) > 20
+    for old, new, names in rows:
+        assert not (ROOT / f"{old.replace('.', '/')}.py").exists()
+        for name in re.findall(r"`(\w+)`", names):
+            assert hasattr(importlib.import_module(new), name), f"{new}.{name}"
 
 
 def rows_below(title: str, page: str) -> list[list[str]]:

@@ -23,7 +23,8 @@ from support.processes import Process, run
 from multijoint.cli import main
 
 ROOT = BUNDLES.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [ROOT / f"{name}.md" for name in ("README", "CONTRIBUTING", "CHANGELOG")]
+PAGES += sorted((ROOT / "docs").rglob("*.md"))
 _ASSIGNMENT = re.compile(r"([A-Z]+)=(\S+)")
 
 # What makes a command small enough for a test. Each replaces the option where the page gives it, and is added if not.
