@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import difflib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import PurePath
 
-__all__ = ["InputError", "LOG_PATHS", "explain", "failure_of", "find_cause", "list_first", "show_path"]
+__all__ = ["InputError", "LOG_PATHS", "explain", "failure_of", "find_cause", "list_first", "show_path", "suggest"]
 
 LOG_PATHS = "MULTIJOINT_LOG_PATHS"
 """Environment variable; `1` shows whole paths of scans and labels in messages, logs and reports."""
@@ -78,6 +79,26 @@ def list_first(problems: Sequence[str]) -> str:
         'a; b; c; d; e; ...'
     """
     return "; ".join(problems[:_MAX_LISTED]) + ("; ..." if len(problems) > _MAX_LISTED else "")
+
+
+def suggest(name: str, known: Iterable[str], *, most: int = 1, otherwise: str = "") -> str:
+    """Remedy for a name that is not known: the known names closest to it, or else all of them.
+
+    Args:
+        name: the unknown name.
+        known: names to choose from.
+        most: names to suggest.
+        otherwise: remedy where none is close; the list of known names if empty.
+
+    Example:
+        >>> suggest("max_epoch", ["seed", "max_epochs"])
+        'did you mean max_epochs?'
+        >>> suggest("colour", ["seed", "max_epochs"])
+        'known are seed, max_epochs'
+    """
+    names = list(known)
+    near = difflib.get_close_matches(name, names, n=most)
+    return f"did you mean {' or '.join(near)}?" if near else otherwise or f"known are {', '.join(names)}"
 
 
 def failure_of(error: BaseException) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
 from collections import Counter
@@ -15,7 +14,7 @@ import yaml
 from custom_components.data.cases import Case, take_corrections
 from custom_components.data.layouts import check_relative, is_dataset_json, match_pattern, translate_dataset_json
 from custom_components.domains import PLANES, Domain
-from custom_components.errors import InputError, show_path
+from custom_components.errors import InputError, show_path, suggest
 from custom_components.io.geometry import orientation_of
 from custom_components.io.nifti_files import case_id
 from custom_components.io.volumes import read_affine
@@ -150,9 +149,7 @@ def _check_keys(data: Any, table: Mapping[str, Any], *, required: Sequence[str],
         raise InputError(f"{where} must be a mapping, got {data!r}; allowed keys are {', '.join(table)}")
     for key, value in data.items():
         if key not in table:
-            close = difflib.get_close_matches(str(key), table, n=1)
-            remedy = f"did you mean {close[0]}?" if close else f"allowed are {', '.join(table)}"
-            raise InputError(f"key in {where} must be a known one, got {key!r}; {remedy}")
+            raise InputError(f"key in {where} must be a known one, got {key!r}; {suggest(str(key), table)}")
         if not isinstance(value, table[key]) or isinstance(value, bool) or value == "":
             rule = _TYPE_NAMES.get(table[key], "a list or a mapping")
             raise InputError(f"{key} in {where} must be {rule}, got {value!r}; correct it")

@@ -13,6 +13,7 @@ import custom_components
 import numpy as np
 from custom_components.domains import Domain
 from custom_components.errors import InputError
+from custom_components.io.geometry import voxel_volume_ml
 from custom_components.io.nifti_files import case_id
 from custom_components.io.volumes import Volume, read_label, write_label_map
 from custom_components.models.trained_model import TrainedModel
@@ -110,7 +111,7 @@ class ResultFolder:
         return measure_quality(
             labels,
             domain=domain,
-            voxel_ml=abs(float(np.linalg.det(item["source"].affine[:3, :3]))) / 1e3,
+            voxel_ml=voxel_volume_ml(item["source"].affine),
             before=None if before is None else np.asarray(before)[0],
             expected_dice=[expected[channel] for channel in self.model.channels(domain.name)] if expected else None,
             connectivity=self.settings.get("connectivity", 1),

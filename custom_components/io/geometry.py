@@ -21,6 +21,7 @@ __all__ = [
     "orientation_of",
     "spacing_of",
     "to_canonical",
+    "voxel_volume_ml",
 ]
 
 MM_OF_UNIT = {0: 1.0, 1: 1e3, 2: 1.0, 3: 1e-3}
@@ -111,6 +112,16 @@ def spacing_of(affine: np.ndarray) -> tuple[float, float, float]:
     """
     x, y, z = np.sqrt((affine[:3, :3] ** 2).sum(axis=0)).tolist()
     return x, y, z
+
+
+def voxel_volume_ml(affine: np.ndarray) -> float:
+    """Volume of a voxel in ml, of an affine in mm.
+
+    Example:
+        >>> voxel_volume_ml(np.diag([-1.0, 2.0, 4.0, 1.0]))
+        0.008
+    """
+    return abs(float(np.linalg.det(affine[:3, :3]))) / 1e3
 
 
 def orientation_of(affine: np.ndarray) -> np.ndarray:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from custom_components.errors import InputError
+from custom_components.errors import InputError, suggest
 from monai.bundle import ConfigParser, ConfigWorkflow
 from monai.bundle.properties import InferProperties, TrainProperties
 
@@ -44,10 +43,8 @@ def check_settings(config: Mapping[str, Any]) -> None:
     for name, value in config.items():
         is_component = isinstance(value, Mapping) and "_target_" in value  # which another tool may have replaced
         if name not in known and not is_component:
-            near = difflib.get_close_matches(name, sorted(known & set(config)), n=2)
-            hint = (
-                f"did you mean {' or '.join(near)}?" if near else f"known are {', '.join(sorted(used & set(config)))}"
-            )
+            all_used = f"known are {', '.join(sorted(used & set(config)))}"
+            hint = suggest(name, sorted(known & set(config)), most=2, otherwise=all_used)
             raise InputError(f"setting {name} must be one that the configuration uses; {hint}")
 
 

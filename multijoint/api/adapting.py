@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
-from custom_components.errors import InputError
+from custom_components.errors import InputError, suggest
 
 from multijoint.running import find_bundle, run_workflow
 
@@ -81,9 +80,8 @@ def adaptation_settings(given: Mapping[str, Any]) -> dict[str, Any]:
     free = [name for name, value in known.items() if not (name in _FIXED or "#" in name or isinstance(value, dict))]
     for name in given:
         if name not in free:
-            near = difflib.get_close_matches(name, free, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(free)}"
-            raise InputError(f"setting {name} must be one of train.yaml or adapt.yaml that is free to choose; {hint}")
+            rule = "must be one of train.yaml or adapt.yaml that is free to choose"
+            raise InputError(f"setting {name} {rule}; {suggest(name, free)}")
     return dict(given)
 
 

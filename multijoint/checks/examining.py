@@ -12,7 +12,7 @@ import numpy as np
 from custom_components.data.cases import Case
 from custom_components.domains import PLANES, Domain
 from custom_components.errors import failure_of, show_path
-from custom_components.io.geometry import canonical_spacing_mm, to_canonical
+from custom_components.io.geometry import canonical_spacing_mm, to_canonical, voxel_volume_ml
 from custom_components.io.pictures import draw_planes, encode
 from custom_components.io.volumes import Volume, on_grid, read_label, read_volume
 from scipy import ndimage
@@ -158,7 +158,7 @@ def _read_classes(path: Path, domain: Domain, image: Volume) -> tuple[np.ndarray
 
 
 def _bones(classes: np.ndarray, domain: Domain, spacing: np.ndarray) -> dict[str, BoneMeasure]:
-    voxel_ml = float(np.prod(spacing)) / 1000
+    voxel_ml = voxel_volume_ml(np.diag(spacing))
     bones = {}
     boxes = ndimage.find_objects(classes, max_label=len(domain.labels))
     for index, (name, box) in enumerate(zip(domain.labels.values(), boxes, strict=True), start=1):

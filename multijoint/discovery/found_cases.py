@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from custom_components.domains import PLANES
 from custom_components.errors import InputError, explain
-from custom_components.io.geometry import canonical_spacing_mm, orientation_of, spacing_of
+from custom_components.io.geometry import canonical_spacing_mm, orientation_of, voxel_volume_ml
 from custom_components.io.volumes import read_affine, read_label
 from custom_components.system.terminal import align_columns, track
 
@@ -125,9 +125,7 @@ def _read(name: str, subject: str, image: Path, label: Path, original: Path | No
     thick = longest >= _THICK * second
     normal = int(np.argmax(spacing)) if thick else int(orientation_of(affine)[2, 0])
     found = {int(value): int(count) for value, count in zip(values, counts, strict=True) if value}
-    return FoundCase(
-        name, subject, image, label, original, found, spacing, normal, thick, float(np.prod(spacing_of(affine))) / 1e3
-    )
+    return FoundCase(name, subject, image, label, original, found, spacing, normal, thick, voxel_volume_ml(affine))
 
 
 def guess_plane(cases: Sequence[FoundCase]) -> tuple[str, str]:

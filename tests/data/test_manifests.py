@@ -112,7 +112,7 @@ def test_slice_axis_that_means_different_planes(tmp_path: Path) -> None:
 
 BROKEN: dict[str, tuple[dict[str, Any], str]] = {
     "unknown key": ({"licens": "CC0"}, "key in .* must be a known one, got 'licens'; did you mean licence"),
-    "far-off key": ({"xyz": "CC0"}, "got 'xyz'; allowed are domain, description"),
+    "far-off key": ({"xyz": "CC0"}, "got 'xyz'; known are domain, description"),
     "missing key": ({"licence": None}, "licence in .* must be given"),
     "wrong type": ({"source": 7}, "source in .* must be text .*, got 7"),
     "boolean": ({"plane": None, "slice_axis": True}, "slice_axis in .* must be a whole number, got True"),

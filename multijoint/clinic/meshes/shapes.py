@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from custom_components.errors import InputError, show_path
+from custom_components.io.geometry import voxel_volume_ml
 from custom_components.system.files import write_csv
 
 from multijoint.clinic.meshes.bone_masks import BoneMask
@@ -82,7 +83,7 @@ def measure_shape(bone: BoneMask, surface: BoneSurface) -> BoneShape:
     axes[2] = np.cross(axes[0], axes[1])
     cut_area_mm2 = surface.cut_area_mm2
     return BoneShape(
-        volume_ml=float(len(voxels) * abs(np.linalg.det(to_mm)) / 1000),
+        volume_ml=len(voxels) * voxel_volume_ml(bone.affine),
         surface_mm2=surface.area_mm2 - cut_area_mm2,
         cut_area_mm2=cut_area_mm2,
         cut_sides=bone.cut_sides,

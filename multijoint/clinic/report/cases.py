@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from custom_components.domains import Domain
 from custom_components.errors import InputError, explain, show_path
-from custom_components.io.geometry import canonical_spacing_mm, to_canonical
+from custom_components.io.geometry import canonical_spacing_mm, to_canonical, voxel_volume_ml
 from custom_components.io.pictures import draw_planes, encode, grey_limits
 from custom_components.io.planes import bone_areas
 from custom_components.io.volumes import Volume, on_grid, read_label, read_volume
@@ -213,7 +213,7 @@ def _bones(
     result: Result, classes: np.ndarray, volume: Volume, domain: Domain, scores: list[BoneScore], sources: Sources
 ) -> tuple[ReportedBone, ...]:
     areas = bone_areas(classes, range(1, domain.num_classes))
-    voxel_ml = math.prod(volume.spacing_mm) / 1000
+    voxel_ml = voxel_volume_ml(volume.affine)
     bones = []
     for index, (value, name) in enumerate(domain.labels.items(), start=1):
         quality = sources.quality.get((result.case, value), {})

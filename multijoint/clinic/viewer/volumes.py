@@ -10,6 +10,7 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 from custom_components.errors import InputError, show_path
+from custom_components.io.geometry import voxel_volume_ml
 from custom_components.io.volumes import read_label, read_volume
 from scipy import ndimage
 
@@ -158,5 +159,4 @@ def _measure(mask: np.ndarray, box: tuple[slice, ...], affine: np.ndarray) -> tu
     voxels = np.argwhere(mask)
     offsets_mm = (voxels - voxels.mean(axis=0)) @ affine[:3, :3].T
     nearest = voxels[(offsets_mm**2).sum(axis=1).argmin()] + [side.start for side in box]
-    volume_ml = len(voxels) * abs(np.linalg.det(affine[:3, :3])) / 1000
-    return float(volume_ml), (affine[:3, :3] @ nearest + affine[:3, 3]).tolist()
+    return len(voxels) * voxel_volume_ml(affine), (affine[:3, :3] @ nearest + affine[:3, 3]).tolist()

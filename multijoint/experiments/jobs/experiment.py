@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 from collections.abc import Mapping
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from custom_components.errors import InputError
+from custom_components.errors import InputError, suggest
 from custom_components.system.files import write_atomically
 
 from multijoint.experiments.jobs.methods import Method
@@ -131,7 +130,6 @@ def training_settings(given: Mapping[str, Any]) -> dict[str, Any]:
     free = [name for name, value in known.items() if name not in _OF_JOBS and not isinstance(value, dict)]
     for name in given:
         if name not in free:
-            near = difflib.get_close_matches(name, free, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(free)}"
-            raise InputError(f"setting {name} must be one of train.yaml that no job decides; {hint}")
+            rule = "must be one of train.yaml that no job decides"
+            raise InputError(f"setting {name} {rule}; {suggest(name, free)}")
     return {**known, **given}

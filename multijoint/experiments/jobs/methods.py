@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 import yaml
-from custom_components.errors import InputError
+from custom_components.errors import InputError, suggest
 
 from multijoint.running import find_bundle
 
@@ -79,8 +78,7 @@ def _compose(given: str, known: dict[str, Method]) -> Method:
         base = known[first]
     else:
         if not first.endswith((".yaml", ".yml")):
-            near = difflib.get_close_matches(first, known, n=1)
-            hint = f"did you mean {near[0]}?" if near else "or an override file of your own (.yaml)"
+            hint = suggest(first, known, otherwise="or an override file of your own (.yaml)")
             raise InputError(f"method must be all or one of {', '.join(known)}, got {first}; {hint}")
         base, more = Method("", "", ()), [first, *more]
     files = [Path(file).resolve() for file in more]
