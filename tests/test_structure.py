@@ -44,6 +44,7 @@ CROSS_CUTTING = {
     "checks/test_rules.py": "each rule of a check, whichever module holds it",
     "data/test_corrections.py": "the way of a corrected result from segment by init into a training",
     "docs/test_docs.py": "every command of the pages",
+    "docs/test_site.py": "the pages as a site",
     "io/test_hostile_nifti.py": "one corpus of damaged files for every reader",
     "io/test_reader_faults.py": "faults of reading that pass through the whole package",
     "metrics/test_bone_measures.py": "measures of bones that are defined in several modules",

@@ -1,12 +1,12 @@
 """The pages build as a site without a warning, and the API reference has every public name."""
 
 import os
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from support.documented import PAGES, ROOT
+from support.processes import run
 
 
 @pytest.fixture(scope="module")
@@ -15,8 +15,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("site")
     command = [sys.executable, "-m", "mkdocs", "build", "--quiet", "--strict", "--site-dir", str(folder)]
     environment = os.environ | {"NO_MKDOCS_2_WARNING": "1"}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=180)
-    assert done.returncode == 0, done.stderr
+    run(command, check=True, cwd=ROOT, env=environment)
     return folder
 
 
