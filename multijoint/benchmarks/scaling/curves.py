@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from custom_components.system.files import write_atomically
 from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from multijoint.benchmarks.scaling.growth import Curve, fit_growth
+from multijoint.experiments.figures.layout import format_logarithmic, save_figure, style_axes
 
 __all__ = ["draw_curves"]
 
@@ -43,9 +41,7 @@ def draw_curves(path: Path, curves: Sequence[Curve]) -> None:
         for column, axis in enumerate(axes):
             plots[0, column].set_title(f"more {axis}", fontsize=9)
             plots[-1, column].set_xlabel(f"number of {axis}")
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="png", dpi=150)
-    write_atomically(path, buffer.getvalue())
+        save_figure(path, figure)
 
 
 def _draw(plot: Axes, curves: Sequence[Curve]) -> None:
@@ -66,15 +62,11 @@ def _draw(plot: Axes, curves: Sequence[Curve]) -> None:
     low, high = min(min(each.values) for each in curves) / 1.6, max(max(each.values) for each in curves) * 1.6
     high = max(high, low * 12)
     plot.set_ylim(low, high * (high / low) ** (0.13 * len(curves)))  # room for the legend
-    plot.yaxis.set_major_locator(LogLocator(subs=(1,) if high > 100 * low else (1, 2, 5)))
-    for each in (plot.xaxis, plot.yaxis):
-        each.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
-        each.set_minor_formatter(NullFormatter())
+    format_logarithmic(plot.xaxis)
+    format_logarithmic(plot.yaxis, (1,) if high > 100 * low else (1, 2, 5))
     plot.set_xticks(curves[0].sizes, [f"{size:,}" for size in curves[0].sizes])
     plot.tick_params(which="minor", bottom=False)
-    plot.grid(True, which="major", color="0.92", linewidth=0.6)
-    plot.set_axisbelow(True)
-    plot.spines[["top", "right"]].set_visible(False)
+    style_axes(plot, grid="both")
     legend = plot.legend(loc="upper left", frameon=False, fontsize=7, handletextpad=0.2, borderaxespad=0.1)
     legend.set_in_layout(False)
 

@@ -1,4 +1,4 @@
-"""Curves: what training did epoch by epoch, and what each method does with few subjects."""
+"""Curves of the training over its epochs, and of the scores over the number of training subjects."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import MaxNLocator
 
-from multijoint.experiments.figures.exams import wrap_name
+from multijoint.experiments.figures.layout import add_axes, add_legend, format_logarithmic, style_axes, wrap_name
 from multijoint.experiments.jobs.methods import known_methods, title_of
 from multijoint.experiments.rows import ALL_SUBJECTS, exam_scores, main_rows
 
 __all__ = ["draw_few_subjects", "draw_learning_curves"]
 
-# Colour (Okabe and Ito), line and marker: each alone tells the paper's seven methods apart, in its order.
+# Colours (Okabe and Ito), lines and markers of the paper's seven methods in its order; each alone distinguishes them.
 _COLORS = ["#56B4E9", "#E69F00", "#009E73", "#0072B2", "#CC79A7", "#D55E00", "#000000"]
 _LINES = [(0, (5, 1.5)), (0, (5, 1.5, 1, 1.5)), (0, (2, 1)), (0, (1, 1)), (0, (8, 2)), (0, (5, 1, 1, 1, 1, 1)), "-"]
 _MARKERS = ["o", "s", "^", "D", "v", "P", "X"]
@@ -34,8 +34,8 @@ _RUN = ["method", "seed", "fold"]
 def draw_learning_curves(curves: pd.DataFrame) -> Figure | None:
     """Draw each term of the training loss and the validation Dice of each data set over the epochs.
 
-    A line is the mean of a method's runs (folds and seeds), its band one standard deviation to each side. Where each
-    data set has a network of its own, a run's loss is the mean over its networks.
+    A line is the mean of a method's runs (folds and seeds), its band one standard deviation to each side. For a method
+    with one network a data set, a run's loss is the mean over its networks.
 
     Args:
         curves: rows of `curves.csv`; only jobs that trained on all subjects are drawn.
@@ -72,16 +72,17 @@ def draw_learning_curves(curves: pd.DataFrame) -> Figure | None:
         plot.set_xlabel("epoch", fontsize=9)
         plot.xaxis.set_major_locator(MaxNLocator(7, integer=True, steps=[1, 2, 5, 10]))
         if heading in ("loss", "cross-entropy") and (rows["value"] > 0).all():
-            _log_axis(plot)
+            plot.set_yscale("log")
+            format_logarithmic(plot.yaxis)
     return figure
 
 
 def draw_few_subjects(cases: pd.DataFrame) -> Figure | None:
-    """Draw the Dice of a test exam against the number of training subjects of its own data set.
+    """Draw the Dice of a test exam against the number of training subjects of its data set.
 
     A faint point is a run (fold and seed): the mean over its test exams of the data set, each the mean over its bones
-    after post-processing. Large markers are means over runs, bars one standard deviation to each side. Evenly spaced
-    numbers; "all" is what the fold leaves.
+    after post-processing. Large markers are means over runs, bars one standard deviation to each side. The numbers are
+    spaced evenly; "all" stands for all subjects outside the tested fold.
 
     Args:
         cases: rows of `cases.csv`.
@@ -117,9 +118,8 @@ def draw_few_subjects(cases: pd.DataFrame) -> Figure | None:
                     points.append((x + dodge, values.mean(), values.std(ddof=1) if len(values) > 1 else 0.0))
             if points:
                 x_values, means, sds = np.array(points).T
-                plot.errorbar(
-                    x_values, means, yerr=sds, markersize=5, linewidth=1.4, elinewidth=0.9, capsize=2, **style
-                )
+                style |= {"markersize": 5, "linewidth": 1.4, "elinewidth": 0.9, "capsize": 2}
+                plot.errorbar(x_values, means, yerr=sds, **style)
         plot.set_xlabel("training subjects of this data set", fontsize=9)
         plot.set_xticks(range(len(ticks)), ticks)
         plot.set_xlim(-0.5, len(ticks) - 0.5)
@@ -128,14 +128,14 @@ def draw_few_subjects(cases: pd.DataFrame) -> Figure | None:
 
 
 def _in_order(methods: Iterable[str]) -> list[str]:
-    """The paper's methods in its order, then others as they come."""
+    """The paper's methods in its order, then others in the order given."""
     present = list(dict.fromkeys(methods))
     known = [name for name in known_methods() if name in present]
     return known + [name for name in present if name not in known]
 
 
 def _style(method: str, methods: list[str]) -> dict[str, Any]:
-    """The same for a method of the paper in every figure; others take the colours that are left, then all again."""
+    """A fixed style for a method of the paper; other methods take the free colours, then all colours again."""
     known = list(known_methods())[: len(_COLORS)]
     color = line = known.index(method) if method in known else -1
     if method not in known:
@@ -143,7 +143,7 @@ def _style(method: str, methods: list[str]) -> dict[str, Any]:
         free = [index for index in range(len(_COLORS)) if index not in used]
         place = [name for name in methods if name not in known].index(method)
         color = (free + used)[place % len(_COLORS)]
-        # Where the colour is taken, another line and marker.
+        # A colour that is taken gets another line and marker.
         line = color if place < len(free) else (color + 1 + place // len(_COLORS)) % len(_COLORS)
     return {"color": _COLORS[color], "linestyle": _LINES[line], "marker": _MARKERS[line]}
 
@@ -169,11 +169,9 @@ def _panels(
         row, column = divmod(index, columns)
         x = _LEFT + 0.1 + column * (_PANEL_WIDTH + _LEFT)
         y = height - sum(heads[: row + 1]) - row * (_PANEL_HEIGHT + _BELOW) - _PANEL_HEIGHT
-        plot = figure.add_axes((x / width, y / height, _PANEL_WIDTH / width, _PANEL_HEIGHT / height))
+        plot = add_axes(figure, x, y, _PANEL_WIDTH, _PANEL_HEIGHT)
         plot.set_title(heading, fontsize=10)
-        plot.spines[["top", "right"]].set_visible(False)
-        plot.grid(axis="y", color="0.9", linewidth=0.6)
-        plot.set_axisbelow(True)
+        style_axes(plot, grid="y")
         plot.tick_params(labelsize=8)
         plots.append(plot)
     handles = []
@@ -181,25 +179,9 @@ def _panels(
         style = _style(method, methods)
         style["marker"] = style["marker"] if with_markers else ""
         handles.append(Line2D([], [], linewidth=1.5, markersize=5, label=title, **style))
-    figure.legend(
-        handles=handles,
-        loc="upper center",
-        bbox_to_anchor=(0.5, (foot - 0.03) / height),
-        borderaxespad=0,
-        ncol=legend_columns,
-        fontsize=8.5,
-        frameon=False,
-        handlelength=3.2,
-    )
+    add_legend(figure, handles, top=foot - 0.03, columns=legend_columns, handlelength=3.2)
     figure.text(0.5, 0.08 / height, caption, ha="center", va="bottom", fontsize=8)
     return figure, plots
-
-
-def _log_axis(plot: Axes) -> None:
-    plot.set_yscale("log")
-    plot.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    plot.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    plot.yaxis.set_minor_formatter(NullFormatter())
 
 
 def _runs_per_method(table: pd.DataFrame) -> list[int]:

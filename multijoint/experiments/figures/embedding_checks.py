@@ -1,7 +1,7 @@
-"""Are the clusters of the data sets the images' own, or the doing of each data set's norm?
+"""Checks of whether the clusters of the data sets come from the images or from each data set's norms.
 
-An embedding is taken after weights that each data set has for itself. These can put every data set in a corner of its
-own without looking at the image, so clusters alone prove nothing; these numbers tell the two apart.
+An embedding is taken after weights that belong to one data set. These can move every data set into a separate corner
+whatever the image, so clusters alone prove nothing; the numbers here separate the two causes.
 """
 
 from __future__ import annotations
@@ -18,25 +18,24 @@ from sklearn.preprocessing import StandardScaler
 __all__ = ["MAX_SLICES", "EmbeddingChecks", "check_embeddings", "choose_slices"]
 
 MAX_SLICES = 3000
-"""More slices than these are sampled: the silhouette compares every pair."""
+"""Largest number of slices; more are sampled, since the silhouette compares every pair."""
 
 
 @dataclass(frozen=True)
 class EmbeddingChecks:
-    """What the embeddings of one method are made of; NaN where there is too little to compute a number.
+    """Checks of the embeddings of one method; NaN where too few slices define a number.
 
     Args:
         norm_cosine_same_image: mean cosine of an image under its own data set's norms and under each other data set's.
-            Near 1: the norms do not label the image. Low: a cluster is the norms' doing.
-        norm_cosine_other_image: the yardstick beside it, the mean cosine of two images of one data set under its norms.
+            Near 1: the norms do not label the image. Low: the norms make the cluster.
+        norm_cosine_other_image: for comparison, the mean cosine of two images of one data set under its norms.
         silhouette: mean cosine silhouette of the data sets, each image under its own norms; -1..1.
-        silhouette_shuffled: the same when the data sets are dealt to the images at random, as many of each: images go
-            through the norms of the data set they were dealt, which is also the label. As high as `silhouette`: the
-            clusters are the norms' doing.
-        silhouette_shuffled_true: those embeddings, by the true data set.
+        silhouette_shuffled: the same after a random permutation of the data sets over the images, which changes the
+            norms and the labels. As high as `silhouette`: the norms make the clusters.
+        silhouette_shuffled_true: silhouette of those embeddings by the true data set.
         probe_own_norm: balanced accuracy on validation slices of a linear classifier of the data set, trained on the
             training slices, from the last convolution before the last norm, each image under its own earlier norms.
-        probe_one_norm: the same with every image under the first data set's norms: only the image can tell then.
+        probe_one_norm: the same with every image under the first data set's norms, so that only the image counts.
     """
 
     norm_cosine_same_image: float
@@ -63,7 +62,7 @@ def check_embeddings(
         convolution_by_norm: the same before the domain's last norm and affine weights.
         domain: index of the data set of each slice.
         training: whether a slice is from training, else validation.
-        seed: of the deal of random data sets, and of the sample where there are more than `MAX_SLICES`.
+        seed: seed of the permutation, and of the sample of more than `MAX_SLICES`.
 
     Shape:
         (N, K, F) for N slices, K domains and F features; `domain` and `training` are (N,).
@@ -121,7 +120,7 @@ def _cosine_under_other_norms(by_norm: np.ndarray, domain: np.ndarray) -> float:
 
 
 def _cosine_to_other_images(own: np.ndarray, domain: np.ndarray) -> float:
-    """Mean over images of their mean cosine to the others of their data set; one alone is left out."""
+    """Mean over images of their mean cosine to the others of their data set, if there are others."""
     units = _unit(own)
     means = []
     for index in np.unique(domain):
@@ -133,7 +132,7 @@ def _cosine_to_other_images(own: np.ndarray, domain: np.ndarray) -> float:
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:
-    """Vectors of length 1; a zero vector stays one, with cosine 0 to everything."""
+    """Vectors of length 1; a zero vector stays zero, with cosine 0 to all others."""
     vectors = vectors.astype(np.float64)
     length = np.linalg.norm(vectors, axis=-1, keepdims=True)
     return vectors / np.where(length > 0, length, 1)
@@ -146,12 +145,11 @@ def _silhouette(vectors: np.ndarray, labels: np.ndarray) -> float:
 
 
 def _probe(features: np.ndarray, domain: np.ndarray, training: np.ndarray) -> float:
-    """Mean recall over the data sets that the validation slices are of."""
+    """Balanced accuracy: mean recall over the data sets of the validation slices."""
     known, held_out = np.unique(domain[training]), np.unique(domain[~training])
     if len(known) < 2 or len(held_out) < 2:
         return float("nan")
     probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
     probe.fit(features[training].astype(np.float64), domain[training])
     found = probe.predict(features[~training].astype(np.float64))
-    truth = domain[~training]
-    return float(np.mean([(found[truth == index] == index).mean() for index in held_out]))
+    return float(np.mean([(found[domain[~training] == index] == index).mean() for index in held_out]))

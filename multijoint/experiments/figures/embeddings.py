@@ -1,4 +1,4 @@
-"""Figure 4: the slices of all data sets in the embedded space over the epochs, and what their clusters are worth."""
+"""Figure 4: the slices of all data sets in the embedded space over the epochs, with checks of their clusters."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 
 from multijoint.experiments.figures.embedding_checks import EmbeddingChecks, check_embeddings, choose_slices
-from multijoint.experiments.figures.exams import wrap_name
+from multijoint.experiments.figures.layout import add_axes, add_legend, wrap_name
 from multijoint.experiments.jobs.methods import title_of
 
 __all__ = ["check_methods", "draw_embeddings"]
@@ -27,7 +27,7 @@ PAPER_METHODS = ("unet-dsl", "proposed")
 
 _COLORS = ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442"]  # Okabe and Ito
 
-# Of the table under the panels: column heading by field, under a heading of the group.
+# Table under the panels: heading of a group -> field -> heading of its column.
 _GROUPS: Mapping[str, Mapping[str, str]] = {
     "Cosine similarity": {
         "norm_cosine_same_image": "same image,\nother norm",
@@ -74,14 +74,14 @@ def check_methods(meta: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> 
 
 
 def draw_embeddings(meta: Mapping[str, Any], arrays: Mapping[str, np.ndarray], checks: pd.DataFrame) -> Figure:
-    """Draw the embedding of every slice: a column an epoch, a row a method; and the checks below.
+    """Draw the embedding of every slice, a column an epoch, a row a method, above a table of the checks.
 
-    The paper's two methods, without and with the contrastive term, if there are any of them; else all.
+    The figure has the paper's two methods, without and with the contrastive term, or all methods if it has neither.
 
     Args:
         meta: `methods`, `domains`, `seed`, `fold`, and `epochs` by method.
         arrays: for method m `{m}/domain`, `{m}/training` of shape (N,) and `{m}/{epoch}/embedding` of shape (N, F).
-        checks: of `check_methods`.
+        checks: from `check_methods`.
 
     Source:
         Fig. 4 of Boutillon et al. 2021: PCA to 50, then t-SNE with perplexity 30 and learning rate 200. Initialisation
@@ -111,7 +111,7 @@ def draw_embeddings(meta: Mapping[str, Any], arrays: Mapping[str, np.ndarray], c
         figure.text((left - 0.08) / _WIDTH, middle, titles[method], rotation=90, ha="right", va="center", fontsize=9)
         for column, epoch in enumerate(epochs):
             x = left + column * (panel + _GAP)
-            plot = figure.add_axes((x / _WIDTH, bottom / height, panel / _WIDTH, panel / height))
+            plot = add_axes(figure, x, bottom, panel, panel)
             plot.set(xticks=[], yticks=[])
             if row == 0:
                 plot.set_title(f"epoch {epoch}", fontsize=9)
@@ -120,16 +120,8 @@ def draw_embeddings(meta: Mapping[str, Any], arrays: Mapping[str, np.ndarray], c
             else:
                 plot.text(0.5, 0.5, "not saved", ha="center", va="center", fontsize=8, transform=plot.transAxes)
 
-    figure.legend(
-        handles=handles,
-        loc="upper center",
-        bbox_to_anchor=(0.5, (foot - 0.02) / height),
-        borderaxespad=0,
-        ncol=legend_columns,
-        fontsize=8.5,
-        frameon=False,
-    )
-    below = figure.add_axes((0, notes_height / height, 1, table_height / height))
+    add_legend(figure, handles, top=foot - 0.02, columns=legend_columns)
+    below = add_axes(figure, 0, notes_height, _WIDTH, table_height)
     _table(below, checks.set_index("method").loc[methods], titles, table_height)
     figure.text(_MARGIN / _WIDTH, _MARGIN / height, notes, ha="left", va="bottom", fontsize=8)
     return figure
@@ -160,7 +152,7 @@ def _components(embedding: np.ndarray) -> int:
 
 
 def _perplexity(number: int) -> int:
-    """30, or a third of few slices: it has to be smaller than their number."""
+    """30, or a third of few slices, since it must be smaller than their number."""
     return min(30, max(1, (number - 1) // 3))
 
 

@@ -1,4 +1,4 @@
-"""Figure 3: the best, the median and the worst exam of each data set, as every method segments them."""
+"""Figure 3: the best, the median and the worst exam of each data set, as segmented by every method."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from multijoint.experiments.figures.layout import add_axes, add_legend, wrap_name
 from multijoint.experiments.jobs.methods import title_of
 
-__all__ = ["draw_exams", "wrap_name"]
+__all__ = ["draw_exams"]
 
 _REFERENCE = "#FF1E1E"
-# From Okabe and Ito's palette what shows on a dark scan and is far from red for colour-blind readers (their green made
-# brighter), then white and a violet that they do not take for the blue.
+# Colours of Okabe and Ito that show on a dark scan and are far from red for colour-blind readers (the green is
+# brighter), then white and a violet that is distinct from the blue.
 _BONES = ["#56B4E9", "#F0E442", "#00C78F", "#FFFFFF", "#7048FF", "#E69F00", "#00FFFF"]
 
 # Inches. A cell is a square of the scan below a black strip that holds its number, so that text never covers a bone.
@@ -33,12 +34,12 @@ _LINE = 0.148  # of 8 point text
 def draw_exams(meta: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Figure | None:
     """Draw chosen exams: a row an exam, a column a method, the reference in red, the prediction in a colour a bone.
 
-    Axis 0 of the arrays runs to the right, axis 1 upwards, in millimetres. All cells of a row show the same part of the
-    slice: what is bone in the reference or in any prediction, and a margin.
+    Axis 0 of the arrays runs to the right, axis 1 upwards. All cells of a row show the same part of the slice: all bone
+    in the reference or any prediction, and a margin.
 
     Args:
         meta: `methods`, `examples` (each `domain`, `rank`, `case`, `slice`, `spacing_mm`, `dice` by method in 0..1,
-            `labels` by class) and `rule`, a sentence saying how they were chosen.
+            `labels` by class) and `rule`, a sentence about their choice.
         arrays: for example i `{i}/image`, `{i}/reference` and `{i}/prediction/{method}`, class indices of shape
             (rows, columns).
 
@@ -89,42 +90,22 @@ def draw_exams(meta: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Fig
             row = _Row(index, example, arrays, methods)
             for column, method in enumerate(methods):
                 x = left + column * (_CELL + _GAP)
-                plot = figure.add_axes((x / width, bottom / height, _CELL / width, (_CELL + _STRIP) / height))
+                plot = add_axes(figure, x, bottom, _CELL, _CELL + _STRIP)
                 row.draw(plot, method, colors, with_scale=column == 0)
             top = bottom - _GAP
         top -= _GROUP_GAP
 
     handles = [Line2D([], [], color=_REFERENCE, linewidth=2.6, label="reference")]
     handles += [Line2D([], [], color=colors[bone], linewidth=1.4, label=bone) for bone in bones]
-    # Light lines need the dark ground that they have in the scans.
+    # Light lines need a dark ground, as in the scans.
     dark: dict[str, Any] = {"facecolor": "#2B2B2B", "edgecolor": "none", "labelcolor": "white", "framealpha": 1}
-    figure.legend(
-        handles=handles,
-        loc="upper center",
-        bbox_to_anchor=(0.5, (foot - 0.06) / height),
-        borderaxespad=0,
-        ncol=legend_columns,
-        fontsize=8,
-        **dark,
-    )
+    add_legend(figure, handles, top=foot - 0.06, columns=legend_columns, fontsize=8, frameon=True, **dark)
     figure.text(_MARGIN / width, _MARGIN / height, caption, ha="left", va="bottom", fontsize=8)
     return figure
 
 
-def wrap_name(name: str, width: int) -> str:
-    r"""Break a name into lines of at most `width` characters, also behind its underscores, plus signs and hyphens.
-
-    Example:
-        >>> wrap_name("sub-01_ses-baseline", 8)
-        'sub-01_\nses-\nbaseline'
-    """
-    mark = "\0"
-    breakable = name.replace("_", f"_{mark} ").replace("+", f"+{mark} ")
-    return textwrap.fill(breakable, width).replace(f"{mark} ", "").replace(mark, "")
-
-
 class _Row:
-    """One exam: what all its cells share."""
+    """One exam: the data that its cells share."""
 
     def __init__(
         self, index: int, example: Mapping[str, Any], arrays: Mapping[str, np.ndarray], methods: Sequence[str]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import logging
 import zipfile
@@ -11,7 +10,6 @@ from typing import Any
 
 import numpy as np
 from custom_components.errors import InputError
-from custom_components.system.files import write_atomically
 from matplotlib import style
 from matplotlib.figure import Figure
 from threadpoolctl import threadpool_limits
@@ -19,7 +17,8 @@ from threadpoolctl import threadpool_limits
 from multijoint.experiments.figures.curves import draw_few_subjects, draw_learning_curves
 from multijoint.experiments.figures.embeddings import check_methods, draw_embeddings
 from multijoint.experiments.figures.exams import draw_exams
-from multijoint.experiments.rows import read_rows
+from multijoint.experiments.figures.layout import save_figure
+from multijoint.experiments.rows import read_rows, write_table
 
 __all__ = ["write_figures"]
 
@@ -38,7 +37,7 @@ def write_figures(folder: str | Path, *, curves: bool = False) -> list[Path]:
     `curves` the training (from `curves.csv`). What cannot be drawn is left out with a warning that names the remedy.
 
     Args:
-        folder: of the experiment.
+        folder: folder of the experiment.
         curves: draw `curves` too.
 
     Returns:
@@ -57,9 +56,7 @@ def write_figures(folder: str | Path, *, curves: bool = False) -> list[Path]:
             meta, arrays = _read_arrays(folder / "embeddings.npz")
             checks = check_methods(meta, arrays)
             written += _save(folder, "figure4", draw_embeddings(meta, arrays, checks))
-            text = checks.to_csv(index=False, float_format="%.6g", na_rep="nan", lineterminator="\n")
-            write_atomically(folder / "figure4_checks.csv", text.encode())
-            written.append(folder / "figure4_checks.csv")
+            written.append(write_table(folder / "figure4_checks.csv", checks))
         if _has(folder, "cases.csv", figure="few"):
             written += _save(folder, "few", draw_few_subjects(read_rows(folder, "cases")))
         if curves and _has(folder, "curves.csv", figure="curves"):
@@ -73,7 +70,7 @@ def write_figures(folder: str | Path, *, curves: bool = False) -> list[Path]:
 
 
 class _Arrays(dict[str, np.ndarray]):
-    """Arrays of a file; one that is missing is the file's fault."""
+    """Arrays of a file; a missing one is an `InputError` that names the file."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()
@@ -107,13 +104,4 @@ def _read_arrays(path: Path) -> tuple[dict[str, Any], _Arrays]:
 
 def _save(folder: Path, name: str, figure: Figure | None) -> list[Path]:
     """Write `name.png` and `name.svg`; nothing without a figure."""
-    if figure is None:
-        return []
-    paths = []
-    for kind, metadata in (("png", {}), ("svg", {"Date": None})):
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format=kind, dpi=150, metadata=metadata)
-        path = folder / f"{name}.{kind}"
-        write_atomically(path, buffer.getvalue())
-        paths.append(path)
-    return paths
+    return [] if figure is None else [save_figure(folder / f"{name}.{kind}", figure) for kind in ("png", "svg")]

@@ -15,8 +15,9 @@ from matplotlib.text import Text
 
 from multijoint.experiments.figures.curves import draw_few_subjects, draw_learning_curves
 from multijoint.experiments.figures.embeddings import check_methods, draw_embeddings
-from multijoint.experiments.figures.exams import draw_exams, wrap_name
+from multijoint.experiments.figures.exams import draw_exams
 from multijoint.experiments.figures.figures import write_figures
+from multijoint.experiments.figures.layout import wrap_name
 from multijoint.experiments.jobs.methods import title_of
 from multijoint.experiments.rows import COLUMNS, write_rows
 
