@@ -1,33 +1,16 @@
-from .bone_scores import BoneScore, dice_coefficient, score_case, slice_dice
+from .bone_scores import BoneScore, SliceDice, dice_coefficient, score_case, score_predictions, slice_dice
 from .evaluation import ScoreHandler, check_evaluation
-from .surface_distances import (
-    BORDERS,
-    UNDEFINED,
-    SurfaceDistances,
-    bone_surfaces,
-    check_masks,
-    check_shapes,
-    check_spacing,
-    surface_voxels,
-    symmetric_distances,
-    symmetric_surface_distances,
-)
+from .surface_distances import BORDERS, surface_voxels
 
 __all__ = [
     "BORDERS",
     "BoneScore",
     "ScoreHandler",
-    "SurfaceDistances",
-    "UNDEFINED",
-    "bone_surfaces",
+    "SliceDice",
     "check_evaluation",
-    "check_masks",
-    "check_shapes",
-    "check_spacing",
     "dice_coefficient",
     "score_case",
+    "score_predictions",
     "slice_dice",
     "surface_voxels",
-    "symmetric_distances",
-    "symmetric_surface_distances",
 ]

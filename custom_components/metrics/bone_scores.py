@@ -1,43 +1,30 @@
-"""Score a bone at a time: Dice, surface distances, and what became of the bone (found, missed, invented)."""
+"""Scores of each bone of a case: Dice, surface distances, and whether it was found, missed or invented."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from custom_components.domains import Domain
 from custom_components.errors import InputError
 from custom_components.label_maps import Bone, find_bones, memory_axes
 from custom_components.metrics.nearest_voxels import ClassVoxels
-from custom_components.metrics.surface_distances import (
-    UNDEFINED,
-    bone_surfaces,
-    check_masks,
-    check_shapes,
-    check_spacing,
-    symmetric_distances,
-)
+from custom_components.metrics.surface_distances import bone_surfaces, check_mask, check_spacing, symmetric_distances
 
-__all__ = [
-    "BoneMeasures",
-    "BoneScore",
-    "STATUSES",
-    "SliceDice",
-    "check_classes",
-    "dice_coefficient",
-    "measure_bones",
-    "score_case",
-    "score_predictions",
-    "slice_dice",
-]
+__all__ = ["BoneScore", "STATUSES", "SliceDice", "dice_coefficient", "score_case", "score_predictions", "slice_dice"]
+
+STATUSES = {(True, True): "ok", (False, True): "missed", (True, False): "false_find", (False, False): "absent"}
+"""Whether (prediction, reference) have the bone -> status of its score."""
+
+_UNDEFINED = (math.nan, math.nan)
 
 
 @dataclass(frozen=True)
 class BoneScore:
-    """How well one bone of one case was found.
+    """Score of one bone of one case.
 
     Args:
         label: name of the bone.
@@ -58,7 +45,7 @@ class BoneScore:
 
 
 class SliceDice(NamedTuple):
-    """Dice and areas of each slice, arrays of one length.
+    """Dice and areas of each slice, as arrays of equal length.
 
     Args:
         dice: NaN where prediction and reference are both empty.
@@ -84,7 +71,7 @@ def dice_coefficient(prediction: np.ndarray, reference: np.ndarray) -> float:
         >>> dice_coefficient(np.array([True, True, False]), np.array([True, False, False]))
         0.6666666666666666
     """
-    check_masks(prediction, reference)
+    _check_masks(prediction, reference)
     total = np.count_nonzero(prediction) + np.count_nonzero(reference)
     return float(2 * np.count_nonzero(prediction & reference) / total) if total else math.nan
 
@@ -95,20 +82,20 @@ def slice_dice(prediction: np.ndarray, reference: np.ndarray, *, slice_axis: int
     Args:
         prediction: boolean array of shape (H, W, D).
         reference: boolean array of the same shape.
-        slice_axis: axis that the slices are stacked along, 0, 1 or 2.
+        slice_axis: axis along which the slices are stacked, 0, 1 or 2.
 
     Returns:
-        One entry a slice. Keep those whose Dice is not NaN, and print how many.
+        One entry per slice. A mean should leave out the slices whose Dice is NaN and state how many remain.
 
     Raises:
-        InputError: the masks are not boolean or differ in shape, or there is no such axis.
+        InputError: the masks are not boolean or differ in shape, or the axis does not exist.
 
     Example:
         >>> prediction = np.array([[[True, True, False]]])
         >>> slice_dice(prediction, np.array([[[True, False, False]]]), slice_axis=2).dice
         array([ 1.,  0., nan])
     """
-    check_masks(prediction, reference)
+    _check_masks(prediction, reference)
     if slice_axis not in range(prediction.ndim):
         raise InputError(f"slice_axis must be one of {list(range(prediction.ndim))}, got {slice_axis!r}")
     axes = tuple(axis for axis in range(prediction.ndim) if axis != slice_axis)
@@ -130,20 +117,17 @@ def score_case(
     """Score every bone of one case in 3D, on the grid of the source.
 
     Args:
-        prediction: class indices of `domain`, an integer array.
-        reference: class indices of `domain`, an integer array of the same shape.
-        domain: gives the bones' names and label values.
+        prediction: class indices of `domain`, whole numbers of any type, shape (H, W, D).
+        reference: class indices of `domain`, of the same shape.
+        domain: names and label values of the bones.
         spacing_mm: distance between neighbouring voxels along each axis, in mm.
         border: surface convention, see `surface_distances.BORDERS`.
-
-    Shape:
-        prediction, reference: (H, W, D).
 
     Returns:
         One score for each foreground class, in class order, absent bones included.
 
     Raises:
-        InputError: a map is not integer or has an unknown class, shapes differ, or spacing or border is unusable.
+        InputError: a map has an unknown class, shapes differ, or spacing or border is invalid.
 
     Example:
         >>> foot = Domain("foot", {7: "talus"}, "axial")
@@ -165,121 +149,82 @@ def score_predictions(
 ) -> list[list[BoneScore]]:
     """Score several predictions of one case, such as before and after post-processing; see `score_case`.
 
-    What is looked for in the reference is looked for once.
-
-    Example:
-        >>> foot = Domain("foot", {7: "talus"}, "axial")
-        >>> reference = np.zeros((4, 4, 4), dtype=int)
-        >>> reference[1:3, 1:3, 1:3] = 1
-        >>> predictions = [np.zeros_like(reference), reference]
-        >>> scores = score_predictions(predictions, reference, domain=foot, spacing_mm=(1.0, 1.0, 1.0))
-        >>> [bone.status for (bone,) in scores]
-        ['missed', 'ok']
+    The surfaces of the reference are extracted only once.
     """
     for prediction in predictions:
-        check_classes("prediction", prediction, domain.num_classes)
-    check_classes("reference", reference, domain.num_classes)
-    how: dict[str, Any] = {"num_classes": domain.num_classes, "spacing_mm": spacing_mm, "border": border}
-    return [
-        [BoneScore(label, value, *each) for (value, label), each in zip(domain.labels.items(), bones, strict=True)]
-        for bones in measure_bones(predictions, reference, **how)
-    ]
-
-
-STATUSES = {(True, True): "ok", (False, True): "missed", (True, False): "false_find", (False, False): "absent"}
-"""Whether (prediction, reference) have the bone -> status of its score."""
-
-
-class BoneMeasures(NamedTuple):
-    """The numbers of a `BoneScore`, without its names."""
-
-    dice: float
-    assd_mm: float
-    mssd_mm: float
-    status: str
-
-
-def measure_bones(
-    predictions: Sequence[np.ndarray],
-    reference: np.ndarray,
-    *,
-    num_classes: int,
-    spacing_mm: Sequence[float],
-    border: str,
-) -> list[list[BoneMeasures]]:
-    """Measure the bones of several predictions of one case, without their names.
-
-    Args:
-        predictions: class indices 0..num_classes-1, as `check_classes` accepts them.
-        reference: likewise.
-        num_classes: number of classes, background included.
-        spacing_mm: distance between neighbouring voxels along each axis, in mm.
-        border: surface convention, see `surface_distances.BORDERS`.
-
-    Returns:
-        For each prediction the measures of classes 1..num_classes-1.
-
-    Raises:
-        InputError: shapes differ, or spacing or border is unusable.
-    """
-    spacing = check_spacing(spacing_mm, reference.ndim)
+        _check_classes("prediction", prediction, domain.num_classes)
+    _check_classes("reference", reference, domain.num_classes)
+    # All maps are viewed in the axis order of the reference's memory: scans are rarely stored in C order.
     axes = memory_axes(reference)
-    how: dict[str, Any] = {"num_classes": num_classes, "spacing_mm": [spacing[axis] for axis in axes], "border": border}
-    wanted = _find(reference.transpose(axes), **how)
-    measures = []
+    spacing = [check_spacing(spacing_mm, reference.ndim)[axis] for axis in axes]
+    wanted = _measure(reference.transpose(axes), domain.num_classes, spacing, border)
+    scores = []
     for prediction in predictions:
-        check_shapes(prediction, reference)
-        measures.append(_compare(_find(prediction.transpose(axes), **how), wanted, num_classes))
-    return measures
-
-
-def check_classes(name: str, classes: np.ndarray, num_classes: int) -> None:
-    """Refuse an array that holds anything but class indices 0..num_classes-1 (floats may, if whole).
-
-    Raises:
-        InputError: it does; the message begins with `name`.
-    """
-    whole = classes.dtype.kind in "biu" or bool((classes == np.floor(classes)).all())
-    if classes.size and not (whole and classes.min() >= 0 and classes.max() < num_classes):
-        unknown = classes[~np.isin(classes, range(num_classes))]
-        raise InputError(
-            f"{name} must hold class indices 0..{num_classes - 1}, got {unknown[0]:g}; encode its label values first"
+        _check_shapes(prediction, reference)
+        found = _measure(prediction.transpose(axes), domain.num_classes, spacing, border)
+        distances = symmetric_distances(found.surfaces, wanted.surfaces)
+        scores.append(
+            [
+                BoneScore(
+                    label,
+                    value,
+                    _dice(found, wanted, index),
+                    *distances.get(index, _UNDEFINED),
+                    STATUSES[index in found.bones, index in wanted.bones],
+                )
+                for index, (value, label) in enumerate(domain.labels.items(), start=1)
+            ]
         )
+    return scores
 
 
-class _Found(NamedTuple):
-    """What measuring takes of one map."""
+class _Measured(NamedTuple):
+    """Parts of one map that are compared with those of another."""
 
     labels: np.ndarray
     bones: dict[int, Bone]
     surfaces: ClassVoxels
 
 
-def _find(labels: np.ndarray, *, num_classes: int, spacing_mm: Sequence[float], border: str) -> _Found:
+def _measure(labels: np.ndarray, num_classes: int, spacing_mm: Sequence[float], border: str) -> _Measured:
     labels = labels.astype(np.min_scalar_type(num_classes - 1), copy=False)
     bones = find_bones(labels, num_classes=num_classes)
     surfaces = bone_surfaces(labels, bones, spacing_mm=spacing_mm, border=border)
-    return _Found(labels, {bone.index: bone for bone in bones}, surfaces)
+    return _Measured(labels, {bone.index: bone for bone in bones}, surfaces)
 
 
-def _compare(prediction: _Found, reference: _Found, num_classes: int) -> list[BoneMeasures]:
-    distances = symmetric_distances(prediction.surfaces, reference.surfaces)
-    measures = []
-    for index in range(1, num_classes):
-        between = distances.get(index, UNDEFINED)
-        status = STATUSES[index in prediction.bones, index in reference.bones]
-        measures.append(BoneMeasures(_dice(prediction, reference, index), between.assd_mm, between.mssd_mm, status))
-    return measures
-
-
-def _dice(prediction: _Found, reference: _Found, index: int) -> float:
-    bones = [found.bones[index] for found in (prediction, reference) if index in found.bones]
+def _dice(prediction: _Measured, reference: _Measured, index: int) -> float:
+    bones = [measured.bones[index] for measured in (prediction, reference) if index in measured.bones]
     if len(bones) < 2:
         return 0.0 if bones else math.nan
-    # Where both boxes are: a stray voxel stretches one of them only.
+    # The intersection of the two boxes suffices, and stays small when a stray voxel stretches one of them.
     box = tuple(
         slice(max(one.start, other.start), max(one.start, other.start, min(one.stop, other.stop)))
         for one, other in zip(*(bone.box for bone in bones), strict=True)
     )
     overlap = np.count_nonzero((prediction.labels[box] == index) & (reference.labels[box] == index))
     return float(2 * overlap / sum(bone.num_voxels for bone in bones))
+
+
+def _check_masks(prediction: np.ndarray, reference: np.ndarray) -> None:
+    check_mask("prediction", prediction)
+    check_mask("reference", reference)
+    _check_shapes(prediction, reference)
+
+
+def _check_shapes(prediction: np.ndarray, reference: np.ndarray) -> None:
+    if prediction.shape != reference.shape:
+        raise InputError(
+            f"prediction must have the shape of the reference {reference.shape}, got {prediction.shape}; "
+            "bring the prediction back to the grid of its source first"
+        )
+
+
+def _check_classes(name: str, classes: np.ndarray, num_classes: int) -> None:
+    """Refuse values other than the class indices 0..num_classes-1; whole numbers may be stored as floats."""
+    whole = classes.dtype.kind in "biu" or bool((classes == np.floor(classes)).all())
+    if classes.size and not (whole and classes.min() >= 0 and classes.max() < num_classes):
+        unknown = classes[~np.isin(classes, range(num_classes))]
+        raise InputError(
+            f"{name} must hold class indices 0..{num_classes - 1}, got {unknown[0]:g}; encode its label values first"
+        )

@@ -16,7 +16,8 @@ from custom_components.io.records import read_record
 from custom_components.io.volumes import read_label
 from custom_components.metrics.bone_scores import score_predictions, slice_dice
 from custom_components.metrics.score_summaries import format_summary, write_summary_csv
-from custom_components.metrics.score_tables import check_border, score_rows, write_scores_csv
+from custom_components.metrics.score_tables import score_rows, write_scores_csv
+from custom_components.metrics.surface_distances import check_border
 from custom_components.models.checkpoints import check_domains
 from custom_components.models.trained_model import TrainedModel
 from custom_components.quality.flags import FlagRules

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 from custom_components.errors import InputError
-from custom_components.metrics.score_tables import ALL_BONES, CONNECTIVITY, check_border, check_rows, write_table
-from custom_components.metrics.surface_distances import BORDERS
+from custom_components.metrics.score_tables import ALL_BONES, CONNECTIVITY, check_rows, write_table
+from custom_components.metrics.surface_distances import BORDERS, check_border
 from custom_components.system.terminal import align_columns
 
 __all__ = ["ScoreSummary", "format_summary", "summarise", "write_summary_csv"]

@@ -10,19 +10,10 @@ from typing import Any
 
 from custom_components.errors import InputError
 from custom_components.metrics.bone_scores import STATUSES, BoneScore
-from custom_components.metrics.surface_distances import BORDERS
+from custom_components.metrics.surface_distances import check_border
 from custom_components.system.files import write_csv
 
-__all__ = [
-    "ALL_BONES",
-    "COLUMNS",
-    "CONNECTIVITY",
-    "check_border",
-    "check_rows",
-    "score_rows",
-    "write_scores_csv",
-    "write_table",
-]
+__all__ = ["ALL_BONES", "COLUMNS", "CONNECTIVITY", "check_rows", "score_rows", "write_scores_csv", "write_table"]
 
 _MEASURES = ("label", "dice", "assd_mm", "mssd_mm", "status")
 COLUMNS = ("case", "subject", "domain", *_MEASURES, "border", "connectivity", "spacing_mm")
@@ -82,16 +73,6 @@ def write_scores_csv(path: Path | str, rows: Sequence[Mapping[str, Any]]) -> Non
     """
     check_rows(rows)
     write_table(path, COLUMNS, [[row[key] for key in COLUMNS] for row in rows])
-
-
-def check_border(border: str) -> None:
-    """Refuse an unknown surface convention.
-
-    Raises:
-        InputError: it is unknown.
-    """
-    if border not in BORDERS:
-        raise InputError(f"border must be one of {', '.join(BORDERS)}, got {border!r}; name the one used for scoring")
 
 
 def write_table(path: Path | str, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:

@@ -1,51 +1,30 @@
-"""Distances between the surfaces of two masks in millimetres: ASSD and MSSD as the CHAOS challenge defines them."""
+"""Distances between the surfaces of bones in millimetres: ASSD and MSSD as the CHAOS challenge defines them."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from custom_components.errors import InputError
-from custom_components.label_maps import Bone, find_bones
+from custom_components.label_maps import Bone
 from custom_components.metrics.nearest_voxels import ClassVoxels
 
 __all__ = [
     "BORDERS",
-    "UNDEFINED",
-    "SurfaceDistances",
     "bone_surfaces",
-    "check_masks",
-    "check_shapes",
+    "check_border",
+    "check_mask",
     "check_spacing",
     "surface_voxels",
     "symmetric_distances",
-    "symmetric_surface_distances",
 ]
 
 BORDERS = {
     "inside": "the outside of the array counts as foreground: a bone cut by the field of view has no surface there",
     "surface": "the outside of the array counts as background: the cut face of a bone is surface",
 }
-"""Convention for the border of the array -> what it means."""
-
-
-@dataclass(frozen=True)
-class SurfaceDistances:
-    """Distances between two surfaces; both are NaN where undefined.
-
-    Args:
-        assd_mm: average symmetric surface distance: the mean over all distances of both directions, pooled, in mm.
-        mssd_mm: maximum symmetric surface distance: the largest of them (the Hausdorff distance), in mm.
-    """
-
-    assd_mm: float
-    mssd_mm: float
-
-
-UNDEFINED = SurfaceDistances(math.nan, math.nan)
-"""Of a bone without a surface in one of the maps."""
+"""Convention for the border of the array -> its meaning."""
 
 
 def surface_voxels(mask: np.ndarray, *, border: str = "inside") -> np.ndarray:
@@ -69,28 +48,29 @@ def surface_voxels(mask: np.ndarray, *, border: str = "inside") -> np.ndarray:
         >>> surface_voxels(cut).tolist(), surface_voxels(cut, border="surface").tolist()
         ([False, False, True, False], [True, False, True, False])
     """
-    _check_mask("mask", mask)
+    check_mask("mask", mask)
     return mask & _differs(mask, border)
 
 
 def bone_surfaces(
     labels: np.ndarray, bones: Sequence[Bone], *, spacing_mm: Sequence[float], border: str = "inside"
 ) -> ClassVoxels:
-    """Find the surfaces of all bones of a label map in one pass; each is that of the bone's own mask.
+    """Find the surfaces of all bones of a label map in one pass; each equals the surface of the bone's own mask.
 
     Args:
         labels: class indices, an integer array of any number of dimensions.
-        bones: of the map, as `voxel_runs.find_bones` finds them.
+        bones: bones of the map, as returned by `label_maps.find_bones`.
         spacing_mm: distance between neighbouring voxels along each axis, in mm.
         border: "inside" or "surface", see `BORDERS`.
 
     Returns:
-        The voxels of the surfaces, to measure distances with.
+        The surface voxels of each class.
 
     Raises:
-        InputError: spacing is not one positive number an axis, or `border` is unknown.
+        InputError: spacing is not one positive number per axis, or `border` is unknown.
 
     Example:
+        >>> from custom_components.label_maps import find_bones
         >>> labels = np.array([0, 1, 1, 1, 2, 2])
         >>> bone_surfaces(labels, find_bones(labels, num_classes=3), spacing_mm=[2.0]).voxels(1).tolist()
         [[1], [3]]
@@ -105,86 +85,47 @@ def bone_surfaces(
     return ClassVoxels(voxels, inside.reshape(-1)[found], spacing_mm=spacing)
 
 
-def symmetric_distances(prediction: ClassVoxels, reference: ClassVoxels) -> dict[int, SurfaceDistances]:
-    """ASSD and MSSD of each bone that has a surface in both maps, by class index."""
-    forth, back = prediction.distances_mm(reference), reference.distances_mm(prediction)
-    both = {index: np.concatenate([forth[index], back[index]]) for index in forth}
-    return {index: SurfaceDistances(float(each.mean()), float(each.max())) for index, each in both.items()}
+def symmetric_distances(prediction: ClassVoxels, reference: ClassVoxels) -> dict[int, tuple[float, float]]:
+    """Average (ASSD) and maximum (MSSD) symmetric surface distance of each bone, in mm.
 
-
-def symmetric_surface_distances(
-    prediction: np.ndarray, reference: np.ndarray, *, spacing_mm: Sequence[float], border: str = "inside"
-) -> SurfaceDistances:
-    """Measure how far two surfaces lie apart, symmetrically.
+    ASSD is the mean over the distances of both directions, pooled; MSSD is the largest of them (the Hausdorff
+    distance). Distances are taken between voxel centres; each surface voxel counts once, whatever its area.
 
     Args:
-        prediction: boolean array.
-        reference: boolean array of the same shape.
-        spacing_mm: distance between neighbouring voxels along each axis of the arrays, in mm.
-        border: "inside" or "surface", see `BORDERS`.
+        prediction: surface voxels of the prediction, see `bone_surfaces`.
+        reference: surface voxels of the reference, on the same grid.
 
     Returns:
-        ASSD and MSSD; both NaN if either surface has no voxels. That is so for an empty mask and, with "inside", for a
-        mask that fills the whole array.
-
-    Raises:
-        InputError: masks are not boolean or differ in shape, spacing is not one positive number an axis, or `border`
-            is unknown.
+        Class index -> (ASSD, MSSD), for each bone that has a surface in both maps.
 
     Source:
-        Kavur et al., CHAOS challenge, Medical Image Analysis 2021. Distances between voxel centres, each surface voxel
-        counted once, whatever its area.
+        Kavur et al., CHAOS challenge, Medical Image Analysis 2021.
 
     Example:
-        >>> prediction = np.zeros((1, 1, 9), dtype=bool); prediction[..., 1] = True
-        >>> reference = np.zeros((1, 1, 9), dtype=bool); reference[..., 4] = True
-        >>> symmetric_surface_distances(prediction, reference, spacing_mm=(1.0, 1.0, 0.5))
-        SurfaceDistances(assd_mm=1.5, mssd_mm=1.5)
+        >>> prediction = ClassVoxels(np.array([[0, 0, 1]]), np.array([7]), spacing_mm=(1.0, 1.0, 0.5))
+        >>> reference = ClassVoxels(np.array([[0, 0, 4]]), np.array([7]), spacing_mm=(1.0, 1.0, 0.5))
+        >>> symmetric_distances(prediction, reference)
+        {7: (1.5, 1.5)}
     """
-    check_masks(prediction, reference)
-    surfaces = []
-    for mask in (prediction, reference):
-        labels = mask.view(np.uint8)
-        bones = find_bones(labels, num_classes=2)
-        surfaces.append(bone_surfaces(labels, bones, spacing_mm=spacing_mm, border=border))
-    return symmetric_distances(*surfaces).get(1, UNDEFINED)
+    forth, back = prediction.distances_mm(reference), reference.distances_mm(prediction)
+    both = {index: np.concatenate([forth[index], back[index]]) for index in forth}
+    return {index: (float(each.mean()), float(each.max())) for index, each in both.items()}
 
 
-def check_masks(prediction: np.ndarray, reference: np.ndarray) -> None:
-    """Refuse masks that are not boolean or differ in shape.
-
-    Raises:
-        InputError: they do.
-    """
-    _check_mask("prediction", prediction)
-    _check_mask("reference", reference)
-    check_shapes(prediction, reference)
+def check_border(border: str) -> None:
+    """Raise `InputError` for an unknown surface convention."""
+    if border not in BORDERS:
+        raise InputError(f"border must be one of {', '.join(BORDERS)}, got {border!r}; 'inside' is CHAOS's convention")
 
 
-def check_shapes(prediction: np.ndarray, reference: np.ndarray) -> None:
-    """Refuse arrays that differ in shape.
-
-    Raises:
-        InputError: they do.
-    """
-    if prediction.shape != reference.shape:
-        raise InputError(
-            f"prediction must have the shape of the reference {reference.shape}, got {prediction.shape}; "
-            "bring the prediction back to the grid of its source first"
-        )
-
-
-def _check_mask(name: str, mask: np.ndarray) -> None:
+def check_mask(name: str, mask: np.ndarray) -> None:
+    """Raise `InputError`, whose message begins with `name`, for an array that is not boolean."""
     if mask.dtype != np.bool_:
         raise InputError(f"{name} must be a boolean array, got {mask.dtype}; compare a label map with one class first")
 
 
 def check_spacing(spacing_mm: Sequence[float], num_axes: int) -> list[float]:
-    """Refuse what is not one positive number an axis.
-
-    Raises:
-        InputError: it is not.
-    """
+    """Return the spacing as floats; raise `InputError` unless it is one positive number per axis."""
     spacing = [float(value) for value in spacing_mm]
     if len(spacing) != num_axes or not all(math.isfinite(value) and value > 0 for value in spacing):
         raise InputError(
@@ -194,10 +135,10 @@ def check_spacing(spacing_mm: Sequence[float], num_axes: int) -> list[float]:
 
 
 def _box(bones: Sequence[Bone], num_axes: int) -> tuple[slice, ...]:
-    """Bounding box of all bones with one voxel of background around it wherever the array has one.
+    """Bounding box of all bones, with a margin of one background voxel wherever the array has one.
 
-    A face of the box is then either background, whose erosion is background under any convention, or lies on the
-    border of the array itself, where the convention applies: cropping neither makes nor deletes surface.
+    Cropping to this box neither adds nor removes surface: each face of the box is either background, which has no
+    surface, or the border of the array itself, where the convention applies.
     """
     if not bones:
         return (slice(0, 0),) * num_axes
@@ -208,16 +149,19 @@ def _box(bones: Sequence[Bone], num_axes: int) -> tuple[slice, ...]:
 
 
 def _differs(labels: np.ndarray, border: str) -> np.ndarray:
-    """Where a voxel has a neighbour, of those that share a face, of another class."""
-    if border not in BORDERS:
-        raise InputError(f"border must be one of {', '.join(BORDERS)}, got {border!r}; 'inside' is CHAOS's convention")
+    """Mark each voxel that has a neighbour of another class across one of its faces."""
+    check_border(border)
     volume = np.ascontiguousarray(labels)
     values, differs = volume.reshape(-1), np.zeros(volume.size, bool)
     for axis in range(volume.ndim):
-        apart = math.prod(volume.shape[axis + 1 :])  # in memory: views of it are compared, whole lines at once
-        steps = np.zeros(volume.shape, bool)
+        # In flat memory, the next voxel along this axis lies `apart` elements further. Comparing the flat array with
+        # itself shifted by `apart` handles all lines in one contiguous operation, along whichever axis.
+        apart = math.prod(volume.shape[axis + 1 :])
+        steps = np.zeros(volume.shape, bool)  # whether a voxel and the next one differ
         np.not_equal(values[apart:], values[: values.size - apart], out=steps.reshape(-1)[: values.size - apart])
-        np.moveaxis(steps, axis, 0)[-1:] = border == "surface"  # the next voxel in memory is none of its neighbours
+        # For the last voxel of a line the shift reaches the next line, which is no neighbour: apply the convention.
+        np.moveaxis(steps, axis, 0)[-1:] = border == "surface"
+        # A step belongs to the surface on both sides.
         differs |= steps.reshape(-1)
         differs[apart:] |= steps.reshape(-1)[: values.size - apart]
         if border == "surface":

@@ -1,12 +1,5 @@
 from .closing import spherical_closing
-from .components import component_counts, component_sizes, largest_component
+from .components import component_sizes, largest_component
 from .transforms import KeepLargestComponentd, SphericalClosingd
 
-__all__ = [
-    "KeepLargestComponentd",
-    "SphericalClosingd",
-    "component_counts",
-    "component_sizes",
-    "largest_component",
-    "spherical_closing",
-]
+__all__ = ["KeepLargestComponentd", "SphericalClosingd", "component_sizes", "largest_component", "spherical_closing"]

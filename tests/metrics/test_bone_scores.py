@@ -7,12 +7,21 @@ import pytest
 import torch
 from custom_components.domains import Domain
 from custom_components.errors import InputError
-from custom_components.metrics.bone_scores import BoneScore, dice_coefficient, score_case, score_predictions, slice_dice
-from custom_components.metrics.surface_distances import symmetric_surface_distances
-from hypothesis import given, settings
+from custom_components.metrics.bone_scores import (
+    STATUSES,
+    BoneScore,
+    dice_coefficient,
+    score_case,
+    score_predictions,
+    slice_dice,
+)
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from monai.metrics import compute_dice
+from scipy import ndimage
+from scipy.spatial.distance import cdist
+from support.label_maps import NUM_CLASSES, all_maps, painted, stored_anyhow
 
 FOOT = Domain("foot", {7: "talus", 3: "calcaneus", 9: "tibia", 4: "fibula"}, "sagittal")
 SPACING_MM = (0.5, 0.7, 3.0)
@@ -47,17 +56,60 @@ def test_score_case_by_hand():
     assert math.isnan(fibula.dice)
 
 
-@pytest.mark.parametrize("border", ["inside", "surface"])
-def test_score_case_is_each_bone_by_itself(border):
-    rng = np.random.default_rng(0)
-    prediction, reference = rng.integers(0, FOOT.num_classes, (2, 7, 6, 5))
-    scores = score_case(prediction, reference, domain=FOOT, spacing_mm=SPACING_MM, border=border)
-    for index, score in enumerate(scores, start=1):
+BONES = Domain("bones", {index: f"bone {index}" for index in range(1, NUM_CLASSES)}, "axial")
+ONE_VOXEL = np.pad(np.ones((1, 1, 1), np.uint8), 1)
+
+
+def measures_by_masks(prediction, reference, spacing_mm, border):
+    """Each bone by itself, on the whole array, from all pairs of surface voxels."""
+    measures = []
+    for index in range(1, NUM_CLASSES):
         masks = prediction == index, reference == index
-        distances = symmetric_surface_distances(*masks, spacing_mm=SPACING_MM, border=border)
-        assert score.dice == dice_coefficient(*masks)
-        assert (score.assd_mm, score.mssd_mm) == (distances.assd_mm, distances.mssd_mm)
-        assert score.status == "ok"
+        total = masks[0].sum() + masks[1].sum()
+        dice = 2 * (masks[0] & masks[1]).sum() / total if total else math.nan
+        value = int(border == "inside")
+        points = [np.argwhere(mask & ~ndimage.binary_erosion(mask, border_value=value)) * spacing_mm for mask in masks]
+        distances = math.nan, math.nan
+        if all(map(len, points)):
+            pairs = cdist(*points)
+            nearest = np.concatenate([pairs.min(axis=1), pairs.min(axis=0)])
+            distances = nearest.mean(), nearest.max()
+        measures.append((dice, *distances, STATUSES[bool(masks[0].any()), bool(masks[1].any())]))
+    return measures
+
+
+@st.composite
+def cases(draw):
+    """A reference and two predictions that differ from it by a few boxes, stored anyhow."""
+    reference = draw(all_maps)
+    predictions = [draw(painted(reference)) for _ in range(2)]
+    return [draw(stored_anyhow(each)) for each in (*predictions, reference)]
+
+
+@given(maps=cases(), spacing_mm=st.tuples(*[st.floats(0.1, 10.0)] * 3), border=st.sampled_from(["inside", "surface"]))
+@example(maps=[ONE_VOXEL, 2 * ONE_VOXEL, ONE_VOXEL], spacing_mm=(0.5, 1.0, 3.0), border="inside")
+@example(maps=[np.ones_like(ONE_VOXEL), 0 * ONE_VOXEL, ONE_VOXEL], spacing_mm=(0.5, 1.0, 3.0), border="inside")
+@settings(max_examples=150, deadline=None)
+def test_agrees_with_each_bone_by_itself(maps, spacing_mm, border):
+    *predictions, reference = maps
+    found = score_predictions(predictions, reference, domain=BONES, spacing_mm=spacing_mm, border=border)
+    assert len(found) == len(predictions)
+    for bones, prediction in zip(found, predictions, strict=True):
+        expected = measures_by_masks(prediction, reference, spacing_mm, border)
+        for bone, (*numbers, status) in zip(bones, expected, strict=True):
+            measured = bone.dice, bone.assd_mm, bone.mssd_mm
+            assert measured == pytest.approx(numbers, rel=1e-9, abs=1e-9, nan_ok=True)
+            assert bone.status == status
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.int64, np.float32])
+def test_every_type_gives_the_same(dtype):
+    reference = np.random.default_rng(0).integers(0, NUM_CLASSES, (5, 6, 7))
+    prediction = np.roll(reference, 1, axis=0)
+    how = {"domain": BONES, "spacing_mm": SPACING_MM}
+    assert score_case(prediction.astype(dtype), reference.astype(dtype), **how) == score_case(
+        prediction, reference, **how
+    )
 
 
 def test_several_predictions_are_scored_as_one_by_one():

@@ -157,5 +157,5 @@ def test_the_convention_must_be_that_of_the_rows(write, tmp_path, monkeypatch):
 
 
 def test_the_convention_must_be_known():
-    with pytest.raises(InputError, match="border must be one of inside, surface, got 'monai'; name the one used"):
+    with pytest.raises(InputError, match="border must be one of inside, surface, got 'monai'; 'inside' is CHAOS's"):
         format_summary([row()], border="monai")

@@ -1,4 +1,4 @@
-"""Largest component and counts: by hand, and against skimage voxel by voxel, from runs and without."""
+"""Largest component and sizes: by hand, and against skimage voxel by voxel, from runs and without."""
 
 import tracemalloc
 
@@ -7,7 +7,7 @@ import pytest
 from custom_components.errors import InputError
 from custom_components.io.geometry import to_canonical
 from custom_components.postprocessing import components
-from custom_components.postprocessing.components import component_counts, largest_component
+from custom_components.postprocessing.components import component_sizes, largest_component
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from skimage.measure import label as skimage_label
@@ -54,7 +54,8 @@ def test_of_equal_components_the_first_in_c_order_stays(order):
 def test_connectivity_joins_faces_edges_corners(connectivity, count):
     labels = np.zeros((3, 3, 3), int)
     labels[0, 0, 0] = labels[0, 1, 1] = labels[1, 2, 2] = 1  # an edge, then a corner in common
-    assert component_counts(labels, num_classes=3, connectivity=connectivity) == [count, 0]
+    found, none = component_sizes(labels, num_classes=3, connectivity=connectivity)
+    assert (len(found), none) == (count, [])
     assert (largest_component(labels, num_classes=2, connectivity=connectivity) == 1).sum() == 4 - count
 
 
@@ -67,13 +68,14 @@ def test_agrees_with_skimage(data, labels, connectivity, way):
             no_runs(patch)
         how = {"num_classes": NUM_CLASSES, "connectivity": connectivity}
         kept = largest_component(stored, **how)
-        counts, after = component_counts(stored, **how), component_counts(kept, **how)
+        sizes, after = component_sizes(stored, **how), component_sizes(kept, **how)
     np.testing.assert_array_equal(kept, largest_by_skimage(labels, connectivity))
     np.testing.assert_array_equal(stored, labels, "the input must not change")
     assert kept.dtype == labels.dtype
     for index in range(1, NUM_CLASSES):
-        assert counts[index - 1] == skimage_label(labels == index, connectivity=connectivity).max()
-    assert after == [min(count, 1) for count in counts]
+        components = skimage_label(labels == index, connectivity=connectivity)
+        assert sizes[index - 1] == sorted(np.bincount(components.ravel())[1:].tolist(), reverse=True)
+    assert after == [each[:1] for each in sizes]
 
 
 @st.composite
@@ -125,7 +127,7 @@ def test_noise_is_no_matter_of_runs():
 
 def test_errors_name_the_remedy():
     good = np.zeros((2, 2, 2), int)
-    for function in (largest_component, component_counts):
+    for function in (largest_component, component_sizes):
         with pytest.raises(InputError, match=r"labels must be an integer array.* float64 of shape \(2, 2, 2\)"):
             function(good.astype(float), num_classes=2)
         with pytest.raises(InputError, match=r"labels must lie in 0\.\.1, got 2\.\.2; encode label values"):

@@ -7,7 +7,7 @@ import pytest
 import torch
 from custom_components.errors import InputError
 from custom_components.postprocessing.closing import spherical_closing
-from custom_components.postprocessing.components import component_counts, largest_component
+from custom_components.postprocessing.components import component_sizes, largest_component
 from custom_components.postprocessing.transforms import KeepLargestComponentd, SphericalClosingd
 from monai.data import MetaTensor
 from monai.transforms import Compose
@@ -37,7 +37,7 @@ def test_a_map_without_bones_stays():
     empty = np.zeros((4, 5, 6), np.uint8)
     assert not largest_component(empty, num_classes=1).any()
     assert not spherical_closing(empty, num_classes=3).any()
-    assert component_counts(empty, num_classes=1) == []
+    assert component_sizes(empty, num_classes=1) == []
 
 
 TRANSFORMS = [(KeepLargestComponentd, largest_component), (SphericalClosingd, spherical_closing)]
