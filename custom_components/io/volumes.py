@@ -20,7 +20,17 @@ from custom_components.io.nifti_voxels import read_voxels
 from custom_components.system.files import write_atomically
 from nibabel.orientations import apply_orientation, inv_ornt_aff
 
-__all__ = ["Volume", "on_grid", "read_affine", "read_grid", "read_label", "read_volume", "volume_of", "write_label_map"]
+__all__ = [
+    "Volume",
+    "nifti_bytes",
+    "on_grid",
+    "read_affine",
+    "read_grid",
+    "read_label",
+    "read_volume",
+    "volume_of",
+    "write_label_map",
+]
 
 _LOG = logging.getLogger(__name__)
 _MAX_GRID_ERROR_MM = 1e-3  # between the corners of two grids
@@ -181,6 +191,20 @@ def write_label_map(path: str | Path, labels: np.ndarray, *, like: Volume) -> No
             raise InputError(f"label map {show_path(path)} must read back as given, got other labels; report it")
 
     write_atomically(path, _compress(head, voxels) if path.name.lower().endswith(".gz") else head + voxels, check=check)
+
+
+def nifti_bytes(voxels: np.ndarray, affine: np.ndarray) -> bytes:
+    """A gzipped NIfTI file without anything but voxels and affine; the same give the same bytes.
+
+    Args:
+        voxels: (X, Y, Z), stored as they are.
+        affine: voxel index -> RAS+ position in mm, (4, 4).
+    """
+    volume = nib.Nifti1Image(voxels, affine)
+    volume.set_sform(affine, code=1)
+    volume.set_qform(affine, code=1)
+    volume.header.set_xyzt_units("mm", "sec")
+    return _compress(b"", memoryview(volume.to_bytes()))
 
 
 def _compress(head: bytes, voxels: memoryview) -> bytes:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import gzip
-import io
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
 from custom_components.errors import InputError
+from custom_components.io.volumes import nifti_bytes
 from custom_components.system.files import write_atomically
 
 from multijoint.phantoms.dicom_exams import write_exam
@@ -65,8 +63,8 @@ def _write_domain(folder: Path, name: str, *, num_cases: int, seed: int, size: i
         phantom = make_phantom(recipe, index=index, size=size, rng=rng)
         case = f"{name}_{index:03d}"
         image, label = f"images/{case}.nii.gz", f"labels/{case}.nii.gz"
-        write_atomically(folder / image, _nifti_bytes(phantom.image, phantom.affine))
-        write_atomically(folder / label, _nifti_bytes(phantom.label, phantom.affine))
+        write_atomically(folder / image, nifti_bytes(phantom.image, phantom.affine))
+        write_atomically(folder / label, nifti_bytes(phantom.label, phantom.affine))
         if dicom:
             write_exam(
                 folder / "dicom" / case,
@@ -97,14 +95,3 @@ def _manifest(name: str, recipe: Recipe, rows: Sequence[str], *, seed: int) -> s
         *(f"  - {row}" for row in rows),
     ]
     return "\n".join(lines) + "\n"
-
-
-def _nifti_bytes(values: np.ndarray, affine: np.ndarray) -> bytes:
-    volume = nib.Nifti1Image(values, affine)
-    volume.set_sform(affine, code=1)
-    volume.set_qform(affine, code=1)
-    volume.header.set_xyzt_units("mm", "sec")
-    buffer = io.BytesIO()
-    with gzip.GzipFile(filename="", mode="wb", fileobj=buffer, mtime=0, compresslevel=6) as packed:
-        packed.write(volume.to_bytes())
-    return buffer.getvalue()

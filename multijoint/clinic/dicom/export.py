@@ -10,10 +10,11 @@ from typing import Any
 import custom_components
 from custom_components.errors import InputError, explain
 from custom_components.io.records import read_record, write_record
+from custom_components.io.volumes import nifti_bytes
 from custom_components.system.files import file_digest, write_atomically
 
 from multijoint.clinic.dicom.series import DicomExam, Series, choose_series
-from multijoint.clinic.dicom.volume import nifti_of, read_series
+from multijoint.clinic.dicom.volume import read_series
 
 __all__ = ["SCANS", "ConvertedExam", "convert_exam"]
 
@@ -77,7 +78,7 @@ def _write(path: Path, series: Series, *, overwrite: bool) -> bool:
             )
         if known.items() >= record.items() and known.get("scan_sha256") == file_digest(path):
             return True
-    content = nifti_of(*read_series(series))
+    content = nifti_bytes(*read_series(series))
     if path.is_file():
         path.unlink()  # never beside a record of another series
     write_record(path, record | {"scan_sha256": hashlib.sha256(content).hexdigest()})

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import gzip
-import io
 from collections.abc import Iterator
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 from custom_components.errors import InputError, show_path
 from custom_components.io.nifti_files import MAX_VOXELS, check_size
@@ -16,7 +13,7 @@ from multijoint.clinic.dicom.files import reading_dicom
 from multijoint.clinic.dicom.series import Series
 from multijoint.clinic.dicom.slices import ENHANCED, Slice
 
-__all__ = ["nifti_of", "read_series"]
+__all__ = ["read_series"]
 
 
 def read_series(series: Series) -> tuple[np.ndarray, np.ndarray]:
@@ -47,18 +44,6 @@ def read_series(series: Series) -> tuple[np.ndarray, np.ndarray]:
     for index in range(len(slices)):
         voxels[:, :, index] = planes.pop(index).T
     return voxels, affine
-
-
-def nifti_of(voxels: np.ndarray, affine: np.ndarray) -> bytes:
-    """A gzipped NIfTI file; the same voxels give the same bytes, and nothing of the patient is in it."""
-    volume = nib.Nifti1Image(voxels, affine)
-    volume.set_sform(affine, code=1)
-    volume.set_qform(affine, code=1)
-    volume.header.set_xyzt_units("mm", "sec")
-    buffer = io.BytesIO()
-    with gzip.GzipFile(filename="", mode="wb", fileobj=buffer, mtime=0, compresslevel=6) as packed:
-        packed.write(volume.to_bytes())
-    return buffer.getvalue()
 
 
 def _planes(slices: tuple[Slice, ...], *, is_enhanced: bool) -> Iterator[tuple[int, np.ndarray, float, float]]:

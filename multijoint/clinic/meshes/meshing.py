@@ -15,7 +15,7 @@ from custom_components.system.files import write_atomically
 
 from multijoint.clinic.meshes.bone_masks import bone_masks
 from multijoint.clinic.meshes.files import FORMATS, mesh_bytes
-from multijoint.clinic.meshes.shapes import measure_shape, merge_bones, missing_row, read_bones
+from multijoint.clinic.meshes.shapes import measure_shape, merge_bones, read_bones
 from multijoint.clinic.meshes.surfaces import bone_surface, check_trimesh
 from multijoint.clinic.pictures.legend import LegendEntry, read_legend
 
@@ -101,7 +101,7 @@ def mesh_case(segmentation: Path, *, case: str, format: str, output_dir: Path) -
             write_atomically(path, mesh_bytes(surface, format=format, name=entry.name, color=entry.color))
             row |= measure_shape(bones[value], surface).row() | {"mesh": path.relative_to(output_dir).as_posix()}
         else:
-            row |= missing_row()
+            row["status"] = "missing"
         rows.append(row)
     merge_bones(output_dir, case, rows)
     return MeshedCase(

@@ -16,7 +16,7 @@ from custom_components.system.files import write_csv
 from multijoint.clinic.meshes.bone_masks import BoneMask
 from multijoint.clinic.meshes.surfaces import BoneSurface
 
-__all__ = ["BONES", "BONES_COLUMNS", "BoneShape", "measure_shape", "merge_bones", "missing_row", "read_bones"]
+__all__ = ["BONES", "BONES_COLUMNS", "BoneShape", "measure_shape", "merge_bones", "read_bones"]
 
 BONES = "bones.csv"
 _EXTENTS = tuple(f"extent{number}_mm" for number in (1, 2, 3))
@@ -91,11 +91,6 @@ def measure_shape(bone: BoneMask, surface: BoneSurface) -> BoneShape:
         axes=axes,
         centroid_mm=centroid,
     )
-
-
-def missing_row() -> dict[str, str]:
-    """Columns of `bones.csv` for a bone that the label map lacks."""
-    return {"status": "missing"}
 
 
 def read_bones(folder: Path) -> list[dict[str, str]]:

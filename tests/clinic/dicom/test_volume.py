@@ -8,10 +8,11 @@ import pytest
 from custom_components.errors import InputError
 from custom_components.io.geometry import orientation_of, to_canonical
 from custom_components.io.nifti_files import MAX_VOXELS
+from custom_components.io.volumes import nifti_bytes
 from support.dicom_exams import SHAPE, axis_orders, numbered, oblique, only_series, save, series, stored
 from support.processes import run
 
-from multijoint.clinic.dicom.volume import nifti_of, read_series
+from multijoint.clinic.dicom.volume import read_series
 from multijoint.phantoms.dicom_exams import classic_series, enhanced_file
 
 
@@ -20,7 +21,7 @@ def read(folder: Path, images: list) -> tuple[np.ndarray, np.ndarray]:
 
 
 def as_nifti(voxels: np.ndarray, affine: np.ndarray) -> nibabel.Nifti1Image:
-    return nibabel.Nifti1Image.from_bytes(gzip.decompress(nifti_of(voxels, affine)))
+    return nibabel.Nifti1Image.from_bytes(gzip.decompress(nifti_bytes(voxels, affine)))
 
 
 @pytest.mark.parametrize("kind", ["classic", "enhanced"])
@@ -167,7 +168,7 @@ def test_a_scan_claims_no_memory_before_it_is_known_to_be_small(tmp_path: Path) 
 
 
 def test_the_same_voxels_give_the_same_bytes_and_tell_nothing(tmp_path: Path) -> None:
-    first, second = (nifti_of(*read(tmp_path / name, series())) for name in "ab")
+    first, second = (nifti_bytes(*read(tmp_path / name, series())) for name in "ab")
     assert first == second
     assert b"Nobody" not in gzip.decompress(first)
     scan = as_nifti(*read(tmp_path / "a", series()))
