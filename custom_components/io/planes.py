@@ -1,4 +1,4 @@
-"""Which planes of a volume are looked at, and how they lie on the screen."""
+"""Planes of a volume: the choice of slices to show, and their orientation on the screen."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def plane_edges(axis: int) -> tuple[str, str, str, str]:
 
 
 def _best_slice(size: int, bones: Iterable[Sequence[np.ndarray]]) -> int:
-    """Of each bone, its counts in the label map and in the reference: whichever shows more of it."""
+    """The slice with the largest sum of shares; of label map and reference the one that shows more of a bone counts."""
     shares = np.zeros(size)
     for maps in bones:
         shares += np.max([counts / max(counts.max(), 1) for counts in maps], axis=0)

@@ -17,7 +17,7 @@ def render_page(template: Path, **values: Any) -> str:
 
     Args:
         template: its file.
-        values: what it names; a name without a value is an error.
+        values: by the names in the template; a missing one is an error.
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 

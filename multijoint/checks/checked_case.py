@@ -1,4 +1,4 @@
-"""What is kept of a case: some numbers, digests, small copies and a picture."""
+"""A checked case: its measurements, digests, small copies and a picture, without its voxels."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class BoneMeasure:
     """A bone of a reference label map.
 
     Args:
-        index: its class index, which also tells its colour.
+        index: class index, which also gives its colour.
         volume_ml: in millilitres.
         large: volumes of its 6-connected components from 1 % of it on, in ml, largest first.
         num_components: of any size.
@@ -55,18 +55,18 @@ class Digests:
 
 
 def no_array() -> np.ndarray:
-    """In place of an array that could not be made."""
+    """An empty array, for one that could not be made."""
     return np.zeros(0, np.float32)
 
 
 @dataclass(frozen=True)
 class CheckedCase:
-    """A case and what was measured of it; an unreadable one has only `problems`.
+    """A case with its measurements; an unreadable one has only `problems`.
 
     Args:
         case: the case.
-        problems: (rule, message) of what makes it unusable.
-        remarks: what the reader warned of.
+        problems: (rule, message) of each reason why it is unusable.
+        remarks: warnings of the reader.
         shape: of the image, as stored.
         sizes: of the image, in RAS+ order.
         spacing_mm: in RAS+ order.
@@ -129,7 +129,7 @@ class CheckedCase:
 
 
 Said = Iterator[tuple[str, str, str]]
-"""What a rule says: level, name of the case (empty for the data set) and message."""
+"""Results of a rule: level, name of the case (empty for the data set) and message."""
 
 Rule = Callable[[Sequence[CheckedCase], Domain], Said]
 """Looks at the readable cases of one data set."""

@@ -27,7 +27,7 @@ _FILE_RULES = ("missing-file", "unreadable")
 
 @dataclass(frozen=True)
 class CheckResult:
-    """What was found in some data sets.
+    """Cases and findings of some data sets.
 
     Args:
         cases: every case of every readable manifest, in order.
@@ -49,11 +49,11 @@ def check_manifests(
 
     Args:
         paths: manifests.
-        dataset_dir: where their paths start, if not beside each.
+        dataset_dir: where their paths start; by default the folder of each manifest.
         num_folds: as the training's; None for leave-one-out.
 
     Returns:
-        What was measured and found. A manifest or a case that cannot be used is a finding; the others are examined.
+        Cases and findings. A manifest or a case that cannot be used is a finding; the others are examined.
     """
     cases: list[CheckedCase] = []
     findings: list[Finding] = []
@@ -96,7 +96,7 @@ def _manifest_error(
 
 
 def _without_folders(text: str, folders: Sequence[Path]) -> str:
-    """A message in which files stand with their names alone, as `show_path` has them.
+    """Cut the folders off the files in a message, as `show_path` does.
 
     Example:
         >>> _without_folders("got no file /John Smith/a.nii.gz; check", [Path("/John Smith")])
@@ -113,7 +113,7 @@ def _without_folders(text: str, folders: Sequence[Path]) -> str:
 def _strict_errors(
     path: Path, dataset_dir: Path | None, manifest: Manifest, cases: Sequence[CheckedCase]
 ) -> Iterator[Finding]:
-    """What a training would refuse the manifest for, unless it is a file that has been named already."""
+    """The reason why a training would refuse the manifest, unless the file at fault has been named already."""
     try:
         load_manifest(path, dataset_dir=dataset_dir)
     except Exception as error:

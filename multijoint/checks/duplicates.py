@@ -1,4 +1,4 @@
-"""The same person twice, by content: equal files, equal voxels, nearly equal images, moved or mirrored ones."""
+"""Duplicate scans, found by content: equal files, equal voxels, nearly equal images, moved or mirrored ones."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _COARSE = 0.9  # correlation of still smaller copies from which on it is worth t
 
 
 def find_duplicates(cases: Sequence[CheckedCase]) -> Iterator[Finding]:
-    """Cases whose image or labels another case before them has, in whatever data set.
+    """Cases whose image or labels an earlier case has as well, in any data set.
 
-    Under two subjects that is an error: a split would train on one and test on the other. Names count for one data
-    set, so that equal ones in two are two subjects.
+    Under two subjects that is an error: a split would train on one and test on the other. Subjects of two data sets
+    differ, even with the same name.
 
     Args:
         cases: of all data sets.
@@ -80,12 +80,11 @@ def _equal(cases: Sequence[CheckedCase], key: Callable[[CheckedCase], Hashable])
 
 
 def _alike(cases: Sequence[CheckedCase]) -> Iterator[tuple[int, int, bool]]:
-    """Pairs of images that correlate, each with an earlier one; and whether only after turning one.
-
-    Products of small copies in all 48 axis orders, block by block; where they are high, of larger copies.
-    """
+    """Pairs of images that correlate, each with an earlier one; and whether only after turning one."""
     if not cases:
         return
+    # Unit vectors: their product is the correlation. Small copies (12 voxels a side) are compared in all 48 axis
+    # orders, a block of rows at a time; only pairs that correlate there are compared in the larger copies.
     fine = np.stack([case.thumbnail for case in cases])
     coarse = _halved(fine)
     sizes = np.array([case.sizes for case in cases])

@@ -1,4 +1,4 @@
-"""One case read and measured: all that the rules need to know of it, without its voxels."""
+"""Read and measure one case."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _LEAST_LABELLED = 100  # voxels; smaller label maps may be equal by chance
 
 
 def examine(case: Case, domain: Domain) -> CheckedCase:
-    """Read a case and measure it; whatever is wrong with it becomes one of its `problems`."""
+    """Read a case and measure it; errors become its `problems`."""
     with _collected_warnings() as remarks:
         try:
             image = read_volume(case.image)
@@ -61,7 +61,7 @@ def _rule_of(path: Path) -> str:
 
 
 def _label_problems(case: Case) -> list[tuple[str, str]]:
-    """What is wrong with the label of an image that cannot be read."""
+    """The problem of the label of an image that cannot be read, if it has one."""
     try:
         if case.label is not None:
             read_label(case.label)
@@ -72,7 +72,7 @@ def _label_problems(case: Case) -> list[tuple[str, str]]:
 
 @contextlib.contextmanager
 def _collected_warnings() -> Iterator[list[str]]:
-    """What the reader warns of, instead of on the terminal."""
+    """Collect the warnings of the reader, which otherwise reach the terminal."""
     found: list[str] = []
     handler = logging.Handler(logging.WARNING)
     handler.emit = lambda record: found.append(record.getMessage())  # type: ignore[method-assign]
@@ -126,7 +126,7 @@ def _measure(case: Case, domain: Domain, image: Volume, remarks: list[str]) -> C
 
 
 def _read_classes(path: Path, domain: Domain, image: Volume) -> tuple[np.ndarray | None, str, list[tuple[str, str]]]:
-    """Class indices in RAS+ order, or None; the digest of the file; and what is wrong with it."""
+    """Class indices in RAS+ order, or None; the digest of the file; and its problems."""
     try:
         label = read_label(path)
     except Exception as error:

@@ -1,4 +1,4 @@
-"""What is said about the cases of one data set: rules on labels, sizes and headers; those of `examine` come first."""
+"""Findings about the cases of one data set: the problems of `examine`, then rules on labels, sizes and headers."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from multijoint.checks.sides import SIDE_RULES
 __all__ = ["LEVELS", "RULES", "Finding", "find", "sort_findings"]
 
 LEVELS = ("error", "warning", "note")
-"""An error would spoil a training, a warning wants a look, a note is good to know."""
+"""An error would spoil a training, a warning should be looked at, a note is good to know."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing said of a case, or of a data set (`case` empty)."""
+    """A message about a case, or about a data set (`case` empty)."""
 
     level: str
     rule: str
@@ -45,7 +45,7 @@ def find(cases: Sequence[CheckedCase], domain: Domain) -> list[Finding]:
 
 
 def _remarks(cases: Sequence[CheckedCase], domain: Domain) -> Said:
-    """What the reader warns of; one line if it says so of most cases."""
+    """Warnings of the reader; one line for those that most cases share."""
     remarks: dict[str, list[tuple[CheckedCase, str]]] = {}
     for case in cases:
         for text in case.remarks:

@@ -1,4 +1,4 @@
-"""What is measured of an image and its labels, a slab at a time: beside them, little memory is needed."""
+"""Measurements of an image and its labels, a slab at a time so that they need little memory."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from multijoint.checks.checked_case import CheckedCase, Rule, Said
 __all__ = ["RARE", "far_off", "OUTLIER_RULES"]
 
 RARE = 0.2
-"""A thing that a larger share of the cases has is no outlier, but how the data set is."""
+"""A property that a larger share of the cases has is no outlier."""
 
 _FEW = 4  # cases that it takes to tell an outlier
 _DEVIATIONS = 4.0  # median absolute deviations

@@ -1,4 +1,4 @@
-"""What a check found, as tables and as one page that opens anywhere."""
+"""The results of a check as tables and as one HTML page."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ _FEW_SIDES = 12  # ... and that all but one by chance do not show the same side,
 _ENDS = ("left and right", "front and back", "top and bottom")
 _CLEAR = 1.35  # times better that mirrored labels fit their image; up to 1.20 has been seen in good data
 _LEAST_GAIN = 0.2  # in correlation, below which anatomy counts as symmetric
-_STRONG, _AGREED = 0.5, 0.2  # how much the one case prefers to be mirrored, and others at most, in what is usual
+_STRONG, _AGREED = (0.5, 0.2)  # preference for being mirrored, of the one case and of others at most
 _USUAL_COSINE, _OTHER_COSINE = 0.5, 0.17  # 60 and 80 degrees
 _LEAST_MM = 5.0  # between two bones whose direction is to count
 
@@ -51,13 +51,13 @@ def _swapped(cases: Sequence[CheckedCase], domain: Domain) -> Said:
 def _fits_mirrored(case: CheckedCase, axis: int) -> bool:
     """Whether labels fit their image better mirrored, so far as borders are enough to tell.
 
-    What is said of the image or of the labels alone must show there, too.
+    A finding about the image or the labels alone must show there, too.
     """
     return not case.fits or case.fits[axis + 1] > case.fits[0]
 
 
 def _preference(small: np.ndarray, axis: int) -> np.ndarray:
-    """How much more alike a case is to the others as it is than mirrored, in units of what is usual; 0 if nothing is.
+    """How much more a case resembles the others as it is than mirrored, in units of the median; 0 without a preference.
 
     A case that was mirrored by mistake has about -1. One that is unlike the others either way has at least 0.
     """

@@ -43,7 +43,7 @@ class Pose:
 class Canvas:
     """Fine voxel grid of one scan with the signal painted on it.
 
-    Reference coordinates are an adult's: x to medial, y to anterior, z up, in mm, whichever side was scanned.
+    Reference coordinates are an adult's: x to medial, y to anterior, z up, in mm, for left and right sides alike.
 
     Args:
         shape: voxels of the stored volume; its last axis is painted `SUB_SLICES` times finer.
@@ -89,7 +89,7 @@ class Canvas:
     def paint_shape(
         self, shape: Shape, value: float, pose: Pose | None = None, *, within: Array, edge_mm: float = 0.0
     ) -> None:
-        """As `paint`, for a shape no one asks the distance of; clipped to `within`, its edge softened to `edge_mm`."""
+        """Like `paint`, for a shape whose distance is not needed: clipped to `within`, with an edge of `edge_mm`."""
         box = self._box(shape, pose, margin_mm=edge_mm + 2 * self.edge_mm)
         distance = np.maximum(self._distance(shape, pose, box), within[box])
         cover = np.clip(np.float32(0.5) - distance / np.float32(max(edge_mm, self.edge_mm)), 0, 1)
@@ -116,7 +116,7 @@ class Canvas:
 def smooth_noise(canvas: Canvas, *, rng: np.random.Generator, wavelength_mm: float) -> Array:
     """Random field of unit variance that varies over about `wavelength_mm`.
 
-    It takes nothing from `rng`'s own stream, so what is drawn later does not depend on the number of voxels.
+    It leaves `rng`'s own stream as it is, so that later draws do not depend on the number of voxels.
     """
     return noise_on_grid(canvas.shape, canvas.spacing_mm, rng=rng, wavelength_mm=wavelength_mm)
 

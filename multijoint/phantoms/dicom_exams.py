@@ -1,4 +1,4 @@
-"""A phantom as the exam that a scanner would send: a localiser, the scan itself, a screenshot, files in no order."""
+"""Phantoms as DICOM exams: a localiser, the scan, a screenshot, files in no order."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def write_exam(folder: Path, voxels: np.ndarray, affine: np.ndarray, *, name: st
     """Write a volume as a DICOM exam of three series in three folders, with a text file among them.
 
     Series 1 is a localiser of three planes, 2 the volume, its files in a shuffled order, 3 a screenshot. The same
-    volume and name give the same bytes; nobody is the patient.
+    volume and name give the same bytes.
 
     Args:
         folder: of the exam; made if missing.

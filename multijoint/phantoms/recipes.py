@@ -30,7 +30,7 @@ class Recipe:
         extent_mm: field of view along x, y (in plane) and z.
         centre_mm: scale of a subject -> middle of the field of view in reference mm.
         build: paints a subject on a canvas and returns the labelled bones' distances.
-        acquisition: what the sequence adds.
+        acquisition: receive field, ghosts and noise of the sequence.
         warp_mm: how much the bones' shapes vary.
         isocentre_mm: world position of the field of view for a left side; mirrored for a right one.
     """

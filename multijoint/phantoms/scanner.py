@@ -36,7 +36,7 @@ class Acquisition:
 
 
 def acquire(canvas: Canvas, acquisition: Acquisition, *, rng: np.random.Generator) -> NDArray[np.int16]:
-    """Image of what was painted: thick slices, receive field, ghosts along the second axis, Rician noise."""
+    """Image of the painted signal: thick slices, receive field, ghosts along the second axis, Rician noise."""
     image = _thick(canvas.signal)
     spacing = canvas.spacing_mm * (1, 1, SUB_SLICES)
     image *= np.exp(acquisition.bias * noise_on_grid(image.shape, spacing, rng=rng, wavelength_mm=130.0))

@@ -1,4 +1,4 @@
-"""The chest beside a shoulder: trunk, ribs, lung and spine, none of them labelled."""
+"""The chest next to a shoulder: trunk, ribs, lung and spine, none of them labelled."""
 
 from __future__ import annotations
 

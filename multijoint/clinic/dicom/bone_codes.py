@@ -1,4 +1,4 @@
-"""SNOMED CT codes of labels: what a segment shows, for whoever reads it elsewhere."""
+"""SNOMED CT codes of bones, from the names of labels."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ _SAME = {
     "shoulder blade": "scapula",
     "collarbone": "clavicle",
     "vertebrae": "vertebra",
-    # A part without a code of its own has the code of the whole; the segment's label says which part it is.
+    # A part that has no code gets the code of the whole; the segment's label says which part it is.
     **dict.fromkeys(("hippocampi", "hippocampus anterior", "hippocampus posterior"), "hippocampus"),
 }
 

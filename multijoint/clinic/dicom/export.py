@@ -1,4 +1,4 @@
-"""Exams become scans: the chosen series as NIfTI in the output folder, with a record of which exam it is of."""
+"""Exams as scans: the chosen series as NIfTI in the output folder, with a record of its exam."""
 
 from __future__ import annotations
 
@@ -80,14 +80,14 @@ def _write(path: Path, series: Series, *, overwrite: bool) -> bool:
             return True
     content = nifti_bytes(*read_series(series))
     if path.is_file():
-        path.unlink()  # never beside a record of another series
+        path.unlink()  # a scan must never have the record of another series
     write_record(path, record | {"scan_sha256": hashlib.sha256(content).hexdigest()})
     write_atomically(path, content)
     return False
 
 
 def _record(series: Series) -> dict[str, Any]:
-    # The UID stands in the archive beside the patient's name, so only its hash goes here.
+    # The archive knows the patient by the UID, so only its hash is written.
     places = "".join(f"{each.uid}:{each.stamp}" for each in series.files)
     return {
         "made_from": "DICOM",

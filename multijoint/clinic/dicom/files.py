@@ -24,8 +24,8 @@ _DICOMDIR = "1.2.840.10008.1.3.10"
 def find_dicom_files(path: Path) -> tuple[list[Path], int]:
     """The DICOM files in a folder and below, in order of their names, and the number of other files there.
 
-    A DICOMDIR counts as another file: what it lists is found by itself. Links to folders are not followed, and pipes
-    and devices not opened.
+    A DICOMDIR counts as another file, since the files that it lists are found anyway. Links to folders are not
+    followed; pipes and devices are not opened.
 
     Args:
         path: a folder, or one DICOM file.
@@ -87,14 +87,14 @@ def read_header(path: Path, tags: Sequence[str]) -> Any:
 
 @contextlib.contextmanager
 def reading_dicom(name: str, *, otherwise: str = "") -> Iterator[Any]:
-    """pydicom, quiet and with its errors turned into one line that quotes nothing from the file: it may be a patient's.
+    """Pydicom without its log, and with errors in one line that quotes no value from the file: it may name a patient.
 
     Args:
         name: of the file, for messages.
-        otherwise: what to say if something fails, in place of that the file cannot be read.
+        otherwise: message in case of an error, instead of the one that the file cannot be read.
 
     Raises:
-        InputError: pydicom is missing, or what was done within failed.
+        InputError: pydicom is missing, or the block failed.
     """
     try:
         import pydicom

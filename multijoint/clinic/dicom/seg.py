@@ -23,7 +23,7 @@ from multijoint.clinic.dicom.slices import ENHANCED
 
 __all__ = ["check_highdicom", "write_dicom_seg"]
 
-# What a file should have and the SEG copies; a scanner's export may lack it.
+# Elements that the SEG copies from the images; a scanner's export may lack them.
 _EMPTY_IF_MISSING = (
     *("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "StudyID", "StudyDate", "StudyTime"),
     *("AccessionNumber", "ReferringPhysicianName", "PositionReferenceIndicator"),
@@ -49,14 +49,14 @@ def write_dicom_seg(path: Path, label_map: Path, series: Series) -> list[str]:
 
     Args:
         path: `.dcm` file to write or replace.
-        label_map: on the grid of the series, as `segment` wrote it, with its record beside it.
+        label_map: on the grid of the series, as `segment` wrote it, with its record next to it.
         series: the chosen one.
 
     Returns:
         Notes, each a line: bones without a voxel, labels that have no SNOMED CT code here.
 
     Raises:
-        InputError: no bone at all, or images that lack what a SEG needs, such as a frame of reference.
+        InputError: no bone at all, or images that lack elements a SEG needs, such as a frame of reference.
     """
     import highdicom
     from pydicom.uid import generate_uid

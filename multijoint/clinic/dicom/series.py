@@ -62,7 +62,7 @@ class DicomExam:
         name: for files and messages; says nothing of the patient.
         series: in order of their numbers.
         problems: a line for each file that cannot be read.
-        num_others: files beside it that are not DICOM.
+        num_others: files in the same folder that are not DICOM.
     """
 
     name: str

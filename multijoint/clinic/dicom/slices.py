@@ -1,4 +1,4 @@
-"""What a DICOM file says of itself: whose exam and series it is of, and where each of its slices lies."""
+"""Headers of DICOM files: exam, series, and the position of each slice."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from multijoint.clinic.dicom.files import read_header, reading_dicom
 __all__ = ["ENHANCED", "KEYS", "DicomFile", "Slice", "read_file"]
 
 KEYS = ("echo", "time", "type", "b-value", "stack", "acquisition")
-"""What may tell apart two slices of a series that lie at one place, in the order in which it is asked."""
+"""Properties that tell apart two slices of a series at one place, in the order in which they are tried."""
 
 ENHANCED = ("1.2.840.10008.5.1.4.1.1.4.1", "1.2.840.10008.5.1.4.1.1.4.4")
 """SOP classes of multi-frame MR: enhanced, and legacy converted."""
@@ -98,7 +98,7 @@ def read_file(path: Path) -> DicomFile | None:
     """Describe a DICOM file; None for a DICOMDIR.
 
     Raises:
-        InputError: it cannot be parsed; what is merely missing becomes a `problem`.
+        InputError: it cannot be parsed; a missing element becomes a `problem`.
     """
     header = read_header(path, [*_SERIES_TAGS, *_SLICE_TAGS])
     if header is None:
@@ -133,7 +133,7 @@ def read_file(path: Path) -> DicomFile | None:
 
 def _slices(header: Any, path: Path) -> list[Slice]:
     if _text(header, "SOPClassUID") not in (CLASSIC, *ENHANCED):
-        return []  # refused as a series, by what it is
+        return []  # the series is refused because of its SOP class
     if header.get("SamplesPerPixel") != 1 or _text(header, "PhotometricInterpretation") != "MONOCHROME2":
         raise InputError("must hold grey values (MONOCHROME2), got others")
     shape = (_count(header, "Rows", path), _count(header, "Columns", path))

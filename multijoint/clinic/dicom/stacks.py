@@ -1,4 +1,4 @@
-"""Slices of one series sorted into stacks, each held to the rules of a volume: one grid, nothing missing."""
+"""Stacks of slices: a series sorted into volumes, each on one grid with no slice missing."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def _orientations(slices: Sequence[Slice]) -> int:
 
 
 def _told_apart(slices: list[Slice]) -> list[tuple[list[Slice], str]]:
-    """Parts without two slices at one place, as far as the keys go, each with its keys' values.
+    """Split slices by their keys until no two of a part lie at one place, if possible; with the values of the keys.
 
     A key that has more values than there are slices at one place tells slices apart, not stacks.
     """
@@ -119,6 +119,7 @@ def _along_normal(slices: Sequence[Slice]) -> np.ndarray:
 
 
 def _most_at_one_place(slices: Sequence[Slice]) -> int:
+    # A gap above the tolerance begins a new place: the running count of gaps numbers the places.
     places = np.sort(_along_normal(slices))
     groups = np.cumsum(np.diff(places, prepend=places[0]) > _SAME_PLACE_MM)
     return int(np.bincount(groups).max())
@@ -142,6 +143,8 @@ def _check(slices: tuple[Slice, ...], heights: np.ndarray) -> None:
     if gaps.min() <= _SAME_PLACE_MM:
         at = int(gaps.argmin())
         raise InputError(f"must have one slice at a place, got two at slice {at + 1} of {len(slices)} (duplicates?)")
+    # The median gap is the spacing unless half of the slices are missing. Gaps of nearly whole multiples of it mean
+    # missing slices; other gaps mean uneven spacing.
     step = float(np.median(gaps))
     ratios = gaps / step
     if (ratios > 1.5).any() and np.abs(ratios - ratios.round()).max() <= 0.1:
@@ -150,6 +153,7 @@ def _check(slices: tuple[Slice, ...], heights: np.ndarray) -> None:
     even = heights[0] + np.arange(len(slices)) * (heights[-1] - heights[0]) / (len(slices) - 1)
     if np.abs(heights - even).max() > max(SPACING_TOLERANCE * step, _SAME_PLACE_MM):
         raise InputError(f"must have equally spaced slices, got gaps from {gaps.min():.4g} to {gaps.max():.4g} mm")
+    # The rest of each step, without its part along the normal, is a shift within the plane (a sheared stack).
     positions = np.array([each.position for each in slices])
     normal = np.cross(slices[0].orientation[:3], slices[0].orientation[3:])
     shifts = positions - positions[0] - np.outer(heights - heights[0], normal)

@@ -1,4 +1,4 @@
-"""From a label map to meshes and measurements: `meshes/<case>/<bone>.<format>` and rows of `bones.csv`."""
+"""Meshes and measurements of label maps: `meshes/<case>/<bone>.<format>` and rows of `bones.csv`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _FOLDER = "meshes"
 
 
 class MeshedCase(NamedTuple):
-    """What became of a label map."""
+    """A label map that has been meshed: the names of its bones."""
 
     case: str
     found: tuple[str, ...]
@@ -72,11 +72,11 @@ def find_label_maps(paths: Sequence[Path]) -> dict[str, Path]:
 def mesh_case(segmentation: Path, *, case: str, format: str, output_dir: Path) -> MeshedCase:
     """Write a mesh for each bone of a label map, and its rows of `bones.csv` in place of earlier ones.
 
-    A bone that the record beside the label map names and the map lacks has a row that says so. Meshes of this case that
-    were made from another label map are removed: the files of a case always show one and the same segmentation.
+    A bone that the record names and the label map lacks has a row that says so. Meshes of this case that were made
+    from another label map are removed, so that all files of a case show the same segmentation.
 
     Args:
-        segmentation: label map of values 0..255; names come from the `.json` beside it, if there is one.
+        segmentation: label map of values 0..255; names come from the `.json` next to it, if there is one.
         case: its name in `bones.csv`.
         format: one of `mesh_files.FORMATS`.
         output_dir: where `meshes/` and `bones.csv` go.
@@ -145,5 +145,5 @@ def _file_names(legend: Mapping[int, LegendEntry]) -> dict[int, str]:
 
 
 def _safe(name: str) -> str:
-    """What of a name may be in the name of a file: no separator, no leading dot, and never nothing."""
+    """A name as the name of a file: without separators and leading dots, never empty."""
     return re.sub(r"[^\w.+-]+", "_", name).lstrip(".")[:100] or "_"

@@ -33,7 +33,7 @@ _FLIP = np.array([-1.0, -1.0, 1.0])  # RAS to LPS
 
 @dataclass(frozen=True)
 class BoneShape:
-    """Measurements of a bone, of what is in the field of view.
+    """Measurements of the part of a bone that is in the field of view.
 
     Args:
         volume_ml: of the voxels.
@@ -114,7 +114,7 @@ def read_bones(folder: Path) -> list[dict[str, str]]:
 
 
 def merge_bones(folder: Path, case: str, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Put the rows of a case in the place of those that `bones.csv` had of it, whole or not at all."""
+    """Replace the rows of a case in `bones.csv`, whole or not at all."""
     others = [row for row in read_bones(folder) if row["case"] != case]
     merged = [*others, *({"case": case, **row} for row in rows)]
     write_csv(folder / BONES, BONES_COLUMNS, sorted(merged, key=lambda row: (row["case"], int(row["label"]))))

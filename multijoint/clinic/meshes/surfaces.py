@@ -124,7 +124,8 @@ def _marching_cubes(bone: BoneMask) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _project(extended: np.ndarray, bone: BoneMask) -> tuple[np.ndarray, np.ndarray]:
-    """What is outside the volume, put on its border; and (N, 3, 2), on which of the six sides each vertex is kept."""
+    """Vertices put on the border if they are outside the volume; and (N, 3, 2), the sides that each is kept on."""
+    # Voxel centres have whole numbers, so the border of the box lies at -0.5 and at its shape less 0.5.
     low, high = np.full(3, -0.5), np.array(bone.voxels.shape) - 0.5
     pinned = np.stack([extended <= low, extended >= high], axis=2) & bone.cut
     return np.where(pinned.any(axis=2), np.clip(extended, low, high), extended), pinned
@@ -133,7 +134,7 @@ def _project(extended: np.ndarray, bone: BoneMask) -> tuple[np.ndarray, np.ndarr
 def _merge(
     extended: np.ndarray, on_mask: np.ndarray, pinned: np.ndarray, faces: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Make one of the vertices that meet where two sides of the volume do."""
+    """Merge vertices that meet where two sides of the volume do."""
     meeting = np.flatnonzero(pinned.any(axis=2).sum(axis=1) > 1)
     if not len(meeting):
         return extended, on_mask, pinned, faces
@@ -141,18 +142,20 @@ def _merge(
     stands_for = np.arange(len(extended))
     stands_for[meeting] = meeting[first[which.reshape(-1)]]
     faces = stands_for[faces]
+    # A face with two equal corners has no area; vertices without a face go, and the others are numbered anew.
     kept, faces = np.unique(faces[(faces != np.roll(faces, 1, axis=1)).all(axis=1)], return_inverse=True)
     return extended[kept], on_mask[kept], pinned[kept], faces.reshape(-1, 3)
 
 
 def _smooth(vertices: np.ndarray, faces: np.ndarray, bone: BoneMask) -> np.ndarray:
-    """Taubin's filter; what it moved whole regions inward or outward, as it does thin ones, is then taken back."""
+    """Smooth with Taubin's filter, then move regions back that the filter moved inward or outward as a whole."""
     from scipy.sparse import csr_array
     from trimesh import Trimesh, smoothing
 
     mesh = Trimesh(vertices, faces, process=False)
     start, end = mesh.edges.T  # each edge both ways
-    # What closes the end of a cut bone is not to draw in its walls.
+    # Vertices beyond the volume close the end of a cut bone. They follow the walls, but the walls must not follow them:
+    # edges from a wall to such a vertex are left out, edges in the other direction stay.
     beyond = np.maximum(-vertices - 1, vertices - bone.voxels.shape).max(axis=1) > 0.25
     used = beyond[start] | ~beyond[end]
     start, end = start[used], end[used]
@@ -160,6 +163,8 @@ def _smooth(vertices: np.ndarray, faces: np.ndarray, bone: BoneMask) -> np.ndarr
     mean_of_neighbours = csr_array((weights[start], (start, end)), shape=(len(vertices),) * 2)
     smoothing.filter_taubin(mesh, _SHRINK, _GROW, _PASSES, laplacian_operator=mean_of_neighbours)
     smooth = np.array(mesh.vertices)
+    # The filter shrinks thin parts. Averaged over about `_REGION` edges, the moves along the normals leave out the
+    # smoothing of single steps and show only how far a region has moved; this much is undone.
     normals = _normals(smooth, faces)
     outward = ((smooth - vertices) * normals).sum(axis=1)
     for _ in range(_REGION):
@@ -177,7 +182,7 @@ def _limit(vertices: np.ndarray, on_mask: np.ndarray, pinned: np.ndarray) -> np.
 def _restore_volume(
     vertices: np.ndarray, on_mask: np.ndarray, pinned: np.ndarray, faces: np.ndarray, volume: float
 ) -> np.ndarray:
-    """Move along the normals, as far as it takes and is allowed."""
+    """Move all vertices along their normals by one distance, as far as allowed, until the volume is right."""
     from scipy.optimize import brentq
 
     normals = _normals(vertices, faces)
@@ -188,6 +193,8 @@ def _restore_volume(
     def excess(distance: float) -> float:
         return _volume(moved(distance), faces) / volume - 1
 
+    # Newton's method: moving a surface by d changes its volume by about d times its area. Where the limit stops many
+    # vertices this may fail, and the root is bracketed instead.
     area, distance = _face_areas(vertices, faces).sum(), 0.0
     for _ in range(_NEWTON_STEPS):
         error = excess(distance)

@@ -26,7 +26,7 @@ def read_legend(segmentation: Path, values: Iterable[int] = ()) -> dict[int, Leg
     order, then other values in theirs.
 
     Args:
-        segmentation: label map; names come from the `.json` beside it, if there is one.
+        segmentation: label map; names come from the `.json` next to it, if there is one.
         values: label values that must be in the legend, named or not.
 
     Raises:

@@ -28,7 +28,7 @@ def draw_overlay(output: Path, image: Path, segmentation: Path, *, reference: Pa
     Args:
         output: PNG to write.
         image: scan.
-        segmentation: label map on the scan's grid; names come from the `.json` beside it, if there is one.
+        segmentation: label map on the scan's grid; names come from the `.json` next to it, if there is one.
         reference: label map outlined in white.
 
     Raises:

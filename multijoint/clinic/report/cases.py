@@ -1,4 +1,4 @@
-"""One case of a report, looked at: its bones measured, scored and drawn, and whatever a reader must be told."""
+"""One case of a report: its bones measured, scored and drawn, with notes for the reader."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Sources:
-    """What there is beside the label maps, by case or by case and label value; see `report_results`."""
+    """Scans, references and tables, by case or by case and label value; see `report.results`."""
 
     scans: Mapping[str, Path] = field(default_factory=dict)
     references: Mapping[str, Path] = field(default_factory=dict)
@@ -73,10 +73,10 @@ class ReportedBone:
         value: label value in the file.
         name: of the bone.
         volume_ml: of its voxels; 0 if it is missing.
-        confidence: expected Dice, 0..1; NaN if nobody has estimated it.
+        confidence: expected Dice, 0..1; NaN without an estimate.
         calibrated: whether that was calibrated on validation exams.
         surface_mm2: NaN unless it was meshed.
-        flags: what may be wrong with it.
+        flags: possible faults.
         score: against the reference, if there is one.
     """
 
@@ -101,13 +101,13 @@ class ReportedCase:
     """One case: its result with what was found in it.
 
     Args:
-        result: what became of the scan; of a label map that cannot be used, "failed".
+        result: of the scan; "failed" if its label map cannot be used.
         bones: in class order; none without a label map.
         flags: of the case as a whole.
         notes: sentences.
         picture: None without a label map.
-        rows: of the table of scores, see `scores.score_rows`.
-        side: of the split of the model's training, see `report_run.SIDES`; empty if unknown.
+        rows: of the table of scores, see `score_tables.score_rows`.
+        side: of the split of the model's training, see `run.SIDES`; empty if unknown.
     """
 
     result: Result
@@ -130,7 +130,7 @@ class ReportedCase:
 
 
 def examine_result(result: Result, sources: Sources) -> ReportedCase:
-    """Read, measure, score and draw one case; whatever cannot be used is said in its notes.
+    """Read, measure, score and draw one case; notes tell which files cannot be used.
 
     The volumes are read here and forgotten, so that any number of cases takes the memory of one.
     """
@@ -172,7 +172,7 @@ def examine_result(result: Result, sources: Sources) -> ReportedCase:
 
 
 def _domain(result: Result, volume: Volume) -> Domain:
-    """Labels of the record, or those found; the plane plays no part in what is measured here."""
+    """Labels of the record, or those found; measurements here do not depend on the plane."""
     labels = result.labels or {int(value): f"label {value}" for value in np.unique(volume.array) if value}
     return Domain(result.domain or "unknown", labels or {1: "any bone"}, "axial")
 

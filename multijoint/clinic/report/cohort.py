@@ -1,4 +1,4 @@
-"""The table of all cases, and what it is sorted and filtered by."""
+"""The table of all cases, with sort keys, filters and search words."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Cohort(NamedTuple):
     Args:
         columns: the first names the case.
         selects: filters.
-        words: for each case, in lower case, what a search finds it by.
+        words: for each case, text in lower case that a search looks through.
     """
 
     columns: list[Column]

@@ -21,7 +21,7 @@ class Chart:
     """Curves and axes in the coordinates of an SVG, x to the right and y down, rounded to a tenth.
 
     Args:
-        title: says what is drawn.
+        title: of the chart.
         first, last: epochs.
         levels: y and text of each horizontal line.
         epochs: x and text of each tick.
@@ -54,7 +54,7 @@ def lay_out_curves(
 
     Args:
         curves: name -> (epoch, value) pairs.
-        title: says what is drawn, for those who hear it.
+        title: of the chart, also read out by screen readers.
         limits: of the values; those found, if None.
         best: an epoch to mark.
     """

@@ -1,4 +1,4 @@
-"""The head of a report of segmentations: how many came out, each bone over all cases, and what made them."""
+"""The head of a report of segmentations: counts of cases, each bone over all cases, models and settings."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Overview(NamedTuple):
     """All cases of a report together.
 
     Args:
-        counts: numbers of cases, each with what they are.
+        counts: numbers of cases, each with its meaning.
         bones: a row a domain and bone.
         origin: models, settings and versions that made the label maps; several at once are worth seeing.
     """

@@ -1,4 +1,4 @@
-"""One page that tells a clinic what became of its scans, and how the network was trained: a single file, offline."""
+"""The report: one HTML file about segmented scans and the training of their model, for use offline."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def write_report(
     but no folders, asks nothing from the network and is written whole or not at all.
 
     Args:
-        folder: what `multijoint segment` wrote, with `quality.csv` and `bones.csv` if they are there; or a run.
+        folder: output of `multijoint segment`, with `quality.csv` and `bones.csv` if they are there; or a run.
         output: the HTML file; `report.html` in the folder, if None.
         scans: files and folders of the scans, as `segment` was given them; those in the folder's `scans/` are found.
         references: manifest, or folder of label maps by case, to score against.
@@ -59,7 +59,7 @@ def write_report(
         The file.
 
     Raises:
-        InputError: there is nothing to report on, or what was given fits no case.
+        InputError: there is nothing to report on, or no given scan or reference fits a case.
     """
     if not folder.is_dir():
         raise InputError(f"folder to report on must exist, got {show_path(folder)}; give what segment wrote to")

@@ -1,4 +1,4 @@
-"""What a folder of segmentations holds: a result a scan, and the tables of its bones, whoever wrote them."""
+"""Contents of a folder of segmentations: a result a scan, and the tables of their bones."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ __all__ = ["Result", "find_references", "find_scans", "read_bone_table", "read_c
 
 @dataclass(frozen=True)
 class Result:
-    """What became of one scan.
+    """The result of one scan.
 
     Args:
         case: its name.
-        status: "segmented", "failed" or "waiting" (nobody has come to it).
-        cause: why it failed.
-        label_map: its label map, if there is one.
-        record: what that was made from, as `results.ResultFolder` wrote it; empty if unknown.
-        notes: what else a reader must know.
+        status: "segmented", "failed" or "waiting" (not reached).
+        cause: of a failure.
+        label_map: if there is one.
+        record: of the label map, as `ResultFolder` wrote it; empty if unknown.
+        notes: for the reader.
     """
 
     case: str

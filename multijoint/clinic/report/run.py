@@ -1,4 +1,4 @@
-"""What a training's folder tells of it: curves, who was trained, validated and tested on, settings, versions, time."""
+"""Contents of a training's folder: curves, split, settings, versions and time."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from multijoint.clinic.report.results import read_csv
 __all__ = ["SIDES", "RunRecord", "is_run", "read_run"]
 
 SIDES = {"training": "Trained on", "validation": "Validated on", "testing": "Held out for the test"}
-"""Side of a split -> what a case on it was to the network."""
+"""Side of a split -> its title."""
 
 _FILES = ("log.csv", "run.json", "split.json")
 
 
 @dataclass(frozen=True)
 class RunRecord:
-    """A training, as its folder describes it; what the folder lacks is empty.
+    """A training, as its folder describes it; missing files give empty values.
 
     Args:
         log: rows of `log.csv`, numbers as numbers; NaN where a cell is empty.
@@ -75,7 +75,7 @@ def is_run(folder: Path) -> bool:
 
 
 def read_run(folder: Path) -> RunRecord:
-    """Read a run's folder; what is not there yet, as in a run that has just begun, is left empty.
+    """Read a run's folder; files that are not there yet, as in a run that has just begun, give empty values.
 
     Raises:
         InputError: it is no run's folder, or a file in it cannot be read.
@@ -109,7 +109,7 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def _read_settings(path: Path) -> dict[str, Any]:
-    """Numbers, words and lists of them; what is built of them, and paths, are left out."""
+    """Numbers, words and lists of them; expressions and paths are left out."""
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

@@ -19,10 +19,10 @@ class Cell(NamedTuple):
     """One cell.
 
     Args:
-        text: what it shows.
+        text: to show.
         note: small, behind the text.
         is_bad: whether it is drawn as something to act on.
-        key: what a column is sorted by; a missing number counts as the worst.
+        key: for sorting a column; a missing number counts as the worst.
     """
 
     text: str
@@ -35,7 +35,7 @@ class Table(NamedTuple):
     """A table whose rows begin with their heading.
 
     Args:
-        label: what it shows, for those who hear it.
+        label: for screen readers.
         header: of its columns.
         rows: cells, one for each column.
         num_left: columns set to the left; the others, of numbers, to the right.

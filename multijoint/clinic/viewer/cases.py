@@ -1,4 +1,4 @@
-"""What a viewer shows: scans with their segmentations and meshes, found in folders by the names of the cases."""
+"""Cases to view: scans with their segmentations and meshes, found in folders by the names of the cases."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class ViewedCase:
     Args:
         name: the case id.
         scan: its NIfTI file; None if none was found.
-        segmentation: label map on the scan's grid, with its `.json` of names beside it, perhaps.
+        segmentation: label map on the scan's grid; a `.json` next to it may name the labels.
         meshes: surfaces of its bones, each called like its bone.
     """
 

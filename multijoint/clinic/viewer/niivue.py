@@ -62,7 +62,7 @@ def install_niivue(path: Path = NIIVUE) -> Path:
 
 
 def fetch_npm_package(name: str, version: str, *, sha512: str) -> bytes:
-    """The archive of a package, from whichever registry npm is set up for; nothing of it is run.
+    """The archive of a package from the registry that npm is set up for; none of its scripts is run.
 
     Args:
         name: of the package.
@@ -73,16 +73,9 @@ def fetch_npm_package(name: str, version: str, *, sha512: str) -> bytes:
         InputError: no npm, no registry, or another archive than expected.
     """
     with tempfile.TemporaryDirectory() as folder:
-        command = [
-            *_npm(),
-            "pack",
-            f"{name}@{version}",
-            "--ignore-scripts",
-            "--loglevel=error",
-            "--pack-destination",
-            folder,
-        ]
+        options = ["--ignore-scripts", "--loglevel=error", "--pack-destination", folder]
         try:
+            command = [*_npm(), "pack", f"{name}@{version}", *options]
             run = subprocess.run(command, cwd=folder, capture_output=True, timeout=_TIMEOUT_S, check=False)
             said = [line for line in run.stderr.decode(errors="replace").splitlines() if "npm error" in line]
             cause = "; ".join(line.removeprefix("npm error ") for line in said[:3]) or f"exit code {run.returncode}"

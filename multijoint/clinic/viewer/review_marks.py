@@ -1,4 +1,4 @@
-"""What a reviewer thought of each case, in a CSV that outlives the viewer."""
+"""Marks of a reviewer, a row a case in a CSV."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ _MAX_COMMENT = 2000
 class ReviewMarks:
     """A table with a row a case, written anew at each change, whole or not at all.
 
-    It is read again before each change, so that nothing is lost that another viewer or a spreadsheet wrote meanwhile;
-    rows of cases that are not shown stay.
+    It is read again before each change, so that changes by another viewer or a spreadsheet are kept, and so are rows of
+    cases that are not shown.
 
     Args:
         path: the CSV, made with the first mark.

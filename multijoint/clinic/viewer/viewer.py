@@ -1,4 +1,4 @@
-"""A server on this machine's loopback address alone, for one page that shows cases and takes marks."""
+"""The viewer: a server on the loopback address for one page that shows cases and takes marks."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ _KEPT = 2  # cases in memory: the one that is shown and the one before
 class Viewer(ThreadingHTTPServer):
     """Serves cases to browsers of this machine until `shutdown`.
 
-    A case is asked for by its number, never by a path, and every address begins with a secret that only whoever started
-    the viewer knows. Refused are: a `Host` that is not the loopback address (a foreign name that resolves to it, as in
-    DNS rebinding), a request from another page, any method but GET and POST, and whatever was not given.
+    A page asks for a case by its number, never by a path, and every address begins with a secret that only the user who
+    starts the viewer sees. The server refuses a `Host` that is not the loopback address (a foreign name that resolves
+    to it, as in DNS rebinding), a request from another page, and any method but GET and POST.
 
     Args:
         cases: what to show.
@@ -115,13 +115,13 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(self._post)
 
     def _refuse_method(self) -> None:
-        self.close_connection = True  # what it sent with it is not read
+        self.close_connection = True  # the body that came with it is not read
         self._send(HTTPStatus.METHOD_NOT_ALLOWED, b"", "text/plain")
 
     do_HEAD = do_PUT = do_DELETE = do_PATCH = do_OPTIONS = do_TRACE = do_CONNECT = _refuse_method
 
     def log_message(self, format: str, *args: object) -> None:
-        """Nothing: a log of who looked at whom is nobody's business."""
+        """Keep no log of who looked at which case."""
 
     def _answer(self, work: Any) -> None:
         try:
