@@ -25,7 +25,5 @@ def inspect_bundle(path: Path) -> None:
     report = look_at(path)
     record(**json.loads(report.to_json()))
     print(report.to_text(), end="")
-    if report.unsafe:
-        first = report.unsafe[0]
-        more = f" and {len(report.unsafe) - 1} more" if len(report.unsafe) > 1 else ""
-        raise InputError(f"bundle {report.bundle} must be safe, got {first.path}: {first.message}{more}; do not run it")
+    if refusal := report.refusal(most=1, remedy="do not run it"):
+        raise InputError(refusal)

@@ -395,7 +395,7 @@ def _configs() -> list[Hostile]:
             lambda mark: {"x": {"_target_": "torch.load", "f": MODEL, "weights_only": False}})),
         _changed("target-download", "unknown _target_ 'monai.bundle.download'", INFERENCE, config(
             lambda mark: {"x": {"_target_": "monai.bundle.download", "name": "x"}})),
-        _changed("target-of-ours", "unknown _target_ 'custom_components.system.files", INFERENCE, config(
+        _changed("target-of-ours", "unknown _target_ 'custom_components.system.write_csv'", INFERENCE, config(
             lambda mark: {"x": {"_target_": "custom_components.system.write_csv", "path": "CANARY",
                                 "columns": ["a"], "rows": []}})),
         _changed("target-override", "unknown _target_ 'os.system'", "train.json", config(

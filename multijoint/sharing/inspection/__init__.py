@@ -1,1 +1,5 @@
-"""."""
+"""Foreign bundles inspected as data: archives, code, configurations, weights and exports."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

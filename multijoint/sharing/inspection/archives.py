@@ -1,4 +1,4 @@
-"""Unpacking a stranger's zip file: into one new folder, only plain files, nothing outside, and not too much."""
+"""Unpack a foreign zip file into one new folder: plain files only, none outside, within limits."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import BinaryIO
 
 from custom_components.errors import InputError
 
-from multijoint.sharing.inspection.findings import Finding
+from multijoint.sharing.inspection.report import Concern
 from multijoint.sharing.inspection.zip_members import Member, ZipFault, read_data, read_members
 
 __all__ = [
@@ -44,7 +44,7 @@ _RATIO_FROM = 2**20
 
 @dataclass(frozen=True)
 class Limits:
-    """What an archive may unpack to.
+    """Bounds of an unpacked archive.
 
     Args:
         total: bytes of all members.
@@ -62,21 +62,21 @@ class Limits:
 
 
 class UnsafeArchive(InputError):
-    """Raised for an archive that is not unpacked; `finding` says why."""
+    """Raised for an archive that is not unpacked; `concern` says why."""
 
-    def __init__(self, path: Path, finding: Finding) -> None:
-        where = "" if finding.path == "." else f" {finding.path}"
-        super().__init__(f"archive {path.name} must be safe to unpack, got{where}: {finding.message}; ask its maker")
-        self.finding = finding
+    def __init__(self, path: Path, concern: Concern) -> None:
+        where = "" if concern.path == "." else f" {concern.path}"
+        super().__init__(f"archive {path.name} must be safe to unpack, got{where}: {concern.message}; ask its maker")
+        self.concern = concern
 
 
 def other_archive(start: bytes) -> str:
-    """Name of the archive format that a file begins like; "" if of none. The first 512 bytes will do."""
+    """Archive format of a file, "" for none, from its first 512 bytes."""
     return next((name for place, magic, name in _OTHERS if start[place : place + len(magic)] == magic), "")
 
 
 def check_name(name: str) -> str:
-    """What is wrong with a member's name, "" if nothing: it must stay in its folder on every system and be printable.
+    """Fault of a member's name, "" for none: it must stay in its folder on every system and be printable.
 
     Example:
         >>> check_name("bundle/../../evil.py")
@@ -102,20 +102,20 @@ def check_name(name: str) -> str:
     return next((problem for wrong, problem in rules if wrong), "")
 
 
-def check_archive(file: BinaryIO, *, limits: Limits | None = None) -> tuple[list[Member], list[Finding]]:
-    """The members of a bundle's zip file and what is unsafe about them, from its headers alone.
+def check_archive(file: BinaryIO, *, limits: Limits | None = None) -> tuple[list[Member], list[Concern]]:
+    """Members of a bundle's zip file and concerns about them, from its headers alone.
 
-    Without findings, `unpack` may go ahead; it counts again while it writes.
+    Without concerns, `unpack` may go ahead; it counts bytes again while it writes.
     """
     limits = limits or Limits()
     try:
         members = read_members(file, most=limits.members)
     except ZipFault as fault:
-        return [], [Finding("unsafe", "archive", ".", f"archive refused: {fault}")]
-    found = [Finding("unsafe", "archive", name, problem) for name, problem in check_members(members, limits)]
+        return [], [Concern("unsafe", "archive", ".", f"archive refused: {fault}")]
+    found = [Concern("unsafe", "archive", name, problem) for name, problem in check_members(members, limits)]
     roots = {member.name.split("/")[0] for member in members}
     if len(roots) != 1 or any("/" not in member.name for member in members):
-        found.append(Finding("unsafe", "archive", ".", "must hold one root folder, got members beside or without it"))
+        found.append(Concern("unsafe", "archive", ".", "must hold one root folder, got members beside or without it"))
     return members, found
 
 
@@ -126,8 +126,8 @@ def unpack(path: Path, target: Path, *, limits: Limits | None = None) -> Path:
 
     Args:
         path: zip file.
-        target: an existing folder that nobody else writes to; the root folder in it must be new.
-        limits: what the archive may unpack to.
+        target: an existing folder that no other program writes to; the root folder in it must be new.
+        limits: bounds of the unpacked archive.
 
     Returns:
         The bundle's folder inside `target`.
@@ -148,7 +148,7 @@ def unpack(path: Path, target: Path, *, limits: Limits | None = None) -> Path:
         except BaseException as error:
             shutil.rmtree(root, ignore_errors=True)
             if isinstance(error, ZipFault):
-                raise UnsafeArchive(path, Finding("unsafe", "archive", member.name, str(error))) from error
+                raise UnsafeArchive(path, Concern("unsafe", "archive", member.name, str(error))) from error
             raise
     return root
 
@@ -167,7 +167,7 @@ def open_plain(path: Path) -> BinaryIO:
 
 
 def check_members(members: list[Member], limits: Limits) -> Iterator[tuple[str, str]]:
-    """Names of members and what is unsafe about each; the rules for any zip file, also one inside a bundle."""
+    """Names of unsafe members with their faults, for any zip file, also one inside a bundle."""
     total = sum(member.size for member in members)
     if total > limits.total:
         yield ".", f"size bomb: unpacks to {total} bytes, over {limits.total}"
@@ -221,7 +221,7 @@ def _write_member(file: BinaryIO, member: Member, target: Path, limits: Limits) 
 
 
 def _enter(folder: int, name: str) -> int:
-    """Descriptor of a folder below an open one, which is closed; made if it is not there."""
+    """Open a folder below an open one, which is closed; the folder is made if missing."""
     try:
         if name not in os.listdir(folder):
             os.mkdir(name, 0o700, dir_fd=folder)

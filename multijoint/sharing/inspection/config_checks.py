@@ -1,4 +1,4 @@
-"""What a stranger's configuration would do if it were run: components, expressions, macros, paths and downloads."""
+"""Actions that a foreign configuration would cause: components, expressions, macros, paths and downloads."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from multijoint.sharing.inspection.archives import check_name
-from multijoint.sharing.inspection.findings import Finding
 from multijoint.sharing.inspection.known_targets import Known, is_target_key, walk
+from multijoint.sharing.inspection.report import Concern
 
 __all__ = ["check_config", "check_large_files", "check_logging"]
 
@@ -19,18 +19,18 @@ _SPECIAL = ("_target_", "_mode_", "_requires_", "_disabled_", "_desc_")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
-def check_config(content: Any, *, path: str, known: Known) -> Iterator[Finding]:
-    """Findings about one configuration; nothing in it is evaluated, metadata is looked at in the same way.
+def check_config(content: Any, *, path: str, known: Known) -> Iterator[Concern]:
+    """Concerns about one configuration, also `metadata.json`; nothing in it is evaluated.
 
     Args:
         content: plain data, see `config_reading.read_config`.
         path: of the file in the bundle.
-        known: what this release's own configurations hold.
+        known: texts of this release's own configurations.
     """
     metadata = PurePosixPath(path).name.startswith("metadata.")
 
-    def unsafe(kind: str, message: str) -> Finding:
-        return Finding("unsafe", kind, path, message)
+    def unsafe(kind: str, message: str) -> Concern:
+        return Concern("unsafe", kind, path, message)
 
     if not isinstance(content, Mapping):
         yield unsafe("config", f"must be a mapping, got {type(content).__name__}")
@@ -54,41 +54,41 @@ def check_config(content: Any, *, path: str, known: Known) -> Iterator[Finding]:
             yield from _check_text(value, shown, path, parts, known, metadata)
 
 
-def check_large_files(content: Any, *, path: str) -> Iterator[Finding]:
-    """Findings about a list of files to download: where from, where to, and whether what comes is what was meant."""
+def check_large_files(content: Any, *, path: str) -> Iterator[Concern]:
+    """Concerns about a list of files to download: their source, their place in the bundle, a missing SHA-256."""
     files = content.get("large_files") if isinstance(content, Mapping) else None
     if not isinstance(files, list) or not all(isinstance(each, Mapping) for each in files):
-        yield Finding("unsafe", "download", path, "must hold large_files, a list of path, url, hash_val and hash_type")
+        yield Concern("unsafe", "download", path, "must hold large_files, a list of path, url, hash_val and hash_type")
         return
     for entry in files:
         name, url = str(entry.get("path", "")), str(entry.get("url", ""))
         if not name or check_name(name):
-            yield Finding("unsafe", "download", path, f"download to {name!r}: {check_name(name) or 'no path'}")
+            yield Concern("unsafe", "download", path, f"download to {name!r}: {check_name(name) or 'no path'}")
         if not url.startswith("https://") or any(mark in url for mark in "$@%\\ "):
-            yield Finding("unsafe", "download", path, f"download from {url!r}, which is no plain https address")
+            yield Concern("unsafe", "download", path, f"download from {url!r}, which is no plain https address")
         if entry.get("hash_type") != "sha256" or not _DIGEST.fullmatch(str(entry.get("hash_val", ""))):
-            yield Finding("unsafe", "download", path, f"download of {name!r} without the SHA-256 that it must have")
+            yield Concern("unsafe", "download", path, f"download of {name!r} without the SHA-256 that it must have")
         else:
-            yield Finding("note", "download", path, f"{name} is not in the bundle; it is to come from {url}")
+            yield Concern("note", "download", path, f"{name} is not in the bundle; it is to come from {url}")
 
 
-def check_logging(data: bytes, *, path: str, known: Known) -> Iterator[Finding]:
-    """`logging.config.fileConfig` evaluates parts of its file: only this release's own is known."""
+def check_logging(data: bytes, *, path: str, known: Known) -> Iterator[Concern]:
+    """Refuse any but this release's file, because `logging.config.fileConfig` evaluates parts of it."""
     if data not in known.logging:
         message = "logging configuration is not this release's: logging evaluates class= and args= of such a file"
-        yield Finding("unsafe", "config", path, message)
+        yield Concern("unsafe", "config", path, message)
 
 
-def _check_text(value: str, shown: str, path: str, parts: list[str], known: Known, metadata: bool) -> Iterator[Finding]:
+def _check_text(value: str, shown: str, path: str, parts: list[str], known: Known, metadata: bool) -> Iterator[Concern]:
     if value.startswith("$"):
         if value not in known.expressions:
-            yield Finding("unsafe", "expression", path, f"unknown expression {value!r} at {shown}")
+            yield Concern("unsafe", "expression", path, f"unknown expression {value!r} at {shown}")
     elif value.startswith("%") and re.search(r"\.(json|ya?ml)", value, re.IGNORECASE):
-        yield Finding("unsafe", "macro", path, f"macro {value!r} at {shown} reads another file")
+        yield Concern("unsafe", "macro", path, f"macro {value!r} at {shown} reads another file")
     elif _OUTSIDE.match(value) and parts[-1] != "_target_":
         level = "warning" if metadata else "unsafe"
-        yield Finding(level, "path", path, f"path outside the bundle, {value!r} at {shown}")
+        yield Concern(level, "path", path, f"path outside the bundle, {value!r} at {shown}")
     elif parts[-1].lstrip("+") == "bundle_root" and value != ".":
-        yield Finding("unsafe", "path", path, f"bundle_root must be '.', got {value!r}: code would come from there")
+        yield Concern("unsafe", "path", path, f"bundle_root must be '.', got {value!r}: code would come from there")
     if _CONTROL.search(value):
-        yield Finding("warning" if metadata else "unsafe", "config", path, f"control characters at {shown}")
+        yield Concern("warning" if metadata else "unsafe", "config", path, f"control characters at {shown}")

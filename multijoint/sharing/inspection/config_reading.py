@@ -1,4 +1,4 @@
-"""Reading a stranger's JSON and YAML as plain data, with bounds on what it may cost."""
+"""Read foreign JSON and YAML as plain data, with bounds on time and memory."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class ConfigFault(ValueError):
-    """Why a configuration is not read; `kind` is "bomb" for what would exhaust the machine, "config" otherwise."""
+    """Reason not to read a configuration; `kind` is "bomb" if it would exhaust the machine, "config" otherwise."""
 
     def __init__(self, message: str, *, kind: str = "config") -> None:
         super().__init__(message)
@@ -29,7 +29,7 @@ class ConfigFault(ValueError):
 
 
 def read_config(data: bytes, *, kind: str) -> Any:
-    """The content of a JSON or YAML file, without executing, expanding or resolving anything in it.
+    """Read a JSON or YAML file without executing, expanding or resolving anything in it.
 
     Args:
         data: bytes of the file.
@@ -54,7 +54,7 @@ def read_config(data: bytes, *, kind: str) -> Any:
 
 
 def _read_json(data: bytes) -> Any:
-    """Strict JSON: UTF-8, no key twice, no NaN or infinity, not nested too deep."""
+    """Read strict JSON: UTF-8, no key twice, no NaN or infinity, bounded depth."""
     try:
         content = json.loads(
             data.decode("utf-8"), object_pairs_hook=_without_duplicates, parse_constant=_refuse_constant
@@ -115,7 +115,7 @@ def _refuse_duplicates(root: Any) -> None:
 
 
 def _as_json(value: Any) -> Any:
-    """Plain data with text as keys; what YAML knows beyond JSON is refused."""
+    """Plain data with text as keys; values that JSON does not have are refused."""
     if isinstance(value, dict):
         return {str(key): _as_json(each) for key, each in value.items()}
     if isinstance(value, list):

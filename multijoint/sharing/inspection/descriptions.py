@@ -1,4 +1,4 @@
-"""The literal description of a model in a stranger's `configs/inference.json`: read as data, bounded, compared."""
+"""The literal description of a model in a foreign `configs/inference.json`: read as data, bounded, compared."""
 
 from __future__ import annotations
 
@@ -9,40 +9,43 @@ import torch
 from custom_components.domains import Domain
 from custom_components.networks.unet import MultiDomainUNet
 
-from multijoint.sharing.inspection.findings import Finding, printable
+from multijoint.sharing.inspection.report import Concern, printable
 from multijoint.sharing.inspection.state_dicts import StoredTensor
 
 __all__ = ["check_model", "describe_domains"]
 
 _FILE = "configs/inference.json"
-_DESCRIBE = "custom_components.models.describe_model"
+_DESCRIBE = (
+    "custom_components.models.describe_model",
+    "custom_components.checkpoints.describe_model",  # of releases up to 0.5.0
+)
 _MOST = {"domains": 64, "widths": 12, "pixels": 4096, "width": 16_384}
 
 
-def check_model(model: Any, *, tensors: list[StoredTensor] | None, digest: str) -> Iterator[Finding]:
-    """Findings about the `model` entry, and whether the weights are the ones that it describes.
+def check_model(model: Any, *, tensors: list[StoredTensor] | None, digest: str) -> Iterator[Concern]:
+    """Concerns about the `model` entry, and about weights that differ from its description.
 
     Args:
         model: the entry as plain data.
-        tensors: what `models/model.pt` holds; None if it is not there or could not be read.
+        tensors: contents of `models/model.pt`; None if it is missing or unreadable.
         digest: SHA-256 of `models/model.pt`, "" without one; compared if the description states one.
     """
-    if not isinstance(model, Mapping) or model.get("_target_") != _DESCRIBE:
-        yield Finding("warning", "model", _FILE, "no literal description of the model: segment cannot use this bundle")
+    if not isinstance(model, Mapping) or model.get("_target_") not in _DESCRIBE:
+        yield Concern("warning", "model", _FILE, "no literal description of the model: segment cannot use this bundle")
         return
     problem = _problem(model)
     if problem:
         kind = "bomb" if problem.startswith("size bomb") else "model"
-        yield Finding("unsafe", kind, _FILE, problem)
+        yield Concern("unsafe", kind, _FILE, problem)
         return
     if digest and model.get("digest", digest) != digest:
-        yield Finding("unsafe", "weights", "models/model.pt", "weights are not those that inference.json describes")
+        yield Concern("unsafe", "weights", "models/model.pt", "weights are not those that inference.json describes")
     elif tensors is not None:
         yield from _compare(model["network"], tensors)
 
 
 def describe_domains(model: Any) -> list[str]:
-    """A line a domain, as `ankle: 1 calcaneus, 2 talus (sagittal)`; of what cannot be read, nothing."""
+    """One line per readable domain, as `ankle: 1 calcaneus, 2 talus (sagittal)`."""
     lines = []
     domains = model.get("domains") if isinstance(model, Mapping) else None
     for data in (domains if isinstance(domains, list) else [])[: _MOST["domains"]]:
@@ -56,7 +59,7 @@ def describe_domains(model: Any) -> list[str]:
 
 
 def _problem(model: Mapping[str, Any]) -> str:
-    """What keeps a description from being used, "" if nothing; sizes come first, for building may be the bomb."""
+    """First fault of a description, "" for none; sizes come first, because building the network may be the bomb."""
     try:
         widths, sizes = model["network"].get("widths", [32]), model["preprocessing"]["image_size"]
         classes, _ = model["network"]["num_classes"], model["network"]["head"]
@@ -80,17 +83,17 @@ def _problem(model: Mapping[str, Any]) -> str:
     return ""
 
 
-def _compare(network: Mapping[str, Any], tensors: list[StoredTensor]) -> Iterator[Finding]:
-    """The network is built without memory for its weights, so that a description of any size costs nothing."""
+def _compare(network: Mapping[str, Any], tensors: list[StoredTensor]) -> Iterator[Concern]:
+    """Compare names and shapes with the network described, built without memory for its weights (device "meta")."""
     try:
         with torch.device("meta"):
             expected = {name: tuple(each.shape) for name, each in MultiDomainUNet(**network).state_dict().items()}
     except Exception as error:  # arguments of any type may stand in the description
-        yield Finding("unsafe", "model", _FILE, f"no network can be made as described: {type(error).__name__} {error}")
+        yield Concern("unsafe", "model", _FILE, f"no network can be made as described: {type(error).__name__} {error}")
         return
     found = {tensor.name: tensor.shape for tensor in tensors}
     if found != expected:
         first = min(name for name in {*found, *expected} if found.get(name) != expected.get(name))
         shapes = f"{found.get(first)}, not {expected.get(first)}"
         message = f"weights do not fit the network described, first {first!r}: {shapes}"
-        yield Finding("unsafe", "weights", "models/model.pt", message)
+        yield Concern("unsafe", "weights", "models/model.pt", message)

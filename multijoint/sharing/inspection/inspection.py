@@ -1,4 +1,4 @@
-"""Looking at a stranger's bundle before anything of it runs: `inspect_bundle`, and `open_bundle` for what reads it."""
+"""Inspect a foreign bundle before anything of it runs: `inspect_bundle`, and `open_bundle` for readers of its data."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from multijoint.sharing.inspection.config_checks import check_config, check_larg
 from multijoint.sharing.inspection.config_reading import ConfigFault, read_config
 from multijoint.sharing.inspection.descriptions import check_model, describe_domains
 from multijoint.sharing.inspection.file_checks import check_checksums, check_code, check_content, list_files
-from multijoint.sharing.inspection.findings import Finding, Report, printable
 from multijoint.sharing.inspection.known_targets import known_of_release
 from multijoint.sharing.inspection.onnx_checks import check_onnx
+from multijoint.sharing.inspection.report import Concern, Report, printable
 from multijoint.sharing.inspection.weight_checks import check_torchscript, check_weights, script_configs
 
 __all__ = ["inspect_bundle", "inspect_folder", "open_bundle"]
@@ -33,9 +33,9 @@ _MOST_SECONDS = 120
 
 
 def inspect_bundle(path: str | Path) -> Report:
-    """Read a foreign bundle, a folder or a zip file, without executing or importing anything of it.
+    """Inspect a foreign bundle, a folder or a zip file, without executing or importing anything of it.
 
-    A zip file is unpacked into a private folder for the time of the inspection if its members are safe to unpack.
+    A zip file with safe members is unpacked into a private folder for the time of the inspection.
 
     Raises:
         InputError: it is neither.
@@ -49,14 +49,14 @@ def inspect_bundle(path: str | Path) -> Report:
 
 @contextlib.contextmanager
 def open_bundle(path: str | Path, *, trust: bool = False) -> Iterator[Path]:
-    """The folder of a bundle that is safe to read as data: a zip file is unpacked and removed afterwards.
+    """Inspect a bundle and give its folder, safe to read as data, to a `with` block.
 
-    What was inspected is what is yielded: a zip file is unpacked once. A folder is used in place, so nobody else may
-    write to it meanwhile.
+    A zip file is unpacked once, inspected, and removed after the block. A folder is used in place: keep other programs
+    from writing to it meanwhile.
 
     Args:
         path: folder or zip file of a bundle.
-        trust: take it although `inspect_bundle` calls it unsafe; not if it could not even be unpacked or read safely.
+        trust: take an unsafe bundle too, unless unpacking or reading it would do harm (`ALWAYS_REFUSED`).
 
     Yields:
         The bundle's folder.
@@ -70,19 +70,14 @@ def open_bundle(path: str | Path, *, trust: bool = False) -> Iterator[Path]:
             report, folder = inspect_folder(path), path
         else:
             report, folder = _inspect_archive(path, stack.enter_context(_private_folder()))
-        refused = report.refused(trust=trust)
-        if refused:
-            causes = "; ".join(f"{each.path}: {each.message}" for each in refused[:3])
-            more = f" and {len(refused) - 3} more" if len(refused) > 3 else ""
-            remedy = (
-                "trust does not lift this" if trust else "see `multijoint inspect`, or --trust if you know its maker"
-            )
-            raise InputError(f"bundle {show_path(path)} must be safe, got {causes}{more}; {remedy}")
+        remedy = "trust does not lift this" if trust else "see `multijoint inspect`, or --trust if you know its maker"
+        if refusal := report.refusal(most=3, remedy=remedy, trust=trust):
+            raise InputError(refusal)
         yield folder
 
 
 def inspect_folder(folder: Path) -> Report:
-    """As `inspect_bundle`, of an unpacked bundle."""
+    """Inspect an unpacked bundle."""
     report = Report(bundle=printable(show_path(folder)))
     files, found = list_files(folder)
     report.extend(found)
@@ -111,7 +106,7 @@ def inspect_folder(folder: Path) -> Report:
                     _inspect_data(report, f"{name}/{inner}", data, configs)
             elif suffix == ".onnx":
                 report.extend(check_onnx(path, name=name))
-        except Exception as error:  # whatever a stranger's bytes give rise to is a finding
+        except Exception as error:  # any error that foreign bytes cause is a concern
             report.add("unsafe", "file", name, f"cannot be looked at: {type(error).__name__} {error}")
     left_out = {str(each.get("path")) for each in _large_files(configs)}
     report.extend(check_checksums(files, digests, left_out=left_out))
@@ -140,9 +135,9 @@ def _inspect_archive(path: Path, target: Path) -> tuple[Report, Path]:
         try:
             folder = unpack(path, target)
         except UnsafeArchive as error:
-            found = [error.finding]
+            found = [error.concern]
         except OSError as error:
-            found = [Finding("unsafe", "archive", ".", f"cannot be unpacked: {error.strerror or error}")]
+            found = [Concern("unsafe", "archive", ".", f"cannot be unpacked: {error.strerror or error}")]
         else:
             report = inspect_folder(folder)
             report.bundle = printable(show_path(path))
@@ -202,7 +197,7 @@ def _digest(path: Path) -> str:
 
 @contextlib.contextmanager
 def _private_folder() -> Iterator[Path]:
-    """A folder that only this user can enter, gone at the end, also on SIGTERM."""
+    """Make a folder that only this user can enter, removed at the end, also on SIGTERM."""
     folder = Path(tempfile.mkdtemp(prefix="multijoint-bundle-"))
     try:
         with at_termination(lambda: shutil.rmtree(folder, ignore_errors=True)):

@@ -1,4 +1,4 @@
-"""What the configurations of this release name and evaluate: everything else in a foreign bundle is unknown."""
+"""Components and expressions of this release's own configurations; all others in a foreign bundle are unknown."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Known:
 
 @lru_cache(maxsize=1)
 def known_of_release() -> Known:
-    """What this release's own bundles use, read from their configurations and from what packaging makes of them.
+    """Texts of this release's own bundles and of the configurations that packaging makes of them.
 
     Raises:
         InputError: the bundles are not installed.

@@ -1,4 +1,4 @@
-"""ONNX files of a stranger: files outside the bundle that they would read, and operators that are no plain ONNX."""
+"""Foreign ONNX files: files outside the bundle that they would read, and operators other than plain ONNX."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from multijoint.sharing.inspection.archives import open_plain
-from multijoint.sharing.inspection.findings import Finding
+from multijoint.sharing.inspection.report import Concern
 
 __all__ = ["check_onnx"]
 
@@ -16,23 +16,23 @@ _MOST_BYTES = 2**28
 _DOMAINS = {"", "ai.onnx"}
 _MOST_NODES = 200_000
 _INT8 = ".int8.onnx"
-# What `quantising.quantise` makes of this project's networks, attention gates included: no branches, loops, functions.
+# Of this project's networks in int8, attention gates included: no branches, loops or functions.
 _INT8_OPERATORS = {
     "Add", "Concat", "Conv", "ConvTranspose", "DequantizeLinear", "MaxPool", "Mul", "QuantizeLinear", "Relu", "Resize",
     "Sigmoid",
 }  # fmt: skip
 
 
-def check_onnx(path: Path, *, name: str) -> Iterator[Finding]:
-    """Findings about an ONNX file; it is parsed by the `onnx` package if that is installed, and never run.
+def check_onnx(path: Path, *, name: str) -> Iterator[Concern]:
+    """Concerns about an ONNX file, which is parsed by the `onnx` package if that is installed, and never run.
 
-    A file called `*.int8.onnx`, which `segment --precision int8` would run, may hold the operators of this project's
-    networks only.
+    A file named `*.int8.onnx`, which `segment --precision int8` would run, may hold only operators of this project's
+    networks.
     """
     with open_plain(path) as file:
         data = file.read(_MOST_BYTES + 1)
     if len(data) > _MOST_BYTES:
-        yield Finding("unsafe", "bomb", name, f"size bomb: over {_MOST_BYTES} bytes of ONNX")
+        yield Concern("unsafe", "bomb", name, f"size bomb: over {_MOST_BYTES} bytes of ONNX")
         return
     try:
         import onnx
@@ -43,15 +43,15 @@ def check_onnx(path: Path, *, name: str) -> Iterator[Finding]:
         model = onnx.ModelProto.FromString(data)
         yield from _check_model(model, name)
     except Exception as error:  # protobuf raises errors of its own
-        yield Finding("unsafe", "onnx", name, f"not readable as ONNX: {type(error).__name__}")
+        yield Concern("unsafe", "onnx", name, f"not readable as ONNX: {type(error).__name__}")
 
 
-def _check_model(model: Any, name: str) -> Iterator[Finding]:
+def _check_model(model: Any, name: str) -> Iterator[Concern]:
     if not model.graph.node:
-        yield Finding("unsafe", "onnx", name, "not an ONNX model: no operators")
+        yield Concern("unsafe", "onnx", name, "not an ONNX model: no operators")
     own = {function.domain for function in model.functions}
     if name.endswith(_INT8) and (own or model.training_info):
-        yield Finding("unsafe", "onnx", name, "functions or training steps, which no int8 network of this project has")
+        yield Concern("unsafe", "onnx", name, "functions or training steps, which no int8 network of this project has")
     waiting: list[Any] = [model.graph, *model.functions, *(each.initialization for each in model.training_info)]
     counted = 0
     while waiting:
@@ -62,32 +62,32 @@ def _check_model(model: Any, name: str) -> Iterator[Finding]:
         for node in graph.node:
             counted += 1
             if counted > _MOST_NODES:
-                yield Finding("unsafe", "bomb", name, f"size bomb: over {_MOST_NODES} operators")
+                yield Concern("unsafe", "bomb", name, f"size bomb: over {_MOST_NODES} operators")
                 return
             if node.domain not in _DOMAINS | own or node.op_type.lower().startswith(("pyop", "python")):
                 message = f"operator {node.op_type!r} of domain {node.domain!r} would run code that is not ONNX's"
-                yield Finding("unsafe", "onnx", name, message)
+                yield Concern("unsafe", "onnx", name, message)
             elif name.endswith(_INT8) and node.op_type not in _INT8_OPERATORS:
                 message = f"operator {node.op_type!r}, which no int8 network of this project has"
-                yield Finding("unsafe", "onnx", name, message)
+                yield Concern("unsafe", "onnx", name, message)
             for attribute in node.attribute:
                 tensors += [attribute.t, *attribute.tensors]
                 waiting += [each for each in (attribute.g, *attribute.graphs) if each.node or each.initializer]
         for tensor in tensors:
             if tensor.external_data or tensor.data_location == 1:
                 where = next((each.value for each in tensor.external_data if each.key == "location"), "?")
-                yield Finding("unsafe", "onnx", name, f"tensor {tensor.name!r} is read from another file, {where!r}")
-    yield Finding(
+                yield Concern("unsafe", "onnx", name, f"tensor {tensor.name!r} is read from another file, {where!r}")
+    yield Concern(
         "note", "onnx", name, "ONNX is a program of plain operators: its results are whatever its maker chose"
     )
 
 
-def _check_bytes(data: bytes, name: str) -> Iterator[Finding]:
+def _check_bytes(data: bytes, name: str) -> Iterator[Concern]:
     if b"location" in data:
-        yield Finding(
+        yield Concern(
             "unsafe", "onnx", name, "speaks of a location, as weights in another file do; install onnx to see"
         )
     runs = name.endswith(_INT8) and importlib.util.find_spec("openvino") is not None
     remedy = "; `segment` could run it: pip install onnx" if runs else ""
     message = f"not looked into: the onnx package is not installed{remedy}"
-    yield Finding("unsafe" if runs else "warning", "onnx", name, message)
+    yield Concern("unsafe" if runs else "warning", "onnx", name, message)

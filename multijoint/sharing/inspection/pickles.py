@@ -1,4 +1,4 @@
-"""Pickles in a stranger's files: what they would call, read from their instructions and never executed."""
+"""Pickles in foreign files: the calls that they would make, read from their instructions and never executed."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _STRINGS = {"UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8", "STRING"
 
 
 class PickleFault(ValueError):
-    """Why the instructions of a pickle cannot be listed."""
+    """Reason why the instructions of a pickle cannot be listed."""
 
 
 def read_instructions(data: bytes) -> Iterator[tuple[str, Any]]:
-    """Instructions of a pickle with their arguments, up to the one that ends it.
+    """List the instructions of a pickle with their arguments, up to its end.
 
     Raises:
-        PickleFault: too long, damaged, or with more behind its end.
+        PickleFault: too long, damaged, or with data behind its end.
 
     Example:
         >>> import pickle
@@ -35,14 +35,14 @@ def read_instructions(data: bytes) -> Iterator[tuple[str, Any]]:
     try:
         for instruction, argument, place in pickletools.genops(data):  # noqa: B007
             yield instruction.name, argument
-    except Exception as error:  # pickletools raises what its decoders raise
+    except Exception as error:  # pickletools passes on any error of its decoders
         raise PickleFault(f"damaged pickle: {type(error).__name__}") from error
     if place is None or place + 1 != len(data):
         raise PickleFault("pickle with more data behind its end")
 
 
 def list_globals(data: bytes) -> list[str]:
-    """Names that a pickle would import, such as "os.system", in order, each once; "?" for one that it computes.
+    """List the names that a pickle would import, such as "os.system", each once; "?" stands for a computed name.
 
     Raises:
         PickleFault: see `read_instructions`.
@@ -78,11 +78,11 @@ def list_globals(data: bytes) -> list[str]:
 
 
 def is_program(data: bytes) -> bool:
-    """Whether bytes of any file would run as a pickle that calls something, also in the text form of old pickles."""
+    """Whether the bytes of any file would run as a pickle with calls, also in the text form of old pickles."""
     calls = False
     try:
         for instruction, _, _ in pickletools.genops(data[:_MOST_TEXT]):
             calls = calls or instruction.name in _CALLS
-    except Exception:  # not a pickle, or one that ends beyond what was read
+    except Exception:  # no pickle, or its end lies beyond the bytes read
         return calls and (data[:1] == b"\x80" or len(data) > _MOST_TEXT)
     return calls

@@ -1,7 +1,7 @@
-"""What a file of `torch.save(state_dict)` holds, read from its instructions: names, types, shapes, storages.
+"""Contents of a file of `torch.save(state_dict)`, read from its instructions: names, types, shapes, storages.
 
-`torch.load(weights_only=True)` executes nothing of a stranger's, but it believes what the file says of its sizes. So
-the sizes are compared with the bytes first, by a reader that knows only what a plain state dict needs.
+`torch.load(weights_only=True)` executes no foreign code, but it trusts the sizes in the file. So the sizes are compared
+with the bytes first, by a reader that knows only the instructions of a plain state dict.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ ITEM_SIZES = {
 _REBUILD = "torch._utils._rebuild_tensor_v2"
 _ORDERED = "collections.OrderedDict"
 PLAIN_GLOBALS = frozenset({_REBUILD, _ORDERED, *(f"torch.{name}" for name in ITEM_SIZES)})
-"""All that the pickle of a plain state dict may name."""
+"""All names that the pickle of a plain state dict may import."""
 
 _SIZES_MOST = 2**40
 _MOST_DIMENSIONS = 16
@@ -40,12 +40,15 @@ _PUSHED = {
     "BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT", "BINUNICODE", "SHORT_BINUNICODE", "NEWTRUE",
     "NEWFALSE", "NONE",
 }  # fmt: skip
+_OTHER_TENSORS = (
+    "Storage", "sparse_tensor", "qtensor", "nested_tensor", "complex64", "complex128", "_sparse_coo", "_sparse_csr",
+)  # fmt: skip
 _CONSTANTS = {"NEWTRUE": True, "NEWFALSE": False, "NONE": None}
 _TUPLES = {"EMPTY_TUPLE": 0, "TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 
 
 class StateFault(ValueError):
-    """Why a file is no plain state dict; `kind` is "pickle", "weights" or "bomb"."""
+    """Reason why a file is no plain state dict; `kind` is "pickle", "weights" or "bomb"."""
 
     def __init__(self, message: str, *, kind: str) -> None:
         super().__init__(message)
@@ -73,7 +76,7 @@ class StoredTensor:
         storage: name of the record with its numbers.
         kind: key of `ITEM_SIZES`.
         shape: sizes.
-        stored: numbers that the record must hold.
+        stored: count of numbers in the record.
     """
 
     name: str
@@ -84,15 +87,15 @@ class StoredTensor:
 
     @property
     def num_bytes(self) -> int:
-        """Bytes that the tensor takes once it is laid out."""
+        """Bytes of the tensor once it is laid out."""
         return math.prod(self.shape) * ITEM_SIZES[self.kind]
 
 
 def read_state_dict(data: bytes) -> list[StoredTensor]:
-    """The tensors that a state dict's `data.pkl` describes, executing nothing.
+    """List the tensors that the `data.pkl` of a state dict describes, executing nothing.
 
     Raises:
-        StateFault: it would call something else, or holds anything but real tensors within their storages.
+        StateFault: other calls, or anything but real tensors within their storages.
     """
     try:
         foreign = [name for name in list_globals(data) if name not in PLAIN_GLOBALS]
@@ -112,18 +115,7 @@ def read_state_dict(data: bytes) -> list[StoredTensor]:
 
 
 def _is_other_tensor(name: str) -> bool:
-    return name.startswith(("torch._utils._rebuild_", "torch.")) and name.rsplit(".", 1)[-1].endswith(
-        (
-            "Storage",
-            "sparse_tensor",
-            "qtensor",
-            "nested_tensor",
-            "complex64",
-            "complex128",
-            "_sparse_coo",
-            "_sparse_csr",
-        )
-    )
+    return name.startswith("torch.") and name.endswith(_OTHER_TENSORS)
 
 
 def _check_entry(name: Any, value: Any) -> StoredTensor:
@@ -151,7 +143,12 @@ def _are_sizes(values: Iterable[Any]) -> bool:
 
 
 class _Reader:
-    """A stack machine for the few instructions of a state dict; a call makes a description, never an object."""
+    """A stack machine for the few instructions of a state dict; a call makes a description, never an object.
+
+    It mirrors the pickle machine: `stack` holds values, `marks` the places of MARK, `memory` the values of BINPUT.
+    Storages become `_Storage`, tensors the first four arguments of `_rebuild_tensor_v2`: storage, offset, shape,
+    strides.
+    """
 
     def __init__(self) -> None:
         self.stack: list[Any] = []
@@ -197,7 +194,7 @@ class _Reader:
                 if not isinstance(key, str) or key in self.stack[-1]:
                     raise StateFault("a key is no text or stands twice", kind="weights")  # its text may be the bomb
                 self.stack[-1][key] = value
-        elif name == "BUILD":  # the `_metadata` of an OrderedDict: versions of modules, which nobody needs here
+        elif name == "BUILD":  # the `_metadata` of an OrderedDict: versions of modules, not needed here
             self.stack.pop()
             if not isinstance(self.stack[-1], dict):  # PyTorch would lay a tensor out anew
                 raise StateFault("instruction BUILD on what is no state dict", kind="pickle")

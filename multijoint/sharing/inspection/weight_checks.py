@@ -1,4 +1,4 @@
-"""Weights and exports of a stranger: PyTorch files, TorchScript and ONNX, looked at as data."""
+"""Foreign weights and TorchScript files, inspected as data."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import BinaryIO
 import torch
 
 from multijoint.sharing.inspection.archives import Limits, check_members, open_plain
-from multijoint.sharing.inspection.findings import Finding
 from multijoint.sharing.inspection.pickles import PickleFault, list_globals
+from multijoint.sharing.inspection.report import Concern
 from multijoint.sharing.inspection.state_dicts import (
     ITEM_SIZES,
     PLAIN_GLOBALS,
@@ -36,8 +36,8 @@ _MOST_TEXT = 4 * 2**20
 _CHUNK = 2**22
 
 
-def check_weights(path: Path, *, name: str) -> tuple[list[StoredTensor], list[Finding]]:
-    """The tensors of a `model.pt`, and what is unsafe about the file; it is loaded once its sizes are proven.
+def check_weights(path: Path, *, name: str) -> tuple[list[StoredTensor], list[Concern]]:
+    """List the tensors of a `model.pt`, and concerns about the file; it is loaded once its sizes are proven.
 
     Args:
         path: file.
@@ -64,20 +64,20 @@ def check_weights(path: Path, *, name: str) -> tuple[list[StoredTensor], list[Fi
                     pass
         _load(path, tensors)
     except StateFault as fault:
-        return [], [Finding("unsafe", fault.kind, name, str(fault))]
+        return [], [Concern("unsafe", fault.kind, name, str(fault))]
     except ZipFault as fault:
         message = f"not a zip file of torch.save that can be read in one way only: {fault}"
-        return [], [Finding("unsafe", "bomb" if "size" in str(fault) else "pickle", name, message)]
+        return [], [Concern("unsafe", "bomb" if "size" in str(fault) else "pickle", name, message)]
     return tensors, []
 
 
-def check_torchscript(path: Path, *, name: str) -> Iterator[Finding]:
-    """Findings about a TorchScript file, read as a zip file; `torch.jit.load` is never called."""
+def check_torchscript(path: Path, *, name: str) -> Iterator[Concern]:
+    """Concerns about a TorchScript file, read as a zip file; `torch.jit.load` is never called."""
     try:
         with open_plain(path) as file:
             for record, member in _records(file).items():
                 if not _SCRIPT_RECORD.fullmatch(record):
-                    yield Finding("unsafe", "torchscript", name, f"unknown member {record!r}")
+                    yield Concern("unsafe", "torchscript", name, f"unknown member {record!r}")
                 elif record.endswith("pkl"):
                     foreign = [
                         each
@@ -85,20 +85,20 @@ def check_torchscript(path: Path, *, name: str) -> Iterator[Finding]:
                         if each not in PLAIN_GLOBALS and not _SCRIPT_GLOBAL.fullmatch(each)
                     ]
                     if foreign:
-                        yield Finding("unsafe", "pickle", name, f"{record} names {', '.join(foreign[:5])}")
+                        yield Concern("unsafe", "pickle", name, f"{record} names {', '.join(foreign[:5])}")
                 else:
                     for _ in read_data(file, member, most=_MOST_BYTES):
                         pass
     except PickleFault as fault:
-        yield Finding("unsafe", "pickle", name, str(fault))
+        yield Concern("unsafe", "pickle", name, str(fault))
     except ZipFault as fault:
-        yield Finding("unsafe", "torchscript", name, f"not a zip file that can be read in one way only: {fault}")
+        yield Concern("unsafe", "torchscript", name, f"not a zip file that can be read in one way only: {fault}")
     message = "TorchScript is a program: whoever runs it runs its code, within what TorchScript can do"
-    yield Finding("note", "torchscript", name, message)
+    yield Concern("note", "torchscript", name, message)
 
 
 def script_configs(path: Path) -> dict[str, bytes]:
-    """The files that travel in a TorchScript file, by their names there; none of a file that cannot be read."""
+    """Files inside a TorchScript file, by their names there; none if it cannot be read."""
     try:
         with open_plain(path) as file:
             found = {record: member for record, member in _records(file).items() if record.startswith("extra/")}

@@ -1,9 +1,9 @@
-"""The members of a zip file, read strictly: one meaning for every byte, or none.
+"""A strict reader of zip files: one meaning for every byte, or an error.
 
-Readers of zip files differ in what they believe: the central directory, the local headers, the first or the last end
-record. A file that shows one content to an inspector and another to the tool that runs it lives on that. So this reader
-takes only what leaves no room: local headers in a row from the first byte, each as the directory says, then the
-directory, then its end record, then nothing.
+Readers of zip files trust different parts: the central directory, the local headers, the first or the last end record.
+A hostile file can so show one content to an inspector and another to the tool that runs it. This reader accepts a
+single layout without room for that: local headers in a row from the first byte, each equal to its entry in the
+directory, then the directory, then its end record, then the end of the file.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ _METHODS = {0: "stored", 8: "deflated"}
 
 
 class ZipFault(ValueError):
-    """What makes a zip file unreadable or ambiguous, in a few words."""
+    """Reason why a zip file is unreadable or ambiguous, in a few words."""
 
 
 @dataclass(frozen=True)
 class Member:
-    """One member as the directory and its local header agree on it; sizes and offsets in bytes."""
+    """One member, the same in the directory and in its local header; sizes and offsets in bytes."""
 
     name: str
     flags: int
@@ -50,14 +50,14 @@ class Member:
 
 
 def read_members(file: BinaryIO, *, most: int = 10_000) -> list[Member]:
-    """The members of a zip file, in the order of their bytes; nothing is unpacked.
+    """List the members of a zip file in the order of their bytes; nothing is unpacked.
 
     Args:
         file: opened for reading, seekable.
-        most: members that are taken at most.
+        most: largest number of members.
 
     Raises:
-        ZipFault: it is no zip file, is damaged, or can be read in more than one way.
+        ZipFault: no zip file, damaged, or readable in more than one way.
     """
     size = file.seek(0, 2)
     count, start, length, end = _read_end(file, size)
@@ -72,10 +72,10 @@ def read_members(file: BinaryIO, *, most: int = 10_000) -> list[Member]:
 
 
 def read_data(file: BinaryIO, member: Member, *, most: int) -> Iterator[bytes]:
-    """The content of a member in pieces, counted and checked; stops at the first byte too many.
+    """Read a member in pieces, counted and checked, and stop at the first byte too many.
 
     Raises:
-        ZipFault: more than `most` bytes, or another size or checksum than the directory says.
+        ZipFault: more than `most` bytes, or a size or checksum that differs from the directory.
     """
     file.seek(member.start)
     left, size, crc = member.packed_size, 0, 0
@@ -172,7 +172,7 @@ def _decode(name: bytes, flags: int) -> str:
 
 
 def _widen(extra: bytes, values: tuple[int, ...]) -> tuple[int, ...]:
-    """Sizes and offset with what a zip64 field says in place of 0xFFFFFFFF."""
+    """Replace each 0xFFFFFFFF of `values` (sizes, offset) by the number in the zip64 field."""
     place, wide = 0, b""
     while place + 4 <= len(extra):
         tag, length = struct.unpack_from("<2H", extra, place)
@@ -193,7 +193,7 @@ def _widen(extra: bytes, values: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _check_rows(file: BinaryIO, members: list[Member], end: int) -> Iterator[Member]:
-    """The members with the start of their data, if they lie in a row without gaps and as the directory says."""
+    """Members with the start of their data, if they lie in a row without gaps and equal the directory."""
     place = 0
     for member in members:
         if member.header != place:

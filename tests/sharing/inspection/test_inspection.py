@@ -13,6 +13,7 @@ import sys
 import time
 from pathlib import Path
 
+import custom_components
 import pytest
 import torch
 from custom_components.data.preprocessing import Preprocessing
@@ -38,9 +39,9 @@ from support.processes import run
 import multijoint.cli.inspect as command
 from multijoint.cli import main
 from multijoint.running import find_bundle
-from multijoint.sharing.inspection.findings import Finding, Report, printable
 from multijoint.sharing.inspection.inspection import inspect_bundle, open_bundle
 from multijoint.sharing.inspection.known_targets import known_of_release
+from multijoint.sharing.inspection.report import Concern, Report, printable
 from multijoint.sharing.packaging.packaging import package
 
 HOSTILE = hostile_bundles()
@@ -74,7 +75,7 @@ def test_a_packaged_bundle_is_safe(good, tmp_path, temporary, zipped):
     path = write_zip(good, tmp_path / "good.zip") if zipped else good
     before = tree(good)
     report = inspect_bundle(path)
-    assert {finding.level for finding in report.findings} <= {"note"}, report.to_text()
+    assert {finding.level for finding in report.concerns} <= {"note"}, report.to_text()
     assert report.summary["name"] == "Multi-joint MR bone segmentation"
     assert report.summary["domains"][1] == "shoulder: 1 humerus, 2 scapula (axial)"
     assert report.summary["licences"] == ["LICENSE", "docs/data_license.txt"]
@@ -104,7 +105,7 @@ def test_what_package_makes_is_safe(good, tmp_path, single):
     made = package(find_bundle(), checkpoint=tmp_path / "model.pt", **how)
     for path in made:
         report = inspect_bundle(path)
-        assert {finding.level for finding in report.findings} <= {"note"}, report.to_text()
+        assert {finding.level for finding in report.concerns} <= {"note"}, report.to_text()
 
 
 def test_there_are_enough_of_them():
@@ -238,7 +239,7 @@ def test_a_bundle_without_checksums_is_not_verifiable(good, tmp_path):
     (copy / "checksums.sha256").unlink()
     report = inspect_bundle(copy)
     assert not report.unsafe
-    assert [each.message for each in report.findings if each.level == "warning"] == [
+    assert [each.message for each in report.concerns if each.level == "warning"] == [
         "no checksums: without checksums.sha256, damage and changes go unseen"
     ]
 
@@ -248,7 +249,7 @@ def test_missing_and_unlisted_files_are_named(good, tmp_path):
     shutil.copytree(good, copy)
     (copy / "docs/data_license.txt").unlink()
     (copy / "docs/more.md").write_text("more")
-    found = {(each.level, each.path): each.message for each in inspect_bundle(copy).findings}
+    found = {(each.level, each.path): each.message for each in inspect_bundle(copy).concerns}
     assert found["unsafe", "docs/data_license.txt"] == "is missing, but has a checksum"
     assert found["warning", "docs/more.md"] == "is not listed in the checksums"
 
@@ -261,14 +262,14 @@ def test_what_a_hub_leaves_beside_its_files_is_a_note_and_no_more(good, tmp_path
     (records / ".gitignore").write_text("*")
     (records / "download/configs/metadata.json.metadata").write_text("0123\nabcd\n1700000000.0\n")
     (records / "download/configs/metadata.json.lock").touch()
-    before, after = inspect_bundle(good).findings, inspect_bundle(copy).findings
+    before, after = inspect_bundle(good).concerns, inspect_bundle(copy).concerns
     assert [each for each in after if each not in before] == [
-        Finding("note", "file", ".cache/huggingface", "records of a download by huggingface_hub: not looked into, "
+        Concern("note", "file", ".cache/huggingface", "records of a download by huggingface_hub: not looked into, "
                 "nothing here reads them")
     ]  # fmt: skip
     (records / "download/configs/code.py").write_text("print()")
     (records / "download/large.metadata").write_bytes(bytes(5000))
-    unsafe = [each.path for each in inspect_bundle(copy).findings if each.level == "unsafe"]
+    unsafe = [each.path for each in inspect_bundle(copy).concerns if each.level == "unsafe"]
     assert set(unsafe) == {".cache/huggingface/download/configs/code.py", ".cache/huggingface/download/large.metadata"}
 
 
@@ -283,7 +284,7 @@ def test_weights_to_download_are_a_note(good, tmp_path):
     write_checksums(copy)
     report = inspect_bundle(copy)
     assert not report.unsafe
-    assert any(MODEL in each.message and each.kind == "download" for each in report.findings)
+    assert any(MODEL in each.message and each.kind == "download" for each in report.concerns)
 
 
 def test_the_command_prints_the_report_and_fails_on_what_is_unsafe(good, tmp_path, capsys):
@@ -353,7 +354,7 @@ def test_reports_are_bounded_sorted_and_printable(good, tmp_path):
     assert sum(each.kind == "expression" for each in report.unsafe) == 200
     assert "more than 200" in report.to_text()
     assert report.to_text() == inspect_bundle(copy).to_text()
-    levels = [each.level for each in report.findings]
+    levels = [each.level for each in report.concerns]
     assert levels == sorted(levels, key=["unsafe", "warning", "note"].index)
 
 
@@ -367,3 +368,37 @@ def test_logging_is_left_alone(good):
     before = list(logging.getLogger().handlers)
     inspect_bundle(good)
     assert logging.getLogger().handlers == before
+
+
+def test_a_bundle_of_the_release_before_is_refused_with_the_remedy_and_loads_as_data(good, tmp_path, capsys):
+    """Names of 0.5.0: targets in flat modules, and a module that is not there any more."""
+    copy = tmp_path / good.name
+    shutil.copytree(good, copy)
+    config = json.loads((copy / INFERENCE).read_text())
+    config["model"]["_target_"] = "custom_components.checkpoints.describe_model"
+    config["network_def"]["_target_"] = "custom_components.networks.MultiDomainUNet"
+    config["evaluator"]["_target_"] = "custom_components.engines.VolumeEvaluator"
+    write_json(copy / INFERENCE, config)
+    metadata = json.loads((copy / "configs/metadata.json").read_text())
+    write_json(copy / "configs/metadata.json", metadata | {"version": "0.5.0"})
+    (copy / "custom_components/engines.py").write_text("old = True\n")
+    write_checksums(copy)
+    with (
+        pytest.raises(
+            InputError,
+            match=rf"must be packaged by release {custom_components.__version__}, got one of 0\.5\.0, whose code and .*"
+            r"segment with --trust, or package its model again: multijoint package bundles/multijoint_mr_",
+        ),
+        open_bundle(copy),
+    ):
+        pass
+    assert main(["inspect", str(copy)]) == 1
+    assert "got one of 0.5.0" in capsys.readouterr().err
+    with open_bundle(copy, trust=True) as folder:
+        assert [domain.name for domain in load_model(folder).domains] == ["ankle", "shoulder"]
+    again, _ = package(find_bundle(), checkpoint=copy, out=tmp_path / "again")
+    assert not inspect_bundle(again).unsafe
+    assert torch.load(again / MODEL, weights_only=True).keys() == torch.load(good / MODEL, weights_only=True).keys()
+    (copy / "run.sh").write_text("touch canary\n")
+    with pytest.raises(InputError, match=r"must be safe, got .*see `multijoint inspect`"), open_bundle(copy):
+        pass
