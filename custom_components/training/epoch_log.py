@@ -23,7 +23,7 @@ from ignite.engine import Engine, Events
 from monai.engines import SupervisedEvaluator
 from torch.optim import Optimizer
 
-__all__ = ["EpochLog", "attached", "validation_scores"]
+__all__ = ["EpochLog", "validation_scores"]
 
 _logger = logging.getLogger(__name__)
 
@@ -155,11 +155,6 @@ class EpochLog:
     def _write(self) -> None:
         columns = list(dict.fromkeys(name for row in self._rows for name in row))
         write_csv(self.path, columns, self._rows)
-
-
-def attached(log: EpochLog) -> EpochLog:
-    """The log itself, as an entry of a configuration's handlers: other entries refer to it by name, not by place."""
-    return log
 
 
 def validation_scores(evaluator: SupervisedEvaluator, epoch: int) -> dict[str, float]:

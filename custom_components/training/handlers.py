@@ -1,36 +1,26 @@
-"""Ignite handlers of a training run: order of the epoch, checkpoints, and what stops a run from outside."""
+"""Handlers that order the epochs of a training, save its checkpoints, resume it and stop it early."""
 
 from __future__ import annotations
 
 import logging
 import math
-import re
-import time
+import sys
 from collections.abc import Sequence
 from typing import Any
 
 from custom_components.data.sampling import DomainBalancedBatchSampler
-from custom_components.distributed import first_rank_only, rank
-from custom_components.errors import InputError, explain
-from custom_components.models.checkpoints import RESUMABLE, save_checkpoint
-from custom_components.models.trained_model import TrainedModel
+from custom_components.errors import InputError
+from custom_components.models.checkpoints import RESUMABLE
 from custom_components.networks.parameters import is_finite
-from custom_components.training.epoch_log import EpochLog, validation_scores
-from custom_components.training.model_quality import calibrate_run
-from custom_components.training.preemption import Preemption
-from custom_components.training.runs import TrainingRun
+from custom_components.training.epoch_log import validation_scores
 from custom_components.training.state import TrainingState, load_newest
 from ignite.engine import Engine, Events
+from ignite.handlers import EarlyStopping
 from monai.engines import SupervisedEvaluator
-from monai.engines.utils import IterationEvents
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
 
-__all__ = ["CheckpointHandler", "SetSamplerEpoch"]
+__all__ = ["CheckpointHandler", "EarlyStopHandler", "ResumeHandler", "SetSamplerEpoch"]
 
 _logger = logging.getLogger(__name__)
-_save_once = first_rank_only(save_checkpoint)
-_DEAD_LOADER = re.compile(r"DataLoader worker .*(killed by signal: (?P<signal>[\w ]+)|exited unexpectedly)")
 
 
 class SetSamplerEpoch:
@@ -44,178 +34,145 @@ class SetSamplerEpoch:
         engine.add_event_handler(Events.EPOCH_STARTED, lambda e: self.sampler.set_epoch(e.state.epoch))
 
 
-class CheckpointHandler:
-    """Keep `model.pt` (best on validation), and `last.pt` and `previous.pt` (to resume from), each written whole.
+class ResumeHandler:
+    """Continue from the newest undamaged checkpoint, if the run resumes.
 
-    Sample order and augmentation being pure functions of (seed, epoch), a resumed run goes on exactly as if it had
-    never stopped. SIGTERM saves `last.pt` as of the last completed step, amid an epoch too, and exits with code 143
-    without waiting for the step in progress. Of several processes only the first one writes; all resume.
+    Sample order and augmentation are pure functions of (seed, epoch), so a resumed run goes on exactly as if it had
+    never stopped. All processes of a training resume.
 
     Args:
-        run: names the folder, provides the network and what travels with it, says whether to resume.
-        optimizer: resumed with the run.
-        lr_scheduler: resumed with the run.
-        evaluator: the validation engine, whose key metric decides what is best.
-        log: whose sums of an epoch begun are resumed with the run.
-        sampler: which goes on amid an epoch.
-        patience: validations without improvement after which training stops; 0 for never.
-        snapshots: epochs whose model is kept as well, as `epoch_<n>.pt`.
-        calibrate: at the end let `model.pt` know its quality, see `calibrating.calibrate_run`.
+        state: what is restored; it also says where the training starts when nothing is resumed.
     """
 
-    def __init__(
-        self,
-        run: TrainingRun,
-        *,
-        optimizer: Optimizer,
-        lr_scheduler: LRScheduler,
-        evaluator: SupervisedEvaluator,
-        log: EpochLog,
-        sampler: DomainBalancedBatchSampler,
-        patience: int = 0,
-        snapshots: Sequence[int] = (),
-        calibrate: bool = False,
-    ) -> None:
-        self.run = run
-        self.evaluator = evaluator
-        self.best: float | None = None
-        self.best_epoch = 0
-        self.patience = patience
-        self.num_stale = 0
-        self.snapshots = frozenset(snapshots)
-        self.calibrate = calibrate
-        self._state = TrainingState(
-            run.network, optimizer=optimizer, lr_scheduler=lr_scheduler, log=log, sampler=sampler
-        )
-        self._saved = (0, 0)
-        self._failure: BaseException | None = None
-        self._preemption = Preemption(self._save_and_say)
+    def __init__(self, state: TrainingState) -> None:
+        self.state = state
 
     def attach(self, engine: Engine) -> None:
-        """Register with a trainer, after the validation handler and the log."""
-        engine.add_event_handler(Events.STARTED, self._start)
-        engine.add_event_handler(IterationEvents.BACKWARD_COMPLETED, lambda _: self._preemption.hold())
-        engine.add_event_handler(Events.ITERATION_COMPLETED, self._end_step)
-        engine.add_event_handler(Events.EPOCH_COMPLETED, self._end_epoch)
-        engine.add_event_handler(Events.COMPLETED, self._finish)
-        engine.add_event_handler(Events.EXCEPTION_RAISED, self._fail)
+        """Register with a trainer, after all handlers that open something when the training starts."""
+        engine.add_event_handler(Events.STARTED, self._resume)
 
-    def _start(self, engine: Any) -> None:
-        self._preemption.hold()
-        self._preemption.start()
-        num_steps = engine.state.epoch_length
-        self._state.scaler = engine.scaler
-        if self.run.resume:
-            content = load_newest(self.run.output_dir)
-            self._state.restore(content, num_steps=num_steps)
-            resumed = content["resume"]
-            self.best, self.best_epoch = resumed.get("best"), resumed.get("best_epoch", 0)
-            self.num_stale = resumed.get("num_stale", 0)
-            self._saved = (self._state.epoch, self._state.steps)
-            engine.state.epoch = self._state.epoch
-            engine.state.iteration = self._state.epoch * num_steps + self._state.steps
-            amid = f" and {self._state.steps} of {num_steps} steps" if self._state.steps else ""
-            _logger.info("continuing after epoch %d%s", engine.state.epoch, amid)
-        self._state.remember(epoch=self._state.epoch, steps=self._state.steps, num_steps=num_steps)
-        self._preemption.release()
-        if self._state.steps == num_steps:  # stopped in the validation: the end of the epoch is left to do
+    def _resume(self, engine: Any) -> None:
+        state, num_steps = self.state, engine.state.epoch_length
+        state.scaler = engine.scaler
+        if state.run.resume:
+            state.restore(load_newest(state.run.output_dir), num_steps=num_steps)
+            engine.state.epoch = state.epoch
+            engine.state.iteration = state.epoch * num_steps + state.steps
+            within = f" and {state.steps} of {num_steps} steps" if state.steps else ""
+            _logger.info("continuing after epoch %d%s", state.epoch, within)
+        state.remember(epoch=state.epoch, steps=state.steps, num_steps=num_steps)
+        if state.steps == num_steps:
+            # Stopped during the validation: no step of the epoch is left, but its end is. The engine would begin the
+            # next epoch, so the handlers of the end are called here.
             engine.state.epoch += 1
             engine.fire_event(Events.EPOCH_COMPLETED)
-        else:
-            self._stop_early(engine)
 
-    def _end_step(self, engine: Any) -> None:
-        num_steps, epoch = engine.state.epoch_length, engine.state.epoch - 1
-        steps = engine.state.iteration - epoch * num_steps
-        self._state.remember(epoch=epoch, steps=steps, num_steps=num_steps)
-        self._preemption.release()
 
-    def _end_epoch(self, engine: Any) -> None:
-        self._preemption.hold()
-        epoch = engine.state.epoch
-        self._state.remember(epoch=epoch, steps=0, num_steps=engine.state.epoch_length)
-        score = validation_scores(self.evaluator, epoch).get(self.evaluator.state.key_metric_name)
-        if score is not None and math.isnan(score):
-            score = None  # there was no bone to score; nothing would ever beat it
-        model = self._model(score)
+class EarlyStopHandler:
+    """Stop a training whose validation score no longer improves, by ignite's `EarlyStopping`.
+
+    It is attached to the trainer and not, as usual, to the evaluator: only the first of several processes validates
+    (see `FirstRankValidation`), but all must stop. The count is kept in `state`, with which it is resumed.
+
+    Args:
+        state: holds the best score so far and the number of validations since.
+        evaluator: the validation engine, whose key metric is compared.
+        patience: validations without improvement after which the training stops; 0 for never.
+    """
+
+    def __init__(self, state: TrainingState, *, evaluator: SupervisedEvaluator, patience: int = 0) -> None:
+        self.state = state
+        self.evaluator = evaluator
+        self.patience = patience
+
+    def attach(self, engine: Engine) -> None:
+        """Register with a trainer, after `ResumeHandler` and before `CheckpointHandler`, which saves the count."""
+        self._stopping = EarlyStopping(self.patience or sys.maxsize, lambda _: self._score, engine)
+        self._stopping.logger.setLevel(logging.WARNING)  # `_say` says it, with the count
+        engine.add_event_handler(Events.STARTED, self._start)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self._count)
+
+    def _start(self, engine: Engine) -> None:
+        if self._is_over and not engine.should_terminate:  # a training that has stopped early is not continued
+            self._say()
+            engine.terminate()
+
+    def _count(self, engine: Engine) -> None:
+        score = _validation_score(self.evaluator, engine.state.epoch)
+        if score is None:
+            return
+        # The best score is that of the epochs before: `CheckpointHandler` comes later.
+        self._score, self._stopping.best_score = score, self.state.best
+        self._stopping.counter = 0 if self.state.best is None else self.state.num_stale
+        self._stopping(engine)
+        self.state.num_stale = self._stopping.counter
+        if self._is_over:
+            self._say()
+
+    @property
+    def _is_over(self) -> bool:
+        return 0 < self.patience <= self.state.num_stale
+
+    def _say(self) -> None:
+        _logger.info("stopping early: %d validations without improvement", self.state.num_stale)
+
+
+class CheckpointHandler:
+    """Save `model.pt` (best on validation), chosen epochs, and `last.pt` and `previous.pt` (to resume from).
+
+    Each file is written whole or not at all; of several processes only the first one writes. Weights that are not
+    finite end the training before anything is saved. A run that never validated has its last weights in `model.pt`.
+
+    Args:
+        state: what is saved.
+        evaluator: the validation engine, whose key metric decides what is best.
+        snapshots: epochs whose model is kept as well, as `epoch_<n>.pt`.
+
+    Raises:
+        InputError: weights that are NaN or infinite, when an epoch ends.
+    """
+
+    def __init__(self, state: TrainingState, *, evaluator: SupervisedEvaluator, snapshots: Sequence[int] = ()) -> None:
+        self.state = state
+        self.evaluator = evaluator
+        self.snapshots = frozenset(snapshots)
+
+    def attach(self, engine: Engine) -> None:
+        """Register with a trainer, after the validation handler, the log and the learning rate's handler."""
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self._save)
+        engine.add_event_handler(Events.COMPLETED, self._finish)
+
+    def _save(self, engine: Engine) -> None:
+        state, epoch = self.state, engine.state.epoch
+        state.remember(epoch=epoch, steps=0, num_steps=engine.state.epoch_length)
+        score = _validation_score(self.evaluator, epoch)
+        model = state.model(score)
         if not is_finite(model.weights):
             raise InputError(
                 f"weights must stay finite, got NaN or infinity in epoch {epoch}; the checkpoints before are kept: "
                 "lower learning_rate and continue with --resume true"
             )
-        if score is not None:
-            self.num_stale += 1
-        if score is not None and (self.best is None or score > self.best):
-            self.best, self.best_epoch, self.num_stale = score, epoch, 0
-            _save_once(self.run.output_dir / "model.pt", model)
+        if score is not None and (state.best is None or score > state.best):
+            state.best, state.best_epoch = score, epoch
+            state.save("model.pt", model)
         if epoch in self.snapshots:
-            _save_once(self.run.output_dir / f"epoch_{epoch}.pt", model)
+            state.save(f"epoch_{epoch}.pt", model)
         # Last: a run killed before this line repeats the epoch, and writes the same files again.
-        self._save(model)
-        self._preemption.release()
-        self._stop_early(engine)
+        state.save(RESUMABLE[0], model)
 
-    def _stop_early(self, engine: Engine) -> None:
-        if self.patience and self.num_stale >= self.patience:
-            _logger.info("stopping early: %d validations without improvement", self.num_stale)
-            engine.terminate()
-
-    def _finish(self, engine: Any) -> None:
-        if self.best is None:
-            _save_once(self.run.output_dir / "model.pt", self.run.model(epoch=engine.state.epoch, validation_dice=None))
-            if self.run.split.validation:
-                _logger.warning("no epoch validated: model.pt holds the last weights; lower val_interval")
-            else:
-                _logger.info("nobody validates: model.pt holds the last weights")
+    def _finish(self, engine: Engine) -> None:
+        state = self.state
+        if state.best is not None:
+            _logger.info("best epoch %d, validation Dice %.4f: model.pt", state.best_epoch, state.best)
+            return
+        state.save("model.pt", state.run.model(epoch=engine.state.epoch, validation_dice=None))
+        if state.run.split.validation:
+            _logger.warning("no epoch validated: model.pt holds the last weights; lower val_interval")
         else:
-            _logger.info("best epoch %d, validation Dice %.4f: model.pt", self.best_epoch, self.best)
-        if self.calibrate:
-            calibrate_run(self.run)
-        self._end()
+            _logger.info("nobody validates: model.pt holds the last weights")
 
-    def _fail(self, error: BaseException) -> None:
-        if error is self._failure:  # the engine fires twice
-            raise error
-        self._preemption.release(broken=True)
-        dead = _DEAD_LOADER.search(str(error)) if isinstance(error, RuntimeError) else None
-        self._preemption.wait_if_asked(2.0 if dead and dead["signal"] != "Killed" else 0.0)
-        self._failure = self._explain_loader(dead["signal"]) if dead else error
-        _logger.error("%s", explain(self._failure))
-        self._end()
-        raise self._failure from error.__cause__ if self._failure is error else error
 
-    def _explain_loader(self, signal: str | None) -> InputError:
-        kept = any(self._saved)
-        reasons = {None: "out of memory?", "Killed": "out of memory?", "Bus error": "shared memory full?"}
-        return InputError(
-            f"a data loading process was killed ({reasons.get(signal, signal)}); "
-            f"{'the last checkpoint is kept' if kept else 'nothing was saved yet'}: lower num_workers and "
-            f"{'continue with --resume true' if kept else 'start again'}"
-        )
-
-    def _end(self) -> None:
-        self._preemption.end()
-        self.run.end()
-
-    def _model(self, score: float | None) -> TrainedModel:
-        return self.run.model(epoch=self._state.epoch, validation_dice=score, buffers=self._state.buffers)
-
-    def _save(self, model: TrainedModel) -> None:
-        own = {"best": self.best, "best_epoch": self.best_epoch, "num_stale": self.num_stale}
-        _save_once(self.run.output_dir / RESUMABLE[0], model, resume=self._state.to_dict() | own)
-        self._saved = (self._state.epoch, self._state.steps)
-
-    def _save_and_say(self) -> str:
-        """What SIGTERM does, in the thread of `Preemption`, while the main thread changes nothing."""
-        state = self._state
-        place = f"epoch {state.epoch + 1} after step {state.steps} of {state.num_steps}"
-        if rank() > 0:
-            time.sleep(3.0)  # stay to answer the first process, whose step in progress may wait for this one
-            return f"stopped by SIGTERM in {place}"
-        if (state.epoch, state.steps) != self._saved:
-            model = self._model(None)
-            if not (state.is_good and is_finite(model.weights)):
-                return f"stopped by SIGTERM in {place}; loss or weights are not finite: earlier checkpoints are kept"
-            self._save(model)
-        remedy = "continue with --resume true" if any(self._saved) else "nothing to save yet: start again"
-        return f"stopped by SIGTERM in {place}; {remedy}"
+def _validation_score(evaluator: SupervisedEvaluator, epoch: int) -> float | None:
+    """The key metric of an epoch; None if it did not validate or, with NaN, had no bone to score."""
+    score = validation_scores(evaluator, epoch).get(evaluator.state.key_metric_name)
+    return None if score is None or math.isnan(score) else score  # no later score would ever beat a NaN

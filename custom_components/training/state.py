@@ -1,4 +1,4 @@
-"""All that a training must find again to go on bit for bit, as of its last completed step."""
+"""State of a training as of its last completed step: what it needs to go on bit for bit."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from custom_components.data.sampling import DomainBalancedBatchSampler
-from custom_components.distributed import num_ranks
+from custom_components.distributed import first_rank_only, num_ranks
 from custom_components.errors import InputError
-from custom_components.models.checkpoints import RESUMABLE, load_checkpoint
-from custom_components.networks.unet import MultiDomainUNet
+from custom_components.models.checkpoints import RESUMABLE, load_checkpoint, save_checkpoint
+from custom_components.models.trained_model import TrainedModel
 from custom_components.training.epoch_log import EpochLog
+from custom_components.training.runs import TrainingRun
 from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
@@ -22,42 +23,51 @@ from torch.optim.lr_scheduler import LRScheduler
 __all__ = ["TrainingState", "load_newest"]
 
 _logger = logging.getLogger(__name__)
+_save_once = first_rank_only(save_checkpoint)
 
 
 class TrainingState:
-    """Weights, optimizer, learning rate, sums of the epoch's losses and the place in the epoch.
+    """Weights, optimizer, learning rate, sums of the epoch's losses, best score, and the place in the epoch.
 
     Weights, the optimizer's moments and the loss scale change only where the optimizer steps. The rest is copied by
     `remember`: the next step's forward pass changes running statistics, and the end of the epoch the learning rate,
     before a checkpoint is written.
 
     Args:
-        network: with the weights.
+        run: provides the network and what travels with it, and the folder of the checkpoints.
         optimizer: with its moments.
         lr_scheduler: of the optimizer.
         log: with the sums so far.
-        sampler: which leaves out the batches done when an epoch goes on.
+        sampler: leaves out the batches done when an epoch goes on.
+
+    Attributes:
+        epoch: epochs completed.
+        steps: steps done in the next one, of `num_steps`; these are 0 before the training has started.
+        best: best validation score so far, of epoch `best_epoch`; None before the first.
+        num_stale: validations since.
+        saved: epochs and steps of the newest `last.pt`.
     """
 
     def __init__(
         self,
-        network: MultiDomainUNet,
+        run: TrainingRun,
         *,
         optimizer: Optimizer,
         lr_scheduler: LRScheduler,
         log: EpochLog,
         sampler: DomainBalancedBatchSampler,
     ) -> None:
-        self.network = network
+        self.run = run
         self.optimizer = optimizer
         self.lr_scheduler = lr_scheduler
         self.log = log
         self.sampler = sampler
         self.scaler: Any = None
-        self.epoch = 0
-        self.steps = 0
-        self.num_steps = 0
-        self.buffers: dict[str, Tensor] = {}
+        self.epoch = self.steps = self.num_steps = 0
+        self.best: float | None = None
+        self.best_epoch = self.num_stale = 0
+        self.saved = (0, 0)
+        self._buffers: dict[str, Tensor] = {}
         self._copied: dict[str, Any] = {}
 
     def remember(self, *, epoch: int, steps: int, num_steps: int) -> None:
@@ -68,21 +78,32 @@ class TrainingState:
             steps: steps done in the next one.
             num_steps: steps in an epoch.
         """
-        self.epoch, self.steps, self.num_steps = epoch, steps, num_steps
-        self.buffers = {name: buffer.detach().clone() for name, buffer in self.network.named_buffers()}
+        self._buffers = {name: buffer.detach().clone() for name, buffer in self.run.network.named_buffers()}
         self._copied = {
             "groups": self.optimizer.state_dict()["param_groups"],
             "lr_scheduler": copy.deepcopy(self.lr_scheduler.state_dict()),
             "log": self.log.state_dict(),
         }
+        self.epoch, self.steps, self.num_steps = epoch, steps, num_steps
 
     @property
     def is_good(self) -> bool:
         """Whether the losses of the epoch so far are finite."""
         return all(bool(total.isfinite()) for total in self._copied["log"]["sums"].values())
 
+    def model(self, validation_dice: float | None = None) -> TrainedModel:
+        """The network as of the last completed step, with all that travels with it."""
+        return self.run.model(epoch=self.epoch, validation_dice=validation_dice, buffers=self._buffers)
+
+    def save(self, name: str, model: TrainedModel) -> None:
+        """Write a checkpoint into the run's folder; `last.pt` also holds what resuming needs."""
+        resumable = name == RESUMABLE[0]
+        _save_once(self.run.output_dir / name, model, resume=self.to_dict() if resumable else None)
+        if resumable:
+            self.saved = (self.epoch, self.steps)
+
     def to_dict(self) -> dict[str, Any]:
-        """Tensors and plain types; the weights travel with the model, and `buffers` in place of the model's own."""
+        """Tensors and plain types; weights and running statistics travel with the model."""
         return {
             "optimizer": self.optimizer.state_dict() | {"param_groups": self._copied["groups"]},
             "lr_scheduler": self._copied["lr_scheduler"],
@@ -90,6 +111,9 @@ class TrainingState:
             "log": self._copied["log"],
             "steps": self.steps,
             "num_steps": self.num_steps,
+            "best": self.best,
+            "best_epoch": self.best_epoch,
+            "num_stale": self.num_stale,
         }
 
     def restore(self, content: Mapping[str, Any], *, num_steps: int) -> None:
@@ -99,7 +123,7 @@ class TrainingState:
         an epoch begun, which are those of the first one: its row in the log then is of the steps still to do.
 
         Args:
-            content: what `checkpoints.load_newest` gave.
+            content: from `load_newest`.
             num_steps: steps in an epoch.
 
         Raises:
@@ -108,8 +132,8 @@ class TrainingState:
         wanted = [group["initial_lr"] for group in self.optimizer.param_groups]
         try:
             state = content["resume"]
-            self.epoch, self.steps, self.num_steps = content["training"]["epoch"], state.get("steps", 0), num_steps
-            self.network.load_state_dict(content["model"])
+            self.epoch, self.steps = content["training"]["epoch"], state.get("steps", 0)
+            self.run.network.load_state_dict(content["model"])
             self.optimizer.load_state_dict(state["optimizer"])
             self.lr_scheduler.load_state_dict(state["lr_scheduler"])
             if self.scaler is not None and state["scaler"] is not None:
@@ -118,10 +142,13 @@ class TrainingState:
                 raise ValueError(f"an epoch of {num_steps} steps in place of {state['num_steps']}")
             if self.steps and num_ranks() == 1:
                 self.log.load_state_dict(state["log"])
+            self.best, self.best_epoch = state.get("best"), state.get("best_epoch", 0)
+            self.num_stale = state.get("num_stale", 0)
         except (KeyError, RuntimeError, TypeError, ValueError, AttributeError) as error:
             raise InputError(
                 f"last.pt must continue the same network, got {error}; use the run's own settings"
             ) from error
+        self.saved = (self.epoch, self.steps)
         self.sampler.skip_batches(self.steps % num_steps)
         self._set_rates(wanted)
 
@@ -132,9 +159,6 @@ class TrainingState:
                 _logger.info("learning rate %g in place of the checkpoint's %g", rate, earlier)
                 group["lr"] *= rate / earlier
                 group["initial_lr"] = self.lr_scheduler.base_lrs[index] = rate
-
-
-_logger = logging.getLogger(__name__)
 
 
 def load_newest(folder: Path) -> dict[str, Any]:

@@ -15,9 +15,11 @@ from custom_components.errors import InputError
 from custom_components.models.checkpoints import load_checkpoint
 from custom_components.networks.unet import MultiDomainUNet
 from custom_components.training.epoch_log import EpochLog
-from custom_components.training.handlers import CheckpointHandler, SetSamplerEpoch
+from custom_components.training.handlers import CheckpointHandler, EarlyStopHandler, ResumeHandler, SetSamplerEpoch
+from custom_components.training.interruption import InterruptionHandler
 from custom_components.training.preemption import Preemption
 from custom_components.training.runs import TrainingRun
+from custom_components.training.state import TrainingState
 from ignite.engine import Engine, Events
 from ignite.engine.events import State
 from monai.engines.utils import IterationEvents
@@ -72,17 +74,12 @@ def train(
     engine = make_engine([1.0] * len(scores))
     engine.add_event_handler(Events.EPOCH_COMPLETED, validate)
     engine.add_event_handler(Events.EPOCH_COMPLETED, lambda: run.network.heads[0].bias.data.add_(1))
-    handler = CheckpointHandler(
-        run,
-        optimizer=optimizer,
-        lr_scheduler=scheduler,
-        evaluator=evaluator,
-        log=EpochLog(run.output_dir, loss=SimpleNamespace(terms={}), optimizer=optimizer, evaluator=evaluator),
-        sampler=DomainBalancedBatchSampler([0], batch_size=1),
-        patience=patience,
-        snapshots=snapshots,
-    )
-    handler.attach(engine)
+    log = EpochLog(run.output_dir, loss=SimpleNamespace(terms={}), optimizer=optimizer, evaluator=evaluator)
+    sampler = DomainBalancedBatchSampler([0], batch_size=1)
+    state = TrainingState(run, optimizer=optimizer, lr_scheduler=scheduler, log=log, sampler=sampler)
+    ResumeHandler(state).attach(engine)
+    EarlyStopHandler(state, evaluator=evaluator, patience=patience).attach(engine)
+    CheckpointHandler(state, evaluator=evaluator, snapshots=snapshots).attach(engine)
     engine.run([0], max_epochs=len(scores))
     engine.learning_rate = optimizer.param_groups[0]["lr"]
     return engine
@@ -189,9 +186,8 @@ def test_a_dead_data_loading_process_is_named(
 
     log = EpochLog(tmp_path, loss=SimpleNamespace(terms={}), optimizer=optimizer, evaluator=evaluator)
     sampler = DomainBalancedBatchSampler([0], batch_size=1)
-    CheckpointHandler(
-        run, optimizer=optimizer, lr_scheduler=scheduler, evaluator=evaluator, log=log, sampler=sampler
-    ).attach(engine)
+    state = TrainingState(run, optimizer=optimizer, lr_scheduler=scheduler, log=log, sampler=sampler)
+    InterruptionHandler(state).attach(engine)
     engine.add_event_handler(Events.ITERATION_STARTED, die)
     message = (
         rf"a data loading process was killed \({reason}\); nothing was saved yet: lower num_workers and start again"

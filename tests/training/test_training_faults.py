@@ -21,7 +21,7 @@ from custom_components.models.checkpoints import load_checkpoint, load_model, sa
 from custom_components.models.trained_model import TrainedModel
 from custom_components.networks.unet import MultiDomainUNet
 from custom_components.system.files import TEMPORARY, remove_stale_temporaries
-from custom_components.training.handlers import CheckpointHandler
+from custom_components.training.interruption import InterruptionHandler
 from custom_components.training.state import load_newest
 from ignite.engine import Events
 from monai.bundle import ConfigWorkflow
@@ -182,14 +182,14 @@ def test_stopped_at_a_moment_of_each_kind_a_run_goes_on_bit_for_bit(
     workflow.initialize()
     trainer = workflow.parser.get_parsed_content("train::trainer")
     handler = workflow.parser.get_parsed_content("train::handlers::5")
-    assert isinstance(handler, CheckpointHandler)
+    assert isinstance(handler, InterruptionHandler)
     said: list[str] = []
     passed = [0]
 
     def stop(engine: object) -> None:
         passed[0] += 1
         if passed[0] == count:
-            said.append(handler._save_and_say())
+            said.append(handler.save())
             raise Stopped
 
     if moment == "validation":

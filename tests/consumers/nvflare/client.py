@@ -13,7 +13,6 @@ from typing import Any
 import nvflare.client as flare
 from custom_components.networks.federation import domain_state, load_shared, shared_state
 from custom_components.networks.unet import MultiDomainUNet
-from custom_components.training.handlers import CheckpointHandler
 from ignite.engine import Events
 from monai.bundle import ConfigWorkflow
 from torch import Tensor
@@ -81,14 +80,13 @@ def train(
     workflow.initialize()
     trainer = workflow.parser.get_parsed_content("train#trainer")
     network = workflow.parser.get_parsed_content("training_run").network
-    handlers = workflow.parser.get_parsed_content("train#handlers")
-    (checkpoints,) = (each for each in handlers if isinstance(each, CheckpointHandler))
+    state = workflow.parser.get_parsed_content("state")
     before: dict[str, Tensor] = {}
 
     def take_over() -> None:  # after the run's own start, which reads last.pt
         load_shared(network, received)
         before.update(shared_state(network))
-        checkpoints.best = None  # what was best before an average is another model
+        state.best = None  # what was best before an average is another model
         for name in before if freeze else ():
             network.get_parameter(name).requires_grad_(False)
 
