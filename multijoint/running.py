@@ -7,10 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from custom_components.errors import InputError, find_cause
+from custom_components.errors import InputError
+from custom_components.workflows.monai_workarounds import hide_missing_log_file, raise_own_errors
 from monai.bundle import ConfigWorkflow
 
 __all__ = ["JOINT_BUNDLE", "find_bundle", "run_workflow"]
+
+JOINT_BUNDLE = "multijoint_mr_bone_segmentation"
 
 
 def run_workflow(configs: Sequence[str], *, workflow_type: str, **settings: Any) -> None:
@@ -27,7 +30,7 @@ def run_workflow(configs: Sequence[str], *, workflow_type: str, **settings: Any)
     """
     bundle = find_bundle()
     logging.getLogger("ignite").setLevel(logging.WARNING)
-    logging.getLogger("monai.bundle.workflows").addFilter(_says_something)
+    hide_missing_log_file()
     workflow = ConfigWorkflow(
         config_file=[str(bundle / "configs" / name) for name in configs],
         workflow_type=workflow_type,
@@ -35,19 +38,9 @@ def run_workflow(configs: Sequence[str], *, workflow_type: str, **settings: Any)
         bundle_root=str(bundle),
         **settings,
     )
-    try:
+    with raise_own_errors():
         workflow.initialize()
         workflow.run()
-    except RuntimeError as error:
-        raise (find_cause(error, InputError, OSError) or error) from None
-
-
-def _says_something(record: logging.LogRecord) -> bool:
-    """Whether it is not MONAI's warning that there is no logging file: the command has set its logging up itself."""
-    return "skipping logging" not in record.getMessage()
-
-
-JOINT_BUNDLE = "multijoint_mr_bone_segmentation"
 
 
 def find_bundle(name: str = JOINT_BUNDLE) -> Path:

@@ -25,7 +25,8 @@ from custom_components.networks.parameters import count_parameters
 from custom_components.networks.unet import MultiDomainUNet
 from custom_components.system.files import remove_stale_temporaries, write_atomically
 from custom_components.workflows.begin import select_device
-from custom_components.workflows.settings import active_config, plain
+from custom_components.workflows.monai_workarounds import active_config
+from custom_components.workflows.settings import plain
 from torch import Tensor
 
 __all__ = ["TrainingRun"]

@@ -14,9 +14,10 @@ from custom_components.data.datasets import SliceDataset
 from custom_components.distributed import first_rank_only
 from custom_components.domains import Domain, output_channels
 from custom_components.training.slice_pictures import draw_slice
+from custom_components.workflows.monai_workarounds import as_list, find_mlflow_handlers
 from ignite.engine import Engine, Events
 from monai.engines import SupervisedEvaluator
-from monai.handlers import MLFlowHandler, TensorBoardStatsHandler
+from monai.handlers import TensorBoardStatsHandler
 from monai.utils.enums import CommonKeys as Keys
 from torch.utils.tensorboard import SummaryWriter
 
@@ -80,7 +81,7 @@ class Tracking:
     def attach(self, engine: Engine) -> None:
         """Register with a trainer, after the log."""
         engine.add_event_handler(Events.STARTED, self._open)
-        engine.add_event_handler(Events.ITERATION_COMPLETED, _as_list)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, as_list)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._add_curves)
         engine.add_event_handler(Events.COMPLETED, self._close)
         self.evaluator.add_event_handler(Events.ITERATION_COMPLETED, self._draw)
@@ -118,7 +119,7 @@ class Tracking:
                 name, picture = f"validation/{domain.name}", np.concatenate(drawn, axis=1)
                 if self._writer is not None:
                     self._writer.add_image(name, picture, epoch, dataformats="HWC")
-                for handler in _mlflow_handlers(trainer):
+                for handler in find_mlflow_handlers(trainer):
                     handler.client.log_image(handler.cur_run.info.run_id, picture, key=name, step=epoch)
         self._drawn.clear()
 
@@ -142,19 +143,6 @@ def _classes(logits: torch.Tensor, own: Sequence[int]) -> torch.Tensor:
     for index, wanted in enumerate(own):
         classes[channel == wanted] = index
     return classes
-
-
-def _as_list(engine: Engine) -> None:
-    """What an iteration has come to as MONAI's other handlers expect it: with `decollate: false` it is no list."""
-    if not isinstance(engine.state.output, list):
-        engine.state.output = [engine.state.output]
-
-
-def _mlflow_handlers(engine: Engine) -> list[MLFlowHandler]:
-    """Those attached to an engine that have begun a run; neither MONAI nor ignite has a public way to find them."""
-    functions = [entry[0] for entry in engine._event_handlers[Events.STARTED]]
-    owners = [getattr(function, "__self__", None) for function in functions]
-    return [owner for owner in owners if isinstance(owner, MLFlowHandler) and owner.cur_run is not None]
 
 
 def _switch_telemetry_off() -> None:

@@ -1,4 +1,4 @@
-"""What a command that fails says last: one line about what user or machine did, a traceback of our own bugs."""
+"""First step of a workflow: settings checked, errors in one line, device and random numbers chosen."""
 
 from __future__ import annotations
 
@@ -11,30 +11,30 @@ from types import TracebackType
 import torch
 from custom_components.distributed import own_gpu, wait_to_report
 from custom_components.errors import LOG_PATHS, InputError, explain, find_cause
-from custom_components.workflows.settings import active_config, check_settings, name_run
+from custom_components.workflows.monai_workarounds import (
+    active_config,
+    hide_engine_errors,
+    hide_settings,
+    name_empty_run,
+)
+from custom_components.workflows.settings import check_settings
 from monai.utils import set_determinism
 
 __all__ = ["begin", "report_errors_plainly", "select_device"]
 
 _INTERRUPTED = 130
-_ENGINES = ("SupervisedTrainer", "SupervisedEvaluator")
 
 
 def report_errors_plainly() -> None:
-    """From now on print an error that ends this process as `error: <one line>`, where it is one that tells the cause.
+    """From now on print an error that ends this process in one line, `error: <cause>`.
 
-    Those are `InputError`, `OSError` and memory that does not suffice. Ctrl-C prints "interrupted" and exits with code
-    130. All else keeps its traceback. A log that cannot be written, on a full disk, is no reason to say anything.
+    Such are `InputError`, `OSError` and a lack of memory. Ctrl-C prints "interrupted" and exits with code 130.
+    Everything else is a bug of ours and keeps its traceback. A log that cannot be written, on a full disk, is ignored.
     """
     if sys.excepthook is sys.__excepthook__:
         sys.excepthook = _report
         logging.raiseExceptions = False
-        for name in _ENGINES:  # they would log the error too, twice, with its paths
-            logging.getLogger(f"ignite.engine.engine.{name}").addFilter(_is_no_exception)
-
-
-def _is_no_exception(record: logging.LogRecord) -> bool:
-    return "is terminating due to exception" not in record.msg
+        hide_engine_errors()
 
 
 def _report(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
@@ -52,11 +52,12 @@ def _report(kind: type[BaseException], error: BaseException, trace: TracebackTyp
 
 
 def begin(*, seed: int | None = None) -> None:
-    """First step of every workflow, named in a configuration's `initialize`.
+    """Prepare the process for a workflow; the first step that a configuration's `initialize` names.
 
-    Refuses settings that nothing uses (a misspelt override), prints errors of the user's or the machine's as one line
-    instead of a traceback (unless MULTIJOINT_DEBUG is set), keeps MONAI from printing what it was given, paths of scans
-    included (unless MULTIJOINT_LOG_PATHS is set), and makes the run deterministic.
+    - Settings that nothing uses, such as a misspelt override, are refused.
+    - An error of the user or the machine is printed in one line, without a traceback (unless MULTIJOINT_DEBUG is set).
+    - MONAI logs no settings, among which are paths of scans (unless MULTIJOINT_LOG_PATHS is set).
+    - The run is deterministic.
 
     Args:
         seed: for the weights' initial values and everything random; `None` leaves the generators alone.
@@ -64,9 +65,9 @@ def begin(*, seed: int | None = None) -> None:
     if not os.environ.get("MULTIJOINT_DEBUG"):
         report_errors_plainly()
     if os.environ.get(LOG_PATHS) != "1":
-        logging.getLogger("monai.bundle.scripts").setLevel(logging.WARNING)
+        hide_settings()
     check_settings(active_config())
-    name_run()
+    name_empty_run()
     if seed is not None:
         set_determinism(seed=seed)
 

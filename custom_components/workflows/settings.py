@@ -1,17 +1,15 @@
-"""The configuration that a workflow runs from: what it sets, and that all of it is used."""
+"""Settings of a workflow: all of them must be used, and can be written down."""
 
 from __future__ import annotations
 
-import inspect
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from custom_components.errors import InputError, suggest
-from monai.bundle import ConfigParser, ConfigWorkflow
 from monai.bundle.properties import InferProperties, TrainProperties
 
-__all__ = ["active_config", "check_settings", "name_run", "plain"]
+__all__ = ["check_settings", "plain"]
 
 _WORKFLOW_KEYS = {"imports", "initialize", "run", "finalize", "_meta_"}
 _WORKFLOW_KEYS |= {"training", "evaluating", "inference", "embedding_slices"}
@@ -46,29 +44,6 @@ def check_settings(config: Mapping[str, Any]) -> None:
             all_used = f"known are {', '.join(sorted(used & set(config)))}"
             hint = suggest(name, sorted(known & set(config)), most=2, otherwise=all_used)
             raise InputError(f"setting {name} must be one that the configuration uses; {hint}")
-
-
-def active_config() -> dict[str, Any]:
-    """The configuration, overrides included, whose evaluation called us."""
-    return next((dict(owner.get()) for owner in _callers() if isinstance(owner, ConfigParser)), {})
-
-
-def name_run() -> None:
-    """Let a workflow that is asked for no run do the usual one.
-
-    3D Slicer asks for a training with an empty run id, which MONAI takes for the whole configuration.
-    """
-    for owner in _callers():
-        if isinstance(owner, ConfigWorkflow) and owner.run_id == "":
-            owner.run_id = "run"
-
-
-def _callers() -> Iterator[Any]:
-    """Objects whose methods called us, nearest first: MONAI 1.6 gives components no handle to their parser."""
-    frame = inspect.currentframe()
-    while frame is not None:
-        yield frame.f_locals.get("self")
-        frame = frame.f_back
 
 
 def _strings(value: Any) -> Iterator[str]:

@@ -52,12 +52,3 @@ def test_ctrl_c_is_one_word_and_a_code_of_its_own(capsys: pytest.CaptureFixture[
 def test_our_own_bug_keeps_its_traceback(capsys: pytest.CaptureFixture[str]) -> None:
     report(ZeroDivisionError("division by zero"))
     assert "ZeroDivisionError: division by zero" in capsys.readouterr().err
-
-
-@pytest.mark.usefixtures("_reporting")
-def test_engines_do_not_log_the_error_beside(caplog: pytest.LogCaptureFixture) -> None:
-    logger = logging.getLogger("ignite.engine.engine.SupervisedTrainer")
-    with caplog.at_level(logging.INFO), caplog.at_level(logging.INFO, logger="ignite"):
-        logger.error("Engine run is terminating due to exception: /clinic/Smith_John")
-        logger.info("Epoch[1] Complete")
-    assert [record.getMessage() for record in caplog.records] == ["Epoch[1] Complete"]

@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 from custom_components.models.checkpoints import state_dict_bytes
 from custom_components.models.trained_model import QUALITY, QUALITY_WEIGHTS, TrainedModel
+from custom_components.workflows.monai_workarounds import OWN_FOLDER
 
 from multijoint.running import find_bundle
 
@@ -20,11 +21,6 @@ __all__ = ["as_json", "bundle_config", "bundle_file", "describe", "packaged_conf
 Config = dict[str, Any]
 
 _DEVICE = {"_target_": "custom_components.workflows.select_device", "name": "auto"}
-# MONAI never tells a configuration where it lies, so ask the workflow that reads it; `--bundle_root` goes before.
-_OWN_FOLDER = (
-    "$next((str(frame.frame.f_locals['self'].config_root_path.resolve().parent) for frame in inspect.stack(0) "
-    "if 'config_root_path' in getattr(frame.frame.f_locals.get('self'), '__dict__', ())), '.')"
-)
 _STATED_BY_THE_NETWORK = ("widths", "norm", "attention", "embedding", "foreground_prior")
 
 
@@ -90,7 +86,7 @@ def _common(config: Config, model: TrainedModel) -> Config:
     network = {"_target_": "custom_components.networks.MultiDomainUNet", **model.network, "domain": "@domain"}
     return config | {
         "imports": ["$import sys", "$import inspect"],
-        "bundle_root": _OWN_FOLDER,
+        "bundle_root": OWN_FOLDER,
         "device": _DEVICE,
         "model": {"_target_": "custom_components.models.describe_model", **describe(model)},
         "network_def": network,

@@ -225,6 +225,20 @@ def test_what_a_zoo_runs(
     )
 
 
+@pytest.mark.parametrize("workflow_type", ["train", "inference"])
+@pytest.mark.parametrize("name", [JOINT, "shoulder_mr_bone_segmentation"])
+def test_monai_loads_the_network_from_either_configuration(dist: Path, name: str, workflow_type: str) -> None:
+    before = {path for path in dist.rglob("*") if "__pycache__" not in path.parts}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        network = load(name, bundle_dir=dist, workflow_type=workflow_type, device="cpu")
+    assert isinstance(network, torch.nn.Module)
+    weights = torch.load(dist / name / "models" / "model.pt", weights_only=True)
+    assert network.state_dict().keys() == weights.keys()
+    assert all(torch.equal(tensor, weights[key]) for key, tensor in network.state_dict().items())
+    assert {path for path in dist.rglob("*") if "__pycache__" not in path.parts} == before  # no run has been started
+
+
 def test_the_domain_is_switched(dist: Path, scans: dict[str, Path], tmp_path: Path) -> None:
     configs = dist / JOINT / "configs"
     files = [str(configs / "inference.json"), str(configs / "domain_shoulder.json")]
