@@ -23,7 +23,7 @@ from ignite.engine import Engine, Events
 from monai.engines import SupervisedEvaluator
 from torch.optim import Optimizer
 
-__all__ = ["EpochLog", "validation_scores"]
+__all__ = ["EpochLog"]
 
 _logger = logging.getLogger(__name__)
 
@@ -65,6 +65,11 @@ class EpochLog:
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._add)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._report)
         attach_bar(engine, "epoch")
+
+    def validation_score(self, epoch: int) -> float | None:
+        """The key metric of an epoch; None if it did not validate or had no bone to score, which is a NaN."""
+        score = self._scores(epoch).get(self.evaluator.state.key_metric_name)
+        return None if score is None or math.isnan(score) else score
 
     def state_dict(self) -> dict[str, Any]:
         """What has been added up in this epoch; copies."""
@@ -126,7 +131,7 @@ class EpochLog:
     def _record(self, engine: Engine, means: dict[str, float], num_slices: int) -> None:
         epoch = engine.state.epoch
         seconds = self._seconds + self._ended - self._started
-        scores = validation_scores(self.evaluator, epoch)
+        scores = self._scores(epoch)
         row = {
             "epoch": epoch,
             **means,
@@ -145,6 +150,10 @@ class EpochLog:
         shown = ", ".join(f"{name} {value:.4g}" for name, value in row.items() if name != "epoch")
         _logger.info("epoch %d/%d: %s", epoch, engine.state.max_epochs, shown)
 
+    def _scores(self, epoch: int) -> dict[str, float]:
+        """All validation metrics of an epoch; none if it did not validate."""
+        return dict(self.evaluator.state.metrics) if self.evaluator.state.epoch == epoch else {}
+
     def _earlier_rows(self, epoch: int) -> list[dict[str, Any]]:
         """Rows so far; after a resumption those of the run it continues."""
         if not self._rows and self.path.is_file():
@@ -155,11 +164,6 @@ class EpochLog:
     def _write(self) -> None:
         columns = list(dict.fromkeys(name for row in self._rows for name in row))
         write_csv(self.path, columns, self._rows)
-
-
-def validation_scores(evaluator: SupervisedEvaluator, epoch: int) -> dict[str, float]:
-    """The validation metrics of this epoch; none if it did not validate."""
-    return dict(evaluator.state.metrics) if evaluator.state.epoch == epoch else {}
 
 
 def _peak_memory_mib() -> float:

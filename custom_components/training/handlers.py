@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -12,11 +11,9 @@ from custom_components.data.sampling import DomainBalancedBatchSampler
 from custom_components.errors import InputError
 from custom_components.models.checkpoints import RESUMABLE
 from custom_components.networks.parameters import is_finite
-from custom_components.training.epoch_log import validation_scores
 from custom_components.training.state import TrainingState, load_newest
 from ignite.engine import Engine, Events
 from ignite.handlers import EarlyStopping
-from monai.engines import SupervisedEvaluator
 
 __all__ = ["CheckpointHandler", "EarlyStopHandler", "ResumeHandler", "SetSamplerEpoch"]
 
@@ -76,13 +73,11 @@ class EarlyStopHandler:
 
     Args:
         state: holds the best score so far and the number of validations since.
-        evaluator: the validation engine, whose key metric is compared.
         patience: validations without improvement after which the training stops; 0 for never.
     """
 
-    def __init__(self, state: TrainingState, *, evaluator: SupervisedEvaluator, patience: int = 0) -> None:
+    def __init__(self, state: TrainingState, *, patience: int = 0) -> None:
         self.state = state
-        self.evaluator = evaluator
         self.patience = patience
 
     def attach(self, engine: Engine) -> None:
@@ -98,7 +93,7 @@ class EarlyStopHandler:
             engine.terminate()
 
     def _count(self, engine: Engine) -> None:
-        score = _validation_score(self.evaluator, engine.state.epoch)
+        score = self.state.log.validation_score(engine.state.epoch)
         if score is None:
             return
         # The best score is that of the epochs before: `CheckpointHandler` comes later.
@@ -124,17 +119,15 @@ class CheckpointHandler:
     finite end the training before anything is saved. A run that never validated has its last weights in `model.pt`.
 
     Args:
-        state: what is saved.
-        evaluator: the validation engine, whose key metric decides what is best.
+        state: what is saved; the key metric of its log's validations decides what is best.
         snapshots: epochs whose model is kept as well, as `epoch_<n>.pt`.
 
     Raises:
         InputError: weights that are NaN or infinite, when an epoch ends.
     """
 
-    def __init__(self, state: TrainingState, *, evaluator: SupervisedEvaluator, snapshots: Sequence[int] = ()) -> None:
+    def __init__(self, state: TrainingState, *, snapshots: Sequence[int] = ()) -> None:
         self.state = state
-        self.evaluator = evaluator
         self.snapshots = frozenset(snapshots)
 
     def attach(self, engine: Engine) -> None:
@@ -145,7 +138,7 @@ class CheckpointHandler:
     def _save(self, engine: Engine) -> None:
         state, epoch = self.state, engine.state.epoch
         state.remember(epoch=epoch, steps=0, num_steps=engine.state.epoch_length)
-        score = _validation_score(self.evaluator, epoch)
+        score = state.log.validation_score(epoch)
         model = state.model(score)
         if not is_finite(model.weights):
             raise InputError(
@@ -170,9 +163,3 @@ class CheckpointHandler:
             _logger.warning("no epoch validated: model.pt holds the last weights; lower val_interval")
         else:
             _logger.info("nobody validates: model.pt holds the last weights")
-
-
-def _validation_score(evaluator: SupervisedEvaluator, epoch: int) -> float | None:
-    """The key metric of an epoch; None if it did not validate or, with NaN, had no bone to score."""
-    score = validation_scores(evaluator, epoch).get(evaluator.state.key_metric_name)
-    return None if score is None or math.isnan(score) else score  # no later score would ever beat a NaN

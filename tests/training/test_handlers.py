@@ -78,8 +78,8 @@ def train(
     sampler = DomainBalancedBatchSampler([0], batch_size=1)
     state = TrainingState(run, optimizer=optimizer, lr_scheduler=scheduler, log=log, sampler=sampler)
     ResumeHandler(state).attach(engine)
-    EarlyStopHandler(state, evaluator=evaluator, patience=patience).attach(engine)
-    CheckpointHandler(state, evaluator=evaluator, snapshots=snapshots).attach(engine)
+    EarlyStopHandler(state, patience=patience).attach(engine)
+    CheckpointHandler(state, snapshots=snapshots).attach(engine)
     engine.run([0], max_epochs=len(scores))
     engine.learning_rate = optimizer.param_groups[0]["lr"]
     return engine
