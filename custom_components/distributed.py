@@ -1,4 +1,4 @@
-"""One training over several processes: joining them, sums over them, and what only the first one does.
+"""One training over several processes: joining them, sums over them, and work of the first one only.
 
 Everything here does nothing, at no cost, in an ordinary run of one process. `multi_gpu_train.yaml` switches it on.
 """
@@ -71,7 +71,7 @@ def join_processes(*, device: str = "auto") -> None:
         if wanted > present:
             raise InputError(f"nproc-per-node must be at most the number of GPUs, {present}, got {wanted}; lower it")
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    # gloo beside nccl: counts and scores are on the CPU, and waiting for a validation must not occupy a GPU.
+    # gloo and nccl: counts and scores are on the CPU, and waiting for a validation must not occupy a GPU.
     dist.init_process_group("cpu:gloo,cuda:nccl" if gpu else "gloo", timeout=_TIMEOUT)
     if rank() > 0:
         logging.disable(logging.WARNING)
@@ -134,9 +134,8 @@ def from_first_rank(value: T) -> T:
 def wait_to_report(*, explained: bool) -> None:
     """Called before reporting an error, so that one process reports an error that all have, or that one caused.
 
-    torchrun ends all processes as soon as one has failed. Whoever can explain the error to the user speaks at once in
-    the first process and a little later in the others; last come mere tracebacks, which are also what a process has
-    whose partner is gone.
+    torchrun ends all processes as soon as one has failed. An explained error is reported at once by the first process
+    and a little later by the others. Tracebacks come last: a process whose partner is gone has nothing else to report.
     """
     if dist.is_available() and dist.is_torchelastic_launched() and int(os.environ["WORLD_SIZE"]) > 1:
         turn = min(int(os.environ["RANK"]), 1) if explained else 2

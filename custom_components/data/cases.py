@@ -1,4 +1,4 @@
-"""A case: one image with its label, and whom it shows."""
+"""A case: one image with its label and subject."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Case:
         name: unique in its domain; usable as a file name.
         domain: name of the domain.
         image: NIfTI file.
-        label: NIfTI file on the same grid, or None when nobody has segmented it.
+        label: NIfTI file on the same grid, or None if there is none.
         subject: the person, unique in the domain; several cases may show one person.
         group: free text, e.g. "healthy".
     """

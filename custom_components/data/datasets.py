@@ -31,7 +31,7 @@ class SliceDataset(Dataset[dict[str, Any]]):
         data: labelled cases of any of the domains; or items with `image` and `label`, paths, see `cases.as_case`.
         domains: all domains of the run; an item's `domain` is an index into them.
         preprocessing: the settings shared with inference.
-        transform: MONAI transform of one item. A random one is reseeded for each sample, so that what it does is a pure
+        transform: MONAI transform of one item. A random one is reseeded for each sample, so that its result is a pure
             function of (seed, index, epoch, cycle), whatever the number of workers.
         seed: seed of the augmentation.
         domain: name of the domain of items that do not say.

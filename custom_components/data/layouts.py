@@ -1,4 +1,4 @@
-"""Where a data set keeps its files: relative paths, file name patterns, the `dataset.json` of two other projects."""
+"""Layouts of data sets: relative paths, file name patterns, the `dataset.json` of two other projects."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def match_pattern(pattern: Mapping[str, str], root: Path, *, where: str) -> list
             one path part or a piece of one; perhaps `subject_pattern`, a regular expression whose first group is the
             subject in the case name.
         root: the folder the paths start from.
-        where: what the pattern is part of, for the message.
+        where: origin of the pattern, for the message.
 
     Returns:
         Mappings with `name` and the given keys, filled in; none if no file fits.

@@ -1,4 +1,4 @@
-"""Data manifests: which files make up a data set, what their labels mean, whom they show."""
+"""Data manifests: the files of a data set, the meaning of their labels, and their subjects."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ class Manifest:
 def load_manifest(path: str | Path, *, dataset_dir: str | Path | None = None, check_files: bool = True) -> Manifest:
     """Read and check a manifest; `data_manifests/README.md` shows the format.
 
-    A `dataset.json` of the Medical Segmentation Decathlon or of nnU-Net v2 is accepted as it stands: its files lie
-    beside it, slices run along the last array axis, and every case counts as its own subject.
+    A `dataset.json` of the Medical Segmentation Decathlon or of nnU-Net v2 is accepted unchanged: its files lie
+    in the same folder, slices run along the last array axis, and every case counts as its own subject.
 
     Args:
         path: YAML or JSON.
@@ -139,7 +139,7 @@ def _parse(path: Path) -> dict[str, Any]:
         raise InputError(f"manifest {path} must be valid {suffix[1:]}, got: {error}; correct it") from error
     if not isinstance(data, dict):
         raise InputError(
-            f"manifest {path} must be a mapping of keys, got {type(data).__name__}; see the README beside it"
+            f"manifest {path} must be a mapping of keys, got {type(data).__name__}; see data_manifests/README.md"
         )
     return data
 

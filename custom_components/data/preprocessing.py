@@ -1,4 +1,4 @@
-"""From a volume to the stack of slices that the network sees, and back: the same functions train and infer."""
+"""Volumes to stacks of network slices and back, by the same functions in training and inference."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ def restore_stack(stack: Tensor, *, shape: Sequence[int], affine: np.ndarray, pl
         ValueError: more or fewer slices than the source has along the plane's normal, or indices of another size.
     """
     result = np.empty(shape, dtype=np.uint8)
-    target = _canonical_stack(result, affine, plane)  # a view: what is written to it stands in `result`
+    target = _canonical_stack(result, affine, plane)  # a view: writing to it writes to `result`
     if len(stack) != len(target):
         raise ValueError(f"stack must have one slice for each of the {len(target)} of the source, got {len(stack)}")
     if stack.dtype == torch.uint8:

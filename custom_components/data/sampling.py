@@ -121,7 +121,7 @@ class DomainBalancedBatchSampler(Sampler[list[SampleKey]]):
         sizes = np.array([len(members) for members in self._members])
         plan: list[list[int]] = []
         while (seen < sizes).any():
-            # The last batch takes no more than what is left, and never less than one sample a domain and rank.
+            # The last batch takes no more than is left, and never less than one sample a domain and rank.
             shares = np.minimum(whole(len(plan)), max((sizes - seen).max(), self.num_ranks))
             seen += shares
             plan.append(shares.tolist())

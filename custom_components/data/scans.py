@@ -1,4 +1,4 @@
-"""What there is to segment: items of an inference data set, with names that tell them apart."""
+"""Scans to segment: items of an inference data set, with names that tell them apart."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["list_cases", "list_scans"]
 def list_scans(images: Sequence[str | Path | Mapping[str, Any]] | str | Path) -> list[dict[str, Any]]:
     """Items of an inference data set from paths; a folder stands for the NIfTI files directly in it.
 
-    In a folder, hidden files and label maps of ours (`*_seg.nii.gz` with a `.json` beside) are left out; a file given
+    In a folder, hidden files and label maps of ours (`*_seg.nii.gz` with a `.json`) are left out; a file given
     twice is one. An item's `name`, the case id, is the file's name without extension, with as many folders before it
     (`a_scan`) as it takes to tell apart those of equal names; `shown` names the file likewise (`a/scan.nii`).
 

@@ -1,4 +1,4 @@
-"""Who is trained on, who validates, who is tested: splits by subject, each data set counting on its own."""
+"""Splits of data sets into training, validation and testing, by subject and for each data set by itself."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Split:
     num_folds: int
 
     def to_dict(self) -> dict[str, Any]:
-        """Names and subjects only, no paths: what a results file keeps of the split."""
+        """Names and subjects, without paths, for results files."""
 
         def rows(cases: tuple[Case, ...]) -> list[dict[str, str]]:
             return [{"domain": case.domain, "case": case.name, "subject": case.subject} for case in cases]
@@ -45,7 +45,7 @@ def split_of(
     validation: Sequence[Case | Mapping[str, Any]],
     domain: str | None = None,
 ) -> Split:
-    """The split that somebody else has made: the data of a training as they are, nobody tested.
+    """A split into given training and validation data, with no test cases.
 
     Args:
         training: cases, or items, see `cases.as_case`.
@@ -66,8 +66,8 @@ def make_splits(
     """Split every data set by subject for one fold of a cross-validation.
 
     Subjects count in the order of the manifest. Leave-one-out: fold i tests subject i, the next one (cyclic)
-    validates, the rest trains. A data set with n subjects has nobody to test from fold n on, but subject (i + 1) mod n
-    still validates there. With `num_folds` = k, subjects are dealt round-robin (group i is subject i, i + k, ...):
+    validates, the rest trains. From fold n on a data set with n subjects tests none, but subject (i + 1) mod n still
+    validates. With `num_folds` = k, subjects are dealt round-robin (group i is subject i, i + k, ...):
     fold i tests group i, group i + 1 (cyclic) validates. Either way a subject is tested exactly once over all folds.
     Subjects of equal name in two domains are two people. Cases without a label are in no split.
 

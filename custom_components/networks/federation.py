@@ -1,4 +1,4 @@
-"""What hospitals that train together send each other, and what never leaves a hospital."""
+"""Layers that hospitals share when they train together, and layers that never leave a hospital."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["SharedLayers", "domain_state", "load_shared", "shared_state"]
 
 
 class SharedLayers(nn.Module):
-    """The layers that hospitals share, without norms and heads: what a server starts from, holds and averages.
+    """Layers that hospitals share, without norms and heads; a server starts from them and averages them.
 
     It cannot be called. Its state dict has the names and shapes of `shared_state` of any `MultiDomainUNet` with the
     same widths, gates and image channels, whatever that network's domains.
@@ -51,7 +51,7 @@ class SharedLayers(nn.Module):
 
 
 def shared_state(network: MultiDomainUNet) -> dict[str, Tensor]:
-    """Copies, on the CPU, of all tensors that belong to no domain: the convolutions. What a site may send.
+    """Copies, on the CPU, of the convolutions, which belong to no domain and may be sent.
 
     Raises:
         InputError: norms or heads are not each domain's own.
@@ -66,7 +66,7 @@ def shared_state(network: MultiDomainUNet) -> dict[str, Tensor]:
 
 
 def domain_state(network: MultiDomainUNet) -> dict[str, Tensor]:
-    """Copies, on the CPU, of all tensors of domains: norms, their statistics and heads. What a site never sends.
+    """Copies, on the CPU, of norms, their statistics and heads, which belong to domains and are never sent.
 
     Raises:
         InputError: as `shared_state`.

@@ -1,4 +1,4 @@
-"""Batch norm, and ReLU, of each domain's part of a batch, written where they belong instead of joined afterwards."""
+"""Batch norm and ReLU of each domain's part of a batch, written in place of being concatenated afterwards."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _through_relu = torch.ops.aten.threshold_backward.grad_input
 
 
 def can_join(x: Tensor, norms: Sequence[nn.Module]) -> bool:
-    """Whether `normalise_parts` does what the norms do one after another.
+    """Whether `normalise_parts` gives the same bits as the norms one after another.
 
-    On a GPU it would not: there they are cuDNN's, and rounding differs. A compiler joins the parts by itself.
+    On a GPU the norms are cuDNN's, which round otherwise. A compiler avoids the copies by itself.
 
     Args:
         x: the batch.
@@ -34,10 +34,7 @@ def can_join(x: Tensor, norms: Sequence[nn.Module]) -> bool:
 
 
 def normalise_parts(x: Tensor, sizes: Sequence[int], norms: Sequence[Any], *, relu: bool) -> Tensor:
-    """Normalise each part of a batch by a norm of its own: to the bit what the norms give on the parts by themselves.
-
-    To concatenate their outputs, and in the backward pass their gradients, would copy the batch twice at every layer.
-    A ReLU along with the norm finds its part still in the processor's cache.
+    """Normalise each part of a batch by the norm of its domain, with the same bits as part by part.
 
     Args:
         x: shape (N, C, H, W), on the CPU.
@@ -45,6 +42,9 @@ def normalise_parts(x: Tensor, sizes: Sequence[int], norms: Sequence[Any], *, re
         norms: an `nn.BatchNorm2d` for each part, in training mode; their running statistics are updated.
         relu: whether a ReLU follows.
     """
+    # The plain way, `torch.cat([norm(part) for ...])`, copies the whole batch at every layer, and its gradient in the
+    # backward pass. Here PyTorch's own kernels write each part into its place in one output. The ReLU comes directly
+    # after the norm of a part, while the part is still in the processor's cache.
     torch._foreach_add_([norm.num_batches_tracked for norm in norms], 1)
     weights = [norm.weight for norm in norms]
     return _NormaliseParts.apply(x, sizes, norms, relu, *weights, *(norm.bias for norm in norms))

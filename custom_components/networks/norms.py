@@ -1,4 +1,4 @@
-"""Batch normalisation with statistics and affine weights of its own for every domain."""
+"""Batch normalisation with separate statistics and affine weights for every domain."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ class DomainSpecificBatchNorm2d(nn.Module):
 
 
 class FoldedNorm(nn.Module):
-    """In the place of a norm that has been multiplied into the convolution before it: does nothing but a ReLU."""
+    """Replacement of a norm that has been multiplied into the convolution before it; at most a ReLU is left."""
 
     def forward_grouped(self, x: Tensor, groups: list[tuple[int, int]], relu: bool = False) -> Tensor:
         """Return `x`, or its ReLU."""

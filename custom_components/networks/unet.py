@@ -101,7 +101,7 @@ class MultiDomainUNet(nn.Module):
         self.embedding = embedding
         self.foreground_prior = float(foreground_prior)
         self.size_factor = 2 ** (len(widths) - 1)
-        # What rebuilds this network, in plain types: travels in the checkpoint.
+        # Arguments that rebuild this network, in plain types: they travel in the checkpoint.
         self._settings = {
             "in_channels": int(in_channels),
             "widths": [int(width) for width in widths],
@@ -205,7 +205,7 @@ class MultiDomainUNet(nn.Module):
         return [(0, total)]
 
     def _encode(self, x: Tensor, groups: list[tuple[int, int]]) -> tuple[list[Tensor], Tensor, Tensor]:
-        """Skips, the bottleneck's last convolution, and what its norm and ReLU make of it."""
+        """Skips, the bottleneck's last convolution, and the same after its norm and ReLU."""
         if x.shape[2] % self.size_factor != 0 or x.shape[3] % self.size_factor != 0:
             raise ValueError(
                 f"image size must be a multiple of {self.size_factor}, got {x.shape[2]} x {x.shape[3]}; set image_size"

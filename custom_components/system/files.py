@@ -20,7 +20,7 @@ from custom_components.system.termination import at_termination
 __all__ = ["TEMPORARY", "file_digest", "remove_stale_temporaries", "write_arrays", "write_atomically", "write_csv"]
 
 TEMPORARY = ".*.tmp-*"
-"""What the names of temporary files match: `.<final name>.tmp-<process>`."""
+"""Pattern of the names of temporary files: `.<final name>.tmp-<process>`."""
 
 
 def write_atomically(path: Path, data: bytes, *, check: Callable[[bytes], None] | None = None) -> None:
@@ -28,12 +28,12 @@ def write_atomically(path: Path, data: bytes, *, check: Callable[[bytes], None] 
 
     The bytes go to a hidden temporary file in the same folder, are flushed to the disk, read back and compared, and
     only then take the final name. Whatever fails, Ctrl-C included, the temporary file is removed and an older `path`
-    stays as it was; what a killed process left behind of the same file goes too. Missing parent folders are made.
+    stays as it was; a temporary file that a killed process left goes too. Missing parent folders are made.
 
     Args:
         path: file to write or replace.
         data: its whole content.
-        check: called with the bytes read back, before they take the final name; what it raises, ends the writing.
+        check: called with the bytes read back, before they take the final name; an error from it ends the writing.
 
     Raises:
         InputError: `path` is a folder.
@@ -120,11 +120,11 @@ def _temporary(path: Path) -> Iterator[BinaryIO]:
     temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
     while True:
         file = temporary.open("wb")
-        with contextlib.suppress(OSError):  # a file system without locks: nobody can take ours for stale there either
+        with contextlib.suppress(OSError):  # a file system without locks has no stale files either
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if temporary.exists() and os.path.samestat(temporary.stat(), os.fstat(file.fileno())):
             break
-        file.close()  # somebody took it for stale between the two lines
+        file.close()  # another process took it for stale between the two lines
     try:
         with at_termination(temporary.unlink):
             yield file

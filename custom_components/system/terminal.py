@@ -1,4 +1,4 @@
-"""Bars for what takes more than two seconds, on a terminal only."""
+"""Progress bars for work of more than two seconds, on a terminal only; and columns of text."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ __all__ = ["QUIET", "align_columns", "attach_bar", "shows_bars", "track", "write
 QUIET = "MULTIJOINT_QUIET"
 """Environment variable; `1` keeps everything but errors from the terminal."""
 
-_DELAY_S = 2.0  # what is done sooner needs no bar
+_DELAY_S = 2.0  # shorter work needs no bar
 T = TypeVar("T")
 
 
 def shows_bars() -> bool:
-    """Whether somebody looks: standard error is a terminal, and nobody asked for quiet."""
+    """Whether standard error is a terminal and `QUIET` is not set."""
     first = os.environ.get("RANK", "0") == "0"  # of several processes of one training, see torchrun
     return first and os.environ.get(QUIET) != "1" and sys.stderr is not None and sys.stderr.isatty()
 

@@ -1,4 +1,4 @@
-"""SIGTERM for a command: what must not be left undone is done, then the process ends at once."""
+"""SIGTERM for a command: actions that must not be left undone are done, then the process ends at once."""
 
 from __future__ import annotations
 

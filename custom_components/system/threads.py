@@ -34,7 +34,7 @@ def map_exactly(
         what: the items in one word, for a bar of progress; see `progress.track`.
 
     Returns:
-        The results, in the order of the items. `torch.get_num_threads()` is afterwards what it was.
+        The results, in the order of the items. `torch.get_num_threads()` is the same afterwards.
 
     Example:
         >>> map_exactly(lambda slices: float(slices.sum()), [torch.ones(2, 2), torch.zeros(1)])

@@ -1,4 +1,4 @@
-"""Adding one data set to a trained model: a norm and a head of its own, on convolutions that stay as they are."""
+"""Add one data set to a trained model: a new norm and head on the convolutions of the model."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from custom_components.training.nearest_domain import Slices, find_nearest_domai
 __all__ = ["VALIDATE_FROM", "extend_network", "join_domains", "split_subjects"]
 
 VALIDATE_FROM = 6
-"""Of so many subjects one validates; of fewer all are trained on, and the last weights are kept."""
+"""Least number of subjects of which one validates; of fewer all are trained on, and the last weights are kept."""
 
 _FREEZE = ("shared", "none")
 
 
 def join_domains(model: TrainedModel, *, datasets: Sequence[Manifest]) -> list[Domain]:
-    """The model's domains, and the new one behind them.
+    """Append the new data set's domain to those of the model.
 
     Args:
         model: the trained model.
@@ -53,7 +53,7 @@ def extend_network(
     freeze: str = "shared",
     settings: Mapping[str, Any] | None = None,
 ) -> MultiDomainUNet:
-    """Add a domain to a trained network, and let only what is to be learned require gradients.
+    """Add a domain to a trained network, and freeze everything that is not to be learned.
 
     The new norms, running statistics included, start as copies of those of domain `like`; the head starts afresh. The
     norms and heads of the other domains never train: no batch holds a slice of theirs.
@@ -102,26 +102,26 @@ def split_subjects(
     fold: int | None = None,
     num_folds: int | None = None,
 ) -> Split:
-    """Who of the new data set is trained on, validates, and is left for testing.
+    """Divide the subjects of the new data set into training, validation and testing.
 
-    Without a fold, `train_subjects` are learned from and everybody else is left for testing. From `VALIDATE_FROM`
+    Without a fold, `train_subjects` are trained on and all others are left for testing. From `VALIDATE_FROM`
     subjects on, the last of them validates; below, all train. Cases without a label are in no split.
 
     Args:
         datasets: the new data set.
-        train_subjects: names of the subjects to learn from, or how many, in the order of the manifest; `None` for all.
-        validation_subjects: names of those that validate instead; none of them is trained on. Empty for nobody.
+        train_subjects: names of the subjects to train on, or how many, in the order of the manifest; `None` for all.
+        validation_subjects: names of those that validate instead; none of them is trained on. Empty for none.
         fold: of a cross-validation, dealt as `make_splits` does; `train_subjects` then is a number or `None`.
         num_folds: see `make_splits`.
 
     Raises:
-        InputError: nobody to train on, a name that is not in the manifest, or see `make_splits`.
+        InputError: no subject to train on, a name that is not in the manifest, or see `make_splits`.
     """
     manifest = _only_one(datasets)
     limited = train_subjects if isinstance(train_subjects, int) else None
     if fold is not None:
         if validation_subjects is not None or train_subjects is not limited:
-            raise InputError("subjects of a fold must not be named, got names besides fold; leave out one of them")
+            raise InputError("subjects of a fold must not be named, got names and a fold; leave out one of them")
         limits = None if limited is None else {manifest.domain.name: limited}
         return make_splits(datasets, fold=fold, num_folds=num_folds, train_subjects=limits)
     labelled = list(dict.fromkeys(case.subject for case in manifest.cases if case.label is not None))

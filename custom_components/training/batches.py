@@ -1,4 +1,4 @@
-"""Batches of slices as the engines of a training take them."""
+"""Batches of slices for MONAI's engines."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["SliceTarget", "prepare_slices"]
 
 
 class SliceTarget(NamedTuple):
-    """What a batch is compared with: label (N, 1, H, W); domains (N,) and cases (N,), both on the CPU."""
+    """Target of a batch: label (N, 1, H, W); domains (N,) and cases (N,), both on the CPU."""
 
     label: Tensor
     domains: Tensor
@@ -22,7 +22,7 @@ class SliceTarget(NamedTuple):
 def prepare_slices(
     batch: Mapping[str, Any], device: torch.device | str | None = None, non_blocking: bool = False, **to: Any
 ) -> tuple[Tensor, SliceTarget, tuple[Tensor], dict[str, Any]]:
-    """`prepare_batch` of MONAI's engines for `SliceDataset` items: image, target, and the domains for the network."""
+    """Image, target, and domains for the network from `SliceDataset` items; a `prepare_batch` of MONAI's engines."""
     image = batch["image"].to(device, non_blocking=non_blocking, memory_format=torch.channels_last, **to)
     label = batch["label"].to(device, non_blocking=non_blocking)
     return image, SliceTarget(label, batch["domain"], batch["case"]), (batch["domain"],), {}

@@ -1,4 +1,4 @@
-"""Embeddings of the slices that a run trained and validated on, at the epochs whose models it kept."""
+"""Embeddings of the training and validation slices of a run, at the epochs whose models it kept."""
 
 from __future__ import annotations
 

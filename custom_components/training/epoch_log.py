@@ -1,4 +1,4 @@
-"""What an epoch of training has come to: a line in the log, a row, a point of the curves."""
+"""Log of a training: for each epoch a line, a row of `log.csv` and a point of the curves."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ _logger = logging.getLogger(__name__)
 
 
 class EpochLog:
-    """One line an epoch in the log and in `log.csv`, a progress bar on a terminal.
+    """Log each epoch in a line and in a row of `log.csv`; show a progress bar on a terminal.
 
-    What it records of the training itself it publishes as the trainer's metrics, for MONAI's handlers.
+    Losses, rate, speed and memory also become the trainer's metrics, for MONAI's handlers. Losses and slices are those
+    of all processes; only the first one writes.
 
-    A loss that is not finite ends the run here, before anything is saved over a good checkpoint: at its step on a CPU,
-    at the end of its epoch on a GPU, which would have to be waited for. Losses and slices are those of all processes;
-    only the first one writes.
+    A loss that is not finite ends the run before a good checkpoint is overwritten: on a CPU at its step, on a GPU at
+    the end of the epoch, since reading a loss would wait for the GPU.
 
     Args:
         output_dir: where `log.csv` goes; an earlier log is continued.
@@ -72,7 +72,7 @@ class EpochLog:
         return None if score is None or math.isnan(score) else score
 
     def state_dict(self) -> dict[str, Any]:
-        """What has been added up in this epoch; copies."""
+        """Copies of the sums of this epoch."""
         return {
             "sums": dict(self._sums),
             "num_batches": self._num_batches,
@@ -81,7 +81,7 @@ class EpochLog:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from what `state_dict` gave."""
+        """Continue from sums given by `state_dict`."""
         self._sums.update({str(name): torch.as_tensor(total) for name, total in state["sums"].items()})
         self._num_batches, self._num_slices = int(state["num_batches"]), int(state["num_slices"])
         self._seconds = float(state["seconds"])
@@ -155,7 +155,7 @@ class EpochLog:
         return dict(self.evaluator.state.metrics) if self.evaluator.state.epoch == epoch else {}
 
     def _earlier_rows(self, epoch: int) -> list[dict[str, Any]]:
-        """Rows so far; after a resumption those of the run it continues."""
+        """Rows of earlier epochs; after a resumption those in the file."""
         if not self._rows and self.path.is_file():
             with self.path.open(newline="") as file:
                 self._rows = [dict(row) for row in csv.DictReader(file)]
@@ -167,7 +167,7 @@ class EpochLog:
 
 
 def _peak_memory_mib() -> float:
-    """Most memory taken so far: of the GPU where there is one in use, else of the process."""
+    """Peak memory so far, of the GPU if one is in use, otherwise of the process."""
     if torch.cuda.is_available() and torch.cuda.is_initialized():
         return torch.cuda.max_memory_allocated() / 2**20
     unit = 1 if sys.platform == "darwin" else 2**10  # ru_maxrss: bytes there, KiB elsewhere

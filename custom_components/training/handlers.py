@@ -38,7 +38,7 @@ class ResumeHandler:
     never stopped. All processes of a training resume.
 
     Args:
-        state: what is restored; it also says where the training starts when nothing is resumed.
+        state: restored from the checkpoint; told where the training starts if nothing is resumed.
     """
 
     def __init__(self, state: TrainingState) -> None:
@@ -119,7 +119,7 @@ class CheckpointHandler:
     finite end the training before anything is saved. A run that never validated has its last weights in `model.pt`.
 
     Args:
-        state: what is saved; the key metric of its log's validations decides what is best.
+        state: the state to save; the best epoch is that with the highest key metric in its log's validations.
         snapshots: epochs whose model is kept as well, as `epoch_<n>.pt`.
 
     Raises:
@@ -162,4 +162,4 @@ class CheckpointHandler:
         if state.run.split.validation:
             _logger.warning("no epoch validated: model.pt holds the last weights; lower val_interval")
         else:
-            _logger.info("nobody validates: model.pt holds the last weights")
+            _logger.info("no validation cases: model.pt holds the last weights")

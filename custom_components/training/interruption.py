@@ -1,4 +1,4 @@
-"""Handler of what stops a training from outside: SIGTERM, and the system killing a data loading process."""
+"""Handler of interruptions from outside: SIGTERM, and the end of a data loading process."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class InterruptionHandler:
     logged; one by which PyTorch reports a killed data loading process is explained.
 
     Args:
-        state: what is saved.
+        state: the state to save.
     """
 
     def __init__(self, state: TrainingState) -> None:

@@ -106,12 +106,14 @@ def calibrate_checkpoint(
 
 
 @first_rank_only
-def calibrate_run(run: TrainingRun) -> None:
+def calibrate_run(run: TrainingRun, *, enabled: bool = True) -> None:
     """Let the `model.pt` of a finished training know its quality; of several processes the first does.
 
     Domains of the model that the run started from keep what was known, if their weights have not changed. What cannot
     be measured costs the training nothing but a warning.
     """
+    if not enabled:
+        return
     path = run.output_dir / "model.pt"
     try:
         model = load_model(path)

@@ -1,4 +1,4 @@
-"""SIGTERM, with which a cluster takes its machine back: save what there is and exit, even amid a step of a minute."""
+"""Save a training and exit within seconds of SIGTERM, with which a cluster takes its machine back."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from custom_components.errors import explain
 __all__ = ["EXIT_CODE", "Preemption"]
 
 EXIT_CODE = 128 + signal.SIGTERM
-"""What a process exits with after SIGTERM, as shells report it."""
+"""Exit code of a process after SIGTERM, as shells report it."""
 
 _LONGEST_CHANGE = 7.0  # seconds to wait for a step or a save to end; clusters kill after 10 to 30
 _END = 0  # no signal's number
@@ -27,18 +27,21 @@ _logger = logging.getLogger(__name__)
 
 
 class Preemption:
-    """From `start` to `end`, SIGTERM calls `save` in a thread of its own, then ends the process with code 143.
+    """Call `save` in a separate thread on SIGTERM, then end the process with code 143; from `start` to `end`.
 
-    Python runs a signal's handler between two lines of the main thread, and a backward pass is one line. So the signal
-    wakes a thread, which works while the main thread computes. What must not be saved half changed, the main
-    thread changes between `hold` and `release`; the thread waits for that and then keeps it from changing anything.
-    A signal to a whole job ends data loading processes too: what PyTorch raises then is put off until `release`.
-
-    Only the main thread may catch signals; elsewhere, `start` does nothing.
+    The main thread changes the state to save between `hold` and `release` only. The thread waits for `release`, and
+    then keeps the main thread from changing anything. Only the main thread may catch signals; in others `start` does
+    nothing.
 
     Args:
-        save: saves and returns one line that says what was done.
+        save: saves, and returns a one-line report.
     """
+
+    # Why a thread: Python runs a signal handler between two bytecodes of the main thread, and a backward pass, of up to
+    # a minute on a CPU, is one call. `signal.set_wakeup_fd` writes the signal's number into a pipe at once, from C, and
+    # a thread that reads the pipe works while the main thread computes.
+    # Why `hold` puts SIGCHLD off: a signal to a whole job ends the data loading processes too. PyTorch's handler of
+    # SIGCHLD then raises an error in the main thread, perhaps halfway through an optimizer step.
 
     _active: Preemption | None = None
 
@@ -48,7 +51,7 @@ class Preemption:
         self._held = False
         self._broken = False
         self._interrupted = self._catches_interrupt = False
-        self._asked = False  # no Event: its lock may be held by what the signal interrupts
+        self._asked = False  # no Event: the code that the signal interrupts may hold its lock
         self._done = False
         self._child_handler: Any = None
         self._child_ended = False
@@ -71,7 +74,7 @@ class Preemption:
         Preemption._active = self
 
     def end(self) -> None:
-        """Leave SIGTERM to whom it was left before; does not return if one has come."""
+        """Restore the handlers from before `start`; does not return if SIGTERM has come."""
         self.release()
         if self._thread is None:
             return
@@ -89,7 +92,7 @@ class Preemption:
         self._thread = None
 
     def hold(self) -> None:
-        """The state begins to change; does not return if SIGTERM has come, or Ctrl-C that a destructor swallowed."""
+        """Begin a change of the state; does not return if SIGTERM has come, or Ctrl-C that a destructor swallowed."""
         if self._interrupted:
             raise KeyboardInterrupt
         if not self._held:
@@ -100,7 +103,7 @@ class Preemption:
                 self._child_handler = signal.signal(signal.SIGCHLD, self._note_child)
 
     def release(self, *, broken: bool = False) -> None:
-        """The state is whole again; or never will be, after an error amid a change, and is not to be saved."""
+        """End a change of the state; `broken` after an error that left it half changed, so that it is not saved."""
         if self._held:
             self._broken = self._broken or broken
             self._held = False
@@ -113,16 +116,17 @@ class Preemption:
                 handler(signal.SIGCHLD, None)
 
     def wait_if_asked(self, seconds: float = 0.0) -> None:
-        """Called on an error: if SIGTERM has come, or comes within some seconds, it is its consequence; never returns.
+        """Wait for ever if SIGTERM has come, or comes within some seconds, while the thread ends the process.
 
-        A signal to all processes of a job ends data loading processes too, which is an error here.
+        To be called on an error, which may be a consequence: a signal to all processes of a job ends data loading
+        processes first.
         """
         if self._thread is None:
             return
         end = time.monotonic() + seconds
         while not self._asked and time.monotonic() < end:
             time.sleep(0.01)
-        while self._asked:  # no join, which an error raised by another signal's handler would end for good
+        while self._asked:  # no join: an error raised by another signal's handler would end it for good
             with contextlib.suppress(BaseException):
                 time.sleep(1.0)
 
@@ -145,13 +149,13 @@ class Preemption:
         code = EXIT_CODE
         try:
             if not self._whole.acquire(timeout=_LONGEST_CHANGE):
-                line = "stopped by SIGTERM amid a change that does not end; the last checkpoint is kept"
+                line = "stopped by SIGTERM during a change that does not end; the last checkpoint is kept"
             elif self._broken:
                 line = "stopped by SIGTERM after an error; the last checkpoint is kept"
             else:
                 line = self._save()
             _logger.warning("%s", line)
-        except Exception as error:  # whatever the saving met, this process ends now
+        except Exception as error:  # of any kind: this process ends now
             code = 1
             sys.stderr.write(f"error: stopped by SIGTERM, not saved: {explain(error)}; the last checkpoint is kept\n")
         finally:
@@ -168,7 +172,7 @@ _forking = threading.local()
 
 
 def _before_fork() -> None:
-    """Hold the signal back, which in a new process that has our handler would wake its parent's thread."""
+    """Block SIGTERM during a fork: the child inherits the pipe, and would wake the thread of its parent."""
     if Preemption._active is not None:
         Preemption._active.wait_if_asked()  # begin no process that would outlive this one
     _forking.mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})

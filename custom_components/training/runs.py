@@ -1,4 +1,4 @@
-"""A run: its settings checked, and everything that made it written down before it starts."""
+"""Record of a training run: settings are checked and written down before it starts."""
 
 from __future__ import annotations
 
@@ -39,20 +39,20 @@ _PACKAGES = ("monai", "torch", "numpy", "scipy", "nibabel", "pytorch-ignite", "s
 
 
 class TrainingRun:
-    """Everything that made a run, in its folder: `config.yaml`, `split.json`, `run.json`; and its log, `run.log`.
+    """Folder of a run with everything that made it: `config.yaml`, `split.json`, `run.json`; and its log, `run.log`.
 
-    Of `config.yaml` apart, which holds the settings as they were given, none holds a path.
+    Only `config.yaml`, which holds the settings as given, may hold paths.
 
     Args:
         output_dir: the run's folder.
         domains: the domains trained on, in the order of the network.
-        split: who trains, validates and tests.
+        split: the cases to train on, to validate and to test.
         network: the network to train.
         preprocessing: settings shared with inference.
         device: where it trains.
         seed: of the run.
         resume: continue the run that is in the folder instead of refusing to overwrite it.
-        started_from: the trained model whose weights the network starts with, if any. Whom it has seen counts as seen
+        started_from: the trained model whose weights the network starts with, if any. Its subjects count as seen
             by this run, and the image size and normalisation must be its own.
         datasets: the manifests, whose licences and sources are recorded.
     """
@@ -145,14 +145,14 @@ class TrainingRun:
     def model(
         self, *, epoch: int, validation_dice: float | None, buffers: Mapping[str, Tensor] | None = None
     ) -> TrainedModel:
-        """The network as it is now, with all that must travel with it; with other buffers if given."""
+        """The present network and its description; `buffers` replace the network's own."""
         training = self._record() | {"epoch": epoch, "validation_dice": validation_dice, "split": self._seen()}
         state = self.network.state_dict() | dict(buffers or {})
         weights = {name: tensor.detach().cpu() for name, tensor in state.items()}
         return TrainedModel(self.domains, self.preprocessing, self.network.settings(), weights, training)
 
     def _seen(self) -> dict[str, Any]:
-        """The split, behind that of the model that the run started from."""
+        """The cases of the model that the run started from, followed by those of the split."""
         split = self.split.to_dict()
         earlier = {} if self.started_from is None else self.started_from.training.get("split", {})
         return split | {side: [*earlier.get(side, []), *split[side]] for side in ("training", "validation", "testing")}
@@ -170,7 +170,7 @@ class TrainingRun:
         }
 
     def _origin(self) -> dict[str, Any]:
-        """Which model the run started from, if any."""
+        """The model that the run started from; empty without one."""
         if self.started_from is None:
             return {}
         training = {name: value for name, value in self.started_from.training.items() if name != "split"}

@@ -1,4 +1,4 @@
-"""State of a training as of its last completed step: what it needs to go on bit for bit."""
+"""State of a training as of its last completed step, from which it goes on bit for bit."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class TrainingState:
         self._copied: dict[str, Any] = {}
 
     def remember(self, *, epoch: int, steps: int, num_steps: int) -> None:
-        """Note the place and copy what changes elsewhere than where the optimizer steps.
+        """Note the place, and copy everything that changes outside of the optimizer's step.
 
         Args:
             epoch: epochs completed.
@@ -88,7 +88,7 @@ class TrainingState:
 
     @property
     def is_good(self) -> bool:
-        """Whether the losses of the epoch so far are finite."""
+        """Whether all losses of the epoch so far are finite."""
         return all(bool(total.isfinite()) for total in self._copied["log"]["sums"].values())
 
     def model(self, validation_dice: float | None = None) -> TrainedModel:
@@ -117,10 +117,10 @@ class TrainingState:
         }
 
     def restore(self, content: Mapping[str, Any], *, num_steps: int) -> None:
-        """Take up a checkpoint.
+        """Continue from a checkpoint.
 
-        A learning rate set anew goes before the one of the checkpoint. Of several processes none takes up the sums of
-        an epoch begun, which are those of the first one: its row in the log then is of the steps still to do.
+        A changed learning rate replaces that of the checkpoint. The sums of an epoch begun are restored in a training
+        of one process only: the checkpoint holds those of the first, so of several processes each starts from zero.
 
         Args:
             content: from `load_newest`.
@@ -162,7 +162,7 @@ class TrainingState:
 
 
 def load_newest(folder: Path) -> dict[str, Any]:
-    """The newest undamaged checkpoint that the run in `folder` can be continued from; see `RESUMABLE`.
+    """Load the newest undamaged checkpoint of `RESUMABLE` in the folder of a run.
 
     Raises:
         InputError: there is none, or all are damaged.

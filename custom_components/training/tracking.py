@@ -1,4 +1,4 @@
-"""Curves and pictures of a training, in TensorBoard and wherever MONAI's `--tracking` keeps them."""
+"""Curves and pictures of a training in TensorBoard and in MLflow."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ _NO_TELEMETRY = "MLFLOW_DISABLE_TELEMETRY"
 
 
 def name_run(output_dir: str | Path) -> str:
-    """Name of a run in MLflow: that of its folder, and six letters that tell apart folders of one name.
+    """Name a run in MLflow after its folder, with six letters that tell apart folders of one name.
 
-    A run that goes on after an interruption has the same name, and MONAI's handler then goes on with the same record.
+    A resumed run has the same name, so MONAI's handler continues the same record.
 
     Example:
         >>> name_run("runs/x")[:2], len(name_run("runs/x"))
@@ -41,18 +41,18 @@ def name_run(output_dir: str | Path) -> str:
 
 
 class Tracking:
-    """MONAI's TensorBoard handler for the curves, and pictures of some validation slices for it and for MLflow.
+    """Draw curves with MONAI's TensorBoard handler, and pictures of some validation slices.
 
-    Curves are the metrics of the trainer, which `EpochLog` publishes, and those of the validation. MONAI's own
-    `--tracking mlflow` adds an `MLFlowHandler`, which takes the same metrics; whoever has one gets the pictures, too.
-    The pictures are the same slices at each validation: of the first validation case of each domain those at a quarter,
-    half and three quarters of the slices that show bone. Prediction in colour, before post-processing, over the
-    reference in white. Of several processes only the first one tracks.
+    The curves are the metrics of the trainer, which `EpochLog` sets, and those of the validation. MONAI's own
+    `--tracking mlflow` adds an `MLFlowHandler` for the same metrics; pictures go to it as well. They show the same
+    slices at each validation: of the first validation case of each domain those at a quarter, half and three quarters
+    of the slices with bone. The prediction, before post-processing, is in colour, the reference in white. Of several
+    processes only the first one tracks.
 
     Args:
         output_dir: where `tensorboard/` goes.
         evaluator: the validation engine.
-        dataset: what it validates on.
+        dataset: the validation slices.
         domains: all domains of the run.
         head: "domain" or "shared", as the network.
         tensorboard: whether to write TensorBoard's files.
@@ -125,7 +125,7 @@ class Tracking:
 
 
 def _choose_slices(dataset: SliceDataset) -> dict[tuple[int, int], int]:
-    """(case, slice) -> domain of what is shown."""
+    """Domain of each slice to draw, by (case, slice)."""
     shown: dict[tuple[int, int], int] = {}
     first = {domain: case for case, domain in reversed(list(enumerate(dataset.case_domains)))}
     for domain, case in sorted(first.items()):
@@ -137,7 +137,7 @@ def _choose_slices(dataset: SliceDataset) -> dict[tuple[int, int], int]:
 
 
 def _classes(logits: torch.Tensor, own: Sequence[int]) -> torch.Tensor:
-    """Classes of a domain from the likeliest of all channels, as `StackDice` counts them."""
+    """Class indices of a domain from the likeliest channel; other domains' channels are background."""
     channel = logits.argmax(dim=0)
     classes = torch.zeros_like(channel)
     for index, wanted in enumerate(own):
@@ -146,7 +146,7 @@ def _classes(logits: torch.Tensor, own: Sequence[int]) -> torch.Tensor:
 
 
 def _switch_telemetry_off() -> None:
-    """MLflow would report its use to its makers."""
+    """Keep MLflow from reporting its use to its makers."""
     os.environ.setdefault(_NO_TELEMETRY, "true")
     if "mlflow" in sys.modules:
         from mlflow.telemetry import set_telemetry_client

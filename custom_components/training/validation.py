@@ -1,4 +1,4 @@
-"""Validation while training: 3D Dice gathered slice by slice, without ever holding a volume of logits."""
+"""3D Dice during training, counted slice by slice without holding a volume of logits."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class StackDice(Metric):
     Counts are added up over a case's slices, in any order and batches, so the result is the Dice of the stacked volume.
     A bone that is neither predicted nor present is not counted; a missed or invented one counts as 0. The value is the
     mean over domains of each domain's mean over cases and bones, NaN if there is nothing to count; `<name>_<domain>`
-    holds those of each domain. Beside them stand `<name>_n`, the bones counted over all cases, and how many of these
-    are `<name>_missed` and `<name>_false_finds`.
+    holds those of each domain. `<name>_n` is the number of bones counted over all cases, `<name>_missed` and
+    `<name>_false_finds` are the numbers of those missed and invented.
 
     Args:
         domains: all domains of the run.
@@ -32,7 +32,7 @@ class StackDice(Metric):
         head: "domain" or "shared", as the network.
 
     Raises:
-        InputError: logits that are not finite: no score, but an error that names the epoch and the case.
+        InputError: logits that are not finite; names the epoch and the case.
     """
 
     def __init__(self, *, domains: Sequence[Domain], case_domains: Sequence[int], head: str = "domain") -> None:

@@ -75,7 +75,7 @@ def begin(*, seed: int | None = None) -> None:
 def select_device(name: str | torch.device = "auto") -> torch.device:
     """The device called `name`; "auto" is the first GPU, or the CPU where there is none.
 
-    A process that trains with others has a GPU of its own, for "auto" and "cuda".
+    In a training over several processes, "auto" and "cuda" are the GPU of this process.
 
     Raises:
         InputError: no such device here.

@@ -39,7 +39,7 @@ OWN_FOLDER = (
 Behaviour: `bundle_root` is never inferred, and `monai.bundle.load` cannot be given one. The workflow knows the path of
 its configuration, so the expression looks for it on the stack. It cannot call a component: the bundle's own code is
 importable only once `bundle_root` is known.
-Upstream: https://github.com/Project-MONAI/model-zoo/issues/103 (paths are left to whoever runs the bundle).
+Upstream: https://github.com/Project-MONAI/model-zoo/issues/103 (paths are left to the user of a bundle).
 """
 
 

@@ -1,4 +1,4 @@
-"""What a packaged bundle's own training needs: a folder that is new each time, and its weights put in place."""
+"""Components of a packaged bundle's training: domains checked, a new folder for each run, weights published."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["checked_datasets", "identify", "new_folder", "publish"]
 
 
 def checked_datasets(datasets: Sequence[Manifest], *, model: TrainedModel) -> Sequence[Manifest]:
-    """The data sets, if the model knows their domains, with the same labels and planes.
+    """Return the data sets if the model knows their domains, with the same labels and planes.
 
     Raises:
         InputError: naming the domain.
@@ -26,7 +26,7 @@ def checked_datasets(datasets: Sequence[Manifest], *, model: TrainedModel) -> Se
 
 
 def new_folder(parent: str | Path) -> Path:
-    """A folder that does not exist yet: the lowest number that is free in `parent`. It is not made."""
+    """Path of a folder that does not exist yet: the lowest free number in `parent`."""
     number = 1
     while (Path(parent) / str(number)).exists():
         number += 1
@@ -34,16 +34,16 @@ def new_folder(parent: str | Path) -> Path:
 
 
 def identify(model: TrainedModel, *, path: str | Path) -> TrainedModel:
-    """A model as described, with the digest of its file, by which results tell one model from another.
+    """Give a described model the digest of its weights' file, by which results tell one model from another.
 
-    What was measured of it is left out if the file holds other weights by now, see `publish`.
+    Its quality is left out if the file holds other weights by now, see `publish`.
     """
     return model.read_from(file_digest(Path(path)))
 
 
 @first_rank_only
 def publish(run_dir: str | Path, *, path: str | Path | None) -> None:
-    """Put the weights of a finished run in the place of a packaged bundle's; of several processes the first does.
+    """Replace the weights of a packaged bundle by those of a finished run; of several processes the first does.
 
     Args:
         run_dir: the run; its `model.pt` is taken.
