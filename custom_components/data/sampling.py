@@ -103,6 +103,8 @@ class DomainBalancedBatchSampler(Sampler[list[SampleKey]]):
         num_skipped, self._num_skipped = self._num_skipped, 0
         streams = [self._stream(domain) for domain in range(len(self._members))]
         for number, shares in enumerate(self._plan):
+            # Every process draws the whole batch and keeps its share: so the order is that of one process alone, and
+            # the streams of a run that goes on within an epoch stand where they stood.
             batch: list[SampleKey] = []
             for stream, share in zip(streams, shares, strict=True):
                 batch += [next(stream) for _ in range(share)][self.rank :: self.num_ranks]
@@ -114,7 +116,7 @@ class DomainBalancedBatchSampler(Sampler[list[SampleKey]]):
         num_domains = len(self._members)
         base, extra = divmod(self.batch_size, num_domains)
 
-        def whole(turn: int) -> np.ndarray:
+        def whole(turn: int) -> np.ndarray:  # the places left over go round: to domains 0, 1, ..., a batch later on
             return np.array([base + ((domain - turn * extra) % num_domains < extra) for domain in range(num_domains)])
 
         seen = np.zeros(num_domains, dtype=int)
@@ -132,6 +134,7 @@ class DomainBalancedBatchSampler(Sampler[list[SampleKey]]):
     def _stream(self, domain: int) -> Iterator[SampleKey]:
         members, cycle = self._members[domain], 0
         while True:
+            # A new generator for each pass, from numbers alone: no state has to be saved to resume.
             generator = np.random.default_rng((self.seed, self.epoch, domain, cycle))
             for index in generator.permutation(members).tolist():
                 yield SampleKey(index, self.epoch, cycle)

@@ -43,6 +43,8 @@ def normalise_over_ranks(x: Tensor, groups: Sequence[tuple[int, int]], norms: It
 
 def _statistics(x: Tensor, index: Tensor, num_domains: int) -> tuple[Tensor, Tensor, Tensor]:
     """Number of values (K, 1), mean and biased variance (K, C) of each domain in all processes, in double precision."""
+    # Each image is reduced to its mean and variance first, in its own precision. Only these few numbers are summed over
+    # images and processes, in double precision, so that no sum of squares of pixels cancels.
     spread, center = (part.double() for part in torch.var_mean(_wide(x), dim=(2, 3), correction=0))
     pixels = x.shape[2] * x.shape[3]
     member = _membership(index, num_domains)
@@ -78,6 +80,8 @@ class _Normalise(Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        # As for an ordinary batch norm: the part of the gradient along the mean and along the normalised input is taken
+        # off, since both depend on every sample of the domain, in all processes.
         x, weight, index, count, mean, scale = ctx.saved_tensors
         member = _membership(index, len(count))
         wide = _wide(gradient)

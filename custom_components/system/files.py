@@ -120,6 +120,8 @@ def _temporary(path: Path) -> Iterator[BinaryIO]:
     temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
     while True:
         file = temporary.open("wb")
+        # flock, not filelock: the lock is on the file that is written, and goes with its process. filelock would empty
+        # the file before it tries the lock (O_TRUNC), or need a second file that a killed process leaves behind.
         with contextlib.suppress(OSError):  # a file system without locks has no stale files either
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if temporary.exists() and os.path.samestat(temporary.stat(), os.fstat(file.fileno())):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import sys
 from collections.abc import Sequence
@@ -13,7 +14,7 @@ import torch
 from custom_components.data.datasets import SliceDataset
 from custom_components.distributed import first_rank_only
 from custom_components.domains import Domain, output_channels
-from custom_components.training.slice_pictures import draw_slice
+from custom_components.io.pictures import draw_plane, grey_limits
 from custom_components.workflows.monai_workarounds import as_list, find_mlflow_handlers
 from ignite.engine import Engine, Events
 from monai.engines import SupervisedEvaluator
@@ -21,9 +22,10 @@ from monai.handlers import TensorBoardStatsHandler
 from monai.utils.enums import CommonKeys as Keys
 from torch.utils.tensorboard import SummaryWriter
 
-__all__ = ["Tracking", "name_run"]
+__all__ = ["Tracking", "draw_slice", "name_run"]
 
 _NUM_SLICES = 3  # of a domain
+_LEAST = 256  # pixels of the longer side of a picture
 _NO_TELEMETRY = "MLFLOW_DISABLE_TELEMETRY"
 
 
@@ -122,6 +124,30 @@ class Tracking:
                 for handler in find_mlflow_handlers(trainer):
                     handler.client.log_image(handler.cur_run.info.run_id, picture, key=name, step=epoch)
         self._drawn.clear()
+
+
+def draw_slice(image: np.ndarray, prediction: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """Draw a slice with the outline of the reference in white and, over it, each predicted bone in its colour.
+
+    Args:
+        image: intensities, any range.
+        prediction: class indices; 0 is background.
+        reference: likewise.
+
+    Shape:
+        all (H, W), rows along the first axis of the plane in RAS+ order; the result (rows, columns, 3), uint8, with the
+        first axis to the right and the second upwards, a whole number of pixels a voxel, 256 or more along the longer
+        side.
+
+    Example:
+        >>> empty = np.zeros((64, 32))
+        >>> draw_slice(empty, empty, empty).shape
+        (128, 256, 3)
+    """
+    scale = math.ceil(_LEAST / max(image.shape))
+    grey, classes, truth = (each.T[::-1] for each in (image, prediction, reference))
+    size = (image.shape[0] * scale, image.shape[1] * scale)
+    return np.asarray(draw_plane(grey, classes, size=size, limits=grey_limits(image), reference=truth))
 
 
 def _choose_slices(dataset: SliceDataset) -> dict[tuple[int, int], int]:

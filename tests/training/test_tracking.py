@@ -7,8 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from custom_components.training.slice_pictures import draw_slice
-from custom_components.training.tracking import name_run
+from custom_components.training.tracking import draw_slice, name_run
 from support.bundles import BUNDLES, SMALL, Run
 from support.processes import run
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
