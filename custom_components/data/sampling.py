@@ -116,7 +116,7 @@ class DomainBalancedBatchSampler(Sampler[list[SampleKey]]):
         num_domains = len(self._members)
         base, extra = divmod(self.batch_size, num_domains)
 
-        def whole(turn: int) -> np.ndarray:  # the places left over go round: to domains 0, 1, ..., a batch later on
+        def whole(turn: int) -> np.ndarray:  # places left over go round the domains
             return np.array([base + ((domain - turn * extra) % num_domains < extra) for domain in range(num_domains)])
 
         seen = np.zeros(num_domains, dtype=int)

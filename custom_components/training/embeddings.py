@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ __all__ = ["EmbeddingExtractor"]
 _logger = logging.getLogger(__name__)
 
 
+@dataclass(eq=False)
 class EmbeddingExtractor:
     """Write `embeddings.npz`: every slice, without augmentation, as the encoder sees it in evaluation mode.
 
@@ -45,34 +47,25 @@ class EmbeddingExtractor:
         Boutillon et al. 2021, section 4.2 and fig. 4.
     """
 
-    def __init__(
-        self,
-        run_dir: str | Path,
-        *,
-        epochs: Sequence[int],
-        datasets: Mapping[str, SliceDataset],
-        case_names: Mapping[str, Sequence[str]],
-        domain_names: Sequence[str],
-        output_dir: str | Path,
-        device: str | torch.device = "cpu",
-        batch_size: int = 32,
-    ) -> None:
-        if not epochs:
+    run_dir: Path
+    epochs: Sequence[int]
+    datasets: Mapping[str, SliceDataset]
+    case_names: Mapping[str, Sequence[str]]
+    domain_names: Sequence[str]
+    output_dir: Path
+    device: torch.device | str = "cpu"
+    batch_size: int = 32
+
+    def __post_init__(self) -> None:
+        if not self.epochs:
             raise InputError("epochs to embed must be one or more, got none; name some that snapshots kept")
-        self.run_dir = Path(run_dir)
-        self.epochs = sorted(epochs)
-        self.datasets = datasets
-        self.case_names = case_names
-        self.domain_names = list(domain_names)
-        self.output_dir = Path(output_dir)
-        self.device = torch.device(device)
-        self.batch_size = batch_size
+        self.epochs = sorted(self.epochs)
 
     def run(self) -> None:
         """Embed and write."""
         arrays: dict[str, Any] = {"domains": np.array(self.domain_names), "epochs": np.array(self.epochs)}
         for epoch in self.epochs:
-            path = self.run_dir / f"epoch_{epoch}.pt"
+            path = Path(self.run_dir) / f"epoch_{epoch}.pt"
             network = build_network(load_model(path)).to(self.device)
             by_norm = epoch == self.epochs[-1]
             parts = [self._embed(network, side, by_norm=by_norm) for side in self.datasets]
@@ -80,7 +73,7 @@ class EmbeddingExtractor:
             for name in ("domain", "training", "case"):
                 arrays[name] = joined.pop(name)
             arrays |= {f"{epoch}/{name}": values for name, values in joined.items()}
-        write_arrays(self.output_dir / "embeddings.npz", arrays)
+        write_arrays(Path(self.output_dir) / "embeddings.npz", arrays)
         _logger.info("embedded %d slices at epochs %s", len(arrays["domain"]), self.epochs)
 
     @torch.inference_mode()

@@ -9,6 +9,7 @@ import resource
 import sys
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ __all__ = ["EpochLog"]
 _logger = logging.getLogger(__name__)
 
 
+@dataclass(eq=False)
 class EpochLog:
     """Log each epoch in a line and in a row of `log.csv`; show a progress bar on a terminal.
 
@@ -44,18 +46,13 @@ class EpochLog:
         evaluator: the validation engine; its metrics are logged in epochs that validate.
     """
 
-    def __init__(
-        self,
-        output_dir: str | Path,
-        *,
-        loss: MultiDomainSegmentationLoss,
-        optimizer: Optimizer,
-        evaluator: SupervisedEvaluator,
-    ) -> None:
-        self.path = Path(output_dir) / "log.csv"
-        self.loss = loss
-        self.optimizer = optimizer
-        self.evaluator = evaluator
+    output_dir: Path
+    loss: MultiDomainSegmentationLoss
+    optimizer: Optimizer
+    evaluator: SupervisedEvaluator
+
+    def __post_init__(self) -> None:
+        self.path = Path(self.output_dir) / "log.csv"
         self._rows: list[dict[str, Any]] = []
         self._reset()
 

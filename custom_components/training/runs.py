@@ -7,6 +7,7 @@ import logging
 import logging.handlers
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,7 @@ _LOG_BYTES = 5 * 2**20  # of each of three files
 _PACKAGES = ("monai", "torch", "numpy", "scipy", "nibabel", "pytorch-ignite", "scikit-image")
 
 
+@dataclass(eq=False)
 class TrainingRun:
     """Folder of a run with everything that made it: `config.yaml`, `split.json`, `run.json`; and its log, `run.log`.
 
@@ -57,30 +59,20 @@ class TrainingRun:
         datasets: the manifests, whose licences and sources are recorded.
     """
 
-    def __init__(
-        self,
-        output_dir: str | Path,
-        *,
-        domains: Sequence[Domain],
-        split: Split,
-        network: MultiDomainUNet,
-        preprocessing: Preprocessing,
-        device: str | torch.device = "cpu",
-        seed: int = 0,
-        resume: bool = False,
-        started_from: TrainedModel | None = None,
-        datasets: Sequence[Manifest] = (),
-    ) -> None:
-        self.output_dir = Path(output_dir)
-        self.domains = tuple(domains)
-        self.split = split
-        self.network = network
-        self.preprocessing = preprocessing
-        self.device = select_device(device)
-        self.seed = seed
-        self.resume = resume
-        self.started_from = started_from
-        self.datasets = tuple(datasets)
+    output_dir: Path
+    domains: Sequence[Domain]
+    split: Split
+    network: MultiDomainUNet
+    preprocessing: Preprocessing
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    seed: int = 0
+    resume: bool = False
+    started_from: TrainedModel | None = None
+    datasets: Sequence[Manifest] = ()
+
+    def __post_init__(self) -> None:
+        self.output_dir = Path(self.output_dir)
+        self.device = select_device(self.device)
 
     @first_rank_only
     def start(self) -> None:
@@ -149,7 +141,7 @@ class TrainingRun:
         training = self._record() | {"epoch": epoch, "validation_dice": validation_dice, "split": self._seen()}
         state = self.network.state_dict() | dict(buffers or {})
         weights = {name: tensor.detach().cpu() for name, tensor in state.items()}
-        return TrainedModel(self.domains, self.preprocessing, self.network.settings(), weights, training)
+        return TrainedModel(tuple(self.domains), self.preprocessing, self.network.settings(), weights, training)
 
     def _seen(self) -> dict[str, Any]:
         """The cases of the model that the run started from, followed by those of the split."""
@@ -158,9 +150,14 @@ class TrainingRun:
         return split | {side: [*earlier.get(side, []), *split[side]] for side in ("training", "validation", "testing")}
 
     def _record(self) -> dict[str, Any]:
-        return self._origin() | {
+        origin: dict[str, Any] = {}
+        if self.started_from is not None:
+            earlier = {name: value for name, value in self.started_from.training.items() if name != "split"}
+            origin = {"started_from": {"digest": self.started_from.digest, "training": earlier}}
+        gpu = f" ({torch.cuda.get_device_name(self.device)})" if self.device.type == "cuda" else ""
+        return origin | {
             "seed": self.seed,
-            "device": _describe(self.device),
+            "device": f"{self.device}{gpu}",
             "processes": num_ranks(),
             "domains": [domain.to_dict() for domain in self.domains],
             "data": [
@@ -168,13 +165,6 @@ class TrainingRun:
             ],
             "versions": {"python": sys.version.split()[0], **{name: version(name) for name in _PACKAGES}},
         }
-
-    def _origin(self) -> dict[str, Any]:
-        """The model that the run started from; empty without one."""
-        if self.started_from is None:
-            return {}
-        training = {name: value for name, value in self.started_from.training.items() if name != "split"}
-        return {"started_from": {"digest": self.started_from.digest, "training": training}}
 
     def _open_log(self) -> None:
         self.end()
@@ -187,7 +177,3 @@ class TrainingRun:
 
     def _write(self, name: str, text: str) -> None:
         write_atomically(self.output_dir / name, (text.rstrip() + "\n").encode())
-
-
-def _describe(device: torch.device) -> str:
-    return f"{device} ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else str(device)

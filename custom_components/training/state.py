@@ -6,6 +6,7 @@ import copy
 import logging
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,6 @@ from custom_components.models.checkpoints import RESUMABLE, load_checkpoint, sav
 from custom_components.models.trained_model import TrainedModel
 from custom_components.training.epoch_log import EpochLog
 from custom_components.training.runs import TrainingRun
-from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
@@ -26,6 +26,7 @@ _logger = logging.getLogger(__name__)
 _save_once = first_rank_only(save_checkpoint)
 
 
+@dataclass(eq=False)
 class TrainingState:
     """Weights, optimizer, learning rate, sums of the epoch's losses, best score, and the place in the epoch.
 
@@ -48,27 +49,19 @@ class TrainingState:
         saved: epochs and steps of the newest `last.pt`.
     """
 
-    def __init__(
-        self,
-        run: TrainingRun,
-        *,
-        optimizer: Optimizer,
-        lr_scheduler: LRScheduler,
-        log: EpochLog,
-        sampler: DomainBalancedBatchSampler,
-    ) -> None:
-        self.run = run
-        self.optimizer = optimizer
-        self.lr_scheduler = lr_scheduler
-        self.log = log
-        self.sampler = sampler
-        self.scaler: Any = None
-        self.epoch = self.steps = self.num_steps = 0
-        self.best: float | None = None
-        self.best_epoch = self.num_stale = 0
-        self.saved = (0, 0)
-        self._buffers: dict[str, Tensor] = {}
-        self._copied: dict[str, Any] = {}
+    run: TrainingRun
+    optimizer: Optimizer
+    lr_scheduler: LRScheduler
+    log: EpochLog
+    sampler: DomainBalancedBatchSampler
+    scaler: Any = field(default=None, init=False)
+    epoch: int = field(default=0, init=False)
+    steps: int = field(default=0, init=False)
+    num_steps: int = field(default=0, init=False)
+    best: float | None = field(default=None, init=False)
+    best_epoch: int = field(default=0, init=False)
+    num_stale: int = field(default=0, init=False)
+    saved: tuple[int, int] = field(default=(0, 0), init=False)
 
     def remember(self, *, epoch: int, steps: int, num_steps: int) -> None:
         """Note the place, and copy everything that changes outside of the optimizer's step.

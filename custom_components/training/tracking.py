@@ -7,6 +7,7 @@ import math
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +43,7 @@ def name_run(output_dir: str | Path) -> str:
     return f"{path.name}-{hashlib.blake2b(os.fsencode(path), digest_size=3).hexdigest()}"
 
 
+@dataclass(eq=False)
 class Tracking:
     """Draw curves with MONAI's TensorBoard handler, and pictures of some validation slices.
 
@@ -60,22 +62,16 @@ class Tracking:
         tensorboard: whether to write TensorBoard's files.
     """
 
-    def __init__(
-        self,
-        output_dir: str | Path,
-        *,
-        evaluator: SupervisedEvaluator,
-        dataset: SliceDataset,
-        domains: Sequence[Domain],
-        head: str = "domain",
-        tensorboard: bool = True,
-    ) -> None:
-        self.folder = Path(output_dir) / "tensorboard"
-        self.evaluator = evaluator
-        self.domains = list(domains)
-        self.tensorboard = tensorboard
-        self._shown = _choose_slices(dataset)
-        self._channels = output_channels([domain.num_classes for domain in domains], head)
+    output_dir: Path
+    evaluator: SupervisedEvaluator
+    dataset: SliceDataset
+    domains: Sequence[Domain]
+    head: str = "domain"
+    tensorboard: bool = True
+
+    def __post_init__(self) -> None:
+        self._shown = _choose_slices(self.dataset)
+        self._channels = output_channels([domain.num_classes for domain in self.domains], self.head)
         self._drawn: dict[tuple[int, int], np.ndarray] = {}
         self._writer: SummaryWriter | None = None
         _switch_telemetry_off()
@@ -93,7 +89,7 @@ class Tracking:
     @first_rank_only
     def _open(self) -> None:
         if self.tensorboard:
-            self._writer = SummaryWriter(str(self.folder))
+            self._writer = SummaryWriter(str(Path(self.output_dir) / "tensorboard"))
 
     def _close(self) -> None:
         if self._writer is not None:
