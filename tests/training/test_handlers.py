@@ -1,6 +1,5 @@
 """Handlers where the bundle tests do not reach: broken losses, early stopping, resuming another network."""
 
-import csv
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -194,51 +193,6 @@ def test_a_dead_data_loading_process_is_named(
     )
     with pytest.raises(InputError, match=message):
         engine.run([0], max_epochs=1)
-
-
-@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
-def test_broken_loss_stops_the_run_at_its_step(bad: float, tmp_path: Path) -> None:
-    optimizer = torch.optim.Adam([torch.nn.Parameter(torch.ones(1))], lr=0.5)
-    evaluator, _ = make_evaluator([])
-    engine = make_engine([0.25, bad])
-    EpochLog(tmp_path, loss=SimpleNamespace(terms={}), optimizer=optimizer, evaluator=evaluator).attach(engine)
-    with pytest.raises(InputError, match=rf"loss must stay finite, got loss {bad} in epoch 2, step 1; nothing was"):
-        engine.run([0, 0], max_epochs=2)
-    with (tmp_path / "log.csv").open(newline="") as file:
-        (row,) = csv.DictReader(file)
-    assert (row["epoch"], float(row["loss"]), float(row["learning_rate"])) == ("1", 0.25, 0.5)
-
-
-def test_broken_terms_stop_the_run_at_the_end_of_its_epoch(tmp_path: Path) -> None:
-    optimizer = torch.optim.Adam([torch.nn.Parameter(torch.ones(1))], lr=0.5)
-    evaluator, _ = make_evaluator([])
-    (tmp_path / "last.pt").touch()
-    loss = SimpleNamespace(terms={"contrastive": torch.tensor(float("nan"))})
-    engine = make_engine([0.25])
-    EpochLog(tmp_path, loss=loss, optimizer=optimizer, evaluator=evaluator).attach(engine)
-    message = r"got contrastive nan in epoch 1; last\.pt and model\.pt are kept .*continue with --resume true"
-    with pytest.raises(InputError, match=message):
-        engine.run([0, 0], max_epochs=1)
-    assert not (tmp_path / "log.csv").exists()
-
-
-def test_sums_of_an_epoch_begun_go_on_in_another_log(tmp_path: Path) -> None:
-    optimizer = torch.optim.Adam([torch.nn.Parameter(torch.ones(1))], lr=0.5)
-    evaluator, _ = make_evaluator([])
-    first, second = (
-        EpochLog(tmp_path, loss=SimpleNamespace(terms={}), optimizer=optimizer, evaluator=evaluator) for _ in range(2)
-    )
-    engine = make_engine([0.25])
-    engine.add_event_handler(Events.ITERATION_COMPLETED, first._add)
-    engine.run([0, 0, 0])
-    second.load_state_dict(first.state_dict())
-    engine = make_engine([0.75])
-    second.attach(engine)
-    engine.run([0], max_epochs=1)
-    with (tmp_path / "log.csv").open(newline="") as file:
-        (row,) = csv.DictReader(file)
-    assert (float(row["loss"]), row["steps"]) == (0.375, "4")
-    assert second.state_dict()["sums"] == {}
 
 
 def test_sampler_is_told_the_epoch() -> None:
