@@ -12,7 +12,7 @@ SHIPPED = {
     "": "distributed domains errors label_maps losses",
     "data": "augmentation cases datasets layouts manifests preprocessing sampling scans splits",
     "inference": "engine inferers int8 loaders openvino_runtime report results transforms",
-    "io": "geometry nifti_files nifti_headers nifti_voxels pictures planes volumes",
+    "io": "geometry nifti_files nifti_headers nifti_voxels pictures planes records volumes",
     "metrics": "bone_scores evaluation nearest_voxels score_summaries score_tables surface_distances",
     "models": "checkpoints digests trained_model",
     "networks": "blocks folding joined_norms norms parameters synchronised_norms unet",
