@@ -1,6 +1,7 @@
 from .engine import VolumeDataset, VolumeEvaluator
 from .inferers import SlicewiseInferer
 from .int8 import build_inference_network, precision_of
+from .items import VolumeItem
 from .loaders import VolumeLoader
 from .report import ReportHandler
 from .results import ResultFolder
@@ -16,6 +17,7 @@ __all__ = [
     "StackSlicesd",
     "VolumeDataset",
     "VolumeEvaluator",
+    "VolumeItem",
     "VolumeLoader",
     "build_inference_network",
     "precision_of",

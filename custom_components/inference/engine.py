@@ -1,4 +1,4 @@
-"""What MONAI's engines need to train on mixed batches and to segment volumes one by one."""
+"""MONAI's evaluator for whole volumes, one volume after another."""
 
 from __future__ import annotations
 
@@ -7,17 +7,19 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from custom_components.errors import InputError, failure_of, show_path
 from custom_components.inference.inferers import SlicewiseInferer
+from custom_components.inference.items import VolumeItem
 from custom_components.inference.results import ResultFolder
+from custom_components.io.geometry import voxel_volume_ml
 from custom_components.quality.expected_dice import ExpectedDice
+from custom_components.quality.flags import measure_quality
 from monai.engines import SupervisedEvaluator
 from monai.transforms import Compose
-from monai.utils.enums import CommonKeys as Keys
 from torch.utils.data import Dataset
 
 __all__ = ["VolumeDataset", "VolumeEvaluator"]
@@ -26,13 +28,13 @@ _logger = logging.getLogger(__name__)
 _MAX_LISTED = 5  # failures named in the last line
 
 
-class VolumeDataset(Dataset[dict[str, Any]]):
-    """Volumes for `VolumeEvaluator`; one that cannot be read becomes an item with a `failure` and ends nothing.
+class VolumeDataset(Dataset[VolumeItem]):
+    """Volumes for `VolumeEvaluator`. One that cannot be read becomes an item with a `failure`; the run goes on.
 
     Args:
-        data: items with at least `image`, a path; one that has a `failure` already stays as it is.
+        data: items with at least `image`, a path. Those with a `failure` are passed on unread.
         transform: preprocessing.
-        results: where the results go; an item whose result is `finished` there is not read.
+        results: output folder. Items that are finished there are not read.
     """
 
     def __init__(
@@ -46,85 +48,107 @@ class VolumeDataset(Dataset[dict[str, Any]]):
         """Number of volumes."""
         return len(self.data)
 
-    def __getitem__(self, index: int) -> dict[str, Any]:
+    def __getitem__(self, index: int) -> VolumeItem:
         """One preprocessed volume, with the `seconds` that it took."""
         start, item = time.perf_counter(), self.data[index]
         if "failure" in item:
-            return item | {"seconds": 0.0}
+            return cast(VolumeItem, item | {"seconds": 0.0})
         try:
             saved = None if self.results is None else self.results.find(item)
             read = dict(self.transform(item)) if saved is None else {**item, "finished": True, "saved": saved}
         except Exception as error:
             read = {**item, "failure": failure_of(error)}
-        return read | {"seconds": time.perf_counter() - start}
+        return cast(VolumeItem, read | {"seconds": time.perf_counter() - start})
 
 
 class VolumeEvaluator(SupervisedEvaluator):
-    """MONAI's evaluator for whole volumes: one bad volume costs that volume only, and a finished one nothing.
+    """MONAI's evaluator for whole volumes: a volume that fails costs no other volume, a finished one costs nothing.
 
-    Each item's `domain`, if it has one, is set on the network first. While the network has one volume, the one before
-    is post-processed and saved, in a thread, and the next is read if the loader reads ahead. After the run `failures`
-    holds `(name, cause)` of each volume that could not be segmented, and `finish()` turns them into one error.
+    The network is set to the `domain` of an item before it predicts. Post-processing, measuring and saving of a volume
+    run in a thread while the network has the next one, and a loader with workers reads the one after that. After the
+    run, `failures` holds `(name, cause)` of each volume that could not be segmented; `finish()` raises them as one
+    error.
 
     Args:
         postprocessing: dictionary transforms that end with label values under `pred`, shape (1, X, Y, Z).
-        results: where the label maps are written; an item's `saved` is then its path. Saving is no transform, so that
+        results: output folder of the label maps; `saved` of an item is then the path. Saving is not a transform, so
             other tools can run the same post-processing and write files of their own.
-        args: of `SupervisedEvaluator`, and so are `kwargs`.
+        connectivity: of the components that a record counts, as for `postprocessing.largest_component`.
+        args, kwargs: those of `SupervisedEvaluator`.
     """
 
     def __init__(
-        self, *args: Any, postprocessing: Compose | None = None, results: ResultFolder | None = None, **kwargs: Any
+        self,
+        *args: Any,
+        postprocessing: Compose | None = None,
+        results: ResultFolder | None = None,
+        connectivity: int = 1,
+        **kwargs: Any,
     ) -> None:
         loader = kwargs.pop("val_data_loader")
         stages = _Stages(loader, self._predict, self._complete)
         super().__init__(*args, decollate=False, val_data_loader=stages, **{"epoch_length": len(loader)} | kwargs)
         self.volume_postprocessing = postprocessing
         self.results = results
+        self.connectivity = connectivity
         self.failures: list[tuple[str, str]] = []
         self.num_volumes = 0
 
-    def _iteration(self, engine: Any, batchdata: dict[str, Any]) -> dict[str, Any]:
+    def _iteration(self, engine: Any, batchdata: VolumeItem) -> VolumeItem:
         self.num_volumes += 1
-        batchdata.setdefault("seconds", 0.0)  # a reader that was killed cannot tell
+        batchdata.setdefault("seconds", 0.0)  # a reading process that was killed states no time
         if "failure" in batchdata:
             self.record_failure(batchdata, batchdata["failure"])
         elif "finished" in batchdata:
             _logger.info("%s: finished before", batchdata["saved"].name)
         elif "saved" in batchdata:
-            source = batchdata["source"].path
-            _logger.info("%s -> %s", batchdata.get("shown") or show_path(source), batchdata["saved"].name)
+            shown = batchdata.get("shown") or show_path(batchdata["source"].path)
+            _logger.info("%s -> %s", shown, batchdata["saved"].name)
         return batchdata
 
-    def record_failure(self, item: dict[str, Any], cause: str) -> None:
-        """Note that a volume could not be segmented or scored, and go on."""
+    def record_failure(self, item: VolumeItem, cause: str) -> None:
+        """Record that a volume could not be segmented or scored; the run goes on."""
         item["failure"] = cause
         self.failures.append((item["name"], cause))
         _logger.error(cause)
 
-    def _predict(self, item: dict[str, Any]) -> dict[str, Any]:
-        """The network's part, on whatever device it is."""
+    def _predict(self, item: VolumeItem) -> VolumeItem:
+        """First stage, on the network's device."""
         if "domain" in item:
             self.network.set_domain(item["domain"])
         self.mode(self.network)
-        images = item.pop(Keys.IMAGE)[None].to(self.state.device)
+        images = item.pop("image")[None].to(self.state.device)
         with torch.autocast(images.device.type, enabled=self.amp):
             if "source_slice" in item and isinstance(self.inferer, SlicewiseInferer):
                 expected = ExpectedDice()
-                how = {"size": item["source_slice"], "name": show_path(item["source"].path), "expected": expected}
-                item[Keys.PRED] = self.inferer.classes(images, self.network, **how)[0]
+                how: Any = {"size": item["source_slice"], "name": show_path(item["source"].path), "expected": expected}
+                item["pred"] = self.inferer.classes(images, self.network, **how)[0]
                 item["expected_dice"] = expected.compute()
             else:
-                item[Keys.PRED] = self.inferer(images, self.network)[0]
+                item["pred"] = self.inferer(images, self.network)[0]
         return item
 
-    def _complete(self, item: dict[str, Any]) -> dict[str, Any]:
-        """What is left to do without the network."""
+    def _complete(self, item: VolumeItem) -> VolumeItem:
+        """Second stage, on the CPU: post-process, measure, save."""
         if self.volume_postprocessing is not None:
             item = self.volume_postprocessing(item)
         if self.results is not None:
-            item["saved"] = self.results.save(item, np.asarray(item[Keys.PRED])[0])
+            labels = np.asarray(item["pred"])[0]
+            item["saved"] = self.results.save(item, labels, quality=self._measure(item, labels, self.results))
         return item
+
+    def _measure(self, item: VolumeItem, labels: np.ndarray, results: ResultFolder) -> list[dict[str, Any]]:
+        """Quality of each bone of a label map (X, Y, Z), for its record."""
+        domain, expected, before = results.domain_of(item), item.get("expected_dice"), item.get("pred_before")
+        return measure_quality(
+            labels,
+            domain=domain,
+            voxel_ml=voxel_volume_ml(item["source"].affine),
+            before=None if before is None else np.asarray(before)[0],
+            expected_dice=[expected[channel] for channel in results.model.channels(domain.name)] if expected else None,
+            connectivity=self.connectivity,
+            known=results.model.quality(domain.name),
+        )
 
     def finish(self) -> None:
         """Raise one error that lists the volumes that failed, if any did."""
@@ -136,20 +160,22 @@ class VolumeEvaluator(SupervisedEvaluator):
 
 
 class _Stages:
-    """A loader's items after two stages of work, the second in a thread that is one item behind the first.
+    """A loader's items after two stages of work.
 
-    An item with a `failure`, or that is `finished`, passes as it is; what a stage raises becomes a `failure`.
+    The second stage runs in a thread of its own, one item behind the first: item k is post-processed while the network
+    predicts item k + 1, and at most two volumes are in memory. An item with a `failure`, or one that is `finished`,
+    passes unchanged; an exception of a stage becomes a `failure`.
     """
 
-    def __init__(self, loader: Any, *stages: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+    def __init__(self, loader: Any, *stages: Callable[[VolumeItem], VolumeItem]) -> None:
         self.loader = loader
         self.first, self.second = (partial(_try, stage) for stage in stages)
 
     def __len__(self) -> int:
         return len(self.loader)
 
-    def __iter__(self) -> Iterator[dict[str, Any]]:
-        behind: Future[dict[str, Any]] | None = None
+    def __iter__(self) -> Iterator[VolumeItem]:
+        behind: Future[VolumeItem] | None = None
         with ThreadPoolExecutor(1) as thread:
             for item in self.loader:
                 own = thread.submit(self.second, self.first(item))
@@ -160,13 +186,13 @@ class _Stages:
                 yield behind.result()
 
 
-def _try(stage: Callable[[dict[str, Any]], dict[str, Any]], item: dict[str, Any]) -> dict[str, Any]:
+def _try(stage: Callable[[VolumeItem], VolumeItem], item: VolumeItem) -> VolumeItem:
     if "failure" in item or "finished" in item:
         return item
     start = time.perf_counter()
     try:
         result = stage(item)
     except Exception as error:
-        result = {**item, "failure": failure_of(error)}
+        result = cast(VolumeItem, {**item, "failure": failure_of(error)})
     result["seconds"] = result.get("seconds", 0.0) + time.perf_counter() - start
     return result

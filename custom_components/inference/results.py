@@ -1,11 +1,10 @@
-"""The folder that segmentations go to: what is finished there, what must not be replaced, and a report of each scan."""
+"""The output folder of segmentations: which scans are finished there, and which files must not be replaced."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,30 +12,28 @@ import custom_components
 import numpy as np
 from custom_components.domains import Domain
 from custom_components.errors import InputError
-from custom_components.io.geometry import voxel_volume_ml
 from custom_components.io.nifti_files import case_id
+from custom_components.io.records import label_map_path, read_record, write_record
 from custom_components.io.volumes import Volume, read_label, write_label_map
 from custom_components.models.trained_model import TrainedModel
-from custom_components.quality.flags import measure_quality
-from custom_components.system.files import file_digest, write_atomically
+from custom_components.system.files import file_digest
 
 __all__ = ["ResultFolder"]
 
 
 class ResultFolder:
-    """Label maps `<case>_seg.nii.gz`, each with a record `<case>_seg.json` of what it was made from, how, and how well.
+    """Label maps `<case>_seg.nii.gz`, each with a record `<case>_seg.json` of its origin and its quality.
 
-    A scan is finished when its label map is there, unchanged, and the record names the same scan, model, domain,
-    settings and version of this package, and what was measured of each bone (`bone_quality.measure_quality`). A label
-    map that anybody else put there or changed, or that was made from another scan of the same name, is never replaced
-    unless `overwrite` says so.
+    A scan is finished when its label map is unchanged since it was written and the record names the same scan, model,
+    domain, settings and version of this package, and holds the measured quality of each bone. A label map of another
+    origin, one that was edited, or one of another scan of the same name is replaced only with `overwrite`.
 
     Args:
         output_dir: the folder.
         model: the trained model.
-        domain: name of the domain of items that do not say.
-        settings: whatever else decides the labels, as plain values.
-        overwrite: segment everything anew and replace what is there.
+        domain: default domain of items that name none.
+        settings: plain values that also decide the labels; part of the record, compared by `find`.
+        overwrite: segment all scans again and replace their label maps.
     """
 
     def __init__(
@@ -55,16 +52,16 @@ class ResultFolder:
         self.overwrite = overwrite
 
     def find(self, item: Mapping[Any, Any]) -> Path | None:
-        """The finished label map of an item (with `image`, its path), or None if it is to be made.
+        """Finished label map of an item with `image`, a path; None if the scan must be segmented.
 
         Raises:
-            InputError: something is there that must not be replaced.
+            InputError: a label map of the same name must not be replaced.
         """
-        path, record_path = self._paths(item)
+        path = self._path(item)
         image = Path(item["image"])
         if self.overwrite or not path.exists() or not image.is_file():
             return None
-        record, digest = _read_record(record_path), file_digest(image)
+        record, digest = _read_own(path), file_digest(image)
         remedy = "move it, choose another output folder, or give --overwrite"
         if not record:
             raise InputError(f"{path.name} must not exist already, got one of unknown origin; {remedy}")
@@ -78,56 +75,44 @@ class ResultFolder:
         same = made.items() <= record.items() and "quality" in record
         return path if record["label_map_sha256"] and same else None
 
-    def save(self, item: Mapping[Any, Any], labels: np.ndarray) -> Path:
-        """Write the label map of an item (with `source`, its volume) and its record.
+    def save(self, item: Mapping[str, Any], labels: np.ndarray, *, quality: Sequence[Mapping[str, Any]] = ()) -> Path:
+        """Write the label map of an item and its record; returns the label map's path.
 
-        What is measured of the bones also takes `pred_before` (class indices before post-processing, shape
-        (1, X, Y, Z)) and `expected_dice` (of each output channel of the network) of the item, if it has them.
+        The record is written first, without the digest of the label map, and completed afterwards. So a label map
+        never lies in the folder without the names of its values, and a record without a digest marks a scan that is
+        not finished.
 
-        The record comes first, still without the digest of the label map: whoever finds a label map finds its names,
-        and whoever finds such a record knows that the scan is not finished.
-
-        Shape:
-            labels: (X, Y, Z), label values.
+        Args:
+            item: a `VolumeItem` with `source`.
+            labels: label values, shape (X, Y, Z).
+            quality: rows of `quality.flags.measure_quality`.
         """
-        path, record_path = self._paths(item)
+        path = self._path(item)
         source: Volume = item["source"]
-        labels_of = self._domain(item).labels
+        labels_of = self.domain_of(item).labels
         record = {
             "image": source.path.name,
             "labels": {"0": "background"} | {str(value): name for value, name in labels_of.items()},
             "image_sha256": source.digest,
             "image_id": _path_id(source.path, source.digest),
             **self._how(item),
-            "quality": self._measure(item, labels),
+            "quality": [dict(row) for row in quality],
         }
-        _write_record(record_path, record | {"label_map_sha256": None})
+        write_record(path, record | {"label_map_sha256": None})
         write_label_map(path, labels, like=source)
-        _write_record(record_path, record | {"label_map_sha256": file_digest(path)})
+        write_record(path, record | {"label_map_sha256": file_digest(path)})
         return path
 
-    def _measure(self, item: Mapping[Any, Any], labels: np.ndarray) -> list[dict[str, Any]]:
-        domain, expected, before = self._domain(item), item.get("expected_dice"), item.get("pred_before")
-        return measure_quality(
-            labels,
-            domain=domain,
-            voxel_ml=voxel_volume_ml(item["source"].affine),
-            before=None if before is None else np.asarray(before)[0],
-            expected_dice=[expected[channel] for channel in self.model.channels(domain.name)] if expected else None,
-            connectivity=self.settings.get("connectivity", 1),
-            known=self.model.quality(domain.name),
-        )
+    def _path(self, item: Mapping[str, Any]) -> Path:
+        return label_map_path(self.output_dir, item.get("name") or case_id(item["source"].path))
 
-    def _paths(self, item: Mapping[Any, Any]) -> tuple[Path, Path]:
-        name = item.get("name") or case_id(item["source"].path)
-        return self.output_dir / f"{name}_seg.nii.gz", self.output_dir / f"{name}_seg.json"
-
-    def _domain(self, item: Mapping[Any, Any]) -> Domain:
+    def domain_of(self, item: Mapping[str, Any]) -> Domain:
+        """Domain of an item, the default one if it names none."""
         return self.model.domain(item.get("domain", self.default_domain))
 
     def _how(self, item: Mapping[Any, Any]) -> dict[str, Any]:
         return {
-            "domain": self._domain(item).name,
+            "domain": self.domain_of(item).name,
             "model_sha256": self.model.digest or None,
             "settings": self.settings,
             "version": custom_components.__version__,
@@ -135,7 +120,7 @@ class ResultFolder:
 
 
 def _path_id(path: Path, digest: str) -> str:
-    """Tells whether two scans are the same file, without telling where it is."""
+    """Identity of a file that does not reveal its folder: a keyed hash of its real path."""
     return hashlib.blake2b(os.fsencode(os.path.realpath(path)), key=bytes.fromhex(digest), digest_size=16).hexdigest()
 
 
@@ -147,15 +132,11 @@ def _is_whole(path: Path) -> bool:
     return True
 
 
-def _read_record(path: Path) -> dict[str, Any]:
-    """A record of ours, or nothing."""
+def _read_own(label_map: Path) -> dict[str, Any]:
+    """The record of a label map, empty unless `ResultFolder` wrote it."""
+    record = read_record(label_map)
     try:
-        record = json.loads(path.read_bytes())
         bytes.fromhex(record["image_sha256"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (KeyError, ValueError, TypeError):
         return {}
     return record if {"image_id", "label_map_sha256"} <= record.keys() else {}
-
-
-def _write_record(path: Path, record: Mapping[str, Any]) -> None:
-    write_atomically(path, (json.dumps(record, indent=2) + "\n").encode())

@@ -118,8 +118,8 @@ def voxel_volume_ml(affine: np.ndarray) -> float:
     """Volume of a voxel in ml, of an affine in mm.
 
     Example:
-        >>> voxel_volume_ml(np.diag([-1.0, 2.0, 4.0, 1.0]))
-        0.008
+        >>> voxel_volume_ml(np.diag([-0.5, 1.0, 4.0, 1.0]))
+        0.002
     """
     return abs(float(np.linalg.det(affine[:3, :3]))) / 1e3
 
