@@ -22,9 +22,6 @@ def find_duplicates(cases: Sequence[CheckedCase]) -> Iterator[Finding]:
 
     Under two subjects that is an error: a split would train on one and test on the other. Subjects of two data sets
     differ, even with the same name.
-
-    Args:
-        cases: of all data sets.
     """
     usable = [case for case in cases if case.shape]
     told: dict[int, int] = {}

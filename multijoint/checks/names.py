@@ -14,9 +14,6 @@ _SIDES = ("left", "right", "lt", "rt", "l", "r")
 def similar_names(names: Sequence[str]) -> list[list[str]]:
     """Groups of names that differ only in case, separators, leading zeros or a side.
 
-    Args:
-        names: different ones.
-
     Returns:
         Groups of two and more, in order.
 

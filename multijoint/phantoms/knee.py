@@ -42,10 +42,6 @@ def build_knee(canvas: Canvas, subject: Subject) -> dict[int, Array]:
     Pathological knees are those of an unstable kneecap: a shallow femoral groove, the patella high, tilted and drawn to
     the outer side.
 
-    Args:
-        canvas: painted on.
-        subject: draws pose and shape.
-
     Returns:
         Label value -> signed distance to the bone in mm. The joint gaps hold whatever the pose, since tibia and patella
         are cut back from the femur. Growth plates belong to their bone.

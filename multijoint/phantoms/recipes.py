@@ -101,12 +101,6 @@ def make_phantom(recipe: Recipe, *, index: int, size: int, rng: np.random.Genera
 
     The slices are axial within about 12 degrees and stacked upwards along the last axis; in plane the array runs to the
     right and to the front (RAS) or, every other time, to the left and to the back (LPS).
-
-    Args:
-        recipe: the domain.
-        index: number of the case.
-        size: voxels along the longer in-plane side; slices are three voxels thick.
-        rng: the case's own stream.
     """
     subject = draw_subject(rng, index=index)
     spacing = max(recipe.extent_mm[:2]) / size

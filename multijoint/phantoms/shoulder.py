@@ -35,10 +35,6 @@ def build_shoulder(canvas: Canvas, subject: Subject) -> dict[int, Array]:
     Pathological shoulders are those of obstetrical brachial plexus palsy: a small flattened head that has slipped
     backwards in a retroverted glenoid, a small scapula, the arm turned inwards.
 
-    Args:
-        canvas: painted on.
-        subject: draws pose and shape.
-
     Returns:
         Label value -> signed distance to the bone in mm. The joint gap holds whatever the pose, since the scapula is
         cut back from the humerus. Growth plates belong to their bone. The blade is never

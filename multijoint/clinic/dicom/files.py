@@ -26,9 +26,6 @@ def find_dicom_files(path: Path) -> tuple[list[Path], int]:
 
     A DICOMDIR counts as another file, since the files that it lists are found anyway. Links to folders are not
     followed; pipes and devices are not opened.
-
-    Args:
-        path: a folder, or one DICOM file.
     """
     if not path.is_dir():
         return ([path], 0) if is_dicom(path) else ([], 0)
@@ -57,10 +54,6 @@ def is_dicom(path: Path) -> bool:
 
 def read_header(path: Path, tags: Sequence[str]) -> Any:
     """Some elements of a DICOM file, without its pixels.
-
-    Args:
-        path: the file.
-        tags: keywords of the elements.
 
     Returns:
         A `pydicom.FileDataset`, or None for a DICOMDIR.

@@ -43,11 +43,7 @@ class Stack:
 
 
 def stacks_of(slices: Sequence[Slice]) -> list[Stack]:
-    """The stacks of a series: one, unless several slices lie at one place and a key tells them apart.
-
-    Args:
-        slices: all slices of a series, in any order.
-    """
+    """The stacks of a series: one, unless several slices lie at one place and a key tells them apart."""
     found = len({each.shape for each in slices})
     if found > 1:
         return [Stack(tuple(slices), problem=f"must have one image size, got {found}")]

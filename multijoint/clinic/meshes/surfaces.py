@@ -79,9 +79,6 @@ def bone_surface(bone: BoneMask) -> BoneSurface:
     of any thickness and oblique grids are smoothed alike. Where the field of view cut the bone, the surface is closed
     by a flat face on the border of the outermost voxels.
 
-    Args:
-        bone: of `bone_masks`.
-
     Returns:
         A closed surface; components that share not more than a corner have one each. Its volume error is below 0.01 %;
         it can be more, up to some percent, for patterns that are noise rather than bone.

@@ -3,23 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
 
 from multijoint.clinic.report.cases import ReportedBone, ReportedCase
-from multijoint.clinic.report.tables import DASH, Cell, number_cell
+from multijoint.clinic.report.tables import DASH, Cell, Table, number_cell
 
-__all__ = ["BoneTable", "tabulate_bones"]
-
-
-class BoneTable(NamedTuple):
-    """Titles of the columns behind the name, and the cells of each bone."""
-
-    titles: list[str]
-    rows: list[list[Cell]]
+__all__ = ["tabulate_bones"]
 
 
-def tabulate_bones(case: ReportedCase) -> BoneTable:
-    """Columns that some bone of the case has a value for; volume always."""
+def tabulate_bones(case: ReportedCase) -> Table:
+    """The columns behind the name of each bone: volume, and others that some bone of the case has a value for."""
     columns = {"Volume ml": [_volume(bone) for bone in case.bones]}
     if any(math.isfinite(bone.surface_mm2) for bone in case.bones):
         columns["Surface cm\u00b2"] = [number_cell(bone.surface_mm2 / 100, 1) for bone in case.bones]
@@ -28,7 +20,8 @@ def tabulate_bones(case: ReportedCase) -> BoneTable:
     if any(bone.score is not None for bone in case.bones):
         scores = [_scores(bone) for bone in case.bones]
         columns |= {title: [row[k] for row in scores] for k, title in enumerate(("Dice", "ASSD mm", "MSSD mm"))}
-    return BoneTable(list(columns), [list(row) for row in zip(*columns.values(), strict=True)])
+    rows = [list(row) for row in zip(*columns.values(), strict=True)]
+    return Table(f"Bones of {case.result.case}", list(columns), rows, num_left=0)
 
 
 def _volume(bone: ReportedBone) -> Cell:

@@ -20,7 +20,7 @@ from custom_components.metrics.bone_scores import BoneScore, score_case
 from custom_components.metrics.score_tables import score_rows
 from PIL import Image
 
-from multijoint.clinic.report.results import Result, without_folders
+from multijoint.clinic.report.results import Result, to_number, without_folders
 
 __all__ = ["Picture", "ReportedBone", "ReportedCase", "Sources", "encode_small", "examine_result"]
 
@@ -228,8 +228,8 @@ def _bones(
             flags["cut-by-field-of-view"] = None
         if score is not None and score.status in ("missed", "false_find"):
             flags[{"missed": "missed", "false_find": "false-find"}[score.status]] = None
-        calibrated = _number(quality.get("confidence"))
-        confidence = _number(quality.get("expected_dice")) if math.isnan(calibrated) else calibrated
+        calibrated = to_number(quality.get("confidence"))
+        confidence = to_number(quality.get("expected_dice")) if math.isnan(calibrated) else calibrated
         bones.append(
             ReportedBone(
                 index=index,
@@ -238,7 +238,7 @@ def _bones(
                 volume_ml=num_voxels * voxel_ml,
                 confidence=confidence,
                 calibrated=not math.isnan(calibrated) or math.isnan(confidence),
-                surface_mm2=_number(mesh.get("surface_mm2")),
+                surface_mm2=to_number(mesh.get("surface_mm2")),
                 flags=tuple(flags),
                 score=score,
             )
@@ -254,14 +254,6 @@ def encode_small(picture: Image.Image) -> Picture:
         if len(data) <= _MOST_BYTES:
             break
     return Picture(data, *picture.size)
-
-
-def _number(text: str | None) -> float:
-    try:
-        number = float(text or "nan")
-    except ValueError:
-        return math.nan
-    return number if math.isfinite(number) else math.nan
 
 
 def _explain(error: BaseException, path: Path) -> str:

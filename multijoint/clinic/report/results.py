@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,7 +14,16 @@ from custom_components.errors import InputError, show_path
 from custom_components.io.nifti_files import case_id
 from custom_components.io.records import LABEL_MAP_ENDING, case_of, read_record
 
-__all__ = ["Result", "find_references", "find_scans", "read_bone_table", "read_csv", "read_results", "without_folders"]
+__all__ = [
+    "Result",
+    "find_references",
+    "find_scans",
+    "read_bone_table",
+    "read_csv",
+    "read_results",
+    "to_number",
+    "without_folders",
+]
 
 
 @dataclass(frozen=True)
@@ -109,6 +119,15 @@ def read_bone_table(path: Path) -> dict[tuple[str, int], dict[str, str]]:
     return {(row.get("case", ""), int(row["label"])): row for row in rows if row.get("label", "").isdecimal()}
 
 
+def to_number(text: str | None) -> float:
+    """A finite number in a cell of a table, or NaN."""
+    try:
+        number = float(text or "nan")
+    except ValueError:
+        return math.nan
+    return number if math.isfinite(number) else math.nan
+
+
 def find_scans(folder: Path, given: Sequence[Path]) -> dict[str, Path]:
     """Scans by case: those of `folder/scans`, and the given files and folders, which go before.
 
@@ -152,10 +171,6 @@ def find_references(given: Path | None) -> dict[str, Path]:
 
 def without_folders(text: str, *files: str) -> str:
     """The text with files named by their own names alone: folders are often called after patients.
-
-    Args:
-        text: a message.
-        files: paths that it may name, whatever is in their folders' names.
 
     Example:
         >>> without_folders("/clinic/Smith John/a.nii: could not open /tmp/x/b.nii", "/clinic/Smith John/a.nii")

@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 from custom_components.errors import InputError, show_path
 
-from multijoint.clinic.report.results import read_csv
+from multijoint.clinic.report.results import read_csv, to_number
 
 __all__ = ["SIDES", "RunRecord", "is_run", "read_run"]
 
@@ -88,7 +88,7 @@ def read_run(folder: Path) -> RunRecord:
     split = _read_json(folder / "split.json")
     fold = f"{split.get('fold', '')} of {split.get('num_folds', '')}" if split else ""
     return RunRecord(
-        log=[{name: _number(cell) for name, cell in row.items()} for row in read_csv(folder / "log.csv")],
+        log=[{name: to_number(cell) for name, cell in row.items()} for row in read_csv(folder / "log.csv")],
         split={side: split[side] for side in SIDES if isinstance(split.get(side), list)},
         fold=fold,
         settings=_read_settings(folder / "config.yaml"),
@@ -132,13 +132,6 @@ def _is_plain(value: Any) -> bool:
     if isinstance(value, str):
         return not re.search(r"[\\/$@]", value)
     return value is None or isinstance(value, bool | int | float)
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return math.nan
 
 
 def _started(folder: Path) -> str:

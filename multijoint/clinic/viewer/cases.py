@@ -55,10 +55,6 @@ def find_cases(scans: Path, results: Path) -> list[ViewedCase]:
     The scan of `<case>_seg.nii.gz` is `<case>.nii.gz` or `<case>.nii` in `scans` or in `results/scans`, or the file in
     `scans` that the record `<case>_seg.json` names; its meshes are the files in `results/meshes/<case>`.
 
-    Args:
-        scans: folder of the scans.
-        results: folder of the segmentations.
-
     Raises:
         InputError: no folder, no segmentation in it, or no scan of any of them.
     """

@@ -62,12 +62,7 @@ def install_niivue(path: Path = NIIVUE) -> Path:
 
 
 def fetch_npm_package(name: str, version: str, *, sha512: str) -> bytes:
-    """The archive of a package from the registry that npm is set up for; none of its scripts is run.
-
-    Args:
-        name: of the package.
-        version: exactly this one.
-        sha512: of the archive, in Base64.
+    """The archive of a package from the registry that npm is set up for, with this SHA-512 in Base64; no script is run.
 
     Raises:
         InputError: no npm, no registry, or another archive than expected.

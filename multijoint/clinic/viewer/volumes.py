@@ -11,6 +11,7 @@ import nibabel as nib
 import numpy as np
 from custom_components.errors import InputError, show_path
 from custom_components.io.geometry import voxel_volume_ml
+from custom_components.io.pictures import grey_limits
 from custom_components.io.volumes import read_label, read_volume
 from scipy import ndimage
 
@@ -121,9 +122,9 @@ def _thinning(shape: tuple[int, ...]) -> int:
 def _scan_file(array: np.ndarray, affine: np.ndarray) -> bytes:
     """Values as they are if they are whole and small, else in 65,535 steps from the least to the greatest."""
     low, high = float(array.min()), float(array.max())
-    window = np.percentile(array.ravel()[:: max(1, array.size // 10**6)], [1, 99.5])
+    window = grey_limits(array)
     if not window[1] > window[0]:
-        window = np.array([low, high])
+        window = (low, high)
     if low >= -(2**15) and high < 2**15 and np.array_equal(array, np.rint(array)):
         return _file(array.astype(np.int16), affine, window=window)
     step, middle = (high - low) / (2**16 - 2), (high + low) / 2
