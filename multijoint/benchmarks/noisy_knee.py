@@ -60,10 +60,9 @@ def _ellipsoid(centre: Sequence[int], radii: Sequence[int]) -> tuple[tuple[slice
     reach = [int(1.5 * radius) for radius in radii]
     sides = zip(centre, reach, SHAPE, strict=True)
     box = tuple(slice(max(middle - far, 0), min(middle + far, size)) for middle, far, size in sides)
-    squares = [
-        ((axis - middle) / radius) ** 2 for axis, middle, radius in zip(np.ogrid[box], centre, radii, strict=True)
-    ]
-    return box, (1 - squares[0] - squares[1] - squares[2]).astype(np.float32)
+    axes = zip(np.ogrid[box], centre, radii, strict=True)
+    x, y, z = (((axis - middle) / radius) ** 2 for axis, middle, radius in axes)
+    return box, (1 - x - y - z).astype(np.float32)
 
 
 def _hills(shape: Sequence[int], rng: np.random.Generator) -> np.ndarray:

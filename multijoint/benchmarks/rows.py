@@ -88,18 +88,10 @@ class Row:
 
     def to_json(self) -> str:
         """One line of JSON."""
-        return json.dumps(
-            {
-                "name": self.name,
-                "ours": _rounded(self.ours),
-                "peer": _rounded(self.peer),
-                "ratio": _rounded(self.ratio),
-                "unit": self.unit,
-                "n": self.n,
-                "device": self.device or device_name(),
-                "versions": _versions(self.packages),
-            }
-        )
+        numbers = {"ours": self.ours, "peer": self.peer, "ratio": self.ratio}
+        content: dict[str, Any] = {"name": self.name} | {key: _rounded(number) for key, number in numbers.items()}
+        content |= {"unit": self.unit, "n": self.n, "device": self.device or device_name()}
+        return json.dumps(content | {"versions": _versions(self.packages)})
 
 
 def interleave(*functions: Callable[[], Any], repetitions: int, warm_up: int = 1) -> list[float]:

@@ -66,10 +66,8 @@ def _by_definition(masks: Sequence[Sequence[np.ndarray]]) -> np.ndarray:
     scores = []
     for bones in masks[:-1]:
         for prediction, reference in zip(bones, masks[-1], strict=True):
-            points = [
-                np.argwhere(mask & ~ndimage.binary_erosion(mask, border_value=1)) * SPACING_MM
-                for mask in (prediction, reference)
-            ]
+            surfaces = [mask & ~ndimage.binary_erosion(mask, border_value=1) for mask in (prediction, reference)]
+            points = [np.argwhere(surface) * SPACING_MM for surface in surfaces]
             distances = np.concatenate([_nearest(*points), _nearest(*points[::-1])])
             dice = 2 * np.sum(prediction & reference) / (np.sum(prediction) + np.sum(reference))
             scores.append((dice, distances.mean(), distances.max()))

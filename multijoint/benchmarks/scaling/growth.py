@@ -96,12 +96,9 @@ def fit_growth(sizes: Sequence[float], values: Sequence[float]) -> Growth:
 
 def write_curves(path: Path, curves: Sequence[Curve]) -> None:
     """Write a CSV table with one row a point."""
-    rows = [
-        dict(zip(_COLUMNS, (each.axis, each.cost, each.unit, each.repetitions, *point), strict=True))
-        for each in curves
-        for point in zip(each.sizes, each.values, strict=True)
-    ]
-    write_csv(path, _COLUMNS, rows)
+    points = [(each, *point) for each in curves for point in zip(each.sizes, each.values, strict=True)]
+    rows = [(each.axis, each.cost, each.unit, each.repetitions, size, value) for each, size, value in points]
+    write_csv(path, _COLUMNS, [dict(zip(_COLUMNS, row, strict=True)) for row in rows])
 
 
 def read_curves(path: Path) -> list[Curve]:

@@ -35,12 +35,7 @@ SIZES: dict[str, tuple[int, ...]] = {
 }
 """Axis of growth -> numbers that are measured."""
 
-_QUICK_SIZES: dict[str, tuple[int, ...]] = {
-    "volumes": (4, 8, 16),
-    "domains": (2, 4, 8),
-    "slices": (10, 20, 40),
-    "bones": (2, 4, 8),
-}
+_QUICK_SIZES = {"volumes": (4, 8, 16), "domains": (2, 4, 8), "slices": (10, 20, 40), "bones": (2, 4, 8)}
 
 _MAX_EXPONENT = 1.1  # linear, plus the difference of two equal runs
 _REPETITIONS, _FEWER = 15, 5  # commands take seconds
@@ -129,9 +124,8 @@ def _bones(folder: Path, sizes: tuple[int, ...], repetitions: int) -> Iterator[C
     jobs = [_save(folder / f"bones_{size}.nii.gz", make_labels(_BONY, size)) for size in sizes]
     yield from _segmenting("bones", sizes, jobs, repetitions=repetitions)
     yield _timed("bones", "classify", sizes, [classifier(size) for size in sizes], repetitions)
-    yield _timed(
-        "bones", "clean and score", sizes, [partial(clean_and_score, each.truth) for each in jobs], repetitions
-    )
+    scorers = [partial(clean_and_score, each.truth) for each in jobs]
+    yield _timed("bones", "clean and score", sizes, scorers, repetitions)
 
 
 def _save(path: Path, truth: np.ndarray) -> _Job:
@@ -143,7 +137,7 @@ def _save(path: Path, truth: np.ndarray) -> _Job:
 
 
 def _fill(folder: Path, scan: Path, count: int) -> Path:
-    """Make a folder of copies of a scan, with a manifest that names each as its own label, which is never read."""
+    """Make a folder of copies of a scan, with a manifest; the labels that it names are never read."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     for number in range(count):
@@ -177,9 +171,8 @@ def _segment(job: _Job) -> tuple[float, float]:
     """Run the command; seconds and GiB."""
     out = job.images.with_name(f"{case_id(job.images)}_labels")
     shutil.rmtree(out, ignore_errors=True)
-    measured = run_measured(
-        multijoint("segment", job.images, "--checkpoint", job.model, "--output", out, "--device", "cpu")
-    )
+    command = multijoint("segment", job.images, "--checkpoint", job.model, "--output", out, "--device", "cpu")
+    measured = run_measured(command)
     scans = sorted(job.images.glob("*.nii.gz")) if job.images.is_dir() else [job.images]
     written = [label_map_path(out, case_id(scan)) for scan in scans]
     for path in written:

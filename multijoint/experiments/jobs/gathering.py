@@ -34,7 +34,8 @@ def gather(folder: Path) -> None:
     if not done:
         return
     write_rows(folder, "cases", [row for record in done for row in _case_rows(folder, record)])
-    write_rows(folder, "slices", [row for record in done for row in _slice_rows(folder, record)])
+    slices = [_keys(record) | row for record in done for row in _tested(folder, record, "slices.csv")]
+    write_rows(folder, "slices", slices)
     write_rows(folder, "curves", [row for record in done for row in _curve_rows(folder, record)])
     _save_embeddings(folder, [record for record in done if record["embedded"]])
     save_examples(folder, read_rows(folder, "cases"))
@@ -76,11 +77,6 @@ def _case_rows(folder: Path, record: dict[str, Any]) -> Iterator[dict[str, Any]]
     }
     for row in _tested(folder, record, "metrics.csv"):
         yield _keys(record) | row | before[row["domain"], row["case"], row["label"]]
-
-
-def _slice_rows(folder: Path, record: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    for row in _tested(folder, record, "slices.csv"):
-        yield _keys(record) | row
 
 
 def _curve_rows(folder: Path, record: dict[str, Any]) -> Iterator[dict[str, Any]]:

@@ -87,9 +87,7 @@ def compare_exams(cases: pd.DataFrame, *, against: str, score: str = "dice") -> 
     rows = []
     for domain, family in families.items():
         others = [method for method in cases["method"].unique() if method != against]
-        compared = [
-            {"domain": domain, "method": method} | _compare(family, method, against, score) for method in others
-        ]
+        compared = [{"domain": domain, "method": name} | _compare(family, name, against, score) for name in others]
         corrected = correct_holm([each["wilcoxon_p"] for each in compared])
         rows += [each | {"holm_p": p} for each, p in zip(compared, corrected, strict=True)]
     first = ["score", "domain", "method", "num_exams", "num_subjects", "bones_left_out"]

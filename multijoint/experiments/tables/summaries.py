@@ -36,9 +36,8 @@ def read_main_rows(folder: str | Path, name: str, *, like: pd.DataFrame | None =
     """
     table = main_rows(read_rows(folder, name))
     if table.empty:
-        raise InputError(
-            f"{name}.csv of {folder} must have rows of jobs trained on all subjects, got none; run such jobs first"
-        )
+        file = f"{name}.csv of {folder}"
+        raise InputError(f"{file} must have rows of jobs trained on all subjects, got none; run such jobs first")
     by_appearance = ["method", "domain", "label"]
     keys = [*by_appearance, "case", "seed", *(["slice"] if "slice" in table else [])]
     twice = table[table.duplicated(keys)]
@@ -103,14 +102,10 @@ def _summarise(cases: pd.DataFrame, suffix: str, by_bone: bool) -> pd.DataFrame:
     names = list(UNITS)
     exams = scores.groupby([*keys, "subject", "case"], sort=False)[names].mean().groupby(keys, sort=False)
     seeds = scores.groupby([*keys, "seed"], sort=False)[names].mean().groupby(keys, sort=False)
-    table = pd.DataFrame(
-        {
-            "num_exams": exams["dice"].count(),
-            "num_exams_distance": exams["assd"].count(),
-            "num_seeds": groups["seed"].nunique(),
-            **{count: groups[count].sum() for count in ("num_bones", "missed", "false_finds")},
-        }
-    )
+    counts = {"num_exams": exams["dice"], "num_exams_distance": exams["assd"]}
+    table = pd.DataFrame({name: scores.count() for name, scores in counts.items()})
+    table["num_seeds"] = groups["seed"].nunique()
+    table = table.join(groups[["num_bones", "missed", "false_finds"]].sum())
     for name, unit in UNITS.items():
         table[f"{name}_mean_{unit}"] = exams[name].mean()
         table[f"{name}_sd_{unit}"] = exams[name].std()
