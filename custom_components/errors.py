@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import PurePath
 
-__all__ = ["InputError", "LOG_PATHS", "explain", "failure_of", "find_cause", "list_first", "show_path", "suggest"]
+__all__ = [
+    "InputError",
+    "LOG_PATHS",
+    "explain",
+    "failure_of",
+    "find_cause",
+    "list_first",
+    "needs_extra",
+    "show_path",
+    "suggest",
+]
 
 LOG_PATHS = "MULTIJOINT_LOG_PATHS"
 """Environment variable; `1` shows whole paths of scans and labels in messages, logs and reports."""
@@ -99,6 +110,34 @@ def suggest(name: str, known: Iterable[str], *, most: int = 1, otherwise: str = 
     names = list(known)
     near = difflib.get_close_matches(name, names, n=most)
     return f"did you mean {' or '.join(near)}?" if near else otherwise or f"known are {', '.join(names)}"
+
+
+@contextlib.contextmanager
+def needs_extra(what: str, extra: str) -> Iterator[None]:
+    """Turn the failed import of an optional package into one line that names the extra to install.
+
+    Args:
+        what: the feature that imports the package.
+        extra: optional dependencies of the distribution `multijoint` that bring it.
+
+    Raises:
+        InputError: within the block, a package was imported that is not installed.
+
+    Example:
+        >>> try:
+        ...     with needs_extra("reading DICOM", "clinic"):
+        ...         import a_package_of_the_extra
+        ... except InputError as error:
+        ...     print(error)
+        reading DICOM needs a_package_of_the_extra, got none; pip install 'multijoint[clinic]'
+    """
+    try:
+        yield
+    except ImportError as error:
+        package = (error.name or "another package").partition(".")[0]
+        if package in ("custom_components", "multijoint"):
+            raise
+        raise InputError(f"{what} needs {package}, got none; pip install 'multijoint[{extra}]'") from error
 
 
 def failure_of(error: BaseException) -> str:

@@ -1,4 +1,4 @@
-"""The joint bundle's workflows, run from Python."""
+"""Workflows of the joint bundle, run from Python."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from custom_components.errors import InputError
 from custom_components.workflows.monai_workarounds import hide_missing_log_file, raise_own_errors
 from monai.bundle import ConfigWorkflow
 
-__all__ = ["JOINT_BUNDLE", "find_bundle", "run_workflow"]
+__all__ = ["JOINT_BUNDLE", "InputError", "find_bundle", "run_workflow"]
 
 JOINT_BUNDLE = "multijoint_mr_bone_segmentation"
 
@@ -20,13 +20,13 @@ def run_workflow(configs: Sequence[str], *, workflow_type: str, **settings: Any)
     """Run a workflow of the project's joint bundle in this process.
 
     Args:
-        configs: names of its configurations, such as `inference.yaml`; later ones go over earlier ones.
+        configs: names of its configurations, such as `inference.yaml`; later ones override earlier ones.
         workflow_type: "train" or "inference".
-        settings: overrides by name. Paths should be `Path` objects: in text, MONAI takes a "$" or "@" for code or a
+        settings: overrides by name. Paths should be `Path` objects: in text, MONAI takes "$" for code and "@" for a
             reference.
 
     Raises:
-        InputError: what the user did wrong, without MONAI's errors around it; likewise `OSError`.
+        InputError: the input cannot be used. Like `OSError`, it is raised without MONAI's errors around it.
     """
     bundle = find_bundle()
     logging.getLogger("ignite").setLevel(logging.WARNING)
@@ -47,7 +47,7 @@ def find_bundle(name: str = JOINT_BUNDLE) -> Path:
     """Folder of one of the project's bundles.
 
     Raises:
-        InputError: it is not there.
+        InputError: the folder does not exist.
     """
     package = Path(__file__).parent
     for folder in (package / "bundles", package.parent / "bundles"):

@@ -1,4 +1,4 @@
-"""Adapting: the bundle's training workflow, started from a trained model and one new data set."""
+"""Adaptation of a trained model to one new data set, by the training workflow of the joint bundle."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from typing import Any
 import yaml
 from custom_components.errors import InputError, suggest
 
+from multijoint.api.opening import open_model
 from multijoint.running import find_bundle, run_workflow
 
 __all__ = ["adapt_model", "adaptation_settings"]
 
 _CONFIGS = ("train.yaml", "adapt.yaml")
-# What the arguments say, or the model, or how a workflow is built.
+# Set by the arguments or the model, or part of how a workflow is built.
 _FIXED = {"base", "manifests", "output_dir", "dataset_dir", "freeze", "like", "bundle_root", "domains", "split"}
 _FIXED |= {"imports", "initialize", "run", "training", "network", "slices", "datasets"}
 
@@ -29,43 +30,46 @@ def adapt_model(
     like: str | None = None,
     dataset_dir: str | Path | None = None,
     settings: Mapping[str, Any] | None = None,
+    trust: bool = False,
 ) -> Path:
-    """Add a data set to a trained model: a norm and a head of its own, trained on its labelled subjects.
+    """Add a data set to a trained model, with a new norm and head trained on its labelled subjects.
 
-    Runs `train.yaml` with `adapt.yaml` of the joint bundle. What it leaves is an ordinary run: it can be continued with
-    the setting `resume`, evaluated, packaged, and adapted again.
+    Runs `train.yaml` with `adapt.yaml` of the joint bundle. The result is an ordinary run: it can be continued with the
+    setting `resume`, evaluated, packaged, and adapted again.
 
     Args:
-        model: `model.pt` of a run, or the folder of a packaged bundle.
+        model: `model.pt` of a run, or a packaged bundle; see `open_model`.
         manifest: of the new data set.
         out: folder of the run.
         freeze: "shared" or "none"; see `adaptation.extend_network`.
         like: domain whose norms the new ones start from; `None` for the one that fits the new labels best.
-        dataset_dir: where the manifest's paths start, if not beside it.
+        dataset_dir: folder that the manifest's paths are relative to, if not its own.
         settings: of `train.yaml` and `adapt.yaml`, such as `max_epochs` or `train_subjects`.
+        trust: also take a bundle that the inspection calls unsafe.
 
     Returns:
         Path of the adapted model.
 
     Raises:
-        InputError: something does not fit; see `adaptation`, `manifests` and `runs.TrainingRun`.
+        InputError: the model, the data set and the settings do not fit together.
     """
-    run_workflow(
-        _CONFIGS,
-        workflow_type="train",
-        base=Path(model),
-        manifests=[Path(manifest)],
-        output_dir=Path(out),
-        dataset_dir=None if dataset_dir is None else Path(dataset_dir),
-        freeze=_as_text("freeze", freeze),
-        like=None if like is None else _as_text("like", like),
-        **adaptation_settings(settings or {}),
-    )
+    with open_model(model, trust=trust) as base:
+        run_workflow(
+            _CONFIGS,
+            workflow_type="train",
+            base=base,
+            manifests=[Path(manifest)],
+            output_dir=Path(out),
+            dataset_dir=None if dataset_dir is None else Path(dataset_dir),
+            freeze=_as_text("freeze", freeze),
+            like=None if like is None else _as_text("like", like),
+            **adaptation_settings(settings or {}),
+        )
     return Path(out) / "model.pt"
 
 
 def adaptation_settings(given: Mapping[str, Any]) -> dict[str, Any]:
-    """The given settings, checked.
+    """Check the settings of an adaptation.
 
     Raises:
         InputError: `train.yaml` and `adapt.yaml` have no such setting, or an argument or the model decides it.

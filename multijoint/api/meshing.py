@@ -1,81 +1,55 @@
-"""Surfaces of the bones of label maps."""
+"""Surfaces of the bones of several label maps."""
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-__all__ = ["meshing"]
+from custom_components.errors import InputError, explain, list_first
+from custom_components.inference.report import read_report
+
+from multijoint.clinic.meshes.meshing import MeshedCase, find_label_maps, mesh_case
+
+__all__ = ["format_meshed", "mesh_cases", "mesh_report"]
 
 
-@contextlib.contextmanager
-def meshing(output_dir: Path, format: str | None) -> Iterator[None]:
-    """Make meshes of what was segmented meanwhile; also of what could be, if not all scans could.
+def mesh_cases(cases: Mapping[str, Path], *, format: str, output_dir: Path) -> Iterator[MeshedCase]:
+    """Mesh label maps one after another.
 
     Args:
-        output_dir: of the segmentation, with its `segment_report.csv` at the end.
-        format: of the meshes; `None` makes none.
+        cases: name -> label map, see `find_label_maps`.
+        format: of the meshes: stl, ply or glb.
+        output_dir: where `meshes/` and `bones.csv` go.
+
+    Yields:
+        The bones of each case, once its files are written.
 
     Raises:
-        InputError: no meshes can be made, which is found out first; or some could not, after the others were written.
+        InputError: some could not be meshed; raised after the others have been.
     """
-    if format is None:
-        yield
-        return
-    from custom_components.errors import InputError, explain
-    from custom_components.inference.report import REPORT
-
-    from multijoint.clinic import check_meshing
-
-    check_meshing(output_dir, format=format)
-    report = output_dir / REPORT
-    before = _state(report)
-    failure: InputError | None = None
-    try:
-        yield
-    except InputError as error:
-        if _state(report) == before:
-            raise
-        failure = error
-    try:
-        _mesh_all(_segmented(report), format=format, output_dir=output_dir)
-    except InputError as error:
-        raise InputError("; ".join(explain(each) for each in (failure, error) if each)) from error
-    if failure is not None:
-        raise failure
-
-
-def _mesh_all(cases: Mapping[str, Path], *, format: str, output_dir: Path) -> None:
-    from custom_components.errors import InputError, explain, list_first
-
-    from multijoint.clinic import mesh_case
-
     failed = []
     for case, path in cases.items():
         try:
-            meshed = mesh_case(path, case=case, format=format, output_dir=output_dir)
+            yield mesh_case(path, case=case, format=format, output_dir=output_dir)
         except InputError as error:
             failed.append(explain(error))
-            continue
-        parts = {"meshed": meshed.found, "cut by the field of view": meshed.cut, "missing": meshed.missing}
-        print(f"{case}: " + "; ".join(f"{what} {', '.join(names)}" for what, names in parts.items() if names))
     if failed:
         raise InputError(f"{len(failed)} of {len(cases)} label maps could not be meshed: {list_first(failed)}")
 
 
-def _segmented(report: Path) -> dict[str, Path]:
-    from custom_components.inference.report import read_report
-
-    from multijoint.clinic import find_label_maps
-
-    done = [row for row in read_report(report) if row["status"] in ("written", "skipped")]
-    return find_label_maps([report.parent / row["output"] for row in done])
+def mesh_report(report: Path, *, format: str) -> Iterator[MeshedCase]:
+    """Mesh the label maps that a `segment_report.csv` lists as finished; see `mesh_cases`."""
+    finished = [row for row in read_report(report) if row["status"] in ("written", "skipped")]
+    cases = find_label_maps([report.parent / row["output"] for row in finished])
+    return mesh_cases(cases, format=format, output_dir=report.parent)
 
 
-def _state(path: Path) -> tuple[int, int] | None:
-    """Changes when the file is written anew."""
-    if not path.exists():
-        return None
-    status = path.stat()
-    return status.st_ino, status.st_mtime_ns
+def format_meshed(meshed: MeshedCase) -> str:
+    """One line about the bones of a case.
+
+    Example:
+        >>> format_meshed(MeshedCase("a", found=("talus", "tibia"), cut=("tibia (superior)",), missing=()))
+        'a: meshed talus, tibia; cut by the field of view tibia (superior)'
+    """
+    parts = {"meshed": meshed.found, "cut by the field of view": meshed.cut, "missing": meshed.missing}
+    return f"{meshed.case}: " + "; ".join(f"{what} {', '.join(names)}" for what, names in parts.items() if names)

@@ -61,7 +61,7 @@ def overhead(place: Workplace) -> Iterator[Row]:
         for copy in copies:
             shutil.copy(image, copy)
         run = partial(
-            segment, checkpoint=place.checkpoint(), output_dir=Path(scratch, "out"), domain=DOMAIN, device="cpu",
+            segment, model=place.checkpoint(), output_dir=Path(scratch, "out"), domain=DOMAIN, device="cpu",
             overwrite=True,
         )  # fmt: skip
         with torch.no_grad():

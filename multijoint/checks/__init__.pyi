@@ -2,7 +2,7 @@ from .checked_case import CheckedCase
 from .checking import CheckResult, check_manifests
 from .examining import examine
 from .findings import Finding
-from .report import format_cases, format_finding, write_check
+from .report import format_cases, format_finding, prepare_folder, write_check
 
 __all__ = [
     "CheckResult",
@@ -12,5 +12,6 @@ __all__ = [
     "examine",
     "format_cases",
     "format_finding",
+    "prepare_folder",
     "write_check",
 ]

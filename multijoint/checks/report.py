@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import base64
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from custom_components.domains import COLORS
+from custom_components.errors import InputError, show_path
 from custom_components.system.files import write_atomically, write_csv
 from custom_components.system.pages import render_page
 from custom_components.system.terminal import align_columns
@@ -17,7 +19,7 @@ from multijoint.checks.checked_case import CheckedCase
 from multijoint.checks.checking import CheckResult
 from multijoint.checks.findings import LEVELS, Finding
 
-__all__ = ["format_cases", "format_finding", "write_check"]
+__all__ = ["format_cases", "format_finding", "prepare_folder", "write_check"]
 
 _PERCENTILES = ("min", "p1", "median", "p99", "max")
 _COLUMNS = (
@@ -41,6 +43,17 @@ def format_cases(cases: Sequence[CheckedCase]) -> str:
     """A plain text table, a line a case."""
     rows = [("domain", "case", "shape", "spacing mm", "axes", "bones ml"), *map(_short_row, cases)]
     return "\n".join(align_columns(rows))
+
+
+def prepare_folder(out: Path) -> None:
+    """Make the output folder before hours of reading.
+
+    Raises:
+        InputError: it cannot be written to.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    if not os.access(out, os.W_OK):
+        raise InputError(f"folder {show_path(out)} must be writable, got one that is not; name another with --out")
 
 
 def write_check(folder: Path, result: CheckResult) -> list[Path]:

@@ -1,51 +1,56 @@
-"""`multijoint adapt`: a new data set for a trained model."""
+"""`multijoint adapt`."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Sequence
+import argparse
 from pathlib import Path
 
-from multijoint.api.adapting import adapt_model
-from multijoint.cli.experiment import parse_settings
-from multijoint.cli.presenting import record
+from multijoint.cli.commands import Commands, add_dataset_dir
+from multijoint.cli.presenting import print_written
 
-__all__ = ["adapt"]
+__all__ = ["add_command"]
 
 
-def adapt(
-    model: Path,
-    *,
-    manifest: Path,
-    out: Path,
-    freeze: str = "shared",
-    like: str | None = None,
-    dataset_dir: Path | None = None,
-    settings: Sequence[str] = (),
-) -> None:
-    """Adapt a model and print where the adapted one is.
+def add_command(commands: Commands) -> None:
+    """Add the command and its arguments."""
+    parser = commands.add(
+        "adapt",
+        _adapt,
+        help="add a data set to a trained model: a norm and a head of its own, from one subject on",
+        example="multijoint adapt --bundle dist/multijoint_mr_bone_segmentation --manifest knee.yaml --out runs/knee",
+    )
+    parser.add_argument("--bundle", type=Path, required=True, metavar="BUNDLE", help="folder, zip, or a run's model.pt")
+    parser.add_argument("--manifest", type=Path, required=True, metavar="FILE", help="of the new data set")
+    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="the new run's folder")
+    add_dataset_dir(parser, "where the manifest's paths start")
+    parser.add_argument(
+        "--freeze",
+        default="shared",
+        choices=["shared", "none"],
+        help="shared trains the new norm and head only; none trains everything (default shared)",
+    )
+    parser.add_argument("--like", metavar="DOMAIN", help="whose norms the new one starts from")
+    parser.add_argument(
+        "--set", dest="settings", nargs="+", default=[], metavar="NAME=VALUE", help="settings of train.yaml"
+    )
+    parser.add_argument("--trust", action="store_true", help="also take a bundle that inspect calls unsafe")
 
-    Args:
-        model: `model.pt` of a run, or the folder of a packaged bundle.
-        manifest: of the new data set.
-        out: folder of the run.
-        freeze: "shared" or "none".
-        like: domain whose norms the new ones start from; `None` for the one that fits the new labels best.
-        dataset_dir: where the manifest's paths start, if not beside it.
-        settings: `NAME=VALUE` overrides of `train.yaml` and `adapt.yaml`, or YAML files of them.
 
-    Raises:
-        InputError: see `adapt_model` and `parse_settings`.
-    """
+def _adapt(options: argparse.Namespace) -> None:
+    import logging
+
+    from multijoint.api.adapting import adapt_model
+    from multijoint.cli.settings import parse_settings
+
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     adapted = adapt_model(
-        model,
-        manifest=manifest,
-        out=out,
-        freeze=freeze,
-        like=like,
-        dataset_dir=dataset_dir,
-        settings=parse_settings(settings),
+        options.bundle,
+        manifest=options.manifest,
+        out=options.out,
+        freeze=options.freeze,
+        like=options.like,
+        dataset_dir=options.dataset_dir,
+        settings=parse_settings(options.settings),
+        trust=options.trust,
     )
-    record(written=[adapted])
-    print(adapted)
+    print_written([adapted])

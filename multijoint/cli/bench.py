@@ -1,43 +1,40 @@
-"""`multijoint bench`: its arguments, a JSON line a figure, and the table."""
+"""`multijoint bench`: one JSON line a figure, then a table."""
 
 from __future__ import annotations
 
 import argparse
 import json
-import logging
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
+from multijoint.cli.commands import Commands
 from multijoint.cli.presenting import record
 
-__all__ = ["add_bench"]
+__all__ = ["add_command"]
 
 
-def add_bench(add: Callable[..., argparse.ArgumentParser]) -> None:
-    """Add the command.
-
-    Args:
-        add: makes the parser of a command from its name, the function that runs it, `help` and `example`.
-    """
-    bench = add(
+def add_command(commands: Commands) -> None:
+    """Add the command and its arguments."""
+    parser = commands.add(
         "bench",
         _bench,
         help="measure speed and memory against peers: JSON lines, then a table",
         example="multijoint bench postprocess surface-metrics",
+        extra="bench",
     )
-    bench.add_argument("names", nargs="*", metavar="NAME", help="which benchmarks (default all, under half an hour)")
-    bench.add_argument(
+    parser.add_argument("names", nargs="*", metavar="NAME", help="which benchmarks (default all, under half an hour)")
+    parser.add_argument(
         "--quick",
         action="store_true",
         help="measure each figure once, on small inputs, without targets (about 4 minutes); written to FOLDER/quick",
     )
-    bench.add_argument(
+    parser.add_argument(
         "--out", type=Path, default=Path("runs/bench"), metavar="FOLDER", help="data, models, figures (%(default)s)"
     )
 
 
 def _bench(options: argparse.Namespace) -> None:
+    import logging
+
     from custom_components.system.files import write_atomically
 
     from multijoint.benchmarks import format_rows, run_benchmarks
@@ -53,4 +50,4 @@ def _bench(options: argparse.Namespace) -> None:
     write_atomically(lines, "".join(row.to_json() + "\n" for row in rows).encode())
     write_atomically(table, (text + "\n").encode())
     record(rows=[json.loads(row.to_json()) for row in rows], written=[lines, table])
-    sys.stdout.write(f"\n{text}\n")
+    print(f"\n{text}")

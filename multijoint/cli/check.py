@@ -1,36 +1,45 @@
-"""`multijoint check`: what is wrong with a data set, before anybody trains on it."""
+"""`multijoint check`."""
 
 from __future__ import annotations
 
-import os
+import argparse
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
-from custom_components.errors import InputError, show_path
-
-from multijoint.checks import check_manifests, format_cases, format_finding, write_check
+from multijoint.cli.commands import Commands, add_dataset_dir, add_log_paths
 from multijoint.cli.presenting import record
 
-__all__ = ["check"]
+__all__ = ["add_command"]
 
 
-def check(
-    manifests: Sequence[Path], *, dataset_dir: Path | None = None, num_folds: int | None = None, out: Path | None = None
-) -> None:
-    """Print the cases and what was found; write tables and a page of pictures if `out` is given.
+def add_command(commands: Commands) -> None:
+    """Add the command and its arguments."""
+    parser = commands.add(
+        "check",
+        _check,
+        help="look data sets over before training: files, grids, labels, duplicates, outliers, a picture a case",
+        example="multijoint check ankle/manifest.yaml shoulder/manifest.yaml --out check",
+    )
+    parser.add_argument("manifests", nargs="+", type=Path, metavar="MANIFEST", help="as for training")
+    add_dataset_dir(parser)
+    parser.add_argument("--num-folds", type=int, metavar="K", help="of the training (default: leave one subject out)")
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help="write check.csv, findings.csv and check.html there")
+    add_log_paths(parser)
 
-    Raises:
-        InputError: there are errors, after everything has been printed and written.
-    """
-    if out is not None:
-        _prepare(out)
-    result = check_manifests(manifests, dataset_dir=dataset_dir, num_folds=num_folds)
+
+def _check(options: argparse.Namespace) -> None:
+    from custom_components.errors import InputError
+
+    from multijoint.checks import check_manifests, format_cases, format_finding, prepare_folder, write_check
+
+    if options.out is not None:
+        prepare_folder(options.out)
+    result = check_manifests(options.manifests, dataset_dir=options.dataset_dir, num_folds=options.num_folds)
     if result.cases:
         _print(format_cases(result.cases))
     for finding in result.findings:
         _print(format_finding(finding))
-    written = write_check(out, result) if out is not None else []
+    written = write_check(options.out, result) if options.out is not None else []
     for path in written:
         print(path)
     errors, warnings, notes = (result.count(level) for level in ("error", "warning", "note"))
@@ -48,14 +57,7 @@ def check(
     print(summary)
 
 
-def _prepare(out: Path) -> None:
-    """Find out before an hour of reading that nothing can be written."""
-    out.mkdir(parents=True, exist_ok=True)
-    if not os.access(out, os.W_OK):
-        raise InputError(f"folder {show_path(out)} must be writable, got one that is not; name another with --out")
-
-
 def _print(text: str) -> None:
-    """Print whatever the terminal can show; names of files may hold bytes that are no text."""
+    """Print with escapes for characters that the terminal cannot show; file names may hold bytes that are not text."""
     encoding = sys.stdout.encoding or "utf-8"
     print(text.encode(encoding, "backslashreplace").decode(encoding))

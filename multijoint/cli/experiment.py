@@ -1,67 +1,100 @@
-"""`multijoint experiment`: what was asked for, and what becomes of it, in words."""
+"""`multijoint experiment`."""
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import re
 import signal
-import time
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import yaml
-from custom_components.data.splits import Split
-from custom_components.errors import InputError
-from custom_components.system.terminal import align_columns, track, write_line
-
+from multijoint.cli.commands import Commands, add_dataset_dir
 from multijoint.cli.presenting import record
-from multijoint.cluster import Resources, room_here, stop_processes
-from multijoint.experiments import (
-    ALL_SUBJECTS,
-    Plan,
-    estimate_seconds,
-    gather,
-    load_plan,
-    make_plan,
-    read_state,
-    run_plan,
-)
 
-__all__ = ["experiment", "parse_numbers", "parse_settings", "parse_subjects"]
+__all__ = ["add_command"]
 
 
-def experiment(options: argparse.Namespace) -> None:
-    """Run `multijoint experiment` with its parsed arguments.
-
-    Raises:
-        InputError: the arguments do not make an experiment, or some of its jobs failed.
-    """
-    folder = options.out.resolve()
-    asked = _asked(options)
-    plan = make_plan(folder, **asked) if "manifests" in asked else load_plan(folder, **asked)
-    if options.status:
-        gather(folder)
-        _record_states(plan)
-        print(_status(plan))
-        return
-    resources = Resources(
-        threads=plan.experiment.threads, workers=plan.settings["num_workers"], gpu=plan.uses_gpu(), at_once=options.jobs
+def add_command(commands: Commands) -> None:
+    """Add the command and its arguments."""
+    parser = commands.add(
+        "experiment",
+        _experiment,
+        help="train and score several methods in a cross-validation; a second call goes on where the first stopped",
+        example="multijoint experiment --manifests a/manifest.yaml b/manifest.yaml --methods all --out runs/exp",
+        extra="experiments",
     )
-    room = room_here(resources) if options.engine == "local" else 1
-    if options.dry_run:
-        _record_states(plan)
-        print(_job_table(plan, estimate_seconds(plan), room))
-        return
-    plan.save()
-    _run(plan, estimate_seconds(plan), resources, engine=options.engine, address=options.address)
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="FOLDER", help="where jobs, rows, tables and figures go"
+    )
+    parser.add_argument("--manifests", nargs="+", type=Path, metavar="FILE", help="two or more; later calls know them")
+    add_dataset_dir(parser)
+    parser.add_argument(
+        "--methods",
+        metavar="NAMES",
+        help="all, or names joined by commas: unet-base,unet-joint,unet-dsl,attunet-base,attunet-joint,attunet-dsl,"
+        "proposed, an override file of your own, or NAME+FILE.yaml (default all)",
+    )
+    parser.add_argument("--folds", metavar="FOLDS", help="all, or e.g. 0-4 (default all)")
+    parser.add_argument("--seeds", metavar="SEEDS", help="e.g. 0,1,2 (default 0)")
+    parser.add_argument(
+        "--train-subjects",
+        metavar="NUMBERS",
+        help="e.g. 3,5,8,all: also train with so few of one data set's own subjects (default all)",
+    )
+    parser.add_argument(
+        "--set",
+        dest="settings",
+        nargs="+",
+        metavar="NAME=VALUE",
+        help="settings of train.yaml, the same for every method; also .yaml files of them",
+    )
+    parser.add_argument("--engine", default="local", choices=["local", "ray"], help="where jobs run (default local)")
+    parser.add_argument("--address", metavar="HOST:PORT", help="of a running Ray cluster that sees the same files")
+    parser.add_argument(
+        "--threads", type=int, metavar="N", help="processor threads of a job; part of the result (default 1)"
+    )
+    parser.add_argument("--jobs", type=int, metavar="N", help="most jobs at once (default: as many as have room)")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="print the jobs, who is tested, and an estimate; write nothing"
+    )
+    parser.add_argument("--status", action="store_true", help="print what is done, and gather its rows")
 
 
-def _asked(options: argparse.Namespace) -> dict[str, Any]:
-    """What the command line says of a plan; what it leaves out keeps its default, or is as in the last call."""
+def _experiment(options: argparse.Namespace) -> None:
+    from custom_components.system.terminal import write_line
+
+    from multijoint.api import experimenting
+
+    folder = options.out.resolve()
+    plan = experimenting.open_plan(folder, **_requested(options))
+    where = {"engine": options.engine, "at_once": options.jobs}
+    try:
+        if options.status:
+            experimenting.gather(folder)
+            print(experimenting.format_states(plan))
+        elif options.dry_run:
+            print(experimenting.format_jobs(plan, **where))
+        else:
+            with (
+                _stopping_on_signals(),
+                contextlib.closing(experimenting.run_jobs(plan, address=options.address, **where)) as lines,
+            ):
+                for line in lines:
+                    write_line(line)
+    finally:
+        states = experimenting.job_states(plan)
+        record(
+            folder=folder,
+            jobs=[{"job": name, "state": each.state, "cause": each.cause} for name, each in states.items()],
+        )
+
+
+def _requested(options: argparse.Namespace) -> dict[str, Any]:
+    """The arguments that shape a plan; those left out keep their defaults, or the values of the call before."""
+    from multijoint.cli.settings import parse_numbers, parse_settings, parse_subjects
+
     parsers: dict[str, Callable[[Any], Any]] = {
         "manifests": list,
         "dataset_dir": Path,
@@ -76,116 +109,10 @@ def _asked(options: argparse.Namespace) -> dict[str, Any]:
     return {name: parsers[name](value) for name, value in given.items() if value is not None}
 
 
-def parse_settings(given: Sequence[str]) -> dict[str, Any]:
-    """Settings from `name=value` pairs and YAML files of settings, later ones over earlier ones.
-
-    Values are YAML, in which `1e-4` is a number, whatever YAML 1.1 says.
-
-    Raises:
-        InputError: neither a pair nor a file of settings, or a value that is no YAML, or code to MONAI.
-
-    Example:
-        >>> parse_settings(["max_epochs=3", "image_size=[64,64]", "learning_rate=1e-3"])
-        {'max_epochs': 3, 'image_size': [64, 64], 'learning_rate': 0.001}
-    """
-    settings: dict[str, Any] = {}
-    for pair in given:
-        if pair.endswith((".yaml", ".yml")) and "=" not in pair:
-            settings |= _read_settings(Path(pair))
-            continue
-        name, equals, text = pair.partition("=")
-        if not equals or not name:
-            raise InputError(f"--set must be name=value or a .yaml file, got {pair}; write e.g. max_epochs=30")
-        try:
-            value = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise InputError(f"value of {name} must be YAML, got {text}; quote it") from error
-        if re.fullmatch(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+", str(value)):
-            value = float(value)
-        elif re.search(r"[$@%]", text):
-            raise InputError(f"value of {name} must be free of $, @ and % (code to MONAI), got {text}")
-        settings[name] = value
-    return settings
-
-
-def _read_settings(path: Path) -> dict[str, Any]:
-    try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise InputError(f"settings {path} must be a readable YAML file, got {error}; check the path") from error
-    if not isinstance(found, dict) or re.search(r"[$@%]", str(found)):
-        raise InputError(f"settings {path} must be name: value pairs free of $, @ and %, got others; correct the file")
-    return found
-
-
-def parse_numbers(text: str, *, name: str) -> list[int]:
-    """Whole numbers and ranges: "0", "0,3", "0-4".
-
-    Raises:
-        InputError: anything else.
-
-    Example:
-        >>> parse_numbers("0-2,5", name="folds")
-        [0, 1, 2, 5]
-    """
-    numbers: set[int] = set()
-    for part in text.split(","):
-        found = re.fullmatch(r"(\d+)(?:-(\d+))?", part.strip())
-        if not found or int(found[2] or found[1]) < int(found[1]):
-            raise InputError(f"{name} must be numbers and ranges such as 0,2 or 0-4, got {text}")
-        numbers |= set(range(int(found[1]), int(found[2] or found[1]) + 1))
-    return sorted(numbers)
-
-
-def parse_subjects(text: str) -> list[int | str]:
-    """Numbers of training subjects, with "all" last: "3,5,8,all".
-
-    Example:
-        >>> parse_subjects("3,8,all")
-        [3, 8, 'all']
-    """
-    parts = [part.strip() for part in text.split(",")]
-    numbers = [part for part in parts if part != ALL_SUBJECTS]
-    found: list[int | str] = list(parse_numbers(",".join(numbers), name="train-subjects")) if numbers else []
-    return found + [ALL_SUBJECTS] * (ALL_SUBJECTS in parts)
-
-
-def _run(plan: Plan, seconds: Sequence[float], resources: Resources, *, engine: str, address: str | None) -> None:
-    names = [job.name for job, _ in plan.jobs]
-    left = {
-        name: duration
-        for name, duration in zip(names, seconds, strict=True)
-        if read_state(plan.experiment.folder, name).state != "done"
-    }
-    print(f"{len(names)} jobs, {len(names) - len(left)} of them done", flush=True)
-    failed: dict[str, str] = {}
-    start, total = time.monotonic(), sum(left.values())
-    try:
-        with _stopping_on_signals():
-            for name, state in track(
-                run_plan(plan, resources=resources, engine=engine, address=address), "jobs", total=len(names)
-            ):
-                if left.pop(name, None) is None and state.state == "done":
-                    continue  # it was done before
-                progress = 1 - sum(left.values()) / total if total else 1.0
-                rest = (time.monotonic() - start) * (1 - progress) / progress if progress else 0.0
-                line = f"[{len(names) - len(left)}/{len(names)}] {name} {state.state}"
-                line += f": {state.cause}" if state.cause else ""
-                write_line(line + (f" (about {_duration(rest)} left)" if left else ""))
-                if state.state != "done":
-                    failed[name] = state.cause
-    finally:
-        gather(plan.experiment.folder)
-        _record_states(plan)
-    if failed:
-        listed = "; ".join(f"{name}: {cause}" for name, cause in failed.items())
-        raise InputError(f"{len(failed)} of {len(names)} jobs failed: {listed}; the same command tries them again")
-    print(f"rows in {plan.experiment.folder}; next: multijoint tables {plan.experiment.folder}", flush=True)
-
-
 @contextlib.contextmanager
 def _stopping_on_signals() -> Iterator[None]:
-    """A call that is asked to end asks its jobs to end, and still gathers what is finished."""
+    """On SIGINT and SIGTERM, terminate the jobs, so that this process still gathers the finished rows."""
+    from multijoint.cluster.processes import stop_processes
 
     def stop(number: int, frame: FrameType | None) -> None:
         stop_processes()
@@ -197,47 +124,3 @@ def _stopping_on_signals() -> Iterator[None]:
     finally:
         for number, handler in earlier.items():
             signal.signal(number, handler)
-
-
-def _record_states(plan: Plan) -> None:
-    states = {job.name: read_state(plan.experiment.folder, job.name) for job, _ in plan.jobs}
-    record(
-        folder=plan.experiment.folder,
-        jobs=[{"job": name, "state": each.state, "cause": each.cause} for name, each in states.items()],
-    )
-
-
-def _status(plan: Plan) -> str:
-    states = [(job.name, read_state(plan.experiment.folder, job.name)) for job, _ in plan.jobs]
-    lines = [f"{name}  {state.state}{': ' * bool(state.cause)}{state.cause}" for name, state in states]
-    counts = Counter(state.state for _, state in states)
-    return "\n".join([*lines, f"{len(states)} jobs: " + ", ".join(f"{n} {state}" for state, n in counts.items())])
-
-
-def _job_table(plan: Plan, seconds: Sequence[float], room: int) -> str:
-    rows = [("method", "fold", "seed", "data sets", "subjects", "estimate")]
-    splits: dict[tuple[int, str], str] = {}
-    for (job, split), duration in zip(plan.jobs, seconds, strict=True):
-        limited = ", ".join(f"{domain} {number}" for domain, number in job.train_subjects.items())
-        domains = ", ".join(job.domains)
-        rows.append((job.method.name, str(job.fold), str(job.seed), domains, limited or "all", _duration(duration)))
-        if not limited:
-            for domain in job.domains:
-                splits.setdefault((job.fold, domain), _describe(split, domain))
-    who = [f"fold {fold} {domain}: {text}" for (fold, domain), text in sorted(splits.items())]
-    here = max(sum(seconds) / room, *seconds)
-    total = f"{len(plan.jobs)} jobs, about {_duration(here)} here ({room} at once), {_duration(sum(seconds))} in all"
-    return "\n".join([*align_columns(rows), "", *who, "", total])
-
-
-def _describe(split: Split, domain: str) -> str:
-    sides = {"tests": split.testing, "validates": split.validation, "trains": split.training}
-    return "; ".join(
-        f"{verb} {', '.join(dict.fromkeys(c.subject for c in cases if c.domain == domain)) or 'nobody'}"
-        for verb, cases in sides.items()
-    )
-
-
-def _duration(seconds: float) -> str:
-    minutes = round(seconds / 60)
-    return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{max(minutes, 1)} min"

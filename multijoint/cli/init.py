@@ -1,24 +1,20 @@
-"""`multijoint init`: from a folder of images and labels to a manifest."""
+"""`multijoint init`."""
 
 from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Callable
 from pathlib import Path
 
+from multijoint.cli.commands import Commands
 from multijoint.cli.presenting import record
 
-__all__ = ["add_init"]
+__all__ = ["add_command"]
 
 
-def add_init(add: Callable[..., argparse.ArgumentParser]) -> None:
-    """Add the command.
-
-    Args:
-        add: makes the parser of a command from its name, the function that runs it, `help` and `example`.
-    """
-    init = add(
+def add_command(commands: Commands) -> None:
+    """Add the command and its arguments."""
+    parser = commands.add(
         "init",
         _init,
         help="find the images and labels of a folder, show what was understood, and write a manifest",
@@ -27,37 +23,39 @@ def add_init(add: Callable[..., argparse.ArgumentParser]) -> None:
         "the images (_seg, -label, _mask), folders of images and labels, a folder for each case, and corrected results "
         "of multijoint segment. Nothing in the folder is changed.",
     )
-    init.add_argument("folder", type=Path, metavar="FOLDER", help="searched with the folders below")
-    init.add_argument("--domain", required=True, metavar="NAME", help="what a trained network will call this data set")
-    init.add_argument("--out", type=Path, metavar="FILE", help="the manifest (default manifest.yaml in the folder)")
-    init.add_argument("--overwrite", action="store_true", help="replace a manifest; its names of labels are kept")
-    init.add_argument("--images", default="*", metavar="PATTERN", help="only images called so, e.g. '*_T1w*'")
-    init.add_argument("--labels", default="*", metavar="PATTERN", help="only labels called so, e.g. '*_reader1*'")
-    init.add_argument(
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="searched with the folders below")
+    parser.add_argument(
+        "--domain", required=True, metavar="NAME", help="what a trained network will call this data set"
+    )
+    parser.add_argument("--out", type=Path, metavar="FILE", help="the manifest (default manifest.yaml in the folder)")
+    parser.add_argument("--overwrite", action="store_true", help="replace a manifest; its names of labels are kept")
+    parser.add_argument("--images", default="*", metavar="PATTERN", help="only images called so, e.g. '*_T1w*'")
+    parser.add_argument("--labels", default="*", metavar="PATTERN", help="only labels called so, e.g. '*_reader1*'")
+    parser.add_argument(
         "--names",
         type=Path,
         metavar="FILE",
         help="names of the label values: dataset.json, dseg.tsv, .ctbl of 3D Slicer, label descriptions of ITK-SNAP",
     )
-    init.add_argument(
+    parser.add_argument(
         "--plane", choices=["sagittal", "coronal", "axial"], help="acquisition plane (default: as the spacing tells)"
     )
-    init.add_argument("--modality", default="MR", metavar="TEXT", help="e.g. 'MR, T1-weighted' (default MR)")
-    init.add_argument("--licence", default="not stated", metavar="TEXT", help="of the data; a shared model names it")
-    init.add_argument("--source", default="not stated", metavar="TEXT", help="where the data come from")
-    init.add_argument(
+    parser.add_argument("--modality", default="MR", metavar="TEXT", help="e.g. 'MR, T1-weighted' (default MR)")
+    parser.add_argument("--licence", default="not stated", metavar="TEXT", help="of the data; a shared model names it")
+    parser.add_argument("--source", default="not stated", metavar="TEXT", help="where the data come from")
+    parser.add_argument(
         "--scans", type=Path, nargs="+", default=[], metavar="SCAN", help="what results in FOLDER were segmented from"
     )
-    init.add_argument("--all", action="store_true", help="take results in FOLDER that nobody has corrected, too")
+    parser.add_argument("--all", action="store_true", help="take results in FOLDER that nobody has corrected, too")
 
 
 def _init(options: argparse.Namespace) -> None:
     import shlex
 
-    from multijoint.discovery import format_understanding, understand_folder, write_manifest
+    from multijoint.discovery import find_dataset, format_dataset, write_manifest
     from multijoint.running import find_bundle
 
-    found, manifest = understand_folder(
+    found, manifest = find_dataset(
         options.folder,
         scans=options.scans,
         images=options.images,
@@ -67,7 +65,7 @@ def _init(options: argparse.Namespace) -> None:
         everything=options.all,
         manifest=options.out,
     )
-    print(format_understanding(found))
+    print(format_dataset(found))
     record(
         layout=found.layout,
         cases=[{"name": case.name, "subject": case.subject} for case in found.cases],

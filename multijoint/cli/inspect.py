@@ -1,28 +1,34 @@
-"""`multijoint inspect`: what a foreign bundle holds and would do, without running anything of it."""
+"""`multijoint inspect`."""
 
 from __future__ import annotations
 
+import argparse
 import json
 from pathlib import Path
 
-from custom_components.errors import InputError
-
+from multijoint.cli.commands import Commands
 from multijoint.cli.presenting import record
-from multijoint.sharing import inspect_bundle as look_at
 
-__all__ = ["inspect_bundle"]
+__all__ = ["add_command"]
 
 
-def inspect_bundle(path: Path) -> None:
-    """Print the report about a bundle.
+def add_command(commands: Commands) -> None:
+    """Add the command and its arguments."""
+    parser = commands.add(
+        "inspect",
+        _inspect,
+        help="look into a foreign bundle without running anything of it",
+        example="multijoint inspect bundle.zip",
+    )
+    parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="a folder or a zip")
 
-    Args:
-        path: its folder or zip file.
 
-    Raises:
-        InputError: it is unsafe, or no bundle.
-    """
-    report = look_at(path)
+def _inspect(options: argparse.Namespace) -> None:
+    from custom_components.errors import InputError
+
+    from multijoint.sharing import inspect_bundle
+
+    report = inspect_bundle(options.bundle)
     record(**json.loads(report.to_json()))
     print(report.to_text(), end="")
     if refusal := report.refusal(most=1, remedy="do not run it"):

@@ -1,4 +1,4 @@
-"""What every command has in common: `--quiet`, `--json`, one line for an error, exit codes."""
+"""Presentation of every command's results: `--quiet`, `--json`, errors in one line, exit codes."""
 
 from __future__ import annotations
 
@@ -8,46 +8,44 @@ import io
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 from custom_components.system.terminal import QUIET
 
-__all__ = ["common_options", "present", "record"]
+__all__ = ["present", "print_written", "record"]
 
 _results: list[dict[str, Any]] = []
 
 
-def common_options() -> argparse.ArgumentParser:
-    """Options of every command, as a parent of its parser."""
-    common = argparse.ArgumentParser(add_help=False)
-    group = common.add_argument_group("output")
-    group.add_argument("--quiet", action="store_true", help="print nothing but errors")
-    group.add_argument(
-        "--json", action="store_true", help="print one JSON object instead of text: what was made, what failed"
-    )
-    return common
-
-
 def record(**values: Any) -> None:
-    """Add to the JSON object of the command that runs; paths become text. Without `--json` nothing comes of it.
+    """Add to the JSON object of the running command; without `--json` this has no effect.
 
-    A command that records nothing has the lines that it would have printed there, as `printed`.
+    Paths become text. If a command records nothing, its object has the printed lines as `printed`.
     """
     if _results:
         _results[-1].update(values)
 
 
+def print_written(paths: Iterable[Path]) -> None:
+    """Record the files that a command wrote, and print a line for each."""
+    written = list(paths)
+    record(written=written)
+    for path in written:
+        print(path)
+
+
 def present(run: Callable[[argparse.Namespace], None], options: argparse.Namespace, *, debug: bool) -> int:
-    """Run a command and show what came of it as its options ask for.
+    """Run a command and present its result as text, as JSON, or not at all.
 
     Args:
         run: the command.
-        options: its arguments, among them those of `common_options`.
+        options: its arguments, with those of `Commands.add`.
         debug: raise an error instead of printing it.
 
     Returns:
-        Exit code: 0; 1 for what could not be used or failed; 130 if interrupted.
+        Exit code: 0; 1 after an error; 130 if interrupted.
     """
     found: dict[str, Any] = {}
     printed = io.StringIO()
@@ -68,11 +66,14 @@ def present(run: Callable[[argparse.Namespace], None], options: argparse.Namespa
 
 
 def _run(run: Callable[[argparse.Namespace], None], options: argparse.Namespace, *, debug: bool) -> tuple[int, Any]:
-    from custom_components.errors import InputError, explain
+    from custom_components.errors import LOG_PATHS, InputError, explain, needs_extra
     from custom_components.system.termination import ending_on_sigterm
 
+    if getattr(options, "log_paths", False):
+        os.environ[LOG_PATHS] = "1"
+    extra = needs_extra(f"multijoint {options.command}", options.extra) if options.extra else contextlib.nullcontext()
     try:
-        with ending_on_sigterm():
+        with ending_on_sigterm(), extra:
             run(options)
     except (InputError, OSError) as error:
         if debug:
@@ -87,7 +88,7 @@ def _run(run: Callable[[argparse.Namespace], None], options: argparse.Namespace,
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """No log lines on the terminal but errors, here and in processes that are started; logs in files stay whole."""
+    """Show only errors on the terminal, here and in child processes; log files stay complete."""
     import logging
 
     earlier, root = os.environ.get(QUIET), logging.getLogger()

@@ -1,4 +1,4 @@
-"""The `segment` command."""
+"""`multijoint segment`."""
 
 from __future__ import annotations
 
@@ -7,128 +7,152 @@ import contextlib
 import gc
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
-from multijoint.api.dicom_scans import dicom_scans
-from multijoint.api.meshing import meshing
-from multijoint.cli.dicom import add_dicom_options
-from multijoint.cli.mesh import add_mesh_option
+from multijoint.cli.commands import Commands, add_device, add_log_paths
+from multijoint.cli.mesh import MESH_FORMATS
+from multijoint.cli.presenting import record
 
-__all__ = ["add_segment"]
+__all__ = ["add_command"]
 
 
-def add_segment(add: Callable[..., argparse.ArgumentParser], commands: argparse._SubParsersAction) -> None:
-    """Add the command, and `segment-share`, which no help lists: a process of `segment --engine ray`.
-
-    Args:
-        add: makes the parser of a command from its name, the function that runs it, `help` and `example`.
-        commands: where to add a command that has neither.
-    """
-    segment = add(
+def add_command(commands: Commands) -> None:
+    """Add the command and its arguments."""
+    parser = commands.add(
         "segment",
         _segment,
         help="segment NIfTI volumes or DICOM exams with a trained model",
         example="multijoint segment scan.nii.gz --domain shoulder --checkpoint runs/x/model.pt --output out",
     )
-    segment.add_argument(
+    parser.add_argument(
         "images",
         nargs="+",
         type=Path,
         metavar="SCAN",
         help=".nii or .nii.gz files, folders of them, or folders of DICOM",
     )
-    model = segment.add_mutually_exclusive_group(required=True)
+    model = parser.add_mutually_exclusive_group(required=True)
     model.add_argument("--checkpoint", type=Path, metavar="FILE", help="model.pt of a training run")
     model.add_argument(
         "--bundle", type=Path, metavar="BUNDLE", help="a packaged bundle, folder or zip; only read, not run"
     )
-    segment.add_argument("--trust", action="store_true", help="also take a bundle that inspect calls unsafe")
-    segment.add_argument("--domain", metavar="NAME", help="domain of the scans; needed when the model knows several")
-    segment.add_argument(
+    parser.add_argument("--trust", action="store_true", help="also take a bundle that inspect calls unsafe")
+    parser.add_argument("--domain", metavar="NAME", help="domain of the scans; needed when the model knows several")
+    parser.add_argument(
         "--output", type=Path, required=True, metavar="FOLDER", help="where the label maps and segment_report.csv go"
     )
-    segment.add_argument(
+    parser.add_argument(
         "--overwrite", action="store_true", help="segment finished scans anew, and replace what was changed by hand"
     )
-    segment.add_argument(
+    parser.add_argument(
         "--precision",
         default="float32",
         choices=["float32", "int8"],
         help="int8 is several times faster, on a CPU, for a bundle packaged with --int8 (default float32)",
     )
-    segment.add_argument(
+    parser.add_argument(
         "--flag-rules",
         nargs="+",
         default=[],
         metavar="NAME=NUMBER",
         help="when a bone is flagged (default least_confidence=0.8 most_changed=0.1 volume_margin=0.25 speck=0.01)",
     )
-    segment.add_argument("--max-voxels", metavar="N", help="refuse larger volumes (default 2**29)")
-    segment.add_argument("--max-bytes", metavar="N", help="refuse larger files, once decompressed (default 4 GiB)")
-    segment.add_argument("--log-paths", action="store_true", help="show whole paths of scans, not their names alone")
-    segment.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ... (default auto)")
-    segment.add_argument(
+    parser.add_argument("--max-voxels", metavar="N", help="refuse larger volumes (default 2**29)")
+    parser.add_argument("--max-bytes", metavar="N", help="refuse larger files, once decompressed (default 4 GiB)")
+    add_log_paths(parser)
+    add_device(parser)
+    parser.add_argument(
         "--engine", default="local", choices=["local", "ray"], help="ray shares out an archive of scans (default local)"
     )
-    segment.add_argument("--address", metavar="HOST:PORT", help="of a running Ray cluster that sees the same files")
-    segment.add_argument("--threads", type=int, default=1, metavar="N", help="processor threads of a share (default 1)")
-    add_mesh_option(segment)
-    add_dicom_options(segment)
+    parser.add_argument("--address", metavar="HOST:PORT", help="of a running Ray cluster that sees the same files")
+    parser.add_argument("--threads", type=int, default=1, metavar="N", help="processor threads of a share (default 1)")
+    parser.add_argument(
+        "--mesh", choices=MESH_FORMATS, metavar="FORMAT", help="also make surfaces (stl, ply, glb) and bones.csv"
+    )
+    parser.add_argument(
+        "--series", metavar="ID", help="the DICOM series to segment, as `multijoint dicom` calls it, or its UID"
+    )
+    parser.add_argument(
+        "--dicom-seg", action="store_true", help="also write <case>_seg.dcm, a DICOM SEG, for scans that came as DICOM"
+    )
 
-    share = commands.add_parser("segment-share")
+    share = commands.add_hidden("segment-share", _segment_share)  # a process of `--engine ray`
     share.add_argument("share", type=Path)
-    share.set_defaults(run=_segment_share, quiet=False, json=False)
 
 
 def _segment(options: argparse.Namespace) -> None:
-    from custom_components.errors import LOG_PATHS
-    from custom_components.io.nifti_files import MAX_BYTES, MAX_VOXELS
+    with _fast_imports():
+        import logging
 
-    given = {
+        from custom_components.inference.report import REPORT
+        from custom_components.io.nifti_files import MAX_BYTES, MAX_VOXELS
+        from custom_components.quality.flags import FlagRules
+
+        from multijoint.api.exams import segment_exams
+        from multijoint.api.segmenting import report_version
+
+    variables = {
         "MULTIJOINT_DEBUG": "1" if options.debug else None,
-        LOG_PATHS: "1" if options.log_paths else None,
         MAX_VOXELS: options.max_voxels,
         MAX_BYTES: options.max_bytes,
     }
-    os.environ |= {name: value for name, value in given.items() if value is not None}
-    with contextlib.ExitStack() as stack:
-        checkpoint = options.checkpoint
-        if options.bundle is not None:
-            from multijoint.sharing import open_bundle
+    os.environ |= {name: value for name, value in variables.items() if value is not None}
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    before = report_version(options.output)
+    try:
+        for text in segment_exams(
+            options.images,
+            model=options.checkpoint or options.bundle,
+            trust=options.trust,
+            output_dir=options.output,
+            domain=options.domain,
+            series=options.series,
+            dicom_seg=options.dicom_seg,
+            mesh=options.mesh,
+            overwrite=options.overwrite,
+            engine=options.engine,
+            address=options.address,
+            threads=options.threads,
+            device=options.device,
+            precision=options.precision,
+            flag_rules=FlagRules.from_texts(options.flag_rules),
+        ):
+            print(text, flush=True)
+    finally:
+        if report_version(options.output) != before:
+            _record_report(options.output / REPORT)
 
-            checkpoint = stack.enter_context(open_bundle(options.bundle, trust=options.trust))
-        stack.enter_context(meshing(options.output, options.mesh))
-        _segment_with(checkpoint, options)
+
+def _record_report(report: Path) -> None:
+    from custom_components.inference.report import read_report
+
+    rows = read_report(report)
+    record(
+        output=report.parent,
+        report=report,
+        written=[row["output"] for row in rows if row["status"] == "written"],
+        failed={row["file"]: row["cause"] for row in rows if row["status"] in ("failed", "waiting")},
+        scans=rows,
+    )
 
 
-def _segment_with(checkpoint: Path, options: argparse.Namespace) -> None:
-    with _importing():
-        from custom_components.quality.flags import FlagRules
+def _segment_share(options: argparse.Namespace) -> None:
+    with _fast_imports():
+        import logging
 
-        from multijoint.api.segmenting import segment, segment_on_cluster
+        from multijoint.api.archives import segment_share
 
-    how = {
-        "checkpoint": checkpoint,
-        "domain": options.domain,
-        "output_dir": options.output,
-        "device": options.device,
-        "overwrite": options.overwrite,
-        "precision": options.precision,
-        "flag_rules": FlagRules.from_texts(options.flag_rules),
-    }
-    with dicom_scans(options, checkpoint) as images:
-        if options.engine == "local":
-            segment(images, **how)
-        else:
-            segment_on_cluster(images, engine=options.engine, address=options.address, threads=options.threads, **how)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    segment_share(options.share)
 
 
 @contextlib.contextmanager
-def _importing() -> Iterator[None]:
-    """A quarter faster: the garbage collector would search what imports make again and again, and find nothing.
+def _fast_imports() -> Iterator[None]:
+    """Import a quarter faster, without garbage collection and without MLflow.
 
-    Nor is MLflow imported, if it is there, which MONAI does for a handler of trainings.
+    The collector would search the new modules again and again and find nothing to free. MONAI imports MLflow, if it is
+    installed, for a handler of trainings; `None` in `sys.modules` makes that import fail at once.
     """
     gc.disable()
     blocked = "mlflow" not in sys.modules
@@ -141,10 +165,3 @@ def _importing() -> Iterator[None]:
             del sys.modules["mlflow"]
         gc.freeze()
         gc.enable()
-
-
-def _segment_share(options: argparse.Namespace) -> None:
-    with _importing():
-        from multijoint.api.segmenting import segment_share
-
-    segment_share(options.share)

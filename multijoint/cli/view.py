@@ -1,42 +1,41 @@
-"""`multijoint view`: its arguments, and the server that runs until it is interrupted."""
+"""`multijoint view`, a server that runs until it is interrupted."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 from pathlib import Path
 
-__all__ = ["add_view"]
+from multijoint.cli.commands import Commands
+
+__all__ = ["add_command"]
 
 
-def add_view(add: Callable[..., argparse.ArgumentParser]) -> None:
-    """Add the command.
-
-    Args:
-        add: makes the parser of a command from its name, the function that runs it, `help` and `example`.
-    """
-    view = add(
+def add_command(commands: Commands) -> None:
+    """Add the command and its arguments."""
+    parser = commands.add(
         "view",
         _view,
         help="look at segmentations in a browser, in three planes and 3D, and mark them good or in need of correction",
         example="multijoint view scan.nii.gz out/scan_seg.nii.gz",
     )
-    view.add_argument("scan", type=Path, metavar="SCAN", help="NIfTI file, or a folder of them")
-    view.add_argument(
+    parser.add_argument("scan", type=Path, metavar="SCAN", help="NIfTI file, or a folder of them")
+    parser.add_argument(
         "segmentation",
         type=Path,
         metavar="SEGMENTATION",
         help="its label map, with its .json of names beside it; for a folder of scans, the folder that "
         "`multijoint segment` wrote",
     )
-    view.add_argument(
+    parser.add_argument(
         "--mesh", nargs="+", type=Path, default=[], metavar="FILE", help="surfaces to show in 3D: .ply, .stl or .glb"
     )
-    view.add_argument(
+    parser.add_argument(
         "--marks", type=Path, metavar="FILE", help="CSV that marks go to (default review.csv beside the segmentations)"
     )
-    view.add_argument("--port", type=int, default=0, metavar="N", help="of the loopback address (default any free one)")
-    view.add_argument("--no-browser", action="store_true", help="only print the address")
+    parser.add_argument(
+        "--port", type=int, default=0, metavar="N", help="of the loopback address (default any free one)"
+    )
+    parser.add_argument("--no-browser", action="store_true", help="only print the address")
 
 
 def _view(options: argparse.Namespace) -> None:
@@ -44,7 +43,9 @@ def _view(options: argparse.Namespace) -> None:
 
     from custom_components.errors import InputError
 
-    from multijoint.clinic import ReviewMarks, Viewer, find_cases, pair_case
+    from multijoint.clinic.viewer.cases import find_cases, pair_case
+    from multijoint.clinic.viewer.review_marks import ReviewMarks
+    from multijoint.clinic.viewer.viewer import Viewer
 
     scan, segmentation = options.scan, options.segmentation
     if scan.is_dir() or segmentation.is_dir():

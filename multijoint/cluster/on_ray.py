@@ -1,4 +1,4 @@
-"""The tasks of `run_tasks` on Ray, which places them, sends GPUs their way and repeats those of a lost machine."""
+"""Tasks of `run_tasks` on a Ray cluster."""
 
 from __future__ import annotations
 
@@ -7,29 +7,27 @@ import os
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from custom_components.errors import InputError
+from custom_components.errors import InputError, needs_extra
 
 from multijoint.cluster.resources import Resources, Task, num_processors
 
 __all__ = ["run_on_ray"]
 
-_RETRIES = 3  # after the loss of a machine; an exception of the task itself is not repeated
+_RETRIES = 3  # after the loss of a machine; a task that raised an exception is not repeated
 
 
 def run_on_ray(
     task: Task, payloads: Sequence[Any], *, resources: Resources, address: str | None
 ) -> Iterator[tuple[int, Any]]:
-    """See `run_tasks`.
+    """Run tasks on Ray, which places them, assigns GPUs and repeats the tasks of a lost machine; see `run_tasks`.
 
     Raises:
         InputError: Ray is not installed or not reachable.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent anywhere
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # what Ray will do by default, it says
-    try:
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # Ray announces this as its future default
+    with needs_extra("engine ray", "cluster"):
         import ray
-    except ImportError as error:
-        raise InputError("engine ray must be installed, got none; pip install 'multijoint[cluster]'") from error
     how: dict[str, Any] = (
         {"address": address} if address else {"num_cpus": num_processors(), "include_dashboard": False}
     )

@@ -1,4 +1,4 @@
-"""One child process: its output to a file, its failure as one line, and no child left behind."""
+"""Child processes with their output in a file and their failure in one line."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 
 __all__ = ["ProcessFailure", "describe_exit", "run_process", "stop_processes"]
 
-_LOG_BYTES = 5 * 2**20  # a log beyond is put aside before it is continued
+_LOG_BYTES = 5 * 2**20  # a longer log is renamed before a new one starts
 _running: set[subprocess.Popen[bytes]] = set()
 _lock = threading.RLock()  # a signal handler may interrupt the thread that holds it
 _stopping = threading.Event()
@@ -29,12 +29,12 @@ def run_process(
 
     Args:
         command: program and arguments; no shell reads them.
-        log: file that its output is appended to; a long one becomes `<name>.1` first.
-        environment: variables set besides those of this process.
-        keep_open: file descriptors that the child inherits, e.g. of a lock that must live as long as it does.
+        log: file that the output is appended to; a long one is renamed to `<name>.1` first.
+        environment: variables added to those of this process.
+        keep_open: file descriptors that the child inherits, e.g. of a lock to hold until it ends.
 
     Raises:
-        ProcessFailure: it ended with an error, or was stopped by `stop_processes`.
+        ProcessFailure: the process ended with an error or was stopped by `stop_processes`.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     if log.is_file() and log.stat().st_size > _LOG_BYTES:
@@ -65,7 +65,7 @@ def run_process(
 
 
 def stop_processes() -> None:
-    """Ask every running child to end, and let no other begin."""
+    """Terminate all running children and prevent new ones."""
     with _lock:
         _stopping.set()
         for process in _running:
@@ -73,11 +73,11 @@ def stop_processes() -> None:
 
 
 def describe_exit(code: int, output: str) -> str:
-    r"""Why a process ended, in one line.
+    r"""One line about why a process ended.
 
     Args:
-        code: its exit code, negative for a signal.
-        output: what it printed.
+        code: exit code, negative for a signal.
+        output: printed text.
 
     Example:
         >>> describe_exit(1, "epoch 1\nerror: fold must be 0..2, got 7\n")

@@ -1,4 +1,4 @@
-"""What a task takes, and how much of it there is here."""
+"""Processors and GPUs: those that a task needs, and those of this machine."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS
 
 @dataclass(frozen=True)
 class Resources:
-    """What one task takes.
+    """Processors and GPU of one task.
 
     Args:
-        threads: processor threads; also the number its libraries may use.
-        workers: processes that it starts besides, each busy with one processor.
-        gpu: whether it takes a GPU, where there is one.
+        threads: processor threads, also the limit for its numerical libraries.
+        workers: further processes of the task, each of which keeps one processor busy.
+        gpu: whether the task uses a GPU if there is one.
         at_once: most tasks at a time; `None` for as many as there is room for.
 
     Raises:
-        InputError: numbers below 1.
+        InputError: `threads` or `at_once` is below 1.
     """
 
     threads: int = 1
@@ -39,11 +39,11 @@ class Resources:
 
     @property
     def processors(self) -> int:
-        """Processors that it keeps busy."""
+        """Processors that the task keeps busy."""
         return self.threads + self.workers
 
     def environment(self) -> dict[str, str]:
-        """Variables that hold a process to its threads."""
+        """Environment variables that limit a process to its threads."""
         return dict.fromkeys(_THREAD_VARIABLES, str(self.threads))
 
 
@@ -52,10 +52,10 @@ Task = Callable[[Any, dict[str, str]], Any]
 
 
 def room_here(resources: Resources) -> int:
-    """How many such tasks this machine runs at once.
+    """Number of such tasks that this machine can run at a time.
 
     Raises:
-        InputError: not one.
+        InputError: there is no room for one.
     """
     room = num_processors() // resources.processors
     if room < 1:
@@ -68,12 +68,12 @@ def room_here(resources: Resources) -> int:
 
 
 def num_processors() -> int:
-    """Processors that this process may use."""
+    """Number of processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def visible_gpus() -> list[str]:
-    """Names by which `CUDA_VISIBLE_DEVICES` knows the GPUs that this process may use."""
+    """The GPUs that this process may use, by their names in `CUDA_VISIBLE_DEVICES`."""
     import torch
 
     count = torch.cuda.device_count()

@@ -1,4 +1,4 @@
-"""Independent tasks, as many at once as there is room for: threads that wait for processes here, or Ray tasks there."""
+"""Independent tasks, as many at a time as there is room for, on this machine or on a Ray cluster."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ ENGINES = ("local", "ray")
 def run_tasks(
     task: Task, payloads: Sequence[Any], *, resources: Resources, engine: str = "local", address: str | None = None
 ) -> Iterator[tuple[int, Any]]:
-    """Run `task` on every payload and yield results as they come.
+    """Run `task` on every payload and yield each result as soon as it is there.
 
-    The task should do its work in a process of its own (`run_process`).
+    On this machine tasks run in threads, so that a task should do its work in a child process (`run_process`).
 
     Args:
-        task: function of a module, so that Ray can send it.
+        task: function of a module, so that Ray can pickle it.
         payloads: one a task.
-        resources: of each task. Here, tasks share the processors this process may use, or have a GPU each where there
-            are GPUs; on Ray they are asked for, and Ray decides.
+        resources: of each task. On this machine, tasks share the processors or have a GPU each; Ray places tasks by
+            the resources that they ask for.
         engine: "local" or "ray".
         address: of a running Ray cluster, whose nodes see the same files; `None` starts Ray on this machine.
 
     Yields:
-        Position of the payload, and what its task returned, or the exception that it raised.
+        Position of the payload, and the result of its task or the exception that it raised.
 
     Raises:
-        InputError: unknown engine, Ray not installed or not reachable, or more threads than there are.
+        InputError: the engine is unknown, Ray is not installed or not reachable, or there are too few processors.
     """
     if engine not in ENGINES:
         raise InputError(f"engine must be one of {', '.join(ENGINES)}, got {engine!r}")

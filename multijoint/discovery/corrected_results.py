@@ -1,4 +1,4 @@
-"""Label maps that `multijoint segment` made and somebody has corrected, with the scans that they are of."""
+"""Label maps of `multijoint segment` that were corrected by hand, paired with their scans."""
 
 from __future__ import annotations
 
@@ -11,32 +11,32 @@ from custom_components.errors import InputError, show_path
 from custom_components.io.records import RECORD_ENDING, case_of, label_map_path, read_record
 from custom_components.system.files import file_digest
 
-from multijoint.discovery.pairing import Found, Pair
+from multijoint.discovery.pairing import Pair, Pairing
 
 __all__ = ["find_corrected", "is_results_folder"]
 
 
 def is_results_folder(folder: Path) -> bool:
-    """Whether `multijoint segment` has written there."""
+    """Whether a folder holds results of `multijoint segment`."""
     cases = (path.name.removesuffix(RECORD_ENDING) for path in folder.glob(f"*{RECORD_ENDING}"))
     return any("label_map_sha256" in read_record(label_map_path(folder, case)) for case in cases)
 
 
-def find_corrected(folder: Path, scans: Sequence[Path], *, everything: bool = False) -> tuple[Path, Found]:
-    """Pair scans with the label maps made of them; only those that somebody has changed since.
+def find_corrected(folder: Path, scans: Sequence[Path], *, everything: bool = False) -> tuple[Path, Pairing]:
+    """Pair scans with the label maps made of them that have been changed since.
 
-    A label map as the network wrote it is no reference: a training on it would learn its own errors.
+    An unchanged label map of the network is not a reference: a training on it would learn the network's own errors.
 
     Args:
         folder: of the results.
-        scans: files and folders, as they were given to `multijoint segment`; none stands for `scans/` in the folder.
-        everything: also take label maps that nobody has changed.
+        scans: the files and folders given to `multijoint segment`; an empty sequence stands for `scans/` in the folder.
+        everything: also take unchanged label maps.
 
     Returns:
         The folder that paths of the pairs are relative to, and the pairs.
 
     Raises:
-        InputError: the scans are not to be found.
+        InputError: a scan does not exist.
     """
     given = list(scans) or [folder / "scans"]
     missing = [path for path in given if not path.exists()]
@@ -59,4 +59,4 @@ def find_corrected(folder: Path, scans: Sequence[Path], *, everything: bool = Fa
             unused[shown] = "nobody has corrected it; --all takes it too"
         else:
             pairs.append(Pair(images[name].relative_to(root).as_posix(), shown, None, (name,)))
-    return root, Found(f"results of multijoint segment in {folder.name}", tuple(pairs), unused)
+    return root, Pairing(f"results of multijoint segment in {folder.name}", tuple(pairs), unused)

@@ -1,4 +1,4 @@
-"""A folder looked over as a whole: what `multijoint init` knows before it writes."""
+"""The data set in a folder: its cases, names of labels and acquisition plane."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from custom_components.domains import PLANES
 from custom_components.errors import InputError, show_path
 
 from multijoint.discovery.corrected_results import find_corrected, is_results_folder
-from multijoint.discovery.found_cases import FoundCase, Understanding, guess_plane, read_cases
+from multijoint.discovery.found_cases import FoundCase, FoundDataset, guess_plane, read_cases
 from multijoint.discovery.label_names import find_label_names, read_label_names
 from multijoint.discovery.manifest_writing import earlier_names
 from multijoint.discovery.pairing import find_pairs
 
-__all__ = ["understand_folder"]
+__all__ = ["find_dataset"]
 
 
-def understand_folder(
+def find_dataset(
     folder: Path,
     *,
     scans: Sequence[Path] = (),
@@ -27,24 +27,25 @@ def understand_folder(
     plane: str | None = None,
     everything: bool = False,
     manifest: Path | None = None,
-) -> tuple[Understanding, Path]:
-    """Look a folder over.
+) -> tuple[FoundDataset, Path]:
+    """Find the data set in a folder, for a manifest.
 
     Args:
         folder: of images and labels, or of results of `multijoint segment`.
-        scans: of such results, as they were given to it.
+        scans: files and folders that such results were segmented from.
         images: pattern that file names of images must fit.
         labels: pattern that file names of labels must fit.
-        names: file with names of label values; None looks for one.
-        plane: acquisition plane; None guesses it.
-        everything: take label maps of `multijoint segment` that nobody has corrected, too.
-        manifest: that is to be written; names in an earlier one of that name count. None for one where paths begin.
+        names: file with names of label values; `None` looks for one.
+        plane: acquisition plane; `None` guesses it.
+        everything: also take results of `multijoint segment` that were not corrected.
+        manifest: the file to be written later; an earlier version of it gives names of labels. `None` chooses
+            `manifest.yaml` in the folder that all paths have in common.
 
     Returns:
-        What was understood, and the path of the manifest.
+        The data set, and the path of the manifest.
 
     Raises:
-        InputError: no folder, no case, or an unknown plane.
+        InputError: there is no folder or no case, or the plane is unknown.
     """
     if not folder.is_dir():
         raise InputError(f"folder must exist, got {show_path(folder)}; check the path")
@@ -70,7 +71,7 @@ def understand_folder(
     given, source = _names(folder, names, manifest)
     guessed, reason = guess_plane(cases)
     return (
-        Understanding(
+        FoundDataset(
             layout=found.layout,
             cases=tuple(cases),
             unused=shown,
@@ -95,7 +96,7 @@ def _names(folder: Path, names: Path | None, manifest: Path) -> tuple[Mapping[in
 
 
 def _name_labels(cases: Sequence[FoundCase], given: Mapping[int, str]) -> dict[int, str]:
-    """A name for each value that occurs; one that is given twice, or not at all, gets the number."""
+    """A name for each value that occurs; a missing name, or one given twice, gets the value as a number."""
     names: dict[int, str] = {}
     for value in sorted({value for case in cases for value in case.values}):
         if not 1 <= value <= 255:

@@ -1,4 +1,4 @@
-"""What the cases of a folder are: their people, label values, spacing and plane, and which of them can be used."""
+"""Cases of a folder as read: subject, label values, spacing and acquisition plane."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from custom_components.system.terminal import align_columns, track
 
 from multijoint.discovery.pairing import Pair
 
-__all__ = ["FoundCase", "Understanding", "format_understanding", "name_cases", "read_cases"]
+__all__ = ["FoundCase", "FoundDataset", "format_dataset", "name_cases", "read_cases"]
 
-_THICK = 1.2  # a voxel this many times as long along one axis tells the acquisition plane
+_THICK = 1.2  # times as long along one axis: such a voxel shows the acquisition plane
 _AROUND = re.compile(r"(?i)[_\-. ]+(left|right|lt|rt|l|r|ses-?\w+|visit-?\d+|v\d+|tp-?\d+|pre|post|baseline|followup)$")
 
 
@@ -32,11 +32,11 @@ class FoundCase:
         subject: the person, guessed from names.
         image: path.
         label: path of the label in use.
-        original: path of the label that a correction takes the place of, or the same; None if there is none.
-        values: label value -> voxels.
+        original: path of the label that a correction replaces, or `label` itself; `None` if there is no such label.
+        values: label value -> number of voxels.
         spacing_mm: in RAS+ order.
-        normal: axis of a volume in RAS+ order along which voxels are longest, or that the file stores last.
-        thick: whether that is told by the spacing.
+        normal: axis in RAS+ order along which voxels are longest, or else the last axis of the file.
+        thick: whether voxels are clearly longer along `normal`.
         voxel_ml: volume of a voxel.
     """
 
@@ -53,17 +53,17 @@ class FoundCase:
 
 
 @dataclass(frozen=True)
-class Understanding:
-    """What was understood of a folder; what `multijoint init` prints and writes.
+class FoundDataset:
+    """The data set of a folder, as `multijoint init` prints it and writes it to a manifest.
 
     Args:
-        layout: in words.
-        cases: usable ones.
-        unused: file name -> why it is in no case.
+        layout: of the folder, in words.
+        cases: those that can be used.
+        unused: file name -> reason why it belongs to no case.
         names: label value -> name.
-        names_from: file that names come from, or "".
+        names_from: file that the names come from, or "".
         plane: acquisition plane.
-        plane_from: how it is known.
+        plane_from: reason for the plane, in words.
     """
 
     layout: str
@@ -78,8 +78,8 @@ class Understanding:
 def name_cases(pairs: Sequence[Pair]) -> list[tuple[str, str]]:
     """Name and subject of each pair.
 
-    A name is the image's file name without a channel; with its folders where file names repeat. The subject is the
-    BIDS subject or the folder of the case, and else the name without a side or a visit at its end.
+    The name is the file name of the image without its channel, with the folders if file names repeat. The subject is
+    that of BIDS, or else the name without a side or a visit at its end.
 
     Example:
         >>> pairs = [Pair(f"{name}.nii.gz", None, None, (name,)) for name in ("a01_left", "a01_right", "b")]
@@ -104,7 +104,16 @@ def name_cases(pairs: Sequence[Pair]) -> list[tuple[str, str]]:
 
 
 def read_cases(folder: Path, pairs: Sequence[Pair], unused: dict[str, str]) -> list[FoundCase]:
-    """Read the header of each image and the label map of each pair; one that cannot be read is `unused`, with why."""
+    """Read the header of each image and the label map of each pair.
+
+    Args:
+        folder: that the paths of the pairs are relative to.
+        pairs: see `find_pairs`.
+        unused: gets the images of pairs that cannot be read, each with the reason.
+
+    Returns:
+        The cases that can be read, in the order of the pairs.
+    """
     cases = []
     for pair, (name, subject) in track(list(zip(pairs, name_cases(pairs), strict=True)), "cases"):
         used = pair.correction or pair.label
@@ -129,7 +138,7 @@ def _read(name: str, subject: str, image: Path, label: Path, original: Path | No
 
 
 def guess_plane(cases: Sequence[FoundCase]) -> tuple[str, str]:
-    """The acquisition plane of most cases, and how it is known."""
+    """The acquisition plane of most cases, and the reason in words."""
     told = [case for case in cases if case.thick] or list(cases)
     axes = Counter(case.normal for case in told)
     [(axis, count)] = axes.most_common(1)
@@ -142,8 +151,8 @@ def guess_plane(cases: Sequence[FoundCase]) -> tuple[str, str]:
     return name, f"slices are thickest along its normal in {count} of {len(cases)} cases"
 
 
-def format_understanding(found: Understanding) -> str:
-    """A short plain text table."""
+def format_dataset(found: FoundDataset) -> str:
+    """A data set as a short table of plain text."""
     subjects = len({case.subject for case in found.cases})
     corrected = sum(case.label != case.original for case in found.cases)
     rows = [("layout", found.layout)]

@@ -1,4 +1,4 @@
-"""Names of label values, from the files that other programs keep them in."""
+"""Names of label values, read from files of other programs."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _COLOURS = re.compile(r"^\s*(\d+)\s+(\S+)\s+\d+\s+\d+\s+\d+\s+\d+\s*$")
 
 
 def find_label_names(folder: Path) -> tuple[dict[int, str], str]:
-    """Names of label values from the first file in a folder, or directly below it, that holds any.
+    """Names of label values from the first file with names in a folder or its subfolders.
 
-    Tried in this order: `dataset.json` of nnU-Net or the Medical Segmentation Decathlon, `*_dseg.tsv` of BIDS, colour
-    tables of 3D Slicer (`.ctbl`), label descriptions of ITK-SNAP (`.txt`, `.label`), and the record of a segmentation
-    of ours (`*_seg.json`).
+    The order is `dataset.json` of nnU-Net or the Medical Segmentation Decathlon, `*dseg.tsv` of BIDS, colour tables of
+    3D Slicer (`.ctbl`), label descriptions of ITK-SNAP (`.txt`, `.label`), and records of `multijoint segment`
+    (`*_seg.json`).
 
     Returns:
-        Value -> name, without 0; and the name of the file. Both are empty if there is none.
+        Value -> name, without the background 0, and the name of the file. Both are empty if no file has names.
     """
     for pattern in ("dataset.json", "*dseg.tsv", "*.ctbl", "*.label", "*.txt", f"*{RECORD_ENDING}"):
         for path in sorted(
@@ -42,7 +42,7 @@ def read_label_names(path: Path) -> dict[int, str]:
     """Names of label values from one file; see `find_label_names`.
 
     Raises:
-        InputError: it holds none.
+        InputError: the file holds no names.
     """
     names = _try(path)
     if not names:

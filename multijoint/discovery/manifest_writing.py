@@ -1,4 +1,4 @@
-"""A manifest from what was understood of a folder."""
+"""Manifests written from the data set of a folder."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from custom_components.errors import InputError, show_path
 from custom_components.io.nifti_files import case_id
 from custom_components.system.files import write_atomically
 
-from multijoint.discovery.found_cases import FoundCase, Understanding
+from multijoint.discovery.found_cases import FoundCase, FoundDataset
 
 __all__ = ["earlier_names", "write_manifest"]
 
 
 def write_manifest(
     path: Path,
-    found: Understanding,
+    found: FoundDataset,
     *,
     domain: str,
     modality: str = "MR",
@@ -27,16 +27,16 @@ def write_manifest(
     source: str = "not stated",
     overwrite: bool = False,
 ) -> None:
-    """Write the manifest whole, after it has been read as a training would read it, or not at all.
+    """Write a manifest whole or not at all; before that, a draft is read as a training would read it.
 
     Args:
         path: file to write, in a folder that holds all cases.
-        found: what to write.
+        found: the data set.
         domain: name of the domain.
         modality: free text.
-        licence: likewise.
-        source: likewise.
-        overwrite: replace a file that is there.
+        licence: free text.
+        source: free text.
+        overwrite: replace an existing file.
 
     Raises:
         InputError: the file exists, a case lies elsewhere, or the result breaks a rule of the format.
@@ -54,15 +54,15 @@ def write_manifest(
 
 
 def earlier_names(path: Path) -> dict[int, str]:
-    """Names of label values in a manifest that is to be replaced; none if it cannot be read."""
+    """Names of label values in an existing manifest; empty if there is none or it cannot be read."""
     try:
         return dict(load_manifest(path, check_files=False).domain.labels) if path.is_file() else {}
     except InputError:
         return {}
 
 
-def _format(root: Path, found: Understanding, **described: str) -> str:
-    """YAML whose cases take a line each."""
+def _format(root: Path, found: FoundDataset, **described: str) -> str:
+    """YAML with one line a case."""
     folders = [_relative(case.label.parent, root) for case in found.cases if _is_override(case)]
     corrections = next(iter(folders), None)
     if len(set(folders)) > 1:
@@ -89,7 +89,7 @@ def _format(root: Path, found: Understanding, **described: str) -> str:
 
 
 def _is_override(case: FoundCase) -> bool:
-    """Whether the manifest's `corrections` finds the case's label map; if not, it is named as the label itself."""
+    """Whether `corrections` of a manifest would find the label map; otherwise the case must name it as its label."""
     names = {case.name, f"{case.name}_seg", *([] if case.original is None else [case_id(case.original)])}
     return case.label != case.original and case_id(case.label) in names and "correct" in case.label.parent.name.lower()
 

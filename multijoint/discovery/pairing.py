@@ -1,4 +1,4 @@
-"""Which files of a folder are images, which are labels, and which belong together."""
+"""Pairs of images and labels among the files of a folder, by their names."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from custom_components.io.nifti_files import case_id
 
-__all__ = ["Found", "Pair", "find_pairs"]
+__all__ = ["Pairing", "Pair", "find_pairs"]
 
 _LABEL_WORDS = frozenset(
     (
@@ -24,7 +24,7 @@ _IMAGE_WORDS = frozenset(
 )
 _CORRECTED_WORDS = frozenset(("correction", "corrections", "corrected"))
 _SILENT_WORDS = frozenset(["derivatives", *_LABEL_WORDS, *_IMAGE_WORDS, *_CORRECTED_WORDS])
-_DEPTH = 8  # folders in each other
+_DEPTH = 8  # nested folders
 
 
 @dataclass(frozen=True)
@@ -33,9 +33,9 @@ class Pair:
 
     Args:
         image: relative path.
-        label: relative path; None if only a corrected one is there.
+        label: relative path; `None` if there is only a corrected one.
         correction: relative path of a label map in a folder of corrections.
-        key: what both names have in common: folders, then the name's parts.
+        key: common part of both paths: folders, then words of the file name.
     """
 
     image: str
@@ -45,13 +45,13 @@ class Pair:
 
 
 @dataclass(frozen=True)
-class Found:
-    """What a folder holds.
+class Pairing:
+    """The pairs of a folder.
 
     Args:
-        layout: in words.
-        pairs: in the order of the images' paths.
-        unused: relative path of a file that is in no pair -> why.
+        layout: of the folder, in words.
+        pairs: sorted by the path of the image.
+        unused: relative path of a file in no pair -> reason.
     """
 
     layout: str
@@ -59,22 +59,22 @@ class Found:
     unused: dict[str, str] = field(default_factory=dict)
 
 
-def find_pairs(folder: Path, *, images: str = "*", labels: str = "*") -> Found:
+def find_pairs(folder: Path, *, images: str = "*", labels: str = "*") -> Pairing:
     """Pair the images of a folder with their labels by their names, in any of the usual layouts.
 
-    A file is a label if its name, or else the nearest folder whose name says anything, has a word such as `seg`,
-    `label` or `mask`. Words of this kind and such as `image` are then left out of names and folders: what has the same
-    rest belongs together (`imagesTr/a_0000` and `labelsTr/a`; `a/image` and `a/label`). In a BIDS folder only what
-    follows `sub-` counts. What is left over is paired within its folder if there is just one label that an image's name
-    begins with, or just one image and one label. Nothing is guessed where several fit.
+    A file is a label if its name has a word such as `seg`, `label` or `mask`, or else if the nearest folder with such a
+    word or one such as `image` says so. These words are then removed from names and folders, and files with the same
+    remainder make a pair (`imagesTr/a_0000` and `labelsTr/a`; `a/image` and `a/label`). In a BIDS folder only the path
+    from `sub-` on counts. The files left over are paired within their folder if one name begins with the other, or if
+    the folder holds one image and one label. A file that fits several others stays unpaired.
 
     Args:
-        folder: searched with the folders below; hidden files and folders are left out.
+        folder: searched with its subfolders, except hidden files and folders.
         images: pattern (`*_T1w*`) that the file name of an image must fit.
-        labels: likewise.
+        labels: pattern that the file name of a label must fit.
 
     Returns:
-        Pairs, and every other NIfTI file with a reason.
+        The pairs, and every other NIfTI file with a reason.
     """
     unused: dict[str, str] = {}
     sides: dict[str, list[str]] = {"image": [], "label": [], "correction": []}
@@ -95,7 +95,7 @@ def find_pairs(folder: Path, *, images: str = "*", labels: str = "*") -> Found:
     ]
     paired = {pair.image for pair in pairs}
     unused |= {image: "no label" for image in sides["image"] if image not in paired and image not in unused}
-    return Found(_name_layout(folder, pairs), tuple(pairs), dict(sorted(unused.items())))
+    return Pairing(_name_layout(folder, pairs), tuple(pairs), dict(sorted(unused.items())))
 
 
 def _nifti_files(folder: Path) -> list[str]:
@@ -140,7 +140,7 @@ def _key(path: str) -> tuple[str, ...]:
 
 
 def _match(images: Sequence[str], labels: Sequence[str], unused: dict[str, str]) -> tuple[dict[str, str], list[str]]:
-    """Label of each image that has one, and the labels left over; `unused` gets what is not clear."""
+    """Label of each image that has one, and the labels left over; ambiguous files go to `unused`."""
     matched: dict[str, str] = {}
     by_key: dict[tuple[str, ...], tuple[list[str], list[str]]] = {}
     for side, paths in enumerate((images, labels)):
@@ -176,7 +176,7 @@ def _match(images: Sequence[str], labels: Sequence[str], unused: dict[str, str])
 
 
 def _beginning_alike(label: str, images: Iterable[str]) -> str | None:
-    """The one image in the label's folder whose name begins as the label's, or the other way round."""
+    """The image in the label's folder if exactly one has a name that begins the label's name, or the reverse."""
     own = _stem(label)
     fits = [
         image

@@ -17,7 +17,7 @@ from support.bundles import SMALL, Run
 from torch import Tensor
 
 from multijoint.api.adapting import adapt_model, adaptation_settings
-from multijoint.cli.adapt import adapt
+from multijoint.cli import main
 from multijoint.phantoms import write_phantoms
 
 SHORT: Mapping[str, Any] = {"max_epochs": 2, "min_batches": 3, "batch_size": 8, "device": "cpu"}
@@ -170,11 +170,12 @@ def test_the_command_takes_settings_continues_and_repeats_itself_bit_for_bit(
 ) -> None:
     out = tmp_path / "costs $1 @ home"  # code or a reference to MONAI's configurations
     settings = [f"{name}={value}" for name, value in SHORT.items()] + ["train_subjects=[knee_001]"]
-    adapt(trained / "model.pt", manifest=knee, out=out, settings=settings)
+    call = ["adapt", "--bundle", str(trained / "model.pt"), "--manifest", str(knee), "--out", str(out), "--set"]
+    assert main([*call, *settings]) == 0
     assert capsys.readouterr().out.strip() == str(out / "model.pt")
     first, again = load_model(adapted / "model.pt"), load_model(out / "model.pt")
     assert changed(first, again) == set()
-    adapt(trained / "model.pt", manifest=knee, out=out, settings=[*settings, "resume=true", "max_epochs=3"])
+    assert main([*call, *settings, "resume=true", "max_epochs=3"]) == 0
     longer = load_model(out / "model.pt")
     assert longer.training["epoch"] == 3
     assert all(".norms.2." in name or name.startswith("heads.2.") for name in changed(again, longer))

@@ -13,7 +13,7 @@ from custom_components.errors import InputError
 from custom_components.system.files import write_atomically
 
 from multijoint.cli import main
-from multijoint.discovery import find_label_names, find_pairs, read_label_names, understand_folder
+from multijoint.discovery import find_dataset, find_label_names, find_pairs, read_label_names
 
 CASES = ("a", "b", "c")
 
@@ -142,7 +142,7 @@ def test_values_without_a_name_or_with_one_given_twice_get_their_number(tmp_path
         put(tmp_path / f"{case}.nii.gz")
         put(tmp_path / f"{case}_seg.nii.gz", label=True, value=value)
     (tmp_path / "bones.ctbl").write_text("1 bone 1 1 1 255\n2 bone 1 1 1 255\n9 other 1 1 1 255\n")
-    found, _ = understand_folder(tmp_path)
+    found, _ = find_dataset(tmp_path)
     assert dict(found.names) == {1: "bone", 2: "bone_2", 7: "label_7"}
 
 
@@ -158,17 +158,17 @@ def test_the_plane_is_told_by_the_spacing(spacing: tuple, plane: str, reason: st
     for case in CASES:
         put(tmp_path / f"{case}.nii.gz", spacing=spacing)
         put(tmp_path / f"{case}_seg.nii.gz", spacing=spacing, label=True)
-    found, _ = understand_folder(tmp_path)
+    found, _ = find_dataset(tmp_path)
     assert found.plane == plane
     assert found.plane_from.startswith(reason)
-    assert understand_folder(tmp_path, plane="coronal")[0].plane_from == "as given"
+    assert find_dataset(tmp_path, plane="coronal")[0].plane_from == "as given"
 
 
 def test_two_sides_and_visits_are_one_person(tmp_path: Path) -> None:
     for name in ("s1_left", "s1_R", "s2-ses2_right", "s2-ses1_left", "s3"):
         put(tmp_path / f"{name}.nii.gz")
         put(tmp_path / f"{name}_seg.nii.gz", label=True)
-    found, _ = understand_folder(tmp_path)
+    found, _ = find_dataset(tmp_path)
     assert [case.subject for case in found.cases] == ["s1", "s1", "s2", "s2", "s3"]
 
 
@@ -240,12 +240,12 @@ def test_a_folder_that_cannot_be_used_says_why(make: Callable[[Path], None], mes
     folder.mkdir()
     make(folder)
     with pytest.raises(InputError, match=message):
-        understand_folder(folder)
+        find_dataset(folder)
 
 
 def test_an_unknown_plane_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="plane must be one of sagittal, coronal, axial, got 'oblique'"):
-        understand_folder(tmp_path, plane="oblique")
+        find_dataset(tmp_path, plane="oblique")
 
 
 def test_json_says_what_was_understood_and_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -36,7 +36,6 @@ from support.hostile_bundles import (
 )
 from support.processes import run
 
-import multijoint.cli.inspect as command
 from multijoint.cli import main
 from multijoint.running import find_bundle
 from multijoint.sharing.inspection.inspection import inspect_bundle, open_bundle
@@ -293,9 +292,11 @@ def test_the_command_prints_the_report_and_fails_on_what_is_unsafe(good, tmp_pat
     copy = tmp_path / good.name
     shutil.copytree(good, copy)
     (copy / "run.sh").write_text("touch canary\n")
-    with pytest.raises(InputError, match=r"must be safe, got run.sh: code, or what makes .* and 1 more; do not run it"):
-        command.inspect_bundle(copy)
-    lines = capsys.readouterr().out.splitlines()
+    assert main(["inspect", str(copy)]) == 1
+    printed = capsys.readouterr()
+    cause = r"must be safe, got run.sh: code, or what makes .* and 1 more; do not run it"
+    assert re.search(cause, printed.err)
+    lines = printed.out.splitlines()
     assert "unsafe   code        run.sh: code, or what makes a tool run code" in lines
     assert lines[-1].startswith(f"{good.name}: UNSAFE (2 unsafe, 0 warning, ")
 

@@ -1,0 +1,118 @@
+"""Segmentation of large archives in shares, one process a share, on this machine or a Ray cluster."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from custom_components.data.scans import list_scans
+from custom_components.errors import InputError, list_first
+from custom_components.inference.report import REPORT, read_report, waiting_row, write_report
+from custom_components.quality.flags import FlagRules
+from custom_components.quality.tables import QUALITY_TABLE, gather_quality, write_quality
+from custom_components.system.files import write_atomically
+
+from multijoint.api.segmenting import run_inference
+from multijoint.cluster.processes import ProcessFailure, run_process
+from multijoint.cluster.resources import Resources
+from multijoint.cluster.tasks import run_tasks
+
+__all__ = ["segment_on_cluster", "segment_share"]
+
+_SHARE = 16  # scans of a process; starting it takes little time compared to them
+
+
+def segment_on_cluster(
+    images: Sequence[Any],
+    *,
+    engine: str,
+    address: str | None = None,
+    threads: int = 1,
+    checkpoint: Path,
+    output_dir: Path,
+    flag_rules: FlagRules | None = None,
+    **settings: Any,
+) -> None:
+    """Segment an archive in shares, with one process a share and as many processes as there is room for.
+
+    Args:
+        images: files, folders or items; all machines must see them, the model and the output under the same paths.
+        engine: see `cluster.run_tasks`.
+        address: of a Ray cluster; `None` starts Ray on this machine.
+        threads: processor threads of a share.
+        checkpoint: `model.pt` of a run.
+        output_dir: as for `segment`; also gets `shares/`, with the log of each share.
+        flag_rules: when a bone is flagged.
+        settings: of `inference.yaml`.
+
+    Raises:
+        InputError: some scans cannot be segmented; raised after the others have been.
+    """
+    rules = flag_rules or FlagRules()
+    scans = [item | {"image": str(Path(item["image"]).resolve())} for item in list_scans(images)]
+    if not checkpoint.is_file():
+        raise InputError(f"checkpoint {checkpoint} must be a file, got none; train first or correct the path")
+    common = settings | {
+        "flag_rules": asdict(rules),
+        "checkpoint": str(checkpoint.resolve()),
+        "output_dir": str(output_dir.resolve()),
+    }
+    shares = []
+    for number, first in enumerate(range(0, len(scans), _SHARE)):
+        path = output_dir.resolve() / "shares" / f"share_{number}.json"
+        content = common | {
+            "images": scans[first : first + _SHARE],
+            "report": f"shares/share_{number}.csv",
+            "quality": None,
+        }
+        write_atomically(path, (json.dumps(content, indent=2) + "\n").encode())
+        shares.append(path)
+    resources = Resources(threads=threads, gpu=settings.get("device") != "cpu")
+    results = dict(run_tasks(_segment_share, shares, resources=resources, engine=engine, address=address))
+    rows = [row for number, share in enumerate(shares) for row in _rows_of_share(share, results[number])]
+    cases = [scan["name"] for scan, row in zip(scans, rows, strict=True) if row["output"]]
+    write_quality(output_dir / QUALITY_TABLE, gather_quality(output_dir, cases, rules=rules))
+    write_report(output_dir / REPORT, rows)
+    for share in shares:  # the logs stay
+        share.unlink()
+        share.with_suffix(".csv").unlink(missing_ok=True)
+    bad = [f"{row['file']}: {row['cause']}" for row in rows if row["status"] not in ("written", "skipped")]
+    if bad:
+        listed = list_first(bad)
+        raise InputError(f"{len(bad)} of {len(rows)} scans could not be segmented, see {REPORT}: {listed}")
+
+
+def segment_share(path: Path) -> None:
+    """Segment one share of `segment_on_cluster`."""
+    settings = json.loads(path.read_text())
+    images = [item | {"image": Path(item["image"])} for item in settings.pop("images")]
+    paths = {name: Path(settings.pop(name)) for name in ("checkpoint", "output_dir")}
+    rules = FlagRules(**settings.pop("flag_rules"))
+    run_inference(images, flag_rules=rules, **paths, **settings)
+
+
+def _segment_share(share: Path, environment: dict[str, str]) -> str | None:
+    command = [sys.executable, "-m", "multijoint.cli", "segment-share", str(share)]
+    try:
+        run_process(command, log=share.with_suffix(".log"), environment=environment)
+    except ProcessFailure as failure:
+        return str(failure)
+    return None
+
+
+def _rows_of_share(share: Path, result: Any) -> list[dict[str, Any]]:
+    """Rows of a share's report; scans that its process never reached failed for the reason that it ended."""
+    items = json.loads(share.read_text())["images"]
+    try:
+        rows = read_report(share.with_suffix(".csv"))
+    except (OSError, csv.Error):
+        rows = [waiting_row(item) for item in items]
+    for row in rows:
+        if row["status"] == "waiting":
+            row |= {"status": "failed", "cause": f"its process ended: {result}"}
+    return rows

@@ -1,0 +1,118 @@
+"""Segmentation of exams: conversion from DICOM, label maps, DICOM SEGs and meshes in one pass."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from custom_components.errors import InputError, explain, list_first
+from custom_components.inference.report import REPORT
+from custom_components.models.checkpoints import load_model
+
+from multijoint.api.archives import segment_on_cluster
+from multijoint.api.dicom_scans import find_scans, write_segs
+from multijoint.api.meshing import format_meshed, mesh_report
+from multijoint.api.opening import open_model
+from multijoint.api.segmenting import report_version, run_inference
+from multijoint.clinic.dicom.export import ConvertedExam, convert_exam
+from multijoint.clinic.dicom.seg import check_highdicom
+from multijoint.clinic.dicom.series import RULE, format_exam
+from multijoint.clinic.meshes.meshing import check_meshing
+
+__all__ = ["segment_exams"]
+
+_LOG = logging.getLogger(__name__)
+
+
+def segment_exams(
+    paths: Sequence[Path],
+    *,
+    model: Path,
+    output_dir: Path,
+    domain: str | None = None,
+    series: str | None = None,
+    dicom_seg: bool = False,
+    mesh: str | None = None,
+    overwrite: bool = False,
+    trust: bool = False,
+    engine: str = "local",
+    address: str | None = None,
+    threads: int = 1,
+    **settings: Any,
+) -> Iterator[str]:
+    """Segment NIfTI volumes and DICOM exams, then write DICOM SEGs and meshes of the label maps.
+
+    Exams are converted to `scans/` in the output folder first. SEGs and meshes are made of whatever could be segmented.
+
+    Args:
+        paths: NIfTI files, folders of them, or folders of DICOM.
+        model: see `open_model`.
+        output_dir: see `segment`.
+        domain: of the scans; `None` if the model knows just one.
+        series: key or UID of the DICOM series to take.
+        dicom_seg: write `<case>_seg.dcm` for scans that came as DICOM.
+        mesh: format of the meshes, stl, ply or glb; `None` makes none.
+        overwrite: segment finished scans again.
+        trust: see `open_model`.
+        engine: "local", or "ray" to share out the scans.
+        address: of a Ray cluster; see `segment_on_cluster`.
+        threads: processor threads of a share.
+        settings: as for `segment`.
+
+    Yields:
+        Text for the user about each exam that is converted and each case that is meshed.
+
+    Raises:
+        InputError: something cannot be used, which is found out first as far as possible; or some scans failed.
+    """
+    with open_model(model, trust=trust) as checkpoint:
+        if mesh is not None:
+            check_meshing(output_dir, format=mesh)
+        scans, exams = find_scans(paths)
+        if not exams and (dicom_seg or series is not None):
+            option = "--dicom-seg" if dicom_seg else "--series"
+            raise InputError(f"scans must be DICOM for {option}, got NIfTI only; leave it out or give the DICOM folder")
+        if exams:
+            if dicom_seg:
+                check_highdicom()
+            load_model(checkpoint).domain(domain)  # a misspelt domain is found before hours of conversion
+        converted = []
+        for exam in exams:
+            converted.append(convert_exam(exam, output_dir, wanted=series, overwrite=overwrite))
+            yield format_exam(exam, converted[-1].series)
+        if exams:
+            yield RULE
+            scans = [*scans, *(done.item for done in converted)]
+        settings |= {"checkpoint": checkpoint, "output_dir": output_dir, "domain": domain, "overwrite": overwrite}
+        failures = []
+        before = report_version(output_dir)
+        try:
+            if engine == "local":
+                run_inference(scans, **settings)
+            else:
+                segment_on_cluster(scans, engine=engine, address=address, threads=threads, **settings)
+        except InputError as error:
+            if report_version(output_dir) == before:  # nothing was segmented
+                raise
+            failures.append(explain(error))
+        if dicom_seg:
+            failures += _write_segs(output_dir, converted, num_others=len(scans) - len(converted))
+        if mesh is not None:
+            try:
+                for meshed in mesh_report(output_dir / REPORT, format=mesh):
+                    yield format_meshed(meshed)
+            except InputError as error:
+                failures.append(explain(error))
+        if failures:
+            raise InputError("; ".join(failures))
+
+
+def _write_segs(output_dir: Path, converted: Sequence[ConvertedExam], *, num_others: int) -> list[str]:
+    if num_others:
+        _LOG.warning("no DICOM SEG for %d of the scans: they did not come from DICOM", num_others)
+    problems = write_segs(output_dir, converted)
+    if not problems:
+        return []
+    return [f"{len(problems)} of {len(converted)} DICOM SEGs could not be written: {list_first(problems)}"]

@@ -1,0 +1,31 @@
+"""Trained models as users name them: the `model.pt` of a run, or a packaged bundle."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+__all__ = ["open_model"]
+
+
+@contextlib.contextmanager
+def open_model(model: str | Path, *, trust: bool = False) -> Iterator[Path]:
+    """Path of a model's `model.pt`; that of a bundle is there only within the block.
+
+    Args:
+        model: `model.pt` of a training run, or a packaged bundle, folder or zip. A bundle is inspected first, and
+            nothing in it is run.
+        trust: also take a bundle that the inspection calls unsafe.
+
+    Raises:
+        InputError: the bundle is unsafe or not a bundle.
+    """
+    path = Path(model)
+    if (path.is_file() and path.suffix.lower() != ".zip") or path.suffix == ".pt":
+        yield path
+        return
+    from multijoint.sharing.inspection.inspection import open_bundle
+
+    with open_bundle(path, trust=trust) as checkpoint:
+        yield checkpoint

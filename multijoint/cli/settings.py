@@ -1,0 +1,89 @@
+"""Values on the command line: settings of a workflow, numbers and ranges."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from custom_components.errors import InputError
+
+__all__ = ["parse_numbers", "parse_settings", "parse_subjects"]
+
+
+def parse_settings(given: Sequence[str]) -> dict[str, Any]:
+    """Settings from `name=value` pairs and YAML files of settings, later ones over earlier ones.
+
+    Values are YAML, in which `1e-4` is a number, whatever YAML 1.1 says.
+
+    Raises:
+        InputError: neither a pair nor a file of settings, or a value that is no YAML, or code to MONAI.
+
+    Example:
+        >>> parse_settings(["max_epochs=3", "image_size=[64,64]", "learning_rate=1e-3"])
+        {'max_epochs': 3, 'image_size': [64, 64], 'learning_rate': 0.001}
+    """
+    settings: dict[str, Any] = {}
+    for pair in given:
+        if pair.endswith((".yaml", ".yml")) and "=" not in pair:
+            settings |= _read_settings(Path(pair))
+            continue
+        name, equals, text = pair.partition("=")
+        if not equals or not name:
+            raise InputError(f"--set must be name=value or a .yaml file, got {pair}; write e.g. max_epochs=30")
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise InputError(f"value of {name} must be YAML, got {text}; quote it") from error
+        if re.fullmatch(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+", str(value)):
+            value = float(value)
+        elif re.search(r"[$@%]", text):
+            raise InputError(f"value of {name} must be free of $, @ and % (code to MONAI), got {text}")
+        settings[name] = value
+    return settings
+
+
+def _read_settings(path: Path) -> dict[str, Any]:
+    try:
+        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise InputError(f"settings {path} must be a readable YAML file, got {error}; check the path") from error
+    if not isinstance(found, dict) or re.search(r"[$@%]", str(found)):
+        raise InputError(f"settings {path} must be name: value pairs free of $, @ and %, got others; correct the file")
+    return found
+
+
+def parse_numbers(text: str, *, name: str) -> list[int]:
+    """Whole numbers and ranges: "0", "0,3", "0-4".
+
+    Raises:
+        InputError: anything else.
+
+    Example:
+        >>> parse_numbers("0-2,5", name="folds")
+        [0, 1, 2, 5]
+    """
+    numbers: set[int] = set()
+    for part in text.split(","):
+        found = re.fullmatch(r"(\d+)(?:-(\d+))?", part.strip())
+        if not found or int(found[2] or found[1]) < int(found[1]):
+            raise InputError(f"{name} must be numbers and ranges such as 0,2 or 0-4, got {text}")
+        numbers |= set(range(int(found[1]), int(found[2] or found[1]) + 1))
+    return sorted(numbers)
+
+
+def parse_subjects(text: str) -> list[int | str]:
+    """Numbers of training subjects, with "all" last: "3,5,8,all".
+
+    Example:
+        >>> parse_subjects("3,8,all")
+        [3, 8, 'all']
+    """
+    from multijoint.experiments.rows import ALL_SUBJECTS
+
+    parts = [part.strip() for part in text.split(",")]
+    numbers = [part for part in parts if part != ALL_SUBJECTS]
+    found: list[int | str] = list(parse_numbers(",".join(numbers), name="train-subjects")) if numbers else []
+    return found + [ALL_SUBJECTS] * (ALL_SUBJECTS in parts)
