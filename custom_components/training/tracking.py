@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import math
 import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,10 +23,10 @@ from ignite.engine import Engine, Events
 from monai.engines import SupervisedEvaluator
 from monai.handlers import TensorBoardStatsHandler
 from monai.utils.enums import CommonKeys as Keys
-from torch.utils.tensorboard import SummaryWriter
 
 __all__ = ["Tracking", "draw_slice", "name_run"]
 
+_LOG = logging.getLogger(__name__)
 _NUM_SLICES = 3  # of a domain
 _LEAST = 256  # pixels of the longer side of a picture
 _NO_TELEMETRY = "MLFLOW_DISABLE_TELEMETRY"
@@ -73,7 +75,7 @@ class Tracking:
         self._shown = _choose_slices(self.dataset)
         self._channels = output_channels([domain.num_classes for domain in self.domains], self.head)
         self._drawn: dict[tuple[int, int], np.ndarray] = {}
-        self._writer: SummaryWriter | None = None
+        self._writer: Any = None  # a `SummaryWriter`
         _switch_telemetry_off()
 
     def attach(self, engine: Engine) -> None:
@@ -89,7 +91,12 @@ class Tracking:
     @first_rank_only
     def _open(self) -> None:
         if self.tensorboard:
-            self._writer = SummaryWriter(str(Path(self.output_dir) / "tensorboard"))
+            try:
+                from torch.utils.tensorboard import SummaryWriter
+            except ImportError:
+                _LOG.warning("no curves in TensorBoard, which is not installed: pip install 'multijoint[tracking]'")
+            else:
+                self._writer = SummaryWriter(str(Path(self.output_dir) / "tensorboard"))
 
     def _close(self) -> None:
         if self._writer is not None:

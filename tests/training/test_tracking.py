@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from custom_components.training.tracking import draw_slice, name_run
+from custom_components.training.tracking import Tracking, draw_slice, name_run
 from support.bundles import BUNDLES, SMALL, Run
 from support.processes import run
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -117,3 +117,19 @@ def test_segment_never_imports_mlflow(trained: Path, manifests: dict[str, str], 
     environment = {**os.environ, "PYTHONPATH": str(BUNDLES.parent)}
     done = run([sys.executable, "-c", code], check=True, env=environment)
     assert (done.stdout.split(), done.stderr) == (["0", "False"], "")
+
+
+def test_without_tensorboard_a_line_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The core of the installation has no TensorBoard; a training must not fail for it."""
+    for name in [name for name in sys.modules if name.startswith("torch.utils.tensorboard")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "tensorboard", None)
+    monkeypatch.delattr("torch.utils.tensorboard", raising=False)
+    tracking = object.__new__(Tracking)
+    tracking.output_dir, tracking.tensorboard, tracking._writer = str(tmp_path), True, None
+    tracking._open()
+    assert tracking._writer is None
+    assert "pip install 'multijoint[tracking]'" in caplog.text
+    assert not list(tmp_path.iterdir())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import custom_components
@@ -66,7 +66,9 @@ def fill_metadata(
         "monai_version": _version("monai", versions),
         "pytorch_version": _version("torch", versions),
         "numpy_version": _version("numpy", versions),
-        "required_packages_version": {name: _version(name, versions) for name in _PACKAGES},
+        "required_packages_version": {
+            name: _version(name, versions) for name in _PACKAGES if name in versions or _is_installed(name)
+        },
         "network_data_format": {
             "inputs": {
                 "image": common
@@ -107,6 +109,14 @@ def fill_metadata(
 
 def _classes(domain: Domain) -> str:
     return ", ".join(f"{value} {name}" for value, name in {0: "background", **domain.labels}.items())
+
+
+def _is_installed(package: str) -> bool:
+    """Whether the environment has a package; TensorBoard is optional."""
+    try:
+        return bool(version(package))
+    except PackageNotFoundError:
+        return False
 
 
 def _version(package: str, trained_with: Mapping[str, str]) -> str:
