@@ -42,12 +42,9 @@ def hash_array(array: np.ndarray) -> str:
 
 
 def shrink(voxels: np.ndarray, side: int, *, index: int | None = None) -> np.ndarray:
-    """Means over `side` equal parts of each axis; a mirrored volume gives the mirrored result.
+    """Means over `side` equal parts of each axis, of the values or of the share of voxels with the value `index`.
 
-    Args:
-        voxels: a volume (X, Y, Z).
-        side: length of the result's axes.
-        index: if given, the share of voxels that have this value.
+    A mirrored volume gives the mirrored result.
 
     Shape:
         (side, side, side), float32.

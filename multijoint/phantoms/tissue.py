@@ -28,15 +28,7 @@ class Contrast:
 
 
 def paint_body(canvas: Canvas, skin: Array, contrast: Contrast, *, rng: np.random.Generator, fat_mm: float) -> None:
-    """Lay skin, subcutaneous fat of about `fat_mm` and, under it, muscle with septa of fat.
-
-    Args:
-        canvas: painted on.
-        skin: signed distance to the body's surface, in mm.
-        contrast: signal of each tissue.
-        rng: draws the texture.
-        fat_mm: mean thickness of the subcutaneous fat.
-    """
+    """Lay skin, fat of about `fat_mm` and muscle with septa of fat below a skin at signed distance `skin` (mm)."""
     canvas.paint(skin, contrast.skin)
     canvas.paint(skin + np.float32(1.3), contrast.fat)
     layer = np.float32(fat_mm) * (1 + np.float32(0.25) * smooth_noise(canvas, rng=rng, wavelength_mm=50.0))

@@ -24,7 +24,7 @@ SCANS = "scans"
 
 @dataclass(frozen=True)
 class ConvertedExam:
-    """What became of an exam.
+    """An exam and its scan.
 
     Args:
         item: of an inference data set (see `scans.list_scans`); with a `failure` if there is no scan.

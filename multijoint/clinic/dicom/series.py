@@ -72,11 +72,7 @@ class DicomExam:
 
 
 def choose_series(exam: DicomExam, wanted: str | None = None) -> Series:
-    """The series to segment: the only usable one, or the one that is named.
-
-    Args:
-        exam: see `dicom_exams.find_exams`.
-        wanted: key or UID of a series.
+    """The series to segment: the only usable one, or the one whose key or UID is `wanted`.
 
     Raises:
         InputError: none or several can be meant, the one meant cannot be used, or files of the exam cannot be read.

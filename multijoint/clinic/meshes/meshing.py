@@ -78,7 +78,7 @@ def mesh_case(segmentation: Path, *, case: str, format: str, output_dir: Path) -
     Args:
         segmentation: label map of values 0..255; names come from the `.json` next to it, if there is one.
         case: its name in `bones.csv`.
-        format: one of `mesh_files.FORMATS`.
+        format: one of `FORMATS`.
         output_dir: where `meshes/` and `bones.csv` go.
 
     Raises:
