@@ -58,8 +58,8 @@ experiment: .venv/ready ## The paper's whole experiment on phantoms: seven metho
 	$(BIN)/multijoint tables $(EXPERIMENT)/results
 	$(BIN)/multijoint figures $(EXPERIMENT)/results --curves
 
-test: .venv/ready .venv/browser/version ## Run the tests
-	$(BIN)/python -m pytest
+test: .venv/ready .venv/browser/version ## Run the tests, a file at a time on each processor
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 
 bench: .venv/ready ## Measure speed and memory beside peers, in one run (under 30 minutes; QUICK=1: about 4)
 	$(BIN)/multijoint bench $(if $(QUICK),--quick) --out $(BENCH)

@@ -20,6 +20,21 @@ collect_ignore = ["consumers", "peers"]  # each has an environment of its own
 catch_ignored_signals()
 
 
+# Files that take long begin first, so that no process waits for another at the end.
+LONGEST_FIRST = (
+    *("docs/test_docs.py", "sharing/packaging/test_packaging.py", "training/test_training_faults.py"),
+    *("experiments/jobs/test_run_job.py", "api/test_segment_faults.py", "sharing/packaging/test_int8_networks.py"),
+    *("workflows/test_bundles.py", "sharing/inspection/test_inspection.py", "inference/test_inferers.py"),
+    *("test_distributed.py", "cli/test_main.py", "training/test_tracking.py", "clinic/viewer/test_viewer.py"),
+    *("benchmarks/scaling/test_scaling.py", "inference/test_int8.py"),
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    places = {Path(__file__).parent / name: place for place, name in enumerate(LONGEST_FIRST)}
+    items.sort(key=lambda item: places.get(item.path, len(places)))
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--faults", action="store_true", help="inject faults in their full numbers (make faults)")
 
