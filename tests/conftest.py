@@ -1,5 +1,6 @@
 """Phantoms and small trained models shared by the tests that run whole workflows."""
 
+import shutil
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -10,6 +11,7 @@ import pytest
 import torch
 from custom_components import distributed, losses
 from custom_components.networks import norms
+from filelock import FileLock
 from monai.bundle import ConfigWorkflow
 from support.bundles import BUNDLES, SMALL, Run, config_files
 from support.processes import catch_ignored_signals
@@ -53,10 +55,29 @@ def _one_thread() -> None:
 
 
 @pytest.fixture(scope="session")
-def manifests(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+def made_once(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Callable[[str, Callable[[Path], Any]], Path]:
+    """A folder that all processes of a parallel run share: `made_once(name, make)` fills it in the first that asks."""
+    base = tmp_path_factory.getbasetemp()
+    root = (base if worker_id == "master" else base.parent) / "made_once"
+    root.mkdir(exist_ok=True)
+
+    def folder(name: str, make: Callable[[Path], Any]) -> Path:
+        with FileLock(root / f"{name}.lock"):
+            if not (root / f"{name}.done").exists():
+                shutil.rmtree(root / name, ignore_errors=True)
+                (root / name).mkdir()
+                make(root / name)
+                (root / f"{name}.done").touch()
+        return root / name
+
+    return folder
+
+
+@pytest.fixture(scope="session")
+def manifests(made_once: Callable[..., Path]) -> dict[str, str]:
     """Three phantoms a joint, by domain."""
-    paths = write_phantoms(tmp_path_factory.mktemp("phantoms"), num_cases=3, seed=0, size=40)
-    return {path.parent.name: str(path) for path in paths}
+    folder = made_once("phantoms", lambda folder: write_phantoms(folder, num_cases=3, seed=0, size=40))
+    return {path.parent.name: str(path) for path in sorted(folder.glob("*/manifest.yaml"))}
 
 
 @pytest.fixture(scope="session")
@@ -81,12 +102,14 @@ def run_bundle() -> Run:
 
 
 @pytest.fixture(scope="session")
-def trained(manifests: dict[str, str], run_bundle: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def trained(manifests: dict[str, str], run_bundle: Run, made_once: Callable[..., Path]) -> Path:
     """Folder of a joint model trained for one epoch on both phantom joints."""
-    folder = tmp_path_factory.mktemp("trained") / "run"
-    paths = [manifests["ankle"], manifests["shoulder"]]
-    run_bundle("multijoint", ["train.yaml"], "training", manifests=paths, output_dir=str(folder), device="cpu", **SMALL)
-    return folder
+    settings = {"manifests": [manifests["ankle"], manifests["shoulder"]], "device": "cpu", **SMALL}
+
+    def train(folder: Path) -> None:
+        run_bundle("multijoint", ["train.yaml"], "training", output_dir=str(folder / "run"), **settings)
+
+    return made_once("trained", train) / "run"
 
 
 @pytest.fixture

@@ -32,7 +32,6 @@ from support.processes import Process
 Amount = Callable[[int, int], int]
 ROOT = BUNDLES / "multijoint_mr_bone_segmentation"
 SETTINGS = {**SMALL, "batch_size": 6, "device": "cpu", "learning_rate_decay": 0.9}  # 4 steps an epoch
-EPOCHS = 60
 
 
 def make_model(*, seed: int = 0) -> TrainedModel:
@@ -268,9 +267,18 @@ class Training:
 
 
 @pytest.fixture(scope="module")
-def reference(manifests: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def epochs(amount: Amount) -> int:
+    """Of a training that lasts longer than the seconds after which it is stopped."""
+    return amount(30, 60)
+
+
+@pytest.fixture(scope="module")
+def reference(
+    epochs: int, manifests: dict[str, str], run_bundle: Run, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     folder = tmp_path_factory.mktemp("reference") / "run"
-    assert Training(folder, manifests, max_epochs=EPOCHS).end() == 0
+    settings = {**SETTINGS, "manifests": list(manifests.values()), "output_dir": str(folder), "max_epochs": epochs}
+    run_bundle("multijoint", ["train.yaml"], **settings)
     return folder
 
 
@@ -281,15 +289,21 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def test_stopped_by_signals_at_random_moments_a_run_comes_to_the_same_bits(
-    workers: int, reference: Path, manifests: dict[str, str], amount: Amount, tmp_path: Path
+    workers: int,
+    epochs: int,
+    reference: Path,
+    manifests: dict[str, str],
+    run_bundle: Run,
+    amount: Amount,
+    tmp_path: Path,
 ) -> None:
     """Terminated again and again, then killed, in the process alone and in its data loading processes too."""
     generator = random.Random(workers)
     num_terminated, seconds, places = amount(1, 10), [], []
     for number in range(num_terminated + 1):
-        training = Training(tmp_path, manifests, max_epochs=EPOCHS, num_workers=workers, resume=number > 0)
+        training = Training(tmp_path, manifests, max_epochs=epochs, num_workers=workers, resume=number > 0)
         training.wait_for("continuing after epoch" if number else "epoch 2/")
-        time.sleep(generator.uniform(0, 2.5 / (num_terminated + 1)))
+        time.sleep(generator.uniform(0, epochs / 24 / (num_terminated + 1)))
         start = time.monotonic()
         assert training.process.poll() is None, "too late"
         if number == num_terminated:
@@ -306,8 +320,8 @@ def test_stopped_by_signals_at_random_moments_a_run_comes_to_the_same_bits(
             assert place.endswith("continue with --resume true")
             places.append(place.split(" in ")[1].split(";")[0])
             assert place.split("WARNING ")[1] in (tmp_path / "run.log").read_text()
-    training = Training(tmp_path, manifests, max_epochs=EPOCHS, num_workers=workers, resume=True)
-    assert training.end() == 0
+    settings = {**SETTINGS, "manifests": list(manifests.values()), "output_dir": str(tmp_path), "max_epochs": epochs}
+    run_bundle("multijoint", ["train.yaml"], num_workers=workers, resume=True, **settings)
     assert same_training(tmp_path, reference)
     assert not list(tmp_path.rglob(TEMPORARY))
     assert max(seconds) < 10
