@@ -17,9 +17,10 @@ BENCH := runs/bench
 help: ## Show this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
+# Python compiles what is imported at the first import; pip would spend a minute on all the rest.
 .venv/ready: pyproject.toml constraints.txt hatch_build.py multijoint/clinic/viewer/niivue.py
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --upgrade-strategy only-if-needed -c constraints.txt -e ".[dev]"
+	$(BIN)/python -m pip install --quiet --no-compile --upgrade-strategy only-if-needed -c constraints.txt -e ".[dev]"
 	@touch $@
 
 # The browser comes out of an npm package; where there is no npm, PyPI has one.

@@ -18,6 +18,7 @@ from pathlib import Path
 from subprocess import PIPE
 
 from support.bundles import BUNDLES
+from support.forking import forked_jobs
 from support.processes import Process, run
 
 from multijoint.cli import main
@@ -132,7 +133,8 @@ class Folder:
         if command.words[:2] == ("multijoint", "view"):
             return _view(arguments)
         if program == "multijoint":
-            return main(_smaller(arguments[0], arguments))
+            with forked_jobs():
+                return main(_smaller(arguments[0], arguments))
         if command.words[:4] == ("python", "-m", "monai.bundle", "run"):
             return _run_bundle(_smaller(arguments[3], arguments[2:]))
         if program == "unzip":

@@ -17,6 +17,7 @@ from custom_components.io.geometry import to_canonical
 from custom_components.io.volumes import read_label, read_volume
 from custom_components.metrics.bone_scores import dice_coefficient
 from support.bundles import BUNDLES
+from support.forking import forked_jobs
 from support.processes import Process, run
 
 from multijoint.cli import main
@@ -36,7 +37,7 @@ class Call(NamedTuple):
 
 def call(*arguments: str) -> Call:
     output, errors = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
+    with contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors), forked_jobs():
         code = main([*arguments])
     return Call(code, output.getvalue(), errors.getvalue())
 
