@@ -1,8 +1,9 @@
 """A batch for training needs few files of ours: a reader of the code finds the whole way in a handful of them."""
 
-import subprocess
 import sys
 from pathlib import Path
+
+from support.processes import run
 
 READ = """
 import sys
@@ -14,14 +15,7 @@ for module in list(sys.modules.values()):
 
 
 def files_read(statement: str) -> set[str]:
-    done = subprocess.run(
-        [sys.executable, "-c", READ.format(statement=statement)],
-        capture_output=True,
-        text=True,
-        check=True,
-        cwd=Path(__file__).parents[2],
-        timeout=300,
-    )
+    done = run([sys.executable, "-c", READ.format(statement=statement)], check=True, cwd=Path(__file__).parents[2])
     return set(done.stdout.split())
 
 
