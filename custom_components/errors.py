@@ -1,4 +1,4 @@
-"""The one exception that means "what you gave cannot be used", and how errors are put in one line without paths."""
+"""The exception for unusable input, and error messages in one line without paths."""
 
 from __future__ import annotations
 

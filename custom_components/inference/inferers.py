@@ -1,4 +1,4 @@
-"""Slice by slice through a volume, on a CPU with the same result to the last bit for every number of threads."""
+"""Inferer that takes a volume slice by slice; on a CPU its result is bit-identical for every number of threads."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ from typing import Any, TypeVar
 import torch
 from custom_components.data.preprocessing import classes_at
 from custom_components.errors import InputError
-from custom_components.networks.folding import fold_network
-from custom_components.networks.unet import MultiDomainUNet, answer_for
 from custom_components.quality.expected_dice import ExpectedDice
 from custom_components.system.terminal import track
 from custom_components.system.threads import map_exactly
@@ -24,20 +22,19 @@ Result = TypeVar("Result")
 
 
 class SlicewiseInferer(SliceInferer):
-    """MONAI's `SliceInferer`; on a CPU each slice passes the network by itself, on one thread.
+    """MONAI's `SliceInferer` that computes each slice alone, on one thread, when it runs on a CPU.
 
-    There, neither the number of threads nor `sw_batch_size` nor another run changes a bit of the logits, and so of the
-    label map. It is also faster: a slice's features fit a processor's cache where a batch's do not. On a GPU batches
-    of `sw_batch_size` slices pass. Gradients are not recorded. Of a `MultiDomainUNet` in evaluation mode the norms are
-    folded into the convolutions first.
+    On a CPU the logits, and hence the label map, do not depend on the number of threads, on `sw_batch_size` or on the
+    run, to the last bit. Computing slices alone is also faster than in batches, because the features of one slice fit
+    into the processor's cache. On a GPU, slices pass in batches of `sw_batch_size`. The norms of a `MultiDomainUNet`
+    in evaluation mode are first folded into its convolutions. No gradients are recorded.
 
     Args:
-        roi_size: rows and columns of the slices; on a CPU they pass whole, so they must be of this size.
-        spatial_dim: axis of the volume that slices are stacked along, 0, 1 or 2.
-        sw_batch_size: slices of a batch on a GPU; on a CPU the most that are in memory at once.
-        domain: of the volumes; it is set on a network that knows domains, before a volume passes. `None` leaves the
-            network's own.
-        kwargs: of `SliceInferer`.
+        roi_size: rows and columns of the slices; on a CPU the slices must have this size.
+        spatial_dim: axis of the volume along which slices are stacked, 0, 1 or 2.
+        sw_batch_size: slices in a batch on a GPU; largest number of slices in memory on a CPU.
+        domain: name of the domain that is set on the network before each volume; `None` sets none.
+        kwargs: those of `SliceInferer`.
 
     Shape:
         inputs (1, C, X, Y, Z), with slices along axis `spatial_dim` of (X, Y, Z); the network takes (N, C, rows,
@@ -63,7 +60,7 @@ class SlicewiseInferer(SliceInferer):
             if inputs.device.type != "cpu":
                 return super().__call__(inputs, network, *args, **kwargs)
             logits = self._each_slice(inputs, lambda _, images: network(images, *args, **kwargs))
-            # A view of slices, one after another: what restores them to a volume reads them so.
+            # A view whose memory holds slice after slice, the order in which restoring to a volume reads them.
             return torch.stack(logits).movedim(0, self.spatial_dim + 2)
 
     def classes(
@@ -75,17 +72,17 @@ class SlicewiseInferer(SliceInferer):
         name: str = "volume",
         expected: ExpectedDice | None = None,
     ) -> Tensor:
-        """The likeliest channel of each pixel of one volume, without ever holding the logits of all its slices.
+        """Most probable channel of each pixel of one volume; the logits of only a few slices are in memory at a time.
 
         Args:
-            inputs: as for a call.
-            network: as for a call.
-            size: rows and columns that logits are brought to before; see `preprocessing.classes_at`.
-            name: of the volume, for messages.
-            expected: takes in the logits of every slice, at the network's resolution; it changes nothing else.
+            inputs: one volume, as for a call.
+            network: the network, as for a call.
+            size: rows and columns to which logits are resized first; see `preprocessing.classes_at`.
+            name: name of the volume in messages.
+            expected: accumulates the logits of every slice at the network's resolution.
 
         Returns:
-            Channel indices, uint8, on the CPU, shape (1, 1, X, Y, Z) with `size` in the place of the slices' own.
+            Channel indices, uint8, on the CPU, shape (1, 1, X, Y, Z) with `size` instead of the slices' own size.
 
         Raises:
             InputError: logits that are not finite.
@@ -109,10 +106,14 @@ class SlicewiseInferer(SliceInferer):
         return found[None, None].movedim(2, self.spatial_dim + 2)
 
     def _prepare(self, network: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        # Imported here: with a network of another kind, inference needs none of these modules.
+        from custom_components.networks.folding import fold_network
+        from custom_components.networks.unet import MultiDomainUNet, answer_for
+
         if self.domain is not None:
             answer_for(network, self.domain)
         if isinstance(network, MultiDomainUNet) and not network.training:
-            # A copy for each volume: the weights, or the domain, may be others for the next.
+            # Fold for each volume anew: weights or domain may have changed since the last one.
             return fold_network(network)
         return network
 
@@ -126,14 +127,14 @@ class SlicewiseInferer(SliceInferer):
         return slices
 
     def _each_slice(self, inputs: Tensor, function: Callable[[int, Tensor], Result]) -> list[Result]:
-        """What the function makes of each number and slice (1, C, rows, columns), with settings of this thread."""
+        """Results of the function for each index and slice (1, C, rows, columns), under this thread's autocast."""
         slices = self._slices(inputs)
         if tuple(slices.shape[3:]) != tuple(self.orig_roi_size):
             raise ValueError(
                 f"inputs must be one volume of slices of {list(self.orig_roi_size)}, got {list(inputs.shape)}; "
                 "set roi_size to the size of the slices"
             )
-        # Other threads do not know this one's settings.
+        # Autocast is a setting of a thread: the threads that compute the slices must be told.
         amp, dtype = torch.is_autocast_enabled("cpu"), torch.get_autocast_dtype("cpu")
 
         def apply(index: int) -> Result:

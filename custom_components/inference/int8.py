@@ -1,22 +1,21 @@
-"""Int8 networks of a packaged bundle, an ONNX file a domain, run by OpenVINO in the place of the float32 network."""
+"""Int8 networks of a packaged bundle: one ONNX file for each domain, run by OpenVINO instead of the float32 network."""
 
 from __future__ import annotations
 
 import threading
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from custom_components.domains import find_domain
 from custom_components.errors import InputError
-from custom_components.inference.openvino_runtime import openvino_core
-from custom_components.models.checkpoints import build_network, load_weights
-from custom_components.models.digests import digest_path, read_checked
-from custom_components.models.trained_model import TrainedModel
-from custom_components.networks.unet import MultiDomainUNet
 from custom_components.system.files import file_digest
 from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from custom_components.models.trained_model import TrainedModel
+    from custom_components.networks.unet import MultiDomainUNet
 
 __all__ = ["PRECISIONS", "QuantisedNetwork", "build_inference_network", "int8_path", "precision_of"]
 
@@ -38,15 +37,15 @@ def build_inference_network(
     device: str | torch.device = "cpu",
     network: MultiDomainUNet | None = None,
 ) -> nn.Module:
-    """The network that segments, in evaluation mode on `device`, answering for `domain` (or the first).
+    """Network of a trained model for inference: in evaluation mode, on `device`, set to `domain`.
 
     Args:
-        model: the trained model; of a packaged bundle its description will do.
-        checkpoint: where it was read from: a run's `model.pt`, a packaged bundle, or the `models/model.pt` of one.
-        domain: name of a domain.
-        precision: "float32", or "int8" for the networks that `multijoint package --int8` made.
-        device: where it runs; int8 on a CPU only.
-        network: a float32 network to fill with the checkpoint's weights, of a model that is only described.
+        model: the trained model, or the description that a packaged bundle holds.
+        checkpoint: file or folder of the model: `model.pt` of a run, a packaged bundle, or its `models/model.pt`.
+        domain: name of a domain; the first if None.
+        precision: "float32", or "int8" for the networks of a bundle packaged with `--int8`.
+        device: device of the network; int8 networks run on a CPU only.
+        network: float32 network that takes the checkpoint's weights, for a model that is only described.
 
     Raises:
         InputError: unknown precision or domain, or see `QuantisedNetwork`.
@@ -54,6 +53,8 @@ def build_inference_network(
     if precision not in PRECISIONS:
         raise InputError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
     if precision == "float32":
+        from custom_components.models.checkpoints import build_network, load_weights
+
         if network is None:
             return build_network(model, domain=domain).to(device)
         return load_weights(network, path=checkpoint, device=device)
@@ -63,7 +64,7 @@ def build_inference_network(
 
 
 def precision_of(precision: str, *, model: TrainedModel, checkpoint: str | Path, domain: str | None = None) -> str:
-    """What a result's record says of the precision: for int8 also which file, since calibrations differ."""
+    """Precision as a record states it. For int8 it names the file by its digest, because calibrations differ."""
     if precision != "int8":
         return precision
     path = int8_path(checkpoint, model.domain(domain).name)
@@ -71,7 +72,7 @@ def precision_of(precision: str, *, model: TrainedModel, checkpoint: str | Path,
 
 
 def int8_path(checkpoint: str | Path, domain: str) -> Path:
-    """The file of a domain's int8 network: in a packaged bundle's `models/`, beside `model.pt`.
+    """File of a domain's int8 network, in `models/` of a packaged bundle.
 
     Example:
         >>> int8_path("bundle/models/model.pt", "ankle").as_posix()
@@ -82,17 +83,16 @@ def int8_path(checkpoint: str | Path, domain: str) -> Path:
 
 
 class QuantisedNetwork(nn.Module):
-    """Answers for one domain at a time, like `MultiDomainUNet`; without gradients, on a CPU.
+    """Int8 networks of a model behind the interface of `MultiDomainUNet`: one domain at a time, CPU, no gradients.
 
-    Each image passes by itself on one thread, and as many images at once as PyTorch has threads when this is made:
-    neither their number nor the batch changes a bit of the logits. A file is read as data; what it computes was
-    looked at by `multijoint inspect`. Nothing is sent anywhere: OpenVINO is imported without the part that reports to
-    its maker.
+    Each image is computed alone on one thread, with as many images in parallel as PyTorch had threads when the object
+    was made. So the logits do not depend on the number of threads or on the batch, to the last bit. Files are read as
+    data; `multijoint inspect` checks which operations they hold. OpenVINO is imported without its telemetry.
 
     Args:
-        model: domains, image size and, if it was read from the bundle, the weights' digest.
+        model: domains, image size and, if read from the bundle, the digest of the weights.
         checkpoint: the packaged bundle, or its `models/model.pt`.
-        domain: name of the domain to answer for; the first if None.
+        domain: name of the domain to set; the first if None.
 
     Shape:
         (N, in_channels, rows, columns) float32 to (N, classes, rows, columns); rows and columns are the model's.
@@ -111,7 +111,7 @@ class QuantisedNetwork(nn.Module):
         self._num_threads = torch.get_num_threads()
         self._lock = threading.Lock()
         self._compiled: dict[int, tuple[Any, list[Any]]] = {}
-        self._graphs = {self.domain: self._read(self.domain)}  # what is wrong is said before a scan is read
+        self._graphs = {self.domain: self._read(self.domain)}  # a fault is reported before the first scan is read
 
     def set_domain(self, domain: int | str) -> None:
         """Choose the domain, by index or name, that `network(x)` answers for."""
@@ -140,25 +140,30 @@ class QuantisedNetwork(nn.Module):
             idle.append(request)
 
     def _ready(self, index: int) -> tuple[Any, list[Any]]:
-        """The compiled network of a domain, and requests to it that nobody uses at the moment."""
+        """The compiled network of a domain, and its idle inference requests."""
+        from custom_components.inference.openvino_runtime import openvino_core
+
         with self._lock:
             if index not in self._compiled:
-                # Only now: its threads would not survive the fork of processes that read volumes ahead.
+                # Compiled at the first use: its threads would not survive the fork of the reading processes.
                 options = _ONE_THREAD_A_SLICE | {
                     "NUM_STREAMS": self._num_threads,
                     "INFERENCE_NUM_THREADS": self._num_threads,
                 }
                 graph = self._graphs.pop(index, None) or self._read(index)
                 compiled = openvino_core().compile_model(graph, "CPU", options)
-                # Once on this thread alone: the first calls of two threads can wait for each other for ever, since
-                # OpenVINO looks up NumPy at the first one, and lets go of Python's lock while it holds one of its own.
+                # The first inference runs on this thread alone. OpenVINO looks up NumPy in it and releases Python's
+                # lock while it holds one of its own, so the first calls of two threads can deadlock.
                 first = compiled.create_infer_request()
                 first.infer([np.zeros(compiled.input().shape, dtype=np.float32)])
                 self._compiled[index] = compiled, [first]
             return self._compiled[index]
 
     def _read(self, index: int) -> Any:
-        """The graph of a domain, known to be of this model."""
+        """The graph of a domain, checked to belong to this model."""
+        from custom_components.inference.openvino_runtime import openvino_core
+        from custom_components.models.digests import digest_path, read_checked
+
         domain, core = self._model.domains[index], openvino_core()
         path = int8_path(self._checkpoint, domain.name)
         if not path.is_file() or not digest_path(path).is_file():

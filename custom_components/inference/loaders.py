@@ -1,4 +1,4 @@
-"""Volumes read ahead in processes of their own, so that a reader that is killed costs one volume."""
+"""Loader that reads volumes ahead in separate processes; a process that is killed costs one volume."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from custom_components.label_maps import memory_axes
 
 __all__ = ["VolumeLoader"]
 
-_PART = 2**24  # bytes of a volume that are on their way at a time
+_PART = 2**24  # bytes of a volume sent at a time
 
 
 class VolumeSource(Protocol):
-    """What a `VolumeLoader` hands out; `engines.VolumeDataset` is one."""
+    """Data set of a `VolumeLoader`, such as `engine.VolumeDataset`."""
 
     data: list[dict[str, Any]]
 
@@ -31,9 +31,10 @@ class VolumeSource(Protocol):
 
 
 class VolumeLoader:
-    """Items of a data set as they are, one at a time and in order, each read while the one before is worked on.
+    """Items of a data set, one at a time and in order; the next is read while the current one is processed.
 
-    A reading process that dies (killed for memory, say) gives an item with a `failure` and is replaced.
+    PyTorch's `DataLoader` ends the run when a worker is killed, for example for its memory. Here, the item that the
+    process was reading gets a `failure` and a new process takes over.
 
     Args:
         dataset: the volumes.
@@ -64,7 +65,7 @@ class VolumeLoader:
                 if index + len(readers) < len(self):
                     reader.ask(index + len(readers))
                 else:
-                    reader.close()  # not left to the end of this generator, which nobody may wait for
+                    reader.close()  # now: the caller may never exhaust this generator
                 yield item
         finally:
             for reader in readers:
@@ -74,7 +75,8 @@ class VolumeLoader:
 class _Reader:
     """One reading process, and the next one when it has died."""
 
-    # Ends of pipes that a new process would inherit; while it held one, the other side would not see it close.
+    # Pipe ends of all readers. A forked process inherits them and must close them: a pipe held open by a sibling
+    # never signals its end.
     _open: list[Connection] = []  # noqa: RUF012
 
     def __init__(self, dataset: VolumeSource) -> None:
@@ -86,7 +88,7 @@ class _Reader:
         """Begin to read a volume."""
         self._index = index
         if self._process is None:
-            # fork: the data set, a model in it included, is there at once and need not be picklable.
+            # Forked, so that the data set and the model in it are shared at once and need not be picklable.
             context = multiprocessing.get_context("fork")
             self._pipe, other = context.Pipe()
             _Reader._open.append(self._pipe)

@@ -1,4 +1,4 @@
-"""OpenVINO, imported so that it tells nobody."""
+"""OpenVINO, imported without its telemetry."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _CONVERTER = "openvino.tools.ovc"
 
 
 def import_openvino() -> Any:
-    """The module `openvino`, without its model converter.
+    """The module `openvino` without its model converter.
 
-    As it is, the import alone sends a message to its maker over the network, and leaves a number for the user in the
-    home folder. Only the converter does so, which nothing here needs; OpenVINO itself does without it.
+    Importing the converter sends a message to Intel and stores a user number in the home folder. Inference does not
+    need the converter, and `openvino` imports without it.
 
     Raises:
         InputError: it is not installed.
@@ -38,11 +38,11 @@ def import_openvino() -> Any:
 
 @functools.cache
 def openvino_core() -> Any:
-    """The one `openvino.Core` of this process, which lasts as long as it.
+    """The only `openvino.Core` of this process, never freed.
 
-    On a processor with AMX each gives the thread that makes it another stack for signals, and frees that stack when it
-    goes: of two, the second to go leaves the thread on the freed one, and the next signal kills the process. Only
-    threads with such a stack are concerned, as faulthandler, and Ray, make one.
+    On a processor with AMX, each `Core` replaces the signal stack of the thread that makes it and frees that stack
+    when it is destroyed. With two of them, the thread is left on a freed stack and the next signal kills the process.
+    This concerns threads that have a signal stack, such as those of faulthandler and Ray.
 
     Raises:
         InputError: OpenVINO is not installed.

@@ -1,4 +1,4 @@
-"""A report of each scan of an inference run, and the table of bones beside it."""
+"""Report of an inference run: `segment_report.csv`, a row for each scan, and `quality.csv`, a row for each bone."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ _REPORT_INTERVAL_S = 5.0
 
 
 class ReportHandler:
-    """Keep `segment_report.csv`: a row a scan, from "waiting" to what became of it; and `quality.csv`, a row a bone.
+    """Write `segment_report.csv`, the status of each scan, and `quality.csv`, the quality of each bone.
 
-    The rows of `quality.csv` are those of the records beside the label maps of these scans, whenever they were made.
-    Both are written before the first scan is read, so that a folder that cannot be written to costs no time; they are
-    brought up to date every few seconds and at the end, also when the run is stopped.
+    The rows of `quality.csv` come from the records of the label maps of these scans, also of scans that were finished
+    before. Both tables are written before the first scan is read, which detects a folder that cannot be written to.
+    They are updated every few seconds and at the end of the run, also when it is stopped.
 
     Args:
-        output_dir: folder of the report.
-        items: the scans, in order; those of the data set.
+        output_dir: folder of the tables.
+        items: scans in the order of the data set.
         name: file name of the report.
-        quality: file name of the table of bones; None for none.
-        rules: when a bone is flagged.
+        quality: file name of the table of bones; None writes none.
+        rules: conditions under which a bone is flagged.
     """
 
     def __init__(
@@ -110,7 +110,7 @@ class ReportHandler:
 
 
 def waiting_row(item: Mapping[str, Any]) -> dict[str, Any]:
-    """The row of a scan that nobody has come to."""
+    """Row of a scan before its turn."""
     return dict.fromkeys(REPORT_COLUMNS, "") | {
         "file": item.get("shown") or show_path(item["image"]),
         "status": "waiting",

@@ -6,7 +6,7 @@ import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import custom_components
 import numpy as np
@@ -15,8 +15,10 @@ from custom_components.errors import InputError
 from custom_components.io.nifti_files import case_id
 from custom_components.io.records import label_map_path, read_record, write_record
 from custom_components.io.volumes import Volume, read_label, write_label_map
-from custom_components.models.trained_model import TrainedModel
 from custom_components.system.files import file_digest
+
+if TYPE_CHECKING:
+    from custom_components.models.trained_model import TrainedModel
 
 __all__ = ["ResultFolder"]
 

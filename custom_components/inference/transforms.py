@@ -1,9 +1,9 @@
-"""MONAI transforms of the inference workflow: read, slice, restore to the source grid, name the labels, save."""
+"""MONAI transforms of inference: read a volume, cut it into slices, restore the source grid, decode the labels."""
 
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -11,19 +11,21 @@ from custom_components.data.preprocessing import restore_stack, slice_size, stac
 from custom_components.domains import find_domain
 from custom_components.errors import InputError, show_path
 from custom_components.io.volumes import read_volume, volume_of
-from custom_components.models.trained_model import TrainedModel
 from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform
+
+if TYPE_CHECKING:
+    from custom_components.models.trained_model import TrainedModel
 
 __all__ = ["DecodeLabelsd", "ReadVolumed", "RestoreSourceGridd", "StackSlicesd"]
 
 
 class ReadVolumed(MapTransform):
-    """Read and check a NIfTI volume: the path under `keys` becomes the voxels, and `source` the volume's geometry.
+    """Read and check a volume: the path under `keys` becomes its voxels, `source` its geometry.
 
-    A `MetaTensor` (X, Y, Z) or (1, X, Y, Z) in the place of a path, as other tools hand over what they have read
-    already, is checked likewise.
+    A `MetaTensor` (X, Y, Z) or (1, X, Y, Z) instead of a path, from a tool that has read the file itself, is checked
+    by the same rules.
 
     Raises:
         InputError: the volume cannot be used; see `volumes.read_volume`.
@@ -46,12 +48,12 @@ class ReadVolumed(MapTransform):
 
 
 class _ModelTransform(MapTransform):
-    """A transform that acts by the domain of the item, or else by a default one.
+    """Base of transforms that depend on the item's domain.
 
     Args:
-        keys: what to transform.
+        keys: keys to transform.
         model: the trained model.
-        domain: name of the domain of items that do not say; may be left out when the model has one.
+        domain: default domain of items that name none; not needed for a model of one domain.
     """
 
     def __init__(self, keys: KeysCollection, *, model: TrainedModel, domain: str | None = None) -> None:
@@ -64,9 +66,9 @@ class _ModelTransform(MapTransform):
 
 
 class StackSlicesd(_ModelTransform):
-    """Turn a volume (X, Y, Z) into the network's slices, shape (1, rows, columns, num_slices), float32.
+    """Cut a volume (X, Y, Z) into the network's slices, shape (1, rows, columns, num_slices), float32.
 
-    A `MetaTensor` stays one. `source_slice` becomes the rows and columns that the source's own slices have.
+    A `MetaTensor` stays one. `source_slice` is set to the rows and columns of the source's own slices.
     """
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
@@ -84,10 +86,11 @@ class StackSlicesd(_ModelTransform):
 
 
 class RestoreSourceGridd(_ModelTransform):
-    """Turn logits (channels, rows, columns, num_slices) into class indices on the source grid, shape (1, X, Y, Z).
+    """Restore a prediction to the source grid, as class indices (1, X, Y, Z).
 
-    Or channel indices, uint8, shape (1, *source_slice, num_slices), as `SlicewiseInferer.classes` gives them. With one
-    head for all domains, a class of another domain becomes background.
+    The prediction holds logits (channels, rows, columns, num_slices), or channel indices from
+    `SlicewiseInferer.classes`, uint8 (1, *source_slice, num_slices). With one head for all domains, classes of other
+    domains become background.
 
     Raises:
         InputError: logits that are not finite.
@@ -118,7 +121,7 @@ class RestoreSourceGridd(_ModelTransform):
 
 
 class DecodeLabelsd(_ModelTransform):
-    """Turn class indices into the label values of the domain's manifest; any shape, uint8."""
+    """Decode class indices into the label values of the domain's manifest; any shape, uint8."""
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Transform one item."""
