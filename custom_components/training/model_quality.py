@@ -1,4 +1,4 @@
-"""A trained model's own quality: how sure it may be, seen on validation exams, and how large bones were in training."""
+"""Calibration of a trained model's confidence on its validation exams, and the volumes of its training references."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -13,8 +14,11 @@ from custom_components.data.cases import Case
 from custom_components.data.manifests import Manifest
 from custom_components.distributed import first_rank_only
 from custom_components.errors import InputError, explain, show_path
+from custom_components.inference.engine import VolumeDataset, VolumeEvaluator
 from custom_components.inference.inferers import SlicewiseInferer
+from custom_components.inference.loaders import VolumeLoader
 from custom_components.inference.transforms import ReadVolumed, RestoreSourceGridd, StackSlicesd
+from custom_components.io.geometry import voxel_volume_ml
 from custom_components.io.volumes import read_label
 from custom_components.metrics.bone_scores import dice_coefficient
 from custom_components.models.checkpoints import (
@@ -27,8 +31,8 @@ from custom_components.models.checkpoints import (
 from custom_components.models.trained_model import QUALITY, TrainedModel
 from custom_components.postprocessing.transforms import KeepLargestComponentd, SphericalClosingd
 from custom_components.quality.calibration import DomainQuality, fit_calibration
-from custom_components.quality.expected_dice import ExpectedDice
 from custom_components.training.runs import TrainingRun
+from ignite.engine import Events
 from monai.transforms import Compose
 
 __all__ = ["calibrate_checkpoint", "calibrate_model", "calibrate_run", "describe_quality"]
@@ -36,29 +40,43 @@ __all__ = ["calibrate_checkpoint", "calibrate_model", "calibrate_run", "describe
 _logger = logging.getLogger(__name__)
 
 
+class _SegmentedBone(NamedTuple):
+    """A bone of a validation exam: the Dice that the network expected of it, and the Dice that it got."""
+
+    domain: str
+    subject: str
+    expected: float
+    dice: float
+
+
 def calibrate_model(
     model: TrainedModel, *, training: Sequence[Case], validation: Sequence[Case], device: str | torch.device = "cpu"
 ) -> TrainedModel:
-    """A model that knows its quality in the domains of the given cases; what it knows of others stays.
+    """Measure the quality of a model in the domains of the given cases; its quality in other domains is kept.
 
-    The validation exams are segmented as any scan is, with the default post-processing, and compared with their
-    references on the scans' own grids. Training exams give volumes only: the network knows them too well.
+    The validation exams are segmented like any scan, with the default post-processing, and compared with their
+    references on the source grids. Training exams contribute only volumes: the network has seen them, so its Dice there
+    is better than on new scans.
 
     Args:
-        model: with its weights.
-        training: labelled cases that it was trained on.
-        validation: labelled cases that it was not trained on, and that nobody will be tested on.
-        device: where the network runs.
+        model: trained model with its weights.
+        training: labelled cases of its training.
+        validation: labelled cases that are part of neither its training nor any test.
+        device: device of the network.
+
+    Returns:
+        The model with a `DomainQuality` for each of these domains.
 
     Raises:
         InputError: a case has no label, or cannot be read.
     """
-    seen = _segment_all(model, validation, torch.device(device)) if validation else []
+    bones = _segment_all(model, validation, torch.device(device)) if validation else []
     quality = dict(model.training.get(QUALITY, {}))
     for name in dict.fromkeys(case.domain for case in (*training, *validation)):
-        own = [bone for bone in seen if bone[0] == name]
-        _, exams, expected, dice = zip(*own, strict=True) if own else ((), (), (), ())
-        calibration = fit_calibration(expected, dice, exams=exams)
+        own = [bone for bone in bones if bone.domain == name]
+        calibration = fit_calibration(
+            [bone.expected for bone in own], [bone.dice for bone in own], exams=[bone.subject for bone in own]
+        )
         references = [case for case in (*training, *validation) if case.domain == name]
         quality[name] = DomainQuality(calibration, _volumes_ml(model, references), len(references)).to_dict()
     return replace(model, training=dict(model.training) | {QUALITY: quality})
@@ -67,19 +85,18 @@ def calibrate_model(
 def calibrate_checkpoint(
     path: Path, manifests: Sequence[Manifest], *, device: str | torch.device = "cpu"
 ) -> TrainedModel:
-    """Calibrate a run's model afterwards, on the exams that it names itself, and write it again.
+    """Calibrate the model of a finished run on the exams listed in its checkpoint, and write the checkpoint again.
 
     Args:
-        path: `model.pt` or another checkpoint of a run; replaced whole, with its digest.
-        manifests: of data sets that it was trained on; domains of others keep what is known of them.
-        device: where the network runs.
+        path: `model.pt` or another checkpoint of a run; replaced atomically, with its digest.
+        manifests: manifests of its training; domains of manifests left out keep their quality.
+        device: device of the network.
 
     Returns:
-        What was written.
+        The calibrated model.
 
     Raises:
-        InputError: a packaged model, or a training or validation exam that no manifest has; see also
-            `calibrate_model`.
+        InputError: `path` is a packaged model, or no manifest has one of the exams; see also `calibrate_model`.
     """
     if path.is_dir():
         raise InputError(f"checkpoint must be a run's model.pt, got folder {path.name}; calibrate it, then package it")
@@ -107,10 +124,10 @@ def calibrate_checkpoint(
 
 @first_rank_only
 def calibrate_run(run: TrainingRun, *, enabled: bool = True) -> None:
-    """Let the `model.pt` of a finished training know its quality; of several processes the first does.
+    """Calibrate the `model.pt` of a finished training, in the first process only.
 
-    Domains of the model that the run started from keep what was known, if their weights have not changed. What cannot
-    be measured costs the training nothing but a warning.
+    Domains of the model that the run started from keep their quality if their weights have not changed. If the quality
+    cannot be measured, a warning is logged and the training still succeeds.
     """
     if not enabled:
         return
@@ -130,7 +147,7 @@ def calibrate_run(run: TrainingRun, *, enabled: bool = True) -> None:
 
 
 def describe_quality(model: TrainedModel) -> list[str]:
-    """A line a domain: on how much its confidence rests."""
+    """Describe in one line per domain the data behind its confidence."""
     lines = []
     for domain in model.domains:
         known = model.quality(domain.name)
@@ -148,30 +165,46 @@ def describe_quality(model: TrainedModel) -> list[str]:
     return lines
 
 
-def _segment_all(
-    model: TrainedModel, cases: Sequence[Case], device: torch.device
-) -> list[tuple[str, str, float, float]]:
-    """Domain, exam, expected Dice and Dice of each bone of each case."""
-    network = build_network(model).to(device)
-    read = Compose([ReadVolumed("image"), StackSlicesd("image", model=model)])
-    clean = Compose([RestoreSourceGridd("pred", model=model), KeepLargestComponentd("pred"), SphericalClosingd("pred")])
-    inferer = SlicewiseInferer(roi_size=model.preprocessing.image_size, spatial_dim=2, sw_batch_size=16)
-    found = []
-    for case in cases:
-        domain, expected = model.domain(case.domain), ExpectedDice()
-        item = read({"image": case.image, "domain": domain.name})
-        network.set_domain(domain.name)
-        images, how = item.pop("image")[None].to(device), {"size": item["source_slice"], "name": show_path(case.image)}
-        item["pred"] = inferer.classes(images, network, expected=expected, **how)[0]
-        classes = np.asarray(clean(item)["pred"])[0]
-        reference = domain.encode(
-            read_label(_label_of(case), like=item["source"]).array, source=show_path(_label_of(case))
-        )
-        sure = expected.compute()
+def _segment_all(model: TrainedModel, cases: Sequence[Case], device: torch.device) -> list[_SegmentedBone]:
+    """Segment cases with the inference engine and compare each bone with its reference on the source grid."""
+
+    def compare(item: dict[str, Any]) -> dict[str, Any]:
+        domain = model.domain(item["domain"])
+        label = read_label(item["label"], like=item["source"])
+        reference = domain.encode(label.array, source=show_path(label.path))
+        prediction = np.asarray(item["pred"])[0]
+        item["bones"] = []
         for index, channel in enumerate(model.channels(domain.name)[1:], start=1):
-            dice = dice_coefficient(classes == index, reference == index)
-            found.append((domain.name, case.subject, sure[channel], dice))
-    return found
+            dice = dice_coefficient(prediction == index, reference == index)
+            item["bones"].append(_SegmentedBone(domain.name, item["subject"], item["expected_dice"][channel], dice))
+        return item
+
+    items = [
+        {
+            "image": each.image,
+            "label": _label_of(each),
+            "name": each.name,
+            "subject": each.subject,
+            "domain": each.domain,
+        }
+        for each in cases
+    ]
+    read = Compose([ReadVolumed("image"), StackSlicesd("image", model=model)])
+    clean = [RestoreSourceGridd("pred", model=model), KeepLargestComponentd("pred"), SphericalClosingd("pred")]
+    evaluator = VolumeEvaluator(
+        device=device,
+        val_data_loader=VolumeLoader(VolumeDataset(items, read), num_workers=0),
+        network=build_network(model).to(device),
+        inferer=SlicewiseInferer(roi_size=model.preprocessing.image_size, spatial_dim=2, sw_batch_size=16),
+        postprocessing=Compose([*clean, compare]),
+    )
+    bones: list[_SegmentedBone] = []
+    evaluator.add_event_handler(
+        Events.ITERATION_COMPLETED, lambda engine: bones.extend(engine.state.output.get("bones", []))
+    )
+    evaluator.run()
+    evaluator.finish()
+    return bones
 
 
 def _volumes_ml(model: TrainedModel, cases: Iterable[Case]) -> dict[str, tuple[float, float]]:
@@ -181,7 +214,7 @@ def _volumes_ml(model: TrainedModel, cases: Iterable[Case]) -> dict[str, tuple[f
         label = read_label(_label_of(case))
         domain = model.domain(case.domain)
         counts = np.bincount(domain.encode(label.array, source=show_path(label.path)).reshape(-1))
-        voxel_ml = abs(float(np.linalg.det(label.affine[:3, :3]))) / 1e3
+        voxel_ml = voxel_volume_ml(label.affine)
         for bone, count in zip(domain.labels.values(), counts[1:], strict=False):
             if count:
                 volumes.setdefault(bone, []).append(float(count) * voxel_ml)
@@ -195,7 +228,7 @@ def _label_of(case: Case) -> Path:
 
 
 def _answers_alike(model: TrainedModel, before: TrainedModel) -> bool:
-    """Whether nothing that the earlier model consists of has changed, so that its domains are segmented as before."""
+    """Whether all weights of the earlier model are unchanged, so that its domains are segmented as before."""
     return all(
         name in model.weights and torch.equal(model.weights[name], weight) for name, weight in before.weights.items()
     )
