@@ -1,4 +1,4 @@
-"""A domain: one data set's name, label set and slicing plane, all that must travel with trained weights."""
+"""Domains: the name, label set and slicing plane of a data set, which are stored with trained weights."""
 
 from __future__ import annotations
 
@@ -11,13 +11,16 @@ from custom_components.errors import InputError
 
 __all__ = ["COLORS", "Domain", "PLANES", "find_domain", "output_channels"]
 
+COLORS = ["#E69F00", "#56B4E9", "#009E73", "#CC79A7", "#D55E00", "#F0E442", "#0072B2"]
+"""Okabe and Ito's palette without black, distinguishable by colour-blind readers; used in label order, cyclically."""
+
 PLANES = {"sagittal": 0, "coronal": 1, "axial": 2}
-"""Slicing plane -> the axis of a volume in RAS+ order (x to the right, y anterior, z superior) that it stacks along."""
+"""Slicing plane -> stacking axis of its slices in a volume in RAS+ order (x to the right, y anterior, z superior)."""
 
 
 @dataclass(frozen=True)
 class Domain:
-    """One data set as the network sees it.
+    """A data set's labels and slicing plane.
 
     Class 0 is background (label value 0); class `i + 1` is the i-th entry of `labels`.
 
@@ -72,9 +75,10 @@ class Domain:
         Raises:
             InputError: a value is not a label of this domain.
         """
-        class_of = np.full(256, -1, dtype=np.int16)  # a table: sorting the voxels of a large volume takes seconds
+        # A lookup table; `np.unique` or `np.searchsorted` would take seconds for a large volume.
+        class_of = np.full(256, -1, dtype=np.int16)
         class_of[[0, *self.labels]] = range(self.num_classes)
-        with np.errstate(invalid="ignore"):  # NaN becomes some byte, which then differs from it
+        with np.errstate(invalid="ignore"):  # NaN becomes an arbitrary byte, which differs from NaN below
             as_bytes = np.clip(values, 0, 255).astype(np.uint8)
         classes = class_of[as_bytes]
         unknown = (classes < 0) | (as_bytes != values)
@@ -107,10 +111,10 @@ class Domain:
 
 
 def find_domain(domains: Sequence[Domain], name: str | None) -> int:
-    """Index of the domain called `name`; `None` is accepted when there is only one.
+    """Index of the domain called `name`; `None` is accepted if there is only one domain.
 
     Raises:
-        InputError: no such domain, or none named among several.
+        InputError: the name is unknown, or missing although there are several domains.
     """
     names = [domain.name for domain in domains]
     if name is None and len(names) == 1:
@@ -123,7 +127,7 @@ def find_domain(domains: Sequence[Domain], name: str | None) -> int:
 def output_channels(num_classes: Sequence[int], head: str) -> list[list[int]]:
     """For each domain, the output channel of each of its classes.
 
-    With domain-specific heads every domain has channels 0..C_k-1 of its own. With one shared head the channels are the
+    With domain-specific heads, each domain has separate channels 0..C_k-1. With one shared head, the channels are the
     union: background first, then the foreground classes of each domain in turn.
 
     Args:
@@ -143,7 +147,3 @@ def output_channels(num_classes: Sequence[int], head: str) -> list[list[int]]:
         channels.append([0, *range(first, first + count - 1)])
         first += count - 1 if head == "shared" else 0
     return channels
-
-
-COLORS = ["#E69F00", "#56B4E9", "#009E73", "#CC79A7", "#D55E00", "#F0E442", "#0072B2"]
-"""Okabe and Ito's palette without black: told apart by colour-blind readers. In the order of the labels, repeated."""

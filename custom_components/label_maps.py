@@ -1,6 +1,7 @@
-"""Runs of equal voxels along the lines of a label map: where its bones lie and how large they are, in one fast pass.
+"""Sizes and bounding boxes of the bones of a label map, from its runs of equal voxels.
 
-A bone of a million voxels is some ten thousand runs, so what is counted from runs costs next to nothing.
+A run is a straight line of voxels of one bone along the axis that is contiguous in memory. One pass over the map finds
+the runs; a bone of a million voxels has some ten thousand of them, so everything counted from runs is almost free.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from custom_components.errors import InputError
 
 __all__ = ["Bone", "VoxelRuns", "check_label_map", "find_bones", "find_runs", "memory_axes"]
 
-_PART = 2**18  # voxels looked at together: what is made on the way stays in the cache and small
+_PART = 2**18  # voxels processed at once, so that temporary arrays stay small and in the processor's cache
 
 
 @dataclass(frozen=True)
@@ -21,9 +22,9 @@ class VoxelRuns:
     """Runs of voxels of one bone along the last axis of a C-contiguous array, in ascending order.
 
     Args:
-        starts: flat position of the first voxel of each.
-        stops: flat position after the last voxel of each.
-        classes: class index of each, never 0.
+        starts: flat position of the first voxel of each run.
+        stops: flat position after the last voxel of each run.
+        classes: class index of each run, never 0.
     """
 
     starts: np.ndarray
@@ -33,12 +34,12 @@ class VoxelRuns:
 
 @dataclass(frozen=True)
 class Bone:
-    """Where one bone of a label map lies.
+    """Size and bounding box of one bone of a label map.
 
     Args:
-        index: its class index.
-        num_voxels: its size.
-        box: its bounding box, a slice an axis.
+        index: class index.
+        num_voxels: number of voxels.
+        box: bounding box, one slice per axis.
     """
 
     index: int
@@ -47,11 +48,7 @@ class Bone:
 
 
 def check_label_map(labels: np.ndarray, num_classes: int) -> None:
-    """Refuse what is no volume of class indices.
-
-    Raises:
-        InputError: not an integer array of shape (H, W, D), or values outside 0..num_classes-1.
-    """
+    """Raise `InputError` unless `labels` is an integer array of shape (H, W, D) with values 0..num_classes-1."""
     if labels.ndim != 3 or labels.dtype.kind not in "iu":
         raise InputError(
             f"labels must be an integer array of shape (H, W, D), got {labels.dtype} of shape {labels.shape}; "
@@ -65,7 +62,7 @@ def check_label_map(labels: np.ndarray, num_classes: int) -> None:
 
 
 def memory_axes(array: np.ndarray) -> tuple[int, ...]:
-    """Order of axes in which a transposed array lies in memory as C order wants it, or nearest to it.
+    """Order of axes that makes the transposed array C-contiguous, or as close to it as possible.
 
     Example:
         >>> memory_axes(np.zeros((2, 3, 4), order="F"))
@@ -79,7 +76,7 @@ def find_runs(volume: np.ndarray, *, at_most: int | None = None) -> VoxelRuns | 
 
     Args:
         volume: class indices, a C-contiguous array of at least one axis.
-        at_most: number of runs that are worth their memory, 17 bytes each; any number if None.
+        at_most: largest number of runs to keep in memory, at about 17 bytes each; None for no limit.
 
     Example:
         >>> find_runs(np.array([[0, 2, 2], [2, 1, 0]]))
@@ -120,6 +117,7 @@ def find_bones(labels: np.ndarray, *, num_classes: int) -> list[Bone]:
         for axis, along in enumerate(np.unravel_index(starts, volume.shape)):
             np.minimum.at(low[axes[axis]], indices, along)
             np.maximum.at(high[axes[axis]], indices, along)
+        # Along the last axis a run has length; `along` still holds the starts along it from the loop.
         np.maximum.at(high[axes[-1]], indices, along + (stops - starts - 1))
     return [
         Bone(int(index), int(sizes[index]), tuple(map(slice, low[:, index].tolist(), (high[:, index] + 1).tolist())))
@@ -128,7 +126,7 @@ def find_bones(labels: np.ndarray, *, num_classes: int) -> list[Bone]:
 
 
 def _parts_of_runs(volume: np.ndarray) -> Iterator[tuple[np.ndarray, ...]]:
-    """Starts, stops and classes of runs, of so many lines at a time that the arrays on the way stay small."""
+    """Yield starts, stops and classes of the foreground runs, for about `_PART` voxels in whole lines at a time."""
     if not volume.size:
         return
     length = volume.shape[-1]
@@ -138,7 +136,7 @@ def _parts_of_runs(volume: np.ndarray) -> Iterator[tuple[np.ndarray, ...]]:
         voxels = lines[first : first + step].reshape(-1)
         begins = np.empty(voxels.shape, bool)
         np.not_equal(voxels[1:], voxels[:-1], out=begins[1:])
-        begins[::length] = True
+        begins[::length] = True  # a run ends with its line, even if the next line starts with the same class
         starts = np.flatnonzero(begins)
         classes = voxels[starts]
         bone = classes != 0

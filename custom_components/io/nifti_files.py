@@ -1,4 +1,4 @@
-"""The bytes of a `.nii` or `.nii.gz` file as a stream: a regular file, no more than was asked for, gzip checked."""
+"""Streams over the content of `.nii` and `.nii.gz` files, with limits on their size and gzip checksums verified."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MAX_BYTES = "MULTIJOINT_MAX_BYTES"
 """Environment variable: how many bytes a volume may have, compressed and decompressed; 4 GiB unless set."""
 
 _DEFAULTS = {MAX_VOXELS: 2**29, MAX_BYTES: 2**32}
-_CHUNK = 2**16  # compressed bytes fed at once; small, since zlib copies the rest of it for each member
+_CHUNK = 2**16  # compressed bytes per call of zlib; small, because zlib copies the unused rest for each member
 _MAX_EMPTY_MEMBERS = 1000
 _MAGIC = b"\x1f\x8b"
 _KINDS = {
@@ -42,7 +42,7 @@ _CAUSES = {
 
 
 def check_name(path: Path) -> None:
-    """Refuse a file name that does not end in `.nii` or `.nii.gz`, in any case."""
+    """Raise `InputError` for a file name that does not end in `.nii` or `.nii.gz` (case-insensitive)."""
     if not path.name.lower().endswith((".nii", ".nii.gz")):
         raise InputError(f"volume must be a .nii or .nii.gz file, got {show_path(path)}; convert it to NIfTI")
 
@@ -58,15 +58,15 @@ def case_id(path: str | Path) -> str:
 
 
 def check_size(number: int, *, limit: str, path: Path) -> None:
-    """Refuse more than the environment allows.
+    """Refuse a volume that exceeds a limit.
 
     Args:
-        number: of voxels or bytes.
+        number: number of voxels or bytes.
         limit: `MAX_VOXELS` or `MAX_BYTES`.
         path: the file, for the message.
 
     Raises:
-        InputError: too many, or the variable is no positive whole number.
+        InputError: the limit is exceeded, or its environment variable is not a positive whole number.
     """
     text = os.environ.get(limit, "")
     try:
@@ -84,7 +84,7 @@ def check_size(number: int, *, limit: str, path: Path) -> None:
 
 
 class Content:
-    """What a file holds, decompressed on the way and from front to back.
+    """Content of a file, decompressed while it is read from front to back.
 
     Args:
         stream: the stored bytes.
@@ -95,13 +95,13 @@ class Content:
     def __init__(self, stream: BinaryIO, path: Path, *, size: int) -> None:
         self.path = path
         self.size = None if path.name.lower().endswith(".gz") else size
-        """Number of bytes of content; None where only the end of the stream will tell."""
+        """Number of bytes of content; None if compressed, as only the end of the stream tells."""
         self._stream = stream
         self._hash = hashlib.sha256()
         self._input = b""
         self._member: zlib._Decompress | None = None
         self._num_members = self._num_empty = 0
-        self._is_empty = True  # the member so far
+        self._is_empty = True  # whether the current member has had no content so far
 
     @property
     def digest(self) -> str:
@@ -112,7 +112,7 @@ class Content:
         """The next `size` bytes; fewer only at the end, where every checksum has been verified.
 
         Raises:
-            InputError: no intact gzip file, or not readable.
+            InputError: the file is not readable, or not an intact gzip file.
         """
         parts, missing = [], size
         while missing > 0:
@@ -132,7 +132,11 @@ class Content:
         return data
 
     def _inflated(self, size: int) -> bytes:
-        """Some bytes, at most `size`; none at the end of the last member."""
+        """Decompress at least one and at most `size` bytes; empty at the end of the last member.
+
+        A gzip file is a sequence of members, each with its own checksum. The number of empty members is limited, so
+        that a file of nothing else cannot keep the reader busy.
+        """
         while True:
             self._input = self._input or self._stored(_CHUNK)
             member = self._member or self._next_member()
@@ -157,10 +161,10 @@ class Content:
                 raise self._broken("the end of the file before the end of the stream (truncated)")
 
     def _next_member(self) -> zlib._Decompress | None:
-        """Get ready for a gzip member; None at the end of the file."""
+        """Start the next gzip member; None at the end of the file."""
         if self._num_members:
             while self._input and not self._input.strip(b"\0"):
-                self._input = self._stored(_CHUNK)  # zeros fill up a block, as on tapes
+                self._input = self._stored(_CHUNK)  # padding to full blocks, as on tapes
             self._input = self._input.lstrip(b"\0")
         if len(self._input) == 1:
             self._input += self._stored(_CHUNK)
@@ -180,10 +184,10 @@ class Content:
 
 @contextlib.contextmanager
 def open_content(path: Path) -> Iterator[Content]:
-    """Open a volume's file for reading from front to back; never waits for a pipe or a device.
+    """Open the file of a volume for reading from front to back, without blocking on a pipe or a device.
 
     Raises:
-        InputError: wrong name, no regular file, not readable, or larger than `MAX_BYTES`.
+        InputError: the name is wrong, or the file is not regular, not readable, empty, or larger than `MAX_BYTES`.
     """
     check_name(path)
     try:

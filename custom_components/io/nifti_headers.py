@@ -1,4 +1,4 @@
-"""NIfTI headers, read with suspicion: every field that we use is valid, or one line says what is wrong."""
+"""Strict reading of NIfTI headers: every field used here is validated."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ _TIME_UNITS = range(0, 56, 8)
 
 
 def read_header(content: Content) -> Any:
-    """Header of a NIfTI file, and no byte more; see `parse_header`.
+    """Read the header of a NIfTI file and no further bytes; see `parse_header`.
 
     Raises:
-        InputError: no valid header, or a broken container.
+        InputError: the header is invalid, or the gzip file is broken.
     """
     raw = content.read(nib.Nifti1Header.sizeof_hdr)
     if _find_class(raw) is nib.Nifti2Header:
@@ -44,19 +44,19 @@ def read_header(content: Content) -> Any:
 
 
 def parse_header(raw: bytes, path: Path) -> Any:
-    """Header of a single-file NIfTI-1 or NIfTI-2 volume of any byte order.
+    """Parse the header of a single-file NIfTI-1 or NIfTI-2 volume of either byte order.
 
     Args:
         raw: the file's content, at least its header.
-        path: the file, for the message.
+        path: the file, for messages.
 
     Returns:
-        A `nibabel.Nifti1Header` or `Nifti2Header`, of one 3D volume of real numbers; as stored, but for a qfac that is
-        neither 1 nor -1, which becomes 1.
+        A `nibabel.Nifti1Header` or `Nifti2Header` of one 3D volume of real numbers, as stored; only a qfac other than
+        1 and -1 is replaced by 1.
 
     Raises:
         InputError: not NIfTI, half of a pair, an invalid field, a voxel size that is not positive, or more voxels or
-            bytes than the environment allows.
+            bytes than the limits of `nifti_files` allow.
     """
     name = show_path(path)
     if not raw:
@@ -70,7 +70,7 @@ def parse_header(raw: bytes, path: Path) -> Any:
             found, remedy = "a gzip file", "name it .nii.gz"
         raise InputError(f"volume {name} must start with a NIfTI header, got {found}; {remedy}")
     endianness = "<" if int.from_bytes(raw[:4], "little") == header_class.sizeof_hdr else ">"
-    # nibabel's own check repairs a header instead of refusing it, and prints
+    # nibabel's check would repair an invalid header, with a message on the terminal, instead of refusing it.
     header = header_class(raw[: header_class.sizeof_hdr], endianness=endianness, check=False)
     _check_magic(header, name)
     shape, dtype = _check_shape(header, name), _check_type(header, name)
@@ -81,7 +81,7 @@ def parse_header(raw: bytes, path: Path) -> Any:
 
 
 def shape_of(header: Any) -> tuple[int, int, int]:
-    """Sizes (X, Y, Z) of a header from `parse_header`."""
+    """Shape (X, Y, Z) of the volume of a header from `parse_header`."""
     x, y, z = (int(size) for size in header["dim"][1:4])
     return x, y, z
 
@@ -92,10 +92,10 @@ def data_type(header: Any) -> np.dtype[Any]:
 
 
 def skip_to_voxels(content: Content, header: Any) -> None:
-    """Read on from the header to the first voxel, and check the extensions on the way.
+    """Advance from the end of the header to the first voxel, and check the extensions between them.
 
     Raises:
-        InputError: an extension is damaged, or the file ends before.
+        InputError: an extension is damaged, or the file ends before the first voxel.
     """
     flag = content.read(4)
     size = _offset(header) - header.sizeof_hdr - 4
@@ -118,7 +118,7 @@ def skip_to_voxels(content: Content, header: Any) -> None:
 
 
 def _find_class(raw: bytes) -> Any:
-    """The header class whose size the file states first, or None."""
+    """Find the header class by the size stated in the first four bytes; None if there is none."""
     for header_class in _CLASSES:
         if header_class.sizeof_hdr in (int.from_bytes(raw[:4], "little"), int.from_bytes(raw[:4], "big")):
             return header_class

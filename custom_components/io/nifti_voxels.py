@@ -1,4 +1,4 @@
-"""Voxels of a NIfTI file, part by part: never more in memory than the result and one part."""
+"""Voxels of NIfTI files, read in parts to keep no more in memory than the result and one part."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from custom_components.io.nifti_headers import data_type, shape_of
 __all__ = ["read_voxels"]
 
 _PART = 2**20  # voxels converted at once
-_MAX_TRAILING = 512  # bytes that some writers append, to fill a block
-_MAX_FRACTION = 1e-4  # of a label value, by scaling
+_MAX_TRAILING = 512  # bytes; some writers fill up the last block
+_MAX_FRACTION = 1e-4  # rounding error of a scaled label value
 
 
 @dataclass
 class _Found:
-    """What has been seen of the values so far."""
+    """Statistics of the values read so far."""
 
     low: float = math.inf
     high: float = -math.inf
@@ -39,7 +39,7 @@ class _Found:
         self.low, self.high = min(self.low, values.min().item()), max(self.high, values.max().item())
 
     def whole(self, values: np.ndarray) -> np.ndarray:
-        """Whole numbers nearest to the values."""
+        """Round the values and count those that are not whole."""
         if values.dtype.kind != "f":
             return values
         whole = np.rint(values)
@@ -52,21 +52,22 @@ class _Found:
 
 @np.errstate(all="ignore")
 def read_voxels(content: Content, header: Any, *, kind: Literal["image", "label"]) -> tuple[np.ndarray, int]:
-    """Read the voxels and then on to the end of the file, so that its checksum is verified.
+    """Read the voxels and the rest of the file, which verifies its checksum.
 
     The intensity scaling of the header is applied in 64 bits.
 
     Args:
-        content: stands at the first voxel.
-        header: the result of `nifti.parse_header`.
+        content: content of the file, positioned at the first voxel.
+        header: header from `nifti_headers.parse_header`.
         kind: an "image" becomes float32 and must not be constant; a "label" becomes int32, must hold whole numbers,
             and may be constant.
 
     Returns:
-        Voxels of shape (X, Y, Z) in the file's order, and the number of bytes after them (at most 512).
+        Voxels of shape (X, Y, Z) in Fortran order, as stored, and the number of bytes after them (at most 512).
 
     Raises:
-        InputError: a broken container, fewer or more bytes than the header says, or unfit values.
+        InputError: the gzip file is broken, the file is shorter or longer than its header states, or values are not
+            finite or do not fit `kind`.
     """
     path, shape, dtype = content.path, shape_of(header), data_type(header)
     size = math.prod(shape)
@@ -88,7 +89,7 @@ def read_voxels(content: Content, header: Any, *, kind: Literal["image", "label"
 
 
 def _scale(values: np.ndarray, header: Any) -> np.ndarray:
-    """Stored numbers as they are meant, in native byte order; a new array."""
+    """Apply the intensity scaling; returns a new array in native byte order."""
     slope, inter = float(header["scl_slope"]), float(header["scl_inter"])
     if slope == 0 or (slope, inter) == (1, 0):
         return values.astype(values.dtype.newbyteorder("="))
@@ -120,7 +121,7 @@ def _check_values(found: _Found, kind: str, path: Path) -> None:
 
 
 def _check_length(content: Content, expected: int) -> None:
-    """Tell before the first voxel is read, where the file's size tells."""
+    """Check the length before reading, if the file is not compressed."""
     if content.size is not None and content.size < expected:
         raise _wrong_length(content.path, f"{expected - content.size} bytes less")
     if content.size is not None and content.size > expected + _MAX_TRAILING:

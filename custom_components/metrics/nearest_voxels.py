@@ -1,4 +1,9 @@
-"""Distance from voxels to the nearest voxel of the same class in another set: exact, and fast where sets lie close."""
+"""Exact distances from voxels to the nearest voxel of the same class in another set.
+
+Surfaces of a prediction and its reference mostly lie within a few voxels of each other. So each voxel first tries the
+grid positions around it, in order of distance: the first that holds its class in the other set is the nearest voxel,
+and trying a position for all voxels is one array lookup. Only the voxels that find nothing in reach query a k-d tree.
+"""
 
 from __future__ import annotations
 
@@ -13,20 +18,20 @@ from scipy.spatial import KDTree
 __all__ = ["ClassVoxels"]
 
 _NUM_STEPS = 256
-"""How many voxels around one are looked at before it is left to a k-d tree."""
+"""Number of grid positions around a voxel that are tried before the k-d tree is queried."""
 
 _RADIUS = 0.62
-"""A ball of this radius has the volume 1, nearly: (3 / 4 / pi) ** (1 / 3)."""
+"""Approximate radius of a ball of volume 1: (3 / 4 / pi) ** (1 / 3)."""
 
 
 class ClassVoxels:
     """A set of voxels of one grid, each of one class.
 
-    What measuring distances to a set takes is made once, however many sets are measured against it.
+    The lookup grid and the k-d trees of a set are built once, however many other sets are compared with it.
 
     Args:
-        voxels: indices, of shape (n, axes).
-        classes: class index of each, an integer but 0, of shape (n,).
+        voxels: indices, shape (n, axes).
+        classes: class index of each voxel, integers other than 0, shape (n,).
         spacing_mm: distance between neighbouring voxels along each axis, in mm.
     """
 
@@ -35,18 +40,18 @@ class ClassVoxels:
         order = np.argsort(classes, kind="stable")
         present, starts = np.unique(classes[order], return_index=True)
         parts = np.split(voxels[order], starts[1:])
-        self._voxels = dict(zip(present.tolist(), parts, strict=False))  # without voxels, one part and no class
+        self._voxels = dict(zip(present.tolist(), parts, strict=False))  # without voxels: one part, no class
         self._trees: dict[int, KDTree] = {}
 
     def voxels(self, c: int) -> np.ndarray:
-        """Indices of the voxels of one class, of shape (n, axes)."""
+        """Indices of the voxels of one class, shape (n, axes)."""
         return self._voxels[c]
 
     def distances_mm(self, other: ClassVoxels) -> dict[int, np.ndarray]:
-        """Distance of each voxel to the nearest one of its class in another set on the same grid.
+        """Distance of each voxel to the nearest voxel of its class in another set on the same grid.
 
         Returns:
-            By class, of those that both sets have: distances between voxel centres in mm.
+            Class index -> distances between voxel centres in mm, for each class that both sets have.
 
         Example:
             >>> one = ClassVoxels(np.array([[0, 0], [3, 4]]), np.array([7, 7]), spacing_mm=(1.0, 0.5))
@@ -63,10 +68,12 @@ class ClassVoxels:
         return found
 
     def _near(self, voxels: np.ndarray, c: int) -> np.ndarray:
-        """Distances to the nearest voxel of a class; infinite where none of the steps leads to it."""
+        """Distances to the nearest voxel of a class; infinite where none of the steps reaches one."""
         steps, lengths_mm = self._steps
         start, grid = self._grid
         distances = np.full(len(voxels), math.inf)
+        # Voxels from which a step could leave the grid are left to the k-d tree. For all others, a step is a constant
+        # offset in flat memory.
         reach, at = np.abs(steps).max(axis=0), voxels - start
         left = np.flatnonzero(((at >= reach) & (at < grid.shape - reach)).all(axis=1))
         positions = np.ravel_multi_index(tuple(at[left].T), grid.shape)
@@ -75,7 +82,7 @@ class ClassVoxels:
         for step, length_mm in zip((steps @ strides).tolist(), lengths_mm.tolist(), strict=True):
             hit = flat[positions + step] == c
             if hit.any():
-                distances[left[hit]] = length_mm
+                distances[left[hit]] = length_mm  # steps are sorted by length: no later one can be shorter
                 left, positions = left[~hit], positions[~hit]
                 if not len(left):
                     break
@@ -83,10 +90,10 @@ class ClassVoxels:
 
     @cached_property
     def _steps(self) -> tuple[np.ndarray, np.ndarray]:
-        """Steps to the voxels around one, the nearest first and none left out, and their lengths in mm."""
+        """Steps to the surrounding voxels, complete up to the longest and sorted by length, with lengths in mm."""
         spacing = np.array(self.spacing_mm)
         radius_mm = _RADIUS * (_NUM_STEPS * spacing.prod()) ** (1 / len(spacing))
-        # Along one axis alone there are two steps for each voxel of distance: more than half is never reached.
+        # Steps along a single axis come in pairs (forwards and back), so no axis needs more than half of them.
         reach = np.minimum(radius_mm // spacing, _NUM_STEPS // 2).astype(int)
         steps = np.array(list(product(*(range(-number, number + 1) for number in reach.tolist()))))
         lengths_mm = np.sqrt(((steps * spacing) ** 2).sum(axis=1))
@@ -95,7 +102,7 @@ class ClassVoxels:
 
     @cached_property
     def _grid(self) -> tuple[np.ndarray, np.ndarray]:
-        """Class of each voxel around the set, 0 for none, and where in the whole grid this one starts."""
+        """First voxel of a grid that covers the set with a margin, and its classes, 0 where the set has no voxel."""
         everything = np.concatenate(list(self._voxels.values()))
         margin = 2 * np.abs(self._steps[0]).max(axis=0)
         start = everything.min(axis=0) - margin

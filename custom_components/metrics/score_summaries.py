@@ -1,4 +1,4 @@
-"""Means over the rows of a table of scores, beside them their counts, the convention and the cases that failed."""
+"""Means over the rows of a table of scores, with their counts, the surface convention and the failed cases."""
 
 from __future__ import annotations
 
@@ -19,23 +19,20 @@ __all__ = ["ScoreSummary", "format_summary", "summarise", "write_summary_csv"]
 
 @dataclass(frozen=True)
 class ScoreSummary:
-    """Means and sample standard deviations (n - 1) of some rows; NaN where the rows are too few.
+    """Means and sample standard deviations (n - 1) of several rows; NaN where there are too few.
 
     Args:
         domain: name of the domain.
         label: name of the bone, or `ALL_BONES`.
         n: rows whose reference has the bone, missed ones included.
-        missed: of these, rows whose prediction has not.
-        false_finds: rows whose prediction has the bone and whose reference has not.
+        missed: rows whose reference has the bone and whose prediction does not.
+        false_finds: rows whose prediction has the bone and whose reference does not.
         absent: rows without the bone, in no mean.
         n_dice: rows in the Dice mean: `n + false_finds`; missed and false finds count as 0.
         n_distance: rows in the distance means: those whose distances are defined.
-        dice_mean: 0..1.
-        dice_sd: 0..1.
-        assd_mean_mm: in mm.
-        assd_sd_mm: in mm.
-        mssd_mean_mm: in mm.
-        mssd_sd_mm: in mm.
+        dice_mean, dice_sd: Dice, 0..1.
+        assd_mean_mm, assd_sd_mm: average symmetric surface distance in mm.
+        mssd_mean_mm, mssd_sd_mm: maximum symmetric surface distance in mm.
     """
 
     domain: str
@@ -58,14 +55,14 @@ def summarise(rows: Sequence[Mapping[str, Any]]) -> list[ScoreSummary]:
     """Summarise rows by bone and by domain.
 
     Args:
-        rows: dictionaries with the keys of `scores.COLUMNS`; one row a domain, case and bone.
+        rows: dictionaries with the keys of `score_tables.COLUMNS`, one row per domain, case and bone.
 
     Returns:
-        For each domain, in order of appearance: one summary a bone, then one labelled `ALL_BONES` that pools its rows
-        (a bone present in more cases weighs more). Empty for no rows.
+        For each domain, in order of appearance: one summary per bone, then one labelled `ALL_BONES` that pools its
+        rows (a bone present in more cases weighs more). Empty for no rows.
 
     Raises:
-        InputError: a row is unusable, see `scores.check_rows`.
+        InputError: a row is invalid, see `score_tables.check_rows`.
 
     Example:
         >>> from custom_components.metrics.bone_scores import BoneScore
@@ -89,18 +86,18 @@ def summarise(rows: Sequence[Mapping[str, Any]]) -> list[ScoreSummary]:
 def write_summary_csv(
     path: Path | str, rows: Sequence[Mapping[str, Any]], *, border: str, failures: Sequence[tuple[str, str]] = ()
 ) -> None:
-    """Write `summarise(rows)` as CSV: the counts and the convention beside every mean, whole or not at all.
+    """Write `summarise(rows)` as CSV, with the counts and the convention in every row, atomically.
 
     Args:
-        path: file to write, e.g. `summary.csv`; an older one is replaced.
+        path: file to write, e.g. `summary.csv`; an existing one is replaced.
         rows: as for `summarise`.
-        border: the convention that the rows were scored with, see `surface_distances.BORDERS`.
-        failures: domain and name of each case that could not be scored, and so is in no mean. Each row has the number
-            (`cases_failed`) and the names (`failed_cases`, joined by "; ") of its domain; a domain that has nothing
-            else gets an `ALL_BONES` row without means.
+        border: surface convention of the rows, see `surface_distances.BORDERS`.
+        failures: domain and name of each case that could not be scored and is in no mean. Each row states the number
+            (`cases_failed`) and the names (`failed_cases`, joined by "; ") for its domain; a domain whose cases all
+            failed gets an `ALL_BONES` row without means.
 
     Raises:
-        InputError: a row is unusable, see `summarise`, or `border` is unknown or not the rows'.
+        InputError: a row is invalid, see `summarise`, or `border` is unknown or differs from that of the rows.
     """
     table = []
     for each in _summarise_all(rows, border, failures):
@@ -111,32 +108,21 @@ def write_summary_csv(
 
 
 def format_summary(rows: Sequence[Mapping[str, Any]], *, border: str, failures: Sequence[tuple[str, str]] = ()) -> str:
-    """Lay out `summarise(rows)` as a plain text table, with the counts and the surface convention beside the numbers.
+    """Format `summarise(rows)` as a plain text table with the counts and the surface convention.
 
     Args:
         rows: as for `summarise`.
         border: as for `write_summary_csv`.
-        failures: likewise.
+        failures: as for `write_summary_csv`.
 
     Returns:
-        Lines without a final newline. Undefined numbers show as "-". The last line says which cases are in no mean.
+        Lines without a final newline. Undefined numbers appear as "-". The last line names the cases in no mean.
 
     Raises:
         InputError: as `write_summary_csv`.
     """
-    header = [
-        "domain",
-        "bone",
-        "n",
-        "missed",
-        "false",
-        "absent",
-        "Dice % (sd)",
-        "n dist",
-        "ASSD mm (sd)",
-        "MSSD mm (sd)",
-    ]
-    table = [header]
+    header = ["domain", "bone", "n", "missed", "false", "absent"]
+    table = [[*header, "Dice % (sd)", "n dist", "ASSD mm (sd)", "MSSD mm (sd)"]]
     for each in _summarise_all(rows, border, failures):
         counts = [str(count) for count in (each.n, each.missed, each.false_finds, each.absent)]
         dice = _mean_and_sd(100 * each.dice_mean, 100 * each.dice_sd, 1)
@@ -159,7 +145,7 @@ def format_summary(rows: Sequence[Mapping[str, Any]], *, border: str, failures: 
 def _summarise_all(
     rows: Sequence[Mapping[str, Any]], border: str, failures: Sequence[tuple[str, str]]
 ) -> list[ScoreSummary]:
-    """`summarise(rows)`, and an empty summary for each domain of which no case was scored."""
+    """Summarise rows, and add an empty summary for each domain in which no case was scored."""
     check_border(border)
     for row in rows:
         if row.get("border", border) != border:

@@ -1,4 +1,4 @@
-"""The table of scores: one row a bone of a case, with how it was measured, written as CSV."""
+"""The table of scores `metrics.csv`: one row per case and bone, with the conventions of its distances."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ __all__ = ["ALL_BONES", "COLUMNS", "CONNECTIVITY", "check_rows", "score_rows", "
 
 _MEASURES = ("label", "dice", "assd_mm", "mssd_mm", "status")
 COLUMNS = ("case", "subject", "domain", *_MEASURES, "border", "connectivity", "spacing_mm")
-"""The header of `metrics.csv` and the keys of a row; the last three say how its distances were measured."""
+"""Header of `metrics.csv` and keys of a row; the last three state how the distances were measured."""
 
 CONNECTIVITY = 6
-"""Neighbours, those that share a face, of which a surface voxel has one outside its bone; see `surface_voxels`."""
+"""Number of neighbours, those that share a face, that decide whether a voxel is surface; see `surface_voxels`."""
 
 ALL_BONES = "all bones"
 """Label of the summary that pools the rows of a domain."""
@@ -38,12 +38,12 @@ def score_rows(
     """Turn the scores of one case into rows of the table.
 
     Args:
-        scores: of its bones.
-        case: its name.
-        subject: whose it is.
-        domain: its domain's name.
-        spacing_mm: what it was scored with, as stored along the axes of its file.
-        border: likewise.
+        scores: scores of its bones.
+        case: name of the case.
+        subject: identifier of the subject.
+        domain: name of the domain.
+        spacing_mm: spacing used for scoring, along the axes of the file.
+        border: surface convention used for scoring.
 
     Example:
         >>> score = BoneScore("talus", 7, 0.9, 0.5, 4.0, "ok")
@@ -60,32 +60,32 @@ def score_rows(
 
 
 def write_scores_csv(path: Path | str, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write rows as CSV with the header `COLUMNS`, whole or not at all.
+    """Write rows as CSV with the header `COLUMNS`, atomically.
 
     Args:
-        path: file to write, e.g. `metrics.csv`; an older one is replaced.
-        rows: dictionaries with the keys of `COLUMNS`; one row a domain, case and bone. Numbers get 6 significant
-            digits; an undefined one is written `nan`.
+        path: file to write, e.g. `metrics.csv`; an existing one is replaced.
+        rows: dictionaries with the keys of `COLUMNS`, one row per domain, case and bone. Numbers get 6 significant
+            digits; undefined ones are written `nan`.
 
     Raises:
-        InputError: a row is unusable, see `check_rows`; nothing is written then.
-        OSError: the file cannot be written; an older one stays as it was.
+        InputError: a row is invalid, see `check_rows`; nothing is written then.
+        OSError: the file cannot be written; an existing one is unchanged.
     """
     check_rows(rows)
     write_table(path, COLUMNS, [[row[key] for key in COLUMNS] for row in rows])
 
 
 def write_table(path: Path | str, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Write a CSV table, whole or not at all; numbers get 6 significant digits."""
+    """Write a CSV table atomically; numbers get 6 significant digits."""
     shown = ([f"{value:.6g}" if isinstance(value, Real) else value for value in row] for row in rows)
     write_csv(Path(path), header, (dict(zip(header, row, strict=True)) for row in shown))
 
 
 def check_rows(rows: Sequence[Mapping[str, Any]]) -> None:
-    """Refuse rows that no mean may be taken of.
+    """Refuse rows that cannot be averaged.
 
     Raises:
-        InputError: a row lacks a key or has another, appears twice, its numbers do not go with its status, or it was
+        InputError: a row has missing or unknown keys, appears twice, has numbers that contradict its status, or was
             scored with another convention than the first.
     """
     seen = set()
@@ -111,7 +111,7 @@ def _check_numbers(name: str, row: Mapping[str, Any]) -> None:
         raise InputError(f"dice, assd_mm and mssd_mm of {name} must be finite numbers or NaN, got {numbers}")
     undefined = [math.isnan(number) for number in distances]
     fits = {
-        # A bone that fills the whole array has no surface: its distances are undefined though it was found.
+        # A bone that fills the whole array has no surface: its distances are undefined although it was found.
         "ok": 0 <= dice <= 1 and (all(undefined) or all(distance >= 0 for distance in distances)),
         "missed": dice == 0 and all(undefined),
         "false_find": dice == 0 and all(undefined),

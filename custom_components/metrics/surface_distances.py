@@ -155,7 +155,7 @@ def _differs(labels: np.ndarray, border: str) -> np.ndarray:
     values, differs = volume.reshape(-1), np.zeros(volume.size, bool)
     for axis in range(volume.ndim):
         # In flat memory, the next voxel along this axis lies `apart` elements further. Comparing the flat array with
-        # itself shifted by `apart` handles all lines in one contiguous operation, along whichever axis.
+        # itself shifted by `apart` handles all lines in one contiguous operation.
         apart = math.prod(volume.shape[axis + 1 :])
         steps = np.zeros(volume.shape, bool)  # whether a voxel and the next one differ
         np.not_equal(values[apart:], values[: values.size - apart], out=steps.reshape(-1)[: values.size - apart])

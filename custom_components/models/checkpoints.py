@@ -1,4 +1,4 @@
-"""What a trained model is on disk: weights, and all that inference needs to use them."""
+"""Trained models on disk: checkpoints of runs, and packaged bundles."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ __all__ = [
 ]
 
 RESUMABLE = ("last.pt", "previous.pt")
-"""Names of the two checkpoints of a run that it can be continued from, newest first."""
+"""File names of the two checkpoints from which a run can be resumed, newest first."""
 
 _PLAIN = (str, int, float, bool, Tensor, type(None))
 
 
 def save_checkpoint(path: Path, model: TrainedModel, *, resume: Mapping[str, Any] | None = None) -> None:
-    """Write a model whole or not at all, with its SHA-256 beside.
+    """Write a model atomically, together with a file of its SHA-256.
 
     Args:
-        path: file to write or replace. What a `last.pt` holds so far is kept as `previous.pt`.
-        model: weights and what travels with them.
-        resume: what going on needs besides, such as the optimizer's state.
+        path: file to write or replace. An existing `last.pt` is kept as `previous.pt`.
+        model: the trained model.
+        resume: further state for resuming the training, such as the optimizer's.
     """
     buffer = io.BytesIO()
     torch.save(model.to_dict() | ({} if resume is None else {"resume": dict(resume)}), buffer)
@@ -54,10 +54,10 @@ def save_checkpoint(path: Path, model: TrainedModel, *, resume: Mapping[str, Any
 
 
 def load_checkpoint(path: str | Path) -> dict[str, Any]:
-    """Read what `save_checkpoint` wrote onto the CPU, without executing anything in it.
+    """Read a checkpoint from `save_checkpoint` onto the CPU, without executing anything in it.
 
     Raises:
-        InputError: missing, damaged, not a checkpoint, not one of ours, or with weights that are not numbers.
+        InputError: the file is missing, damaged, or no checkpoint of this project, or its weights are not finite.
     """
     return _load(Path(path))[0]
 
@@ -65,8 +65,8 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
 def load_model(path: str | Path) -> TrainedModel:
     """Read a trained model onto the CPU: a run's `model.pt`, or the folder of a packaged bundle.
 
-    Of a bundle the description in `configs/inference.json` is read as plain data and `models/model.pt` as tensors;
-    nothing in it is evaluated.
+    From a bundle, `configs/inference.json` is read as plain data and `models/model.pt` as tensors; nothing in it is
+    evaluated.
 
     Raises:
         InputError: see `load_checkpoint`.
@@ -87,7 +87,7 @@ def load_model(path: str | Path) -> TrainedModel:
             digest=digest,
             weights=content["model"],
         )
-    except Exception as error:  # values of any type may stand in a file that somebody else wrote
+    except Exception as error:  # a foreign file may hold values of any type
         raise InputError(f"checkpoint {path} must describe a model, got {error!r}; train again") from error
 
 
@@ -100,15 +100,15 @@ def describe_model(
     digest: str = "",
     weights: Mapping[str, Tensor] | None = None,
 ) -> TrainedModel:
-    """A model from plain data, as a packaged bundle's configuration states it.
+    """Create a model from plain data, as in the configuration of a packaged bundle.
 
     Args:
         domains: see `Domain.to_dict`.
         preprocessing: arguments of `Preprocessing`.
         network: arguments of `MultiDomainUNet`.
-        training: where it comes from.
+        training: provenance, see `TrainedModel`.
         digest: SHA-256 of the file with the weights.
-        weights: none if only the description is needed, which then needs no file.
+        weights: state dict of the network; None if only the description is needed.
     """
     return TrainedModel(
         domains=tuple(Domain.from_dict(data) for data in domains),
@@ -121,12 +121,12 @@ def describe_model(
 
 
 def build_network(model: TrainedModel, *, domain: str | None = None) -> MultiDomainUNet:
-    """The network with its weights, in evaluation mode, answering for `domain` (or the only one).
+    """Build the network with its weights, in evaluation mode and set to `domain`.
 
-    With several domains and none named it answers for the first, and `set_domain` chooses another.
+    Without `domain` it is set to the first one; `MultiDomainUNet.set_domain` selects another.
 
     Raises:
-        InputError: unknown domain, or weights that are not this network's.
+        InputError: the domain is unknown, or the weights do not fit the network.
     """
     index = 0 if domain is None else find_domain(model.domains, domain)
     try:
@@ -140,18 +140,37 @@ def load_weights(network: MultiDomainUNet, *, path: str | Path, device: str | to
     """Fill a network with the weights of a packaged bundle, in evaluation mode on `device`.
 
     Args:
-        network: its architecture; filled in place and returned.
+        network: network of the same architecture; filled in place and returned.
         path: `models/model.pt`, a plain state dict, or a run's checkpoint.
-        device: where the network goes.
+        device: device of the network.
 
     Raises:
-        InputError: missing, damaged, or weights of another network.
+        InputError: the file is missing or damaged, or its weights do not fit the network.
     """
     path = Path(path)
     content, _ = _read(path)
     if isinstance(content, dict) and content.get("format") == FORMAT:
         content = content.get("model")
     return _fill(network, _check_weights(path, content)).to(device)
+
+
+def check_domains(model: TrainedModel, *, domains: Sequence[Domain]) -> None:
+    """Raise `InputError` for a domain that is unknown to the model, or has other labels or another plane there."""
+    for domain in domains:
+        known = model.domain(domain.name)
+        if (dict(known.labels), known.plane) != (dict(domain.labels), domain.plane):
+            raise InputError(
+                f"domain {domain.name} must have the labels and plane of the checkpoint "
+                f"({dict(known.labels)}, {known.plane}), got {dict(domain.labels)}, {domain.plane}; "
+                "use the manifest it was trained with"
+            )
+
+
+def state_dict_bytes(model: TrainedModel) -> bytes:
+    """Content of a PyTorch file with the plain state dict; equal weights give equal bytes."""
+    buffer = io.BytesIO()
+    torch.save({name: tensor.detach().cpu().contiguous().clone() for name, tensor in model.weights.items()}, buffer)
+    return buffer.getvalue()
 
 
 def _fill(network: MultiDomainUNet, weights: Mapping[str, Tensor]) -> MultiDomainUNet:
@@ -174,7 +193,7 @@ def _load_bundle(folder: Path) -> TrainedModel:
         missing = {"num_classes", "norm", "head", "in_channels"} - model.network.keys()
         if missing:
             raise ValueError(f"a network without {', '.join(sorted(missing))}")
-    except Exception as error:  # whatever somebody else wrote
+    except Exception as error:  # a foreign file may fail in any way
         raise InputError(
             f"bundle {folder} must be a packaged one, whose configs/inference.json describes a model, got {error!r}; "
             "make it with multijoint package, or give a run's model.pt"
@@ -197,26 +216,26 @@ def _load(path: Path) -> tuple[dict[str, Any], str]:
             f"checkpoint {path} must be a model trained by this project ({FORMAT}), got another file; "
             "give the model.pt of a training run"
         )
-    _check_weights(path, content.get("model", {}), beside=content)
+    _check_weights(path, content.get("model", {}), content=content)
     return content, digest
 
 
 def _read(path: Path) -> tuple[Any, str]:
-    """What a PyTorch file holds, and the file's digest."""
+    """Content of a PyTorch file, and the digest of the file."""
     if not path.is_file():
         raise InputError(f"checkpoint {path} must be a file, got none; train first or correct the path")
     data, digest = read_checked(path)
     try:
         content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    except Exception as error:  # a file of another kind fails in torch, zipfile or pickle, each with errors of its own
+    except Exception as error:  # a foreign file fails in torch, zipfile or pickle, with many kinds of errors
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(f"checkpoint {path} must be a readable PyTorch file, got {reason}; copy it again") from error
     return content, digest
 
 
-def _check_weights(path: Path, weights: Any, *, beside: Any = None) -> dict[str, Tensor]:
-    """The weights, if they and what stands beside them in the file are what they should be."""
-    foreign = _find_foreign([weights, beside])
+def _check_weights(path: Path, weights: Any, *, content: Any = None) -> dict[str, Tensor]:
+    """Return the weights if they are finite tensors and the other content of the file is of plain types."""
+    foreign = _find_foreign([weights, content])
     if foreign or not isinstance(weights, dict) or not all(isinstance(each, Tensor) for each in weights.values()):
         raise InputError(
             f"checkpoint {path} must hold tensors and plain types, got {foreign or 'weights of another type'}; "
@@ -228,32 +247,9 @@ def _check_weights(path: Path, weights: Any, *, beside: Any = None) -> dict[str,
 
 
 def _find_foreign(value: Any) -> str:
-    """Name of a type in `value` that is neither a tensor nor plain; "" if there is none."""
+    """Name of the first type in `value` that is neither a tensor nor plain; "" if there is none."""
     if isinstance(value, dict):
         value = [*value, *value.values()]
     if isinstance(value, list | tuple):
         return next(filter(None, map(_find_foreign, value)), "")
     return "" if isinstance(value, _PLAIN) else type(value).__name__
-
-
-def check_domains(model: TrainedModel, *, domains: Sequence[Domain]) -> None:
-    """Refuse domains that the model does not know, or knows with other labels or another plane.
-
-    Raises:
-        InputError: naming the domain.
-    """
-    for domain in domains:
-        known = model.domain(domain.name)
-        if (dict(known.labels), known.plane) != (dict(domain.labels), domain.plane):
-            raise InputError(
-                f"domain {domain.name} must have the labels and plane of the checkpoint "
-                f"({dict(known.labels)}, {known.plane}), got {dict(domain.labels)}, {domain.plane}; "
-                "use the manifest it was trained with"
-            )
-
-
-def state_dict_bytes(model: TrainedModel) -> bytes:
-    """A file with the weights alone, as every tool loads it; the same weights give the same bytes."""
-    buffer = io.BytesIO()
-    torch.save({name: tensor.detach().cpu().contiguous().clone() for name, tensor in model.weights.items()}, buffer)
-    return buffer.getvalue()

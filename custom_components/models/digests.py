@@ -1,4 +1,4 @@
-"""Files with their SHA-256 beside them, as `sha256sum -c` reads it; and two generations of one file, newest first."""
+"""Files accompanied by a SHA-256 file that `sha256sum -c` can check, in one or two generations."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _logger = logging.getLogger(__name__)
 
 
 def digest_path(path: Path) -> Path:
-    """The file beside `path` that holds its digest.
+    """Path of the file that holds the digest of `path`.
 
     Example:
         >>> digest_path(Path("run", "model.pt")).name
@@ -29,17 +29,18 @@ def digest_path(path: Path) -> Path:
 
 
 def write_with_digest(path: Path, data: bytes) -> None:
-    """Write a file and its digest; whenever the process is killed, the file found agrees with the digest found.
+    """Write a file and its digest such that they agree even if the process is killed at any moment.
 
-    Two files cannot be replaced at one stroke. So the digest file first holds a line for the new content and one for
-    the old, then the file is replaced, then the old line goes: a file is intact if ANY line is its digest.
+    Two files cannot be replaced atomically. Therefore the digest file first lists the digests of both the new and the
+    old content, then the file is replaced, and then the old digest is removed. A file counts as intact if ANY line is
+    its digest.
 
     Args:
         path: file to write or replace.
         data: its whole content.
 
     Raises:
-        OSError: the system refused; the old file and its digest still agree.
+        OSError: writing failed; the old file and its digest still agree.
     """
     digest = hashlib.sha256(data).hexdigest()
     _write_lines(path, [digest, intact_digest(path)])
@@ -48,18 +49,18 @@ def write_with_digest(path: Path, data: bytes) -> None:
 
 
 def write_generation(newest: Path, previous: Path, data: bytes) -> None:
-    """Write `newest` with its digest, after what it was has become `previous`.
+    """Write `newest` with its digest, and keep its former content as `previous`.
 
-    At every moment one of the two is whole: the new content lies on the disk under a temporary name before the old
-    one moves. A damaged `newest` never takes the place of `previous`.
+    At every moment one of the two is intact: the new content is on the disk under a temporary name before the old file
+    is renamed. A damaged `newest` never replaces `previous`.
 
     Args:
         newest: file to write or replace.
-        previous: file of the same folder that keeps the content before.
+        previous: file of the same folder for the former content.
         data: the new content.
 
     Raises:
-        OSError: the system refused; what was intact still is.
+        OSError: writing failed; intact files are still intact.
     """
     digest = hashlib.sha256(data).hexdigest()
     old = intact_digest(newest)
@@ -67,7 +68,7 @@ def write_generation(newest: Path, previous: Path, data: bytes) -> None:
     if old is None:
         write_atomically(newest, data)
     else:
-        # What is written beside it will do: if that is wrong, it is damaged with this line, too.
+        # Its recorded digests suffice: if they are wrong, `previous` was damaged before and remains so.
         known: Sequence[str | None] = _read_lines(previous) or [intact_digest(previous)]
         _write_lines(previous, [old, *known])
         write_atomically(newest, data, check=lambda _: os.replace(newest, previous))
@@ -76,7 +77,7 @@ def write_generation(newest: Path, previous: Path, data: bytes) -> None:
 
 
 def intact_digest(path: Path) -> str | None:
-    """The SHA-256 of a file that `read_checked` would read; None of a missing or a damaged one."""
+    """SHA-256 of a file, or None if it is missing or damaged."""
     try:
         return _read(path)[1]
     except (InputError, FileNotFoundError):
@@ -84,12 +85,16 @@ def intact_digest(path: Path) -> str | None:
 
 
 def read_checked(path: Path) -> tuple[bytes, str]:
-    """The bytes of a zip file such as PyTorch writes, and their SHA-256, checked against the digest beside.
+    """Read a zip file, as written by PyTorch, and check it against its digest file.
 
-    Without a digest beside (a file copied alone) the checksums inside the file must do, and a warning says so.
+    Without a digest file (if only the model was copied), the checksums inside the zip file are checked instead, and a
+    warning is logged.
+
+    Returns:
+        The bytes of the file and their SHA-256.
 
     Raises:
-        InputError: another digest, no zip file, or a part of it whose checksum differs.
+        InputError: the digest differs, the file is no zip file, or a checksum inside it is wrong.
     """
     data, digest = _read(path)
     if not digest_path(path).exists():
@@ -98,7 +103,7 @@ def read_checked(path: Path) -> tuple[bytes, str]:
 
 
 def _read(path: Path) -> tuple[bytes, str]:
-    for _ in range(2):  # once more: a training may have replaced the file between the two readings
+    for _ in range(2):  # a second try, in case a training replaced the file between the two reads
         expected = _read_lines(path)
         data = path.read_bytes()
         digest = hashlib.sha256(data).hexdigest()
@@ -116,7 +121,7 @@ def _check_parts(path: Path, data: bytes) -> None:
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             reason = archive.testzip()
-    except Exception as error:  # whatever damage makes of a zip file: errors of zipfile, zlib, struct, codecs
+    except Exception as error:  # damage may cause errors of zipfile, zlib, struct or codecs
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
     else:
         reason = reason and f"a wrong checksum in {reason}"
@@ -125,7 +130,7 @@ def _check_parts(path: Path, data: bytes) -> None:
 
 
 def _read_lines(path: Path) -> list[str] | None:
-    """Digests beside a file; None if there is no file of them."""
+    """Digests listed for a file; None if it has no digest file."""
     try:
         text = digest_path(path).read_text(encoding="ascii", errors="replace")
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""One domain of a trained model by itself."""
+"""Models of a single domain, taken from a joint model."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ __all__ = ["fold_domain", "select_domain"]
 
 
 def select_domain(model: TrainedModel, domain: str | None) -> TrainedModel:
-    """A model of one domain alone, with the same logits for it, to the bit.
+    """Reduce a model to one domain, with bitwise identical logits.
 
     Args:
-        model: a trained model of one or more domains, each with a head of its own.
-        domain: the one to keep; `None` will do when there is only one.
+        model: a trained model with a head for each domain.
+        domain: name of the domain to keep; may be None if there is only one.
 
     Returns:
-        A model like that of a network trained on this domain alone; `model` itself if it has no other.
+        A model like one trained on this domain alone; `model` itself if it has no other domain.
 
     Raises:
-        InputError: unknown domain, or one output layer for several domains.
+        InputError: the domain is unknown, or several domains share one head.
     """
     index = find_domain(model.domains, domain)
     if len(model.domains) == 1:
@@ -47,16 +47,16 @@ def select_domain(model: TrainedModel, domain: str | None) -> TrainedModel:
 
 
 def fold_domain(model: TrainedModel, domain: str | None) -> TrainedModel:
-    """A model of one domain alone without any norm, whose logits are those of `model` but for rounding.
+    """Reduce a model to one domain and fold its norms into the convolutions; logits are equal up to rounding.
 
-    A norm at test time multiplies and shifts each channel by constants, and so does a convolution before it.
+    At test time, a norm scales and shifts each channel by constants, which the preceding convolution can do as well.
 
     Args:
-        model: see `select_domain`.
-        domain: see there.
+        model: as for `select_domain`.
+        domain: as for `select_domain`.
 
     Returns:
-        A model with `norm="folded"`; one that is folded already as it is. It can be used like any other, but not
+        A model with `norm="folded"`, or `model` if it is folded already. It can be used like any other model, but not
         trained further.
     """
     model = select_domain(model, domain)

@@ -1,4 +1,4 @@
-"""A trained model in memory: weights, and all that inference needs to use them."""
+"""Trained models in memory: weights with everything that inference needs."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ from torch import Tensor
 __all__ = ["FORMAT", "QUALITY", "QUALITY_WEIGHTS", "TrainedModel"]
 
 FORMAT = "multijoint-1"
-"""Of a checkpoint's content."""
+"""Format of the content of a checkpoint."""
 
 QUALITY = "quality"
-"""Key of `TrainedModel.training` with `DomainQuality.to_dict` by domain. A model without it segments all the same."""
+"""Optional key of `TrainedModel.training`: domain name -> `DomainQuality.to_dict`."""
 
 QUALITY_WEIGHTS = "quality_weights_sha256"
-"""Key beside it in a packaged bundle, whose weights lie in another file: digest of those it was measured with."""
+"""Key of `TrainedModel.training` in a packaged bundle: digest of the weights with which `QUALITY` was measured."""
 
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """Weights and what travels with them.
+    """Weights with everything that inference needs.
 
     Args:
         domains: name, labels and slicing plane of each domain.
         preprocessing: image size and normalisation.
         network: keyword arguments of `MultiDomainUNet`.
         weights: its state dict.
-        training: where it comes from (epoch, validation Dice, seed, subjects of each side of the split, versions), and
-            what was measured of it (`QUALITY`).
-        digest: SHA-256 of the file that it was read from, in hexadecimal.
+        training: provenance (epoch, validation Dice, seed, subjects of each side of the split, versions) and measured
+            quality (`QUALITY`).
+        digest: SHA-256 of the file from which it was read, in hexadecimal.
     """
 
     domains: tuple[Domain, ...]
@@ -46,7 +46,7 @@ class TrainedModel:
     digest: str = ""
 
     def domain(self, name: str | None) -> Domain:
-        """The domain called `name`; `None` will do when there is only one."""
+        """The domain called `name`; None is accepted if there is only one."""
         return self.domains[find_domain(self.domains, name)]
 
     def channels(self, name: str | None) -> list[int]:
@@ -55,10 +55,10 @@ class TrainedModel:
         return output_channels(num_classes, self.network["head"])[find_domain(self.domains, name)]
 
     def quality(self, name: str | None) -> DomainQuality | None:
-        """What is known about results in a domain; None if nothing.
+        """Quality of the model in a domain; None if unknown.
 
         Raises:
-            InputError: something else stands in its place.
+            InputError: the stored quality is malformed.
         """
         domain = self.domain(name).name
         try:
@@ -71,14 +71,14 @@ class TrainedModel:
             ) from error
 
     def read_from(self, digest: str) -> TrainedModel:
-        """The model as that of a file, without what was measured of other weights than those in it."""
+        """Copy of the model with the digest of its file, without a quality that was measured with other weights."""
         if self.training.get(QUALITY_WEIGHTS, digest) == digest:
             return replace(self, digest=digest)
         training = {key: value for key, value in self.training.items() if key not in (QUALITY, QUALITY_WEIGHTS)}
         return replace(self, digest=digest, training=training)
 
     def to_dict(self) -> dict[str, Any]:
-        """Tensors and plain types only, for `torch.load(weights_only=True)`."""
+        """Content of a checkpoint: tensors and plain types only, for `torch.load(weights_only=True)`."""
         return {
             "format": FORMAT,
             "model": dict(self.weights),

@@ -1,4 +1,9 @@
-"""Close holes and clefts of the bones of a label map with a ball, on one bit a voxel."""
+"""Spherical closing of the bones of a label map, with one bit per voxel.
+
+A closing is a dilation followed by an erosion. Both combine copies of the bone shifted to every voxel of the ball, by
+OR or by AND. The bone is packed into 64-bit words along each line, so that one operation handles 64 voxels, and a shift
+along the line is a bit shift. The ball is a union of lines of bits, one for each shift across planes and lines.
+"""
 
 from __future__ import annotations
 
@@ -14,12 +19,12 @@ __all__ = ["spherical_closing"]
 
 
 def spherical_closing(labels: np.ndarray, *, num_classes: int, radius: int = 2) -> np.ndarray:
-    """Close holes and clefts of each bone with a ball, leaving every other bone as it is.
+    """Close holes and clefts of each bone with a ball, without changing other bones.
 
-    Each bone is closed as if background went on beyond the array, so a bone that the field of view cuts keeps its cut
-    face. Only background changes hands. A background voxel that the closings of two bones claim goes to the bone with
-    the nearer voxel in the input (centre to centre, in voxels), and at equal distance to the lower class index; all
-    closings start from the input, so their order plays no part.
+    The array is treated as surrounded by background, so a bone cut by the field of view keeps its cut face. Only
+    background voxels change. A background voxel claimed by the closings of two bones is assigned to the bone with the
+    nearer voxel in the input (centre to centre, in voxels), and at equal distance to the lower class index. All
+    closings start from the input, so the result does not depend on their order.
 
     Args:
         labels: class indices 0..num_classes-1, an integer array of shape (H, W, D).
@@ -27,10 +32,10 @@ def spherical_closing(labels: np.ndarray, *, num_classes: int, radius: int = 2) 
         radius: radius of the ball in voxels; 2 is the paper's 5x5x5 ball of 33 voxels, 0 changes nothing.
 
     Returns:
-        A new array of the same shape, type and order in memory. A bone without voxels stays without.
+        A new array of the same shape, type and order in memory. A bone without voxels remains without.
 
     Raises:
-        InputError: `labels` is no class-index map, or `radius` is no whole number from 0.
+        InputError: `labels` is not a class-index map, or `radius` is not a whole number from 0.
 
     Example:
         >>> bone = np.ones((3, 3, 3), dtype=int)
@@ -42,13 +47,14 @@ def spherical_closing(labels: np.ndarray, *, num_classes: int, radius: int = 2) 
         raise InputError(f"radius must be a whole number of voxels from 0, got {radius!r}; the paper's ball has 2")
     check_label_map(labels, num_classes)
     result = labels.copy(order="K")
-    # A ball looks the same along any axis, so each line of bits may be one that lies contiguous in memory.
+    # A ball is the same along any axis, so the lines of bits may follow the axis that is contiguous in memory.
     axes = memory_axes(result)
     before, after = labels.transpose(axes), result.transpose(axes)
     steps = _ball(int(radius))
     for bone in find_bones(before, num_classes=num_classes):
         for voxels in _gains(before[bone.box], bone.index, int(radius)):
             voxels += [[side.start] for side in bone.box]
+            # Voxels that a bone of lower index has gained already: this bone takes those to which it is nearer.
             rivals = after[tuple(voxels)]
             contested = np.flatnonzero(rivals)
             if len(contested):
@@ -62,7 +68,7 @@ def spherical_closing(labels: np.ndarray, *, num_classes: int, radius: int = 2) 
 
 
 def _ball(radius: int) -> np.ndarray:
-    """Steps (n, 3) to the voxels of the ball, the nearest first."""
+    """Steps to the voxels of the ball, shape (n, 3), sorted by length."""
     steps = np.array(list(product(range(-radius, radius + 1), repeat=3)))
     squares = (steps**2).sum(axis=1)
     order = np.argsort(squares, kind="stable")
@@ -70,10 +76,10 @@ def _ball(radius: int) -> np.ndarray:
 
 
 def _gains(inside: np.ndarray, index: int, radius: int) -> Iterator[np.ndarray]:
-    """Background voxels that closing one bone adds, as indices (3, n) into its bounding box, plane by plane.
+    """Yield the background voxels that closing one bone adds, as indices (3, n) into its bounding box, by plane.
 
-    A closing never leaves the bounding box, so the box is all there is to look at; two radii of background around it
-    are what the dilation and then the erosion reach into.
+    A closing never leaves the bounding box of the bone, so only the box is processed. It needs a margin of two radii:
+    the dilation grows into one radius of it, and each combination over the ball drops one radius at every side.
     """
     margin = 2 * radius
     bone = _over_ball(_packed(inside, index, radius, margin), radius, np.bitwise_or)
@@ -87,9 +93,9 @@ def _gains(inside: np.ndarray, index: int, radius: int) -> Iterator[np.ndarray]:
 
 
 def _packed(inside: np.ndarray, index: int, radius: int, margin: int) -> np.ndarray:
-    """Where an array is `index`, one bit a voxel, 64 voxels of a line to a word.
+    """Mark the voxels equal to `index`, one bit per voxel, in words of 64 voxels of a line.
 
-    Zeros surround it: `margin` planes and lines, and at least a radius of bits at both ends of each line.
+    The result is surrounded by zeros: `margin` planes and lines, and at least `radius` bits at both ends of each line.
     """
     planes, lines, length = inside.shape
     first, num_bytes = _num_bytes(radius), _num_bytes(length)
@@ -108,8 +114,8 @@ def _num_bytes(num_bits: int) -> int:
 def _over_ball(words: np.ndarray, radius: int, combine: np.ufunc) -> np.ndarray:
     """Dilate (`np.bitwise_or`) or erode (`np.bitwise_and`) by the ball.
 
-    A ball is a line of bits for each step across planes and lines; the result is a radius of planes and lines smaller
-    on each side. Bits within a radius of the ends of a line mean nothing after an erosion.
+    The result has `radius` fewer planes and lines on each side. After an erosion, bits within a radius of the ends of a
+    line are meaningless.
     """
     views = _views_over_ball(words, radius, combine)
     result = next(views).copy()
@@ -119,6 +125,11 @@ def _over_ball(words: np.ndarray, radius: int, combine: np.ufunc) -> np.ndarray:
 
 
 def _views_over_ball(words: np.ndarray, radius: int, combine: np.ufunc) -> Iterator[np.ndarray]:
+    """Yield the words combined along each line of the ball, shifted to the position of that line.
+
+    Lines are visited by length: `words` is combined with its neighbours along the line, one voxel further each time, so
+    all lines of equal length share one array, and a shift across planes and lines is a view of it.
+    """
     size = [length - 2 * radius for length in words.shape[:2]]
     steps = list(product(range(-radius, radius + 1), repeat=2))
     for half_length in range(radius + 1):
@@ -131,7 +142,10 @@ def _views_over_ball(words: np.ndarray, radius: int, combine: np.ufunc) -> Itera
 
 
 def _moved(words: np.ndarray, by: int) -> np.ndarray:
-    """Each bit one place further (1) or back (-1) along its line; lines end in zeros, so none runs into the next."""
+    """Shift each bit one place forwards (1) or back (-1) along its line, carrying across words.
+
+    Lines end in zeros, so no bone is carried into the next line.
+    """
     flat = words.reshape(-1)
     if by > 0:
         moved = flat << 1
@@ -145,7 +159,14 @@ def _moved(words: np.ndarray, by: int) -> np.ndarray:
 def _squared_distances(
     labels: np.ndarray, voxels: np.ndarray, indices: np.ndarray | int, steps: np.ndarray
 ) -> np.ndarray:
-    """Squared distance of each voxel to the nearest one of a bone; `steps`, nearest first, lead to one from each."""
+    """Squared distance in voxels of each voxel to the nearest voxel of a bone.
+
+    Args:
+        labels: class indices of the input, shape (H, W, D).
+        voxels: positions, shape (3, n).
+        indices: class index of the bone, for all voxels or each.
+        steps: steps of the ball, sorted by length. A closing adds only voxels that have the bone within the ball.
+    """
     shape = np.array(labels.shape)[:, None]
     result = np.zeros(voxels.shape[1], np.intp)
     left = np.arange(voxels.shape[1])

@@ -63,8 +63,8 @@ def largest_component(
     kept = sizes == most[classes]
     if np.bincount(classes[kept]).max(initial=0) > 1:
         first = np.full(len(sizes), volume.size)
-        # Ties are rare, so positions are computed only here. A run is straight: whichever way the axes are ordered
-        # or flipped, its first voxel is one of its two ends.
+        # Ties are rare, so positions are computed only here. A run is straight: in any order and
+        # direction of the axes, its first voxel is one of its two ends.
         for ends in (runs.starts, runs.stops - 1):
             np.minimum.at(first, components, _place(ends, result, affine))
         foremost = np.full(num_classes, volume.size)

@@ -1,4 +1,4 @@
-"""Clean a predicted label map, a bone at a time: keep the largest 3D component, then close it with a ball."""
+"""MONAI transforms that clean predicted label maps: largest component and spherical closing of each bone."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class _LabelMapTransform(MapTransform):
         return result
 
     def _apply(self, item: Any, key: Hashable) -> Any:
-        # Not MONAI's conversions: they copy what does not lie in C order, and scans do not.
+        # MONAI's conversions would copy arrays that are not in C order, as scans rarely are.
         values = item.detach().cpu().numpy() if isinstance(item, torch.Tensor) else np.asarray(item)
         if values.ndim != 4 or values.shape[0] != 1:
             raise InputError(
@@ -110,10 +110,10 @@ class SphericalClosingd(_LabelMapTransform):
 
 
 def _as_integers(labels: np.ndarray, key: Hashable) -> np.ndarray:
-    """The same whole numbers in as few bytes as they need."""
+    """Convert whole numbers stored as floats to integers of as few bytes as possible."""
     low, high = labels.min(initial=0), labels.max(initial=0)
     dtype = np.uint8 if low >= 0 and high < 256 else np.int64
-    with np.errstate(invalid="ignore"):  # NaN and infinity become some integer, which then differs
+    with np.errstate(invalid="ignore"):  # NaN and infinity become arbitrary integers, which differ from them below
         integers = labels.astype(dtype)
     if not (integers == labels).all():
         wrong = labels[integers != labels][0]

@@ -1,4 +1,4 @@
-"""From the Dice that a network expects to the Dice it gets: a monotone map, learned from very few exams."""
+"""Calibration of expected Dice: a monotone map to measured Dice, fitted to very few exams."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from custom_components.errors import InputError
 
 __all__ = ["Calibration", "DomainQuality", "fit_calibration"]
 
-_INSIDE = (0.01, 0.9999)  # expected Dice outside has no finite logit, or one that outweighs all others
-_TRIALS = 10.0
-_OFFSET_DEVIATION, _SLOPE_DEVIATION = 0.7, 0.25
-_LEAST_SLOPE = 0.05
+_INSIDE = (0.01, 0.9999)  # beyond, the logit of an expected Dice is infinite or outweighs all others
+_TRIALS = 10.0  # weight of a bone
+_OFFSET_DEVIATION, _SLOPE_DEVIATION = 0.7, 0.25  # of the normal priors
+_LEAST_SLOPE = 0.05  # keeps the map rising
 _DIGITS = 6
 
 
@@ -24,12 +24,12 @@ class Calibration:
     """The map `logit(confidence) = offset + slope * logit(expected)`, rising for every slope above 0.
 
     Args:
-        offset: below 0 for a network that is too sure.
+        offset: negative for an overconfident network.
         slope: above 0.
-        bones: on how many bones of validation exams it was learned.
-        exams: how many exams these are of.
-        error: mean absolute difference between confidence and Dice in exams left out of the fit one by one; None with
-            fewer than two.
+        bones: number of bones that it was fitted to.
+        exams: number of validation exams with these bones.
+        error: mean absolute difference between confidence and Dice, cross-validated by leaving out one exam at a time;
+            None with fewer than two exams.
 
     Example:
         >>> Calibration(offset=0.0, slope=1.0, bones=0, exams=0)(0.9)
@@ -51,7 +51,7 @@ class Calibration:
             )
 
     def __call__(self, expected: float) -> float:
-        """Confidence, 0..1, for an expected Dice; 0 for 0, which is a bone that was not found."""
+        """Confidence, 0..1, for an expected Dice; 0 for 0, which means that the bone was not found."""
         if expected <= 0:
             return 0.0
         return round(float(_sigmoid(self.offset + self.slope * _logit(np.asarray(expected)))), _DIGITS)
@@ -66,30 +66,61 @@ class Calibration:
         return cls(**data)
 
 
+@dataclass(frozen=True)
+class DomainQuality:
+    """Quality of a model in one domain.
+
+    Args:
+        calibration: map from expected Dice to confidence; None without validation exams.
+        volumes_ml: smallest and largest volume of each bone in ml, among the training and validation references.
+        references: number of these references.
+    """
+
+    calibration: Calibration | None
+    volumes_ml: Mapping[str, tuple[float, float]]
+    references: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain types only; `from_dict` reverses it."""
+        return {
+            "calibration": None if self.calibration is None else self.calibration.to_dict(),
+            "volumes_ml": {bone: list(ends) for bone, ends in self.volumes_ml.items()},
+            "references": self.references,
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> DomainQuality:
+        """Rebuild an instance from `to_dict`."""
+        calibration = data["calibration"]
+        volumes = {str(bone): (float(low), float(high)) for bone, (low, high) in data["volumes_ml"].items()}
+        return cls(
+            None if calibration is None else Calibration.from_dict(calibration), volumes, int(data["references"])
+        )
+
+
 def fit_calibration(
     expected: Sequence[float], dice: Sequence[float], *, exams: Sequence[Hashable]
 ) -> Calibration | None:
-    """Learn the map from bones of validation exams.
+    """Fit the map to bones of validation exams.
 
-    Logistic regression with Dice as the share of hits, each bone worth 10 trials (which gives a Dice of 0.9 a standard
-    deviation of 0.09), held to the map that changes nothing by normal priors: offset 0 +- 0.7, slope 1 +- 0.25. One
-    bone corrects it half, twenty decide it; nothing fancier would survive 2 to 5 exams, so all bones of a domain share
-    one map.
+    This is logistic regression with Dice as the success rate of 10 trials per bone, which gives a Dice of 0.9 a
+    standard deviation of 0.09. Normal priors (offset 0 +- 0.7, slope 1 +- 0.25) draw the map to the identity: one
+    bone moves it about half-way, twenty determine it. With 2 to 5 exams, more parameters would overfit, so all bones of
+    a domain share one map.
 
     Args:
         expected: expected Dice of each bone, 0..1.
-        dice: Dice it had in the end, 0..1; NaN where the bone was in neither map, which does not count.
-        exams: whose bone it is; bones of an exam are left out together to estimate `error`.
+        dice: measured Dice of each bone, 0..1; NaN for a bone absent from both maps, which is left out.
+        exams: exam of each bone; to estimate `error`, bones of an exam are left out together.
 
     Returns:
         The map; None if no bone counts.
 
     Raises:
-        InputError: numbers outside 0..1, or sequences of different lengths.
+        InputError: values outside 0..1, or sequences of different lengths.
 
     Source:
-        Platt, Probabilistic Outputs for Support Vector Machines (1999), with priors in the place of its target
-        smoothing.
+        Platt, Probabilistic Outputs for Support Vector Machines (1999), with priors instead of its target smoothing.
 
     Example:
         >>> fit_calibration([0.95, 0.9, 0.97], [0.85, 0.8, 0.9], exams=["a", "a", "b"])(0.95) < 0.9
@@ -120,6 +151,7 @@ def fit_calibration(
 def _fit(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
     from scipy.optimize import minimize
 
+    # The negative log posterior and its gradient; it is convex, so the start does not matter.
     def loss(parameters: np.ndarray) -> tuple[float, np.ndarray]:
         offset, slope = parameters
         score = offset + slope * x
@@ -145,36 +177,3 @@ def _logit(values: np.ndarray) -> np.ndarray:
 
 def _sigmoid(values: np.ndarray) -> np.ndarray:
     return 1 / (1 + np.exp(-values))
-
-
-@dataclass(frozen=True)
-class DomainQuality:
-    """What a model knows about its own results in a domain.
-
-    Args:
-        calibration: from expected Dice to confidence; None if no exam validated.
-        volumes_ml: for each bone the smallest and largest volume in ml among the references it was trained and
-            validated with.
-        references: how many these were.
-    """
-
-    calibration: Calibration | None
-    volumes_ml: Mapping[str, tuple[float, float]]
-    references: int
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain types only; `from_dict` reverses it."""
-        return {
-            "calibration": None if self.calibration is None else self.calibration.to_dict(),
-            "volumes_ml": {bone: list(ends) for bone, ends in self.volumes_ml.items()},
-            "references": self.references,
-        }
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> DomainQuality:
-        """Rebuild it from `to_dict`."""
-        calibration = data["calibration"]
-        volumes = {str(bone): (float(low), float(high)) for bone, (low, high) in data["volumes_ml"].items()}
-        return cls(
-            None if calibration is None else Calibration.from_dict(calibration), volumes, int(data["references"])
-        )

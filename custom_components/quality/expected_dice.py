@@ -1,4 +1,4 @@
-"""How sure a network is of each bone: the Dice it expects, from its own probabilities, slice by slice."""
+"""Expected Dice of each bone, estimated from the network's probabilities slice by slice."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ __all__ = ["ExpectedDice"]
 
 
 class ExpectedDice:
-    """The Dice that a network expects of the channels of one volume, were its probabilities true.
+    """Expected Dice of each output channel for one volume, assuming that the probabilities are correct.
 
-    Of each channel three sums are kept: of the probability p, of the pixels for which the channel is the likeliest,
-    and of p over these. Expected Dice is 2 * sum(p | predicted) / (number predicted + sum(p)), the ratio of what the
-    two parts of Dice have as means. It is of the network's own grid, before any post-processing, and usually too
-    high: `calibration` brings it to what was seen on validation exams.
+    Three sums are kept per channel: the probability p over all pixels, the number of pixels predicted as this channel,
+    and p over these pixels. Expected Dice is 2 * sum(p | predicted) / (number predicted + sum(p)), the ratio of the
+    expected numerator and denominator of Dice. It refers to the network's grid before post-processing and is usually
+    too high; `calibration` corrects it by the Dice measured on validation exams.
 
-    Slices may come in any order and from several threads: each has its sums in float64, which are added in the order of
-    the slices, so that neither changes a bit.
+    Slices may be added in any order and from several threads. The float64 sums of each slice are kept separately and
+    added in slice order at the end, so the result is the same to the last bit.
 
     Source:
-        Mean of numerator over mean of denominator, as the soft Dice of Milletari et al. (2016), V-Net, with the
-        prediction itself in the place of the reference.
+        Mean of numerator over mean of denominator, as in the soft Dice of Milletari et al. (2016), V-Net, with the
+        prediction taken as the reference.
 
     Example:
         >>> expected = ExpectedDice()
@@ -35,27 +35,27 @@ class ExpectedDice:
         self._sums: dict[int, list[list[float]]] = {}
 
     def add(self, index: int, logits: Tensor) -> None:
-        """Take in some slices.
+        """Add consecutive slices.
 
         Args:
-            index: number of the first of them in the volume.
+            index: position of the first of them in the volume.
             logits: shape (N, channels, rows, columns).
         """
         probabilities = logits.detach().float().softmax(dim=1)
         most, likeliest = probabilities.max(dim=1)
-        # Of equal channels the first is the likeliest, as in the label map.
+        # `max` returns the first of equal channels, as the label map does.
         ours = likeliest[:, None] == torch.arange(logits.shape[1], device=logits.device)[:, None, None]
         sums = (
             probabilities.sum(dim=(2, 3), dtype=torch.float64),
             ours.sum(dim=(2, 3), dtype=torch.float64),
             (ours * most[:, None]).sum(dim=(2, 3), dtype=torch.float64),
         )
-        # Lists, not arrays: small arrays that stay, among large buffers that go, keep the memory of many of these.
+        # Plain lists: small long-lived arrays between large temporary buffers would fragment the memory.
         for number, own in enumerate(torch.stack(sums, dim=1).tolist()):
             self._sums[index + number] = own
 
     def compute(self) -> list[float]:
-        """Expected Dice of each channel, 0..1; 0 of one that is nowhere the likeliest. Without slices, nothing."""
+        """Expected Dice of each channel, 0..1; 0 for a channel predicted nowhere. Empty before any slice is added."""
         if not self._sums:
             return []
         total = sum(np.asarray(self._sums[index]) for index in sorted(self._sums))

@@ -1,4 +1,4 @@
-"""What speaks for and against each bone of one result, measured when it is made; and when that is a flag."""
+"""Quality measures of each bone of a result, and the rules by which they raise flags."""
 
 from __future__ import annotations
 
@@ -24,24 +24,23 @@ FLAGS = (
     "low-confidence",
 )
 
-_MOST_SIZES = 20  # of components, the largest, that a record lists
+_MOST_SIZES = 20  # a record lists the sizes of this many largest components
 _DIGITS = 6
 
 
 @dataclass(frozen=True)
 class FlagRules:
-    """When a bone is flagged. The rules are applied to what a record holds, so others need no new segmentation.
+    """Thresholds for flagging a bone. They apply to saved records, so changing them needs no new segmentation.
 
     Args:
-        least_confidence: below it, a bone is `low-confidence`; of a model without calibration, expected Dice counts.
-        most_changed: above it, the share of a bone's voxels that post-processing added or removed, 0..1, is
-            `changed-by-postprocessing`.
-        volume_margin: a bone is `volume-outside-training` if it is smaller than the smallest reference by more than
-            this share of it, or larger than the largest.
+        least_confidence: a bone is `low-confidence` below it; without calibration, expected Dice is compared.
+        most_changed: a bone is `changed-by-postprocessing` if a larger share of its voxels, 0..1, was added or removed.
+        volume_margin: a bone is `volume-outside-training` if it is smaller than the smallest reference, or larger than
+            the largest, by more than this share of the reference's volume.
         speck: components smaller than this share of the bone before post-processing do not count.
 
     Raises:
-        InputError: a number outside 0..1, or a negative margin.
+        InputError: a value is outside 0..1, or the margin is negative.
     """
 
     least_confidence: float = 0.8
@@ -89,22 +88,22 @@ def measure_quality(
     connectivity: int = 1,
     known: DomainQuality | None = None,
 ) -> list[dict[str, Any]]:
-    """Measure each bone of a label map, in plain types for its record; the keys are those of the result's dictionaries.
+    """Measure each bone of a label map, in plain types for its record.
 
     Args:
         labels: label values, shape (X, Y, Z).
-        domain: its bones.
+        domain: names and label values of the bones.
         voxel_ml: volume of a voxel in ml.
         before: class indices before post-processing, of the same shape.
-        expected_dice: of each class of the domain, background included; see `confidence.ExpectedDice`.
-        connectivity: of components, as for `components.largest_component`.
-        known: what the model knows of the domain.
+        expected_dice: expected Dice of each class, background included; see `expected_dice.ExpectedDice`.
+        connectivity: connectivity of components, as for `components.largest_component`.
+        known: quality of the model in this domain.
 
     Returns:
-        A dictionary a bone: `label`, `bone`, `volume_ml`, `expected_dice`, `confidence`, `component_voxels` (sizes
-        before post-processing, the 20 largest), `voxels_before`, `changed` (voxels that post-processing added or
-        removed, as a share of those of the bone before or after), `cut` (whether the bone reaches the outermost voxels
-        of the volume), `training_volume_ml` (smallest, largest). None stands for what is not known.
+        One dictionary per bone: `label`, `bone`, `volume_ml`, `expected_dice`, `confidence`, `component_voxels` (the 20
+        largest sizes before post-processing), `voxels_before`, `changed` (voxels that post-processing added or removed,
+        as a share of the bone's voxels before or after), `cut` (whether the bone reaches the outermost voxels of the
+        volume), `training_volume_ml` (smallest, largest). Unknown values are None.
     """
     bones = {bone.index: bone for bone in find_bones(labels, num_classes=256)}
     sizes: list[list[int]] | None = None
@@ -142,7 +141,7 @@ def measure_quality(
 
 
 def count_components(bone: Mapping[str, Any], rules: FlagRules) -> int | None:
-    """Components of a bone before post-processing, specks apart; None if not known.
+    """Number of components of a bone before post-processing, without specks; None if unknown.
 
     Example:
         >>> bone = {"component_voxels": [900, 95, 5], "voxels_before": 1000}
@@ -156,11 +155,11 @@ def count_components(bone: Mapping[str, Any], rules: FlagRules) -> int | None:
 
 
 def find_flags(bone: Mapping[str, Any], rules: FlagRules) -> list[str]:
-    """What is suspicious about a bone, in the order of `FLAGS`.
+    """Flags of a bone, in the order of `FLAGS`.
 
     Args:
-        bone: of `measure_quality`.
-        rules: when it is.
+        bone: a dictionary from `measure_quality`.
+        rules: thresholds of the flags.
 
     Example:
         >>> bone = {"volume_ml": 0.0, "expected_dice": 0.0, "confidence": None, "component_voxels": None,
@@ -185,7 +184,7 @@ def find_flags(bone: Mapping[str, Any], rules: FlagRules) -> list[str]:
 
 
 def _count_changes(before: np.ndarray, labels: np.ndarray, domain: Domain) -> tuple[np.ndarray, np.ndarray]:
-    """Voxels that each class has lost and each label value has won, a plane at a time: no further volume is made."""
+    """Count the voxels that each class lost and each label value gained, plane by plane to save memory."""
     lost, won = np.zeros((2, 256), np.intp)
     axis = memory_axes(labels)[0]
     for old, new in zip(np.moveaxis(before, axis, 0), np.moveaxis(labels, axis, 0), strict=True):

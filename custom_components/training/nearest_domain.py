@@ -1,4 +1,4 @@
-"""Which domain of a trained network a new data set is nearest to: whose features tell its labels apart best."""
+"""Nearest domain of a trained network to a new data set: the one whose features separate its labels best."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ __all__ = ["Slices", "explained_variance", "find_nearest_domain"]
 
 _logger = logging.getLogger(__name__)
 _MOST_SLICES = 64
-_CHUNK = 8  # slices at once
+_CHUNK = 8  # slices per forward pass
 _RIDGE = 1e-6
 
 
 class Slices(Protocol):
-    """What is needed of a `datasets.SliceDataset`."""
+    """Interface of `datasets.SliceDataset` that is used here."""
 
     def __len__(self) -> int:
         """Number of slices."""
@@ -29,11 +29,11 @@ class Slices(Protocol):
 
 
 def find_nearest_domain(network: MultiDomainUNet, data: Slices) -> str:
-    """Name of the domain with the largest `explained_variance`, the first one of equals.
+    """Name of the domain with the largest `explained_variance`; the first of equal ones.
 
     Args:
-        network: trained, with a norm and a head for each domain; left as it is.
-        data: labelled slices of the new data set; at most 64 of them, evenly spaced, are looked at.
+        network: trained network with a norm and a head for each domain; unchanged.
+        data: labelled slices of the new data set, of which at most 64, evenly spaced, are used.
     """
     names = network.domain_names
     if len(names) == 1:
@@ -48,15 +48,15 @@ def find_nearest_domain(network: MultiDomainUNet, data: Slices) -> str:
 
 
 def explained_variance(network: MultiDomainUNet, slices: Sequence[Mapping[str, Any]], *, domain: int) -> float:
-    """How much of the new labels a linear head could explain on the features that a domain's norms give.
+    """Share of the variance of new labels that a linear head explains on the features of a domain's norms.
 
-    By least squares, so without any training: the mean over bones of 1 - (mean squared residual) / variance of the
-    bone's mask over all pixels. 0 if there is no bone.
+    The head is fitted by least squares, without any training. The result is the mean over bones of
+    1 - (mean squared residual) / (variance of the bone's mask over all pixels); 0 if there is no bone.
 
     Args:
-        network: trained; left as it is.
+        network: trained network; unchanged.
         slices: items with `image` (1, H, W) and `label` (1, H, W), class indices of the new data set.
-        domain: index of the domain whose norms are tried.
+        domain: index of the domain whose norms are used.
     """
     was_training, before = network.training, network.domain
     network.eval()
@@ -69,6 +69,8 @@ def explained_variance(network: MultiDomainUNet, slices: Sequence[Mapping[str, A
 
 
 def _fit(network: MultiDomainUNet, slices: Sequence[Mapping[str, Any]], head: nn.Module) -> float:
+    # Least squares needs only X'X and X'Y, sums over all pixels, so the features X and masks Y of a few slices are in
+    # memory at a time. The features are the input of the last layer, taken by a hook.
     seen: list[Tensor] = []
     hook = head.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     classes = 1 + max(int(item["label"].max()) for item in slices)
@@ -92,7 +94,7 @@ def _fit(network: MultiDomainUNet, slices: Sequence[Mapping[str, Any]], head: nn
     product, moment = torch.stack(products).sum(dim=0), torch.stack(moments).sum(dim=0)
     ridge = _RIDGE * product.diagonal().mean() * torch.eye(len(product), dtype=torch.float64)
     weights = torch.linalg.solve(product + ridge, moment)
-    # |mask - features w|^2 of each class; a mask's squares sum to its count.
+    # |y - Xw|^2 = |y|^2 - 2 w'X'y + w'X'Xw for each class; |y|^2 of a mask is its number of pixels.
     residuals = counts - 2 * (weights * moment).sum(dim=0) + (weights * (product @ weights)).sum(dim=0)
     total = counts.sum()
     spread = counts * (1 - counts / total)
