@@ -142,5 +142,5 @@ def test_rules_are_checked() -> None:
 
 
 def test_flags_are_those_that_are_documented() -> None:
-    text = (Path(__file__).parents[2] / "docs" / "quality.md").read_text()
+    text = (Path(__file__).parents[2] / "docs" / "concepts" / "quality.md").read_text()
     assert all(f"`{flag}`" in text for flag in FLAGS)
