@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from custom_components.data.cases import Case
 from custom_components.data.manifests import Manifest
+from custom_components.data.scans import list_cases
 from custom_components.distributed import first_rank_only
 from custom_components.errors import InputError, explain, show_path
 from custom_components.inference.engine import VolumeDataset, VolumeEvaluator
 from custom_components.inference.inferers import SlicewiseInferer
-from custom_components.inference.loaders import VolumeLoader
 from custom_components.inference.transforms import ReadVolumed, RestoreSourceGridd, StackSlicesd
 from custom_components.io.geometry import voxel_volume_ml
 from custom_components.io.volumes import read_label
@@ -32,7 +32,6 @@ from custom_components.models.trained_model import QUALITY, TrainedModel
 from custom_components.postprocessing.transforms import KeepLargestComponentd, SphericalClosingd
 from custom_components.quality.calibration import DomainQuality, fit_calibration
 from custom_components.training.runs import TrainingRun
-from ignite.engine import Events
 from monai.transforms import Compose
 
 __all__ = ["calibrate_checkpoint", "calibrate_model", "calibrate_run", "describe_quality"]
@@ -167,40 +166,28 @@ def describe_quality(model: TrainedModel) -> list[str]:
 
 def _segment_all(model: TrainedModel, cases: Sequence[Case], device: torch.device) -> list[_SegmentedBone]:
     """Segment cases with the inference engine and compare each bone with its reference on the source grid."""
+    bones: list[_SegmentedBone] = []
 
     def compare(item: dict[str, Any]) -> dict[str, Any]:
         domain = model.domain(item["domain"])
-        label = read_label(item["label"], like=item["source"])
+        label = read_label(item["reference"], like=item["source"])
         reference = domain.encode(label.array, source=show_path(label.path))
         prediction = np.asarray(item["pred"])[0]
-        item["bones"] = []
         for index, channel in enumerate(model.channels(domain.name)[1:], start=1):
             dice = dice_coefficient(prediction == index, reference == index)
-            item["bones"].append(_SegmentedBone(domain.name, item["subject"], item["expected_dice"][channel], dice))
+            bones.append(_SegmentedBone(domain.name, item["subject"], item["expected_dice"][channel], dice))
         return item
 
-    items = [
-        {
-            "image": each.image,
-            "label": _label_of(each),
-            "name": each.name,
-            "subject": each.subject,
-            "domain": each.domain,
-        }
-        for each in cases
-    ]
+    for case in cases:
+        _label_of(case)
     read = Compose([ReadVolumed("image"), StackSlicesd("image", model=model)])
     clean = [RestoreSourceGridd("pred", model=model), KeepLargestComponentd("pred"), SphericalClosingd("pred")]
     evaluator = VolumeEvaluator(
         device=device,
-        val_data_loader=VolumeLoader(VolumeDataset(items, read), num_workers=0),
+        val_data_loader=VolumeDataset(list_cases(cases), read),  # iterated as it is: read here, one after another
         network=build_network(model).to(device),
         inferer=SlicewiseInferer(roi_size=model.preprocessing.image_size, spatial_dim=2, sw_batch_size=16),
         postprocessing=Compose([*clean, compare]),
-    )
-    bones: list[_SegmentedBone] = []
-    evaluator.add_event_handler(
-        Events.ITERATION_COMPLETED, lambda engine: bones.extend(engine.state.output.get("bones", []))
     )
     evaluator.run()
     evaluator.finish()
