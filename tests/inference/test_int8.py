@@ -16,7 +16,6 @@ import torch
 from custom_components.data.preprocessing import Preprocessing
 from custom_components.domains import Domain
 from custom_components.errors import InputError
-from custom_components.inference import int8 as quantised
 from custom_components.inference.inferers import SlicewiseInferer
 from custom_components.inference.int8 import QuantisedNetwork, build_inference_network, int8_path, precision_of
 from custom_components.models.checkpoints import build_network, state_dict_bytes
@@ -119,7 +118,7 @@ def test_the_first_call_is_alone(model: TrainedModel, bundle: Path, monkeypatch:
     compiled = runtime.compile_model.return_value
     compiled.input().shape = (1, 1, 32, 32)
     compiled.create_infer_request = Request
-    monkeypatch.setattr(quantised, "openvino_core", lambda: runtime)
+    monkeypatch.setattr("custom_components.inference.openvino_runtime.openvino_core", lambda: runtime)
     with ThreadPoolExecutor(3) as pool:
         assert all(each.shape == (1, 3, 32, 32) for each in pool.map(network, [torch.zeros(1, 1, 32, 32)] * 3))
     assert calls[:2] == ["begin", "end"]
