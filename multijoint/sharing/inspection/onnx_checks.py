@@ -42,7 +42,7 @@ def check_onnx(path: Path, *, name: str) -> Iterator[Concern]:
     try:
         model = onnx.ModelProto.FromString(data)
         yield from _check_model(model, name)
-    except Exception as error:  # protobuf raises errors of its own
+    except Exception as error:  # protobuf raises other errors than ValueError
         yield Concern("unsafe", "onnx", name, f"not readable as ONNX: {type(error).__name__}")
 
 

@@ -34,7 +34,7 @@ def packaged_configs(
 
     Args:
         bundle: the bundle in the repository.
-        model: what is packaged; without norms (folded) it cannot be trained, so no training is included.
+        model: the packaged model; a folded one cannot be trained, so no training is included.
         domain: name of the default domain.
         data: rows of `model_card.data_rows`.
     """
@@ -50,7 +50,7 @@ def packaged_configs(
 
 
 def describe(model: TrainedModel) -> Config:
-    """A model without its weights and without whom it was trained on, in plain types: names may be patients'."""
+    """A model in plain types, without weights and without names of subjects, which may be patients'."""
     described = model.to_dict()
     kept = ("seed", "epoch", "validation_dice", "packaged_data")
     training = {key: described["training"][key] for key in kept if key in described["training"]}

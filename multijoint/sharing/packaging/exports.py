@@ -29,7 +29,7 @@ def export_torchscript(model: TrainedModel, *, domain: str, files: Mapping[str, 
     """A TorchScript file whose module answers for `domain`; the same model and files give the same bytes.
 
     Attributes `domain` (an index) and `domain_names` let a program choose another. What TorchScript keeps for debugging
-    is left out: it holds paths of the machine. A process of its own makes the file, for the order of some lines in it
+    is left out: it holds paths of the machine. A separate process makes the file, because the order of some lines in it
     depends on how Python hashes text and on what has been compiled before.
 
     Args:
@@ -85,7 +85,7 @@ def export_onnx(model: TrainedModel, *, domain: str) -> bytes:
 
 
 def plain_bytes(proto: Any) -> bytes:
-    """An ONNX model as bytes, without names of source files and other notes of whoever made it."""
+    """An ONNX model as bytes, without names of source files and other metadata."""
     graph = proto.graph
     ports = [*graph.input, *graph.output]
     for part in (proto, graph, *graph.node, *graph.initializer, *graph.value_info, *ports):

@@ -1,4 +1,4 @@
-"""What int8 costs: Dice against the reference on people whom the network has not seen, in float32 and in int8."""
+"""Accuracy of int8: Dice on subjects unseen in training, in float32 and in int8."""
 
 from __future__ import annotations
 
@@ -46,15 +46,15 @@ class BoneDice:
 
     @property
     def fall(self) -> float:
-        """How much worse int8 is; negative if it is better."""
+        """Loss of Dice by int8; negative if int8 is better."""
         return self.float32 - self.int8
 
 
 def divide_cases(model: TrainedModel, manifest: Manifest) -> tuple[list[Case], list[Case]]:
-    """Cases to calibrate on and cases to test on: of people trained on, and labelled ones of people never seen.
+    """Cases of training subjects to calibrate on, and labelled cases of unseen subjects to test on.
 
     Raises:
-        InputError: the model does not say whom it has seen, or the manifest has nobody of one of the two kinds.
+        InputError: the model does not list its subjects, or the manifest has none of one of the two kinds.
     """
     split, name = model.training.get("split"), manifest.domain.name
     if split is None:

@@ -25,18 +25,18 @@ __all__ = ["measure_int8", "quantise_model", "with_digest", "write_networks"]
 def quantise_model(
     model: TrainedModel, manifests: Sequence[Path], *, dataset_dir: Path | None = None
 ) -> tuple[dict[str, bytes], dict[str, list[Case]]]:
-    """The int8 network of every domain, calibrated on people whom the model was trained on.
+    """The int8 network of every domain, calibrated on subjects of the training.
 
     Args:
-        model: what is packaged.
-        manifests: of the data sets that it was trained on; those of other domains are left aside.
-        dataset_dir: where their paths start, if not beside each.
+        model: the packaged model.
+        manifests: of its training data; those of other domains are ignored.
+        dataset_dir: base folder of their paths; the folder of each manifest by default.
 
     Returns:
-        Files by their path in the bundle; and by domain, labelled cases of people whom the model has never seen.
+        Files by their path in the bundle; and by domain, labelled cases of subjects unseen in training.
 
     Raises:
-        InputError: a domain without a manifest, or nobody to calibrate or test on.
+        InputError: a domain without a manifest, or no subject to calibrate or test on.
     """
     datasets = {each.domain.name: each for each in load_manifests(manifests, dataset_dir=dataset_dir)}
     missing = [each.name for each in model.domains if each.name not in datasets]
@@ -55,13 +55,7 @@ def quantise_model(
 def measure_int8(
     model: TrainedModel, files: Mapping[str, bytes], held_out: Mapping[str, Sequence[Case]]
 ) -> list[BoneDice]:
-    """What int8 costs in each bone; `check_fall` refuses what costs too much.
-
-    Args:
-        model: what is packaged.
-        files: see `quantise_model`.
-        held_out: likewise.
-    """
+    """Dice of each bone in float32 and in int8, for `files` and `held_out` of `quantise_model`."""
     with tempfile.TemporaryDirectory() as folder:
         write_networks(Path(folder), model, files)
         return [
@@ -72,13 +66,7 @@ def measure_int8(
 
 
 def write_networks(folder: Path, model: TrainedModel, files: Mapping[str, bytes]) -> None:
-    """Write of a bundle what segments: the model's description, its weights and its int8 networks.
-
-    Args:
-        folder: the bundle.
-        model: what is packaged.
-        files: see `quantise_model`.
-    """
+    """Write the part of a bundle that segments: description of the model, weights and int8 networks."""
     described = {"configs/inference.json": as_json({"model": describe(model)})}
     weights = with_digest("models/model.pt", state_dict_bytes(model))
     for path, content in (described | weights | dict(files)).items():
@@ -86,6 +74,6 @@ def write_networks(folder: Path, model: TrainedModel, files: Mapping[str, bytes]
 
 
 def with_digest(path: str, content: bytes) -> dict[str, bytes]:
-    """A file of a bundle, and beside it its SHA-256."""
+    """A file of a bundle together with its `.sha256` file."""
     line = f"{hashlib.sha256(content).hexdigest()}  {path.rpartition('/')[2]}\n"
     return {path: content, f"{path}.sha256": line.encode()}

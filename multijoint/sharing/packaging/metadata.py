@@ -1,4 +1,4 @@
-"""`configs/metadata.json` of a packaged bundle: what it needs, takes and gives, filled from the model."""
+"""`configs/metadata.json` of a packaged bundle: requirements, inputs and outputs, filled from the model."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from multijoint.sharing.packaging.held_out import BoneDice
 __all__ = ["CHECKSUMS", "describe_single", "fill_metadata"]
 
 _PACKAGES = ("nibabel", "scipy", "scikit-image", "pytorch-ignite", "pyyaml", "fire", "tensorboard", "tqdm")
-"""What the core modules and MONAI's command line need, besides MONAI, PyTorch and NumPy."""
+"""Requirements of the components and of MONAI's command line, in addition to MONAI, PyTorch and NumPy."""
 
 
 def describe_single(domain: Domain, *, together: str) -> dict[str, str]:
@@ -50,11 +50,11 @@ def fill_metadata(
 
     Args:
         template: of the bundle without weights.
-        model: what is packaged.
-        domain: the default one, which the network answers for.
+        model: the packaged model.
+        domain: the default domain.
         data: rows of `model_card.data_rows`.
         scores: rows of an evaluation's `summary.csv`; none if there was no evaluation.
-        int8: what its int8 networks cost; none if it has none.
+        int8: Dice of its int8 networks; none without them.
     """
     versions = model.training.get("versions", {})
     size = list(model.preprocessing.image_size)
@@ -120,7 +120,7 @@ def _is_installed(package: str) -> bool:
 
 
 def _version(package: str, trained_with: Mapping[str, str]) -> str:
-    """What the model was trained with, or else is packaged with, without what no registry knows ("2.13.0+cpu")."""
+    """Version at the training, or else at packaging, without a local suffix such as "+cpu"."""
     return str(trained_with.get(package) or version(package)).split("+")[0]
 
 

@@ -1,4 +1,4 @@
-"""The documents of a packaged bundle: its model card, and the licences of the data it learned from."""
+"""Documents of a packaged bundle: the model card, and the licences of the training data."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import jinja2
+from custom_components.domains import Domain
 from custom_components.errors import InputError
 from custom_components.metrics.score_tables import ALL_BONES
 from custom_components.models.trained_model import TrainedModel
@@ -20,9 +22,9 @@ _UNKNOWN = "not recorded"
 
 
 def data_rows(model: TrainedModel) -> list[dict[str, Any]]:
-    """What each domain was learned from: its licence and source, and how many subjects trained and validated.
+    """One row per domain: licence and source of its data, number of subjects trained and validated on.
 
-    Numbers only: names of subjects may be patients'.
+    Names of subjects are left out: they may be patients'.
     """
     training = model.training
     origins = [training]
@@ -46,7 +48,7 @@ def data_rows(model: TrainedModel) -> list[dict[str, Any]]:
 
 
 def read_scores(evaluation: Path | None) -> list[dict[str, str]]:
-    """Rows of the `summary.csv` that an evaluation wrote; none without an evaluation.
+    """Rows of the `summary.csv` of an evaluation; none without an evaluation.
 
     Raises:
         InputError: the folder has no such file.
@@ -77,145 +79,38 @@ def model_card(
     scores: Sequence[Mapping[str, Any]],
     int8: Sequence[BoneDice] = (),
 ) -> str:
-    """Content of `docs/README.md`; without front matter, which hubs put before it themselves.
+    """Content of `docs/README.md`, from `model_card.md.j2`; hubs put front matter before it themselves.
 
     Args:
         name: of the bundle's folder.
         metadata: filled.
-        model: what is packaged.
+        model: the packaged model.
         domain: name of the default domain.
         data: see `data_rows`.
         scores: see `read_scores`.
-        int8: what its int8 networks cost; none if it has none.
+        int8: Dice of its int8 networks; none without them.
     """
-    folded = model.network["norm"] == "folded"
-    parts = [
-        f"# {metadata['name']}\n\n{metadata['description']}\n\n"
-        "**Research only. Not a medical device.** Nothing here has been validated for clinical use.\n",
-        _what_it_segments(model, domain),
-        _how_to_run(name, model, domain),
-        _training_again(name, model)
-        if not folded
-        else "Its norms are folded into the convolutions: faster, the same "
-        "label maps but for rounding, and it cannot be trained further.\n",
-        _data(data, model),
-        _scores(scores),
-        *([_int8(int8)] if int8 else []),
-        _LIMITS,
-        "## Changelog\n\n" + "\n".join(f"- {key}: {text}" for key, text in metadata["changelog"].items()) + "\n",
-        "## Reference\n\n" + "\n".join(f"- {text}" for text in metadata["references"]) + "\n",
-    ]
-    return "\n".join(parts)
-
-
-def _what_it_segments(model: TrainedModel, domain: str) -> str:
-    rows = ["| domain | labels | slices | images |", "|---|---|---|---|"]
-    for each in model.domains:
-        default = " (default)" if each.name == domain and len(model.domains) > 1 else ""
-        labels = ", ".join(f"{value} {bone}" for value, bone in each.labels.items())
-        rows.append(f"| {each.name}{default} | {labels} | {each.plane} | {each.modality} |")
-    size = " x ".join(map(str, model.preprocessing.image_size))
-    return (
-        "## What it segments\n\n"
-        + "\n".join(rows)
-        + f"\n\nSlices are resized to {size} pixels; label maps come back on "
-        "the scan's own grid, in any axis order, oblique too.\n"
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=False,  # Markdown, not HTML
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
     )
-
-
-def _how_to_run(name: str, model: TrainedModel, domain: str) -> str:
+    environment.filters |= {"number": _number, "percent": _percent}
     other = next((each.name for each in model.domains if each.name != domain), None)
-    switch = (
-        f"\nAnother domain: `--domain {other}`, or `--config_file \"['{name}/configs/inference.json',"
-        f"'{name}/configs/domain_{other}.json']\"`; in Python `monai.bundle.load(..., "
-        f'net_override={{"domain": "{other}"}})`.\n'
-        if other
-        else ""
-    )
-    return (
-        "## How to run\n\nThe packages of `configs/metadata.json` are needed (`monai_version`, `pytorch_version`, "
-        "`numpy_version`, `required_packages_version`); the code is in the bundle. Running a bundle is running its "
-        "code: check where you have it from, and `sha256sum -c checksums.sha256` in its folder.\n\n"
-        "```\n"
-        f"python -m monai.bundle run inference --config_file {name}/configs/inference.json "
-        f"--images \"['scan.nii.gz']\" --output_dir out\n"
-        "```\n"
-        f"{switch}\n`models/model.ts` (TorchScript) and `models/*.onnx` take normalised slices and give logits, one "
-        "domain each.\n"
-    )
+    known = {"name": name, "metadata": metadata, "model": model, "domain": domain, "other": other, "data": data}
+    known |= {"scores": scores, "int8": int8, "all_bones": ALL_BONES, "bones": _bones}
+    return environment.get_template("model_card.md.j2").render(known)
 
 
-def _training_again(name: str, model: TrainedModel) -> str:
-    manifests = ",".join(f"'{each.name}/manifest.yaml'" for each in model.domains)
-    return (
-        "Training goes on from these weights with data of the same domains:\n\n```\n"
-        f"python -m monai.bundle run training --config_file {name}/configs/train.json "
-        f'--manifests "[{manifests}]" --output_dir runs/new --publish_to null\n'
-        "```\n\nWithout `--publish_to null` the new weights take the place of `models/model.pt`, as annotation tools "
-        "expect. A new domain is added by `multijoint adapt`.\n"
-    )
-
-
-def _data(rows: Sequence[Mapping[str, Any]], model: TrainedModel) -> str:
-    lines = ["| domain | subjects trained on | validated on | licence | source |", "|---|---|---|---|---|"]
-    lines += [
-        f"| {row['domain']} | {row['training']} | {row['validation']} | {row['licence']} | {row['source']} |"
-        for row in rows
-    ]
-    training = model.training
-    dice = training.get("validation_dice")
-    best = f"epoch {training['epoch']}" if "epoch" in training else "an unknown epoch"
-    return (
-        "## Data\n\n" + "\n".join(lines) + f"\n\nThe weights are those of {best}"
-        f"{f', with a Dice of {dice:.3f} on the validation subjects' if dice is not None else ''}.\n"
-    )
-
-
-def _scores(rows: Sequence[Mapping[str, Any]]) -> str:
-    if not rows:
-        return "## Scores\n\nNot evaluated on test subjects when it was packaged.\n"
-    lines = ["| domain | bone | exams | missed | Dice % | ASSD mm | MSSD mm |", "|---|---|---|---|---|---|---|"]
-    for row in rows:
-        bold = "**" if row["label"] == ALL_BONES else ""
-        dice, assd, mssd = (_number(row[key]) for key in ("dice_mean", "assd_mean_mm", "mssd_mean_mm"))
-        dice = f"{100 * float(row['dice_mean']):.1f}" if dice != "-" else "-"
-        lines.append(
-            f"| {row['domain']} | {bold}{row['label']}{bold} | {row['n']} | {row['missed']} "
-            f"| {dice} | {assd} | {mssd} |"
-        )
-    how = f"border={rows[0]['border']}, connectivity={rows[0]['connectivity']}"
-    return (
-        "## Scores\n\nOn test subjects, whom the network has not seen. A missed bone counts as Dice 0 and is in no "
-        "distance.\n\n" + "\n".join(lines) + f"\n\nSurface convention: {how}. ASSD and MSSD: average and maximum "
-        "symmetric surface distance.\n"
-    )
-
-
-def _int8(rows: Sequence[BoneDice]) -> str:
-    lines = [
-        "| domain | bone | held-out cases | Dice % float32 | Dice % int8 | fall, points |",
-        "|---|---|---|---|---|---|",
-    ]
-    lines += [
-        f"| {row.domain} | {row.label} | {row.cases} | {100 * row.float32:.2f} | {100 * row.int8:.2f} "
-        f"| {100 * row.fall:.3f} |"
-        for row in rows
-    ]
-    return (
-        "## Int8\n\n`models/*.int8.onnx` are the same networks in 8 bits, faster on a CPU: add `--precision int8` to "
-        "the command above; they need OpenVINO (`pip install openvino`). They were calibrated on people trained on; "
-        "then both networks segmented people never seen. A fall of more than 0.1 points in any bone would have kept "
-        "them out of the bundle.\n\n" + "\n".join(lines) + "\n"
-    )
+def _bones(domain: Domain) -> str:
+    return ", ".join(f"{value} {bone}" for value, bone in domain.labels.items())
 
 
 def _number(text: str) -> str:
     return f"{float(text):.2f}" if text and text != "nan" else "-"
 
 
-_LIMITS = """## Intended use and limits
-
-For research on images like those above: same anatomy, field of view, sequence and age. On others its label maps may be
-wrong without looking wrong; look at every one of them, and name the right domain, for it looks for the bones of
-that one only. Small data sets make uncertain scores.
-"""
+def _percent(text: str) -> str:
+    return f"{100 * float(text):.1f}" if text and text != "nan" else "-"

@@ -1,4 +1,4 @@
-"""A bundle in a folder and a zip of its own: code, configurations, weights and documents, ready for a model zoo."""
+"""A stand-alone bundle, as a folder and as a zip file: code, configurations, weights and documents."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def package(
     """Write `<name>/` and `<name>_v<version>.zip`, each whole or not at all; the same input gives the same bytes.
 
     Args:
-        bundle: a bundle of the repository.
+        bundle: a bundle of the repository; files that it lacks come from the joint bundle.
         checkpoint: `model.pt` of a run, or a packaged bundle's folder.
         out: folder that both go to; an earlier package of the same name is replaced.
         domain: name of the default domain; the first if None.
@@ -57,15 +57,15 @@ def package(
         evaluation: folder of an evaluation, whose scores go into the model card.
         weights_url: where the files of `models/` will be put; they are then left out of the zip, and
             `large_files.yml` says where to find them.
-        int8: manifests of the data sets trained on: calibrates int8 networks on them and adds these to the bundle,
-            unless Dice on people whom the network has not seen falls.
-        dataset_dir: where their paths start, if not beside each.
+        int8: manifests of the training data: int8 networks are calibrated on them and added to the bundle, unless Dice
+            on unseen subjects falls.
+        dataset_dir: base folder of their paths; the folder of each manifest by default.
 
     Returns:
         The folder and the zip.
 
     Raises:
-        InputError: what cannot be packaged.
+        InputError: bundle, checkpoint, domain or evaluation cannot be packaged.
     """
     if not (bundle / "configs" / "metadata.json").is_file():
         raise InputError(f"bundle must be a folder with configs/metadata.json, got {bundle}; name one of bundles/")
@@ -127,7 +127,7 @@ def _files(
 def _int8(
     model: TrainedModel, manifests: Sequence[Path], dataset_dir: Path | None
 ) -> tuple[dict[str, bytes], list[BoneDice]]:
-    """The int8 networks by path, and what they cost in each bone, unless it is too much."""
+    """The int8 networks by path, and their Dice in each bone, checked against the largest fall."""
     files, held_out = quantise_model(model, manifests, dataset_dir=dataset_dir)
     costs = measure_int8(model, files, held_out)
     check_fall(costs)

@@ -59,9 +59,9 @@ def calibration_slices(model: TrainedModel, cases: Sequence[Case], *, domain: st
 def quantise(model: TrainedModel, *, domain: str, slices: Sequence[Tensor], digest: str) -> bytes:
     """An ONNX file of one domain that computes in int8; the same model and slices give the same bytes.
 
-    Weights have a scale a channel, what flows between two layers one for all, which leaves out the largest of a hundred
-    thousand values. The first convolution and the output layer stay float32: they cost nothing, and to round the image
-    and the logits moved the boundaries most.
+    Weights have one scale per channel. The values between two layers share one scale, which leaves out the largest of a
+    hundred thousand values. The first convolution and the output layer stay float32: they cost nothing, and rounding
+    the image and the logits moved the boundaries most.
 
     Args:
         model: the trained model.
@@ -130,7 +130,7 @@ def quantise(model: TrainedModel, *, domain: str, slices: Sequence[Tensor], dige
 
 
 def _named(proto: Any, **properties: str) -> bytes:
-    """An ONNX model that states what it is, of plain ONNX alone."""
+    """An ONNX model of plain operators with these properties in its metadata."""
     import onnx
 
     proto = onnx.ModelProto.FromString(plain_bytes(proto))

@@ -1,4 +1,4 @@
-"""Makes a TorchScript file; run as a process of its own by `exports.export_torchscript`."""
+"""Make a TorchScript file; `exports.export_torchscript` runs this module in a separate process."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _LEFT_OUT = (".data/serialization_id", "byteorder", "version")  # which the writ
 
 
 def script(folder: Path, domain: str, names: list[str]) -> None:
-    """Write `model.ts` beside the `model.pt` of a folder, with some files of that folder inside."""
+    """Write `model.ts` into a folder with a `model.pt`, with some files of that folder inside."""
     network = build_network(load_model(folder / "model.pt"), domain=domain)
     files = {name: (folder / name).read_bytes() for name in names}
     stored = io.BytesIO()
