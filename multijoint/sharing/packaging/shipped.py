@@ -24,8 +24,8 @@ SHIPPED = {
 }
 """Modules by package, "" for `custom_components` itself; the face of each package, `__init__`, goes with them.
 
-A test follows the imports from the configurations and names modules that are missing here or not needed. A face may name
-a module that is left out, for it imports a module only when a name of it is asked for.
+A test follows the imports from the configurations and names modules that are missing here or not needed.
+A face may name a module that is left out, for it imports a module only when a name of it is asked for.
 """
 
 

@@ -78,8 +78,10 @@ def segment(
     run(*command, cwd=place, extra={"PYTHONPYCACHEPREFIX": str(caches), "PYTHONDONTWRITEBYTECODE": ""})
     found = sorted((place / output).rglob("*.nii.gz"))
     require(len(found) == 1, f"one label map must be written, got {[path.name for path in found]}")
-    origins = {path.parent for path in caches.rglob("custom_components/**/*.pyc")}
-    own = caches / bundle.relative_to(bundle.anchor) / "custom_components"
+    origins = {
+        caches / str(path).rpartition("/custom_components/")[0] for path in caches.rglob("custom_components/**/*.pyc")
+    }
+    own = caches / bundle.relative_to(bundle.anchor)
     require(origins == {own}, f"custom_components must come from the unpacked bundle, got {sorted(map(str, origins))}")
     return found[0]
 
