@@ -131,6 +131,7 @@ def supplies(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Callable[[Pa
         "scans": scans,
         "exam": copy(exams / "ankle_000"),
         "runs/x": copy(trained),
+        "runs/mine": copy(trained),
         "runs/x/eval": evaluate,
         "runs/demo/model": copy(trained),
         "dist": package,
@@ -173,6 +174,19 @@ def test_commands_run(
         if problem:
             last = "\n".join(capfd.readouterr().err.strip().splitlines()[-5:])
             pytest.fail(f"{problem}\n{last}", pytrace=False)
+
+
+def test_python_of_the_readme_runs(
+    supplies: dict[str, Callable[[Path], object]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = Folder(tmp_path, supplies)
+    monkeypatch.chdir(tmp_path)
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
+    assert blocks
+    for block in blocks:
+        folder.provide((block,))
+        exec(compile(block, "README.md", "exec"), {})
+    assert list(tmp_path.glob("out/*_seg.nii.gz"))
 
 
 def test_what_is_not_run_is_there_and_covered_elsewhere() -> None:
