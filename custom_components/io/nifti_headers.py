@@ -76,7 +76,7 @@ def parse_header(raw: bytes, path: Path) -> Any:
     shape, dtype = _check_shape(header, name), _check_type(header, name)
     _check_numbers(header, name)
     check_size(math.prod(shape), limit=MAX_VOXELS, path=path)
-    check_size(_offset(header) + math.prod(shape) * dtype.itemsize, limit=MAX_BYTES, path=path)
+    check_size(int(header["vox_offset"]) + math.prod(shape) * dtype.itemsize, limit=MAX_BYTES, path=path)
     return header
 
 
@@ -98,7 +98,7 @@ def skip_to_voxels(content: Content, header: Any) -> None:
         InputError: an extension is damaged, or the file ends before the first voxel.
     """
     flag = content.read(4)
-    size = _offset(header) - header.sizeof_hdr - 4
+    size = int(header["vox_offset"]) - header.sizeof_hdr - 4
     between = content.read(size)
     if len(flag) + len(between) < size + 4:
         missing = size + 4 - len(flag) - len(between)
@@ -183,10 +183,6 @@ def _check_numbers(header: Any, name: str) -> None:
     units = int(header["xyzt_units"])
     if units % 8 not in MM_OF_UNIT or units - units % 8 not in _TIME_UNITS:
         raise _invalid(name, "xyzt_units", units, "known units of space and time")
-
-
-def _offset(header: Any) -> int:
-    return int(header["vox_offset"])
 
 
 def _invalid(name: str, field: str, value: Any, rule: str) -> InputError:

@@ -56,15 +56,6 @@ class Calibration:
             return 0.0
         return round(float(_sigmoid(self.offset + self.slope * _logit(np.asarray(expected)))), _DIGITS)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain types only; `from_dict` reverses it."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Calibration:
-        """Rebuild a calibration from `to_dict`."""
-        return cls(**data)
-
 
 @dataclass(frozen=True)
 class DomainQuality:
@@ -83,7 +74,7 @@ class DomainQuality:
     def to_dict(self) -> dict[str, Any]:
         """Plain types only; `from_dict` reverses it."""
         return {
-            "calibration": None if self.calibration is None else self.calibration.to_dict(),
+            "calibration": None if self.calibration is None else asdict(self.calibration),
             "volumes_ml": {bone: list(ends) for bone, ends in self.volumes_ml.items()},
             "references": self.references,
         }
@@ -91,11 +82,9 @@ class DomainQuality:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> DomainQuality:
         """Rebuild an instance from `to_dict`."""
-        calibration = data["calibration"]
+        calibration = None if data["calibration"] is None else Calibration(**data["calibration"])
         volumes = {str(bone): (float(low), float(high)) for bone, (low, high) in data["volumes_ml"].items()}
-        return cls(
-            None if calibration is None else Calibration.from_dict(calibration), volumes, int(data["references"])
-        )
+        return cls(calibration, volumes, int(data["references"]))
 
 
 def fit_calibration(

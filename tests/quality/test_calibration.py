@@ -1,11 +1,12 @@
 """The map from expected Dice to confidence: monotone, within 0..1, modest with few bones, right with many."""
 
+import json
 import math
 
 import numpy as np
 import pytest
 from custom_components.errors import InputError
-from custom_components.quality.calibration import Calibration, fit_calibration
+from custom_components.quality.calibration import Calibration, DomainQuality, fit_calibration
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import expit, logit
@@ -88,7 +89,8 @@ def test_a_bone_that_was_not_found_has_no_confidence() -> None:
 def test_survives_plain_types() -> None:
     calibration = fit_calibration([0.9, 0.8], [0.7, 0.9], exams=["a", "b"])
     assert calibration is not None
-    assert Calibration.from_dict(calibration.to_dict()) == calibration
+    quality = DomainQuality(calibration, {"talus": (3.0, 9.0)}, 2)
+    assert DomainQuality.from_dict(json.loads(json.dumps(quality.to_dict()))) == quality
 
 
 @pytest.mark.parametrize("change", [{"slope": 0.0}, {"slope": -1.0}, {"offset": math.nan}, {"offset": "x"}])
