@@ -1,9 +1,9 @@
 """The front door: what `import multijoint` offers, and what it leaves unread until it is used."""
 
-import subprocess
 import sys
 
 import pytest
+from support.processes import run
 
 import multijoint
 
@@ -20,5 +20,5 @@ def test_the_face_has_a_handful_of_names_and_each_is_there() -> None:
 @pytest.mark.parametrize("code", ["import multijoint", "import multijoint; multijoint.__all__; dir(multijoint)"])
 def test_the_import_reads_nothing_heavy(code: str) -> None:
     code += f"; import sys; print([name for name in {HEAVY} if name in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = run([sys.executable, "-c", code], check=True)
     assert (done.stdout.strip(), done.stderr) == ("[]", "")

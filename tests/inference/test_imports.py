@@ -1,7 +1,8 @@
 """Inference reads few files, and none of the trainer's."""
 
-import subprocess
 import sys
+
+from support.processes import run
 
 _MOST_FILES = 35
 
@@ -11,7 +12,7 @@ def test_the_whole_face_of_inference_reads_at_most_35_files() -> None:
         "import sys, custom_components.inference as face; [getattr(face, name) for name in face.__all__]; "
         "print(*(name for name in sys.modules if name.partition('.')[0] == 'custom_components'))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
+    done = run([sys.executable, "-c", code], check=True)
     names = done.stdout.split()
     assert len(names) <= _MOST_FILES, sorted(names)
     assert not [name for name in names if name.startswith(("custom_components.training", "custom_components.losses"))]
