@@ -11,7 +11,7 @@ __all__ = ["SHIPPED", "shipped_code"]
 SHIPPED = {
     "": "distributed domains errors label_maps losses",
     "data": "augmentation cases datasets layouts manifests preprocessing sampling scans splits",
-    "inference": "engine inferers int8 loaders openvino_runtime report results transforms",
+    "inference": "engine inferers int8 items loaders openvino_runtime report results transforms",
     "io": "geometry nifti_files nifti_headers nifti_voxels pictures planes records volumes",
     "metrics": "bone_scores evaluation nearest_voxels score_summaries score_tables surface_distances",
     "models": "checkpoints digests trained_model",
