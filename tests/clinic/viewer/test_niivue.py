@@ -24,7 +24,7 @@ def npm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "package.tgz").write_bytes(archive.getvalue())
     program = tmp_path / "bin" / "npm"
     program.parent.mkdir()
-    program.write_text(f'#!/bin/sh\nfor last; do :; done\n/bin/cp {tmp_path}/package.tgz "$last/niivue.tgz"\n')
+    program.write_text(f'#!/bin/sh\nfor last; do :; done\n/bin/cp "{tmp_path}/package.tgz" "$last/niivue.tgz"\n')
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(program.parent))
     return tmp_path / "package.tgz"
