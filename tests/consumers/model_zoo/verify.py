@@ -24,8 +24,8 @@ import sys
 from pathlib import Path
 import torch
 from monai.bundle import load
-root = Path(sys.argv[1])
-network = load(name=root.name, bundle_dir=str(root.parent), workflow_type="inference", device="cpu")
+root, kind = Path(sys.argv[1]), sys.argv[2]
+network = load(name=root.name, bundle_dir=str(root.parent), workflow_type=kind, device="cpu")
 weights = torch.load(root / "models" / "model.pt", weights_only=True)
 loaded = network.state_dict()
 assert loaded.keys() == weights.keys(), "load must give a network of the names in models/model.pt"
@@ -53,7 +53,8 @@ def main() -> int:
         ("version", lambda: version_faults(bundle)),
         ("style", lambda: style_faults(bundle)),
         ("verify_metadata", lambda: check_metadata(bundle, schema)),
-        ("load", lambda: check_load(bundle, work)),
+        ("load", lambda: check_load(bundle, "inference", work)),
+        ("load train", lambda: check_load(bundle, "train", work)),
         ("verify_net_in_out", lambda: verify_net_in_out(net_id=NET, device="cpu", **described(bundle))),
         ("ckpt_export", lambda: ckpt_export(**exported(bundle, "verify_model.ts"))),
         ("model.ts", lambda: check_torchscript(bundle)),
@@ -124,9 +125,11 @@ def check_torchscript(bundle: Path) -> Iterator[str]:
     return iter(())
 
 
-def check_load(bundle: Path, work: Path) -> Iterator[str]:
+def check_load(bundle: Path, kind: str, work: Path) -> Iterator[str]:
     """`monai.bundle.load` must give the network with its weights, in a process that does not know the folder."""
-    command = [sys.executable, "-c", LOAD, str(bundle)]
+    if find(bundle / "configs", kind) is None:
+        return
+    command = [sys.executable, "-c", LOAD, str(bundle), kind]
     done = subprocess.run(command, cwd=work, capture_output=True, text=True)
     if done.returncode:
         yield " | ".join((done.stdout + done.stderr).strip().splitlines()[-3:])
