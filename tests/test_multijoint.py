@@ -1,6 +1,7 @@
 """The front door: what `import multijoint` offers, and what it leaves unread until it is used."""
 
 import sys
+from pathlib import Path
 
 import pytest
 from support.processes import run
@@ -22,3 +23,16 @@ def test_the_import_reads_nothing_heavy(code: str) -> None:
     code += f"; import sys; print([name for name in {HEAVY} if name in sys.modules])"
     done = run([sys.executable, "-c", code], check=True)
     assert (done.stdout.strip(), done.stderr) == ("[]", "")
+
+
+def test_paths_may_be_text(tmp_path: Path) -> None:
+    [manifest] = multijoint.write_phantoms(str(tmp_path), domains=["ankle"], num_cases=2, size=32)
+    assert manifest == tmp_path / "ankle" / "manifest.yaml"
+    assert len(multijoint.check_manifests([str(manifest)], dataset_dir=str(manifest.parent)).cases) == 2
+    scan, label = (str(tmp_path / "ankle" / folder / "ankle_000.nii.gz") for folder in ("images", "labels"))
+    multijoint.draw_overlay(str(tmp_path / "out" / "a.png"), scan, label, reference=label)
+    (tmp_path / "out" / "ankle_000_seg.nii.gz").write_bytes(Path(label).read_bytes())
+    page = multijoint.write_report(str(tmp_path / "out"), output=str(tmp_path / "page.html"), scans=[scan])
+    assert page == tmp_path / "page.html"
+    with pytest.raises(multijoint.InputError, match="bundle must be a folder"):
+        multijoint.package(str(tmp_path), checkpoint="model.pt", out=str(tmp_path))

@@ -6,7 +6,7 @@ import functools
 import sys
 from typing import Any, cast
 
-from custom_components.errors import InputError
+from custom_components.errors import needs_extra
 
 __all__ = ["import_openvino", "openvino_core"]
 
@@ -27,9 +27,8 @@ def import_openvino() -> Any:
     if hidden:
         modules[_CONVERTER] = None
     try:
-        import openvino
-    except ImportError as error:
-        raise InputError("precision int8 needs OpenVINO, got none; pip install 'multijoint[fast]'") from error
+        with needs_extra("precision int8", "fast"):
+            import openvino
     finally:
         if hidden:
             del modules[_CONVERTER]

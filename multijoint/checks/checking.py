@@ -43,7 +43,7 @@ class CheckResult:
 
 
 def check_manifests(
-    paths: Sequence[Path], *, dataset_dir: Path | None = None, num_folds: int | None = None
+    paths: Sequence[str | Path], *, dataset_dir: str | Path | None = None, num_folds: int | None = None
 ) -> CheckResult:
     """Examine data sets as a training would meet them.
 
@@ -57,8 +57,10 @@ def check_manifests(
     """
     cases: list[CheckedCase] = []
     findings: list[Finding] = []
+    files = [Path(path) for path in paths]
+    dataset_dir = None if dataset_dir is None else Path(dataset_dir)
     manifests: dict[str, Manifest] = {}
-    for shown, path in zip(_show_manifests(paths), paths, strict=True):
+    for shown, path in zip(_show_manifests(files), files, strict=True):
         try:
             manifest = load_manifest(path, dataset_dir=dataset_dir, check_files=False)
         except Exception as error:

@@ -1,38 +1,24 @@
 """`multijoint bench`: one JSON line a figure, then a table."""
 
-from __future__ import annotations
-
-import argparse
 import json
 from pathlib import Path
 
-from multijoint.cli.commands import Commands
+from multijoint.cli.commands import command, flag, path, text
 from multijoint.cli.presenting import record
 
-__all__ = ["add_command"]
 
-
-def add_command(commands: Commands) -> None:
-    """Add the command and its arguments."""
-    parser = commands.add(
-        "bench",
-        _bench,
-        help="measure speed and memory against peers: JSON lines, then a table",
-        example="multijoint bench postprocess surface-metrics",
-        extra="bench",
-    )
-    parser.add_argument("names", nargs="*", metavar="NAME", help="which benchmarks (default all, under half an hour)")
-    parser.add_argument(
+@command(
+    text("names", "NAME", "which benchmarks (default all, under half an hour)", nargs="*"),
+    flag(
         "--quick",
-        action="store_true",
-        help="measure each figure once, on small inputs, without targets (about 4 minutes); written to FOLDER/quick",
-    )
-    parser.add_argument(
-        "--out", type=Path, default=Path("runs/bench"), metavar="FOLDER", help="data, models, figures (%(default)s)"
-    )
-
-
-def _bench(options: argparse.Namespace) -> None:
+        "measure each figure once, on small inputs, without targets (about 4 minutes); written to FOLDER/quick",
+    ),
+    path("--out", "FOLDER", "data, models, figures (%(default)s)", default=Path("runs/bench")),
+    example="multijoint bench postprocess surface-metrics",
+    extra="bench",
+)
+def bench(names: list[str], quick: bool, out: Path) -> None:
+    """Measure speed and memory against peers: JSON lines, then a table."""
     import logging
 
     from custom_components.system.files import write_atomically
@@ -40,14 +26,14 @@ def _bench(options: argparse.Namespace) -> None:
     from multijoint.benchmarks import format_rows, run_benchmarks
 
     logging.basicConfig(level=logging.WARNING)
-    folder = options.out / "quick" if options.quick else options.out
+    folder = out / "quick" if quick else out
     rows = []
-    for row in run_benchmarks(options.names, folder=folder, quick=options.quick):
+    for row in run_benchmarks(names, folder=folder, quick=quick):
         rows.append(row)
         print(row.to_json(), flush=True)
     lines, table = folder / "bench.jsonl", folder / "table.txt"
-    text = format_rows(rows, quick=options.quick)
+    shown = format_rows(rows, quick=quick)
     write_atomically(lines, "".join(row.to_json() + "\n" for row in rows).encode())
-    write_atomically(table, (text + "\n").encode())
+    write_atomically(table, (shown + "\n").encode())
     record(rows=[json.loads(row.to_json()) for row in rows], written=[lines, table])
-    print(f"\n{text}")
+    print(f"\n{shown}")

@@ -1,113 +1,105 @@
-"""Commands of the parser, grouped by purpose, and options that several commands share."""
+"""Commands as functions with a decorator that declares their arguments, and arguments that several commands share."""
 
 from __future__ import annotations
 
 import argparse
-import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-__all__ = ["Commands", "Formatter", "add_dataset_dir", "add_device", "add_log_paths"]
+__all__ = ["ADDRESS", "COMMANDS", "DEVICE", "MANIFESTS", "MESH_FORMATS", "TRUST", "Argument", "Command"]
+__all__ += ["choice", "command", "dataset_dir", "either", "flag", "log_paths", "number", "path", "text"]
 
-Run = Callable[[argparse.Namespace], None]
-
-_GROUPS = {
-    "start with your data": ["init", "check", "phantoms"],
-    "segment, look, measure": ["segment", "dicom", "report", "view", "mesh", "overlay"],
-    "train and compare": ["adapt", "calibrate", "experiment", "tables", "figures", "quality-study"],
-    "share a model": ["package", "inspect"],
-    "measure this program": ["bench"],
-}
+Argument = Callable[[argparse._ActionsContainer], object]
+"""Adds itself to a parser or to a group of arguments."""
 
 
-class Formatter(argparse.HelpFormatter):
-    """Keeps the line breaks of an epilog that has several lines."""
-
-    def _fill_text(self, text: str, width: int, indent: str) -> str:
-        return text if "\n" in text else super()._fill_text(text, width, indent)
-
-
-class Commands:
-    """The commands of a parser.
+@dataclass(frozen=True)
+class Command:
+    """One command of `multijoint`.
 
     Args:
-        parser: the parser of `multijoint`.
+        run: called with the value of each argument, by name. Its docstring is the command's help.
+        arguments: of the command alone.
+        example: a call that runs.
+        extra: optional dependencies of the distribution that the command needs.
     """
 
-    def __init__(self, parser: argparse.ArgumentParser) -> None:
-        self._parsers = parser.add_subparsers(
-            prog="multijoint", metavar="COMMAND", dest="command", required=True, help=argparse.SUPPRESS
-        )
-        self._helps: dict[str, str] = {}
+    run: Callable[..., None]
+    arguments: Sequence[Argument]
+    example: str
+    extra: str | None
 
-    def add(
-        self, name: str, run: Run, *, help: str, example: str, more: str = "", extra: str | None = None
-    ) -> argparse.ArgumentParser:
-        """Add a command.
-
-        Args:
-            name: of the command.
-            run: function of the parsed arguments.
-            help: one line that begins in lower case.
-            example: a call that runs.
-            more: further sentences for the command's own help.
-            extra: optional dependencies of the distribution that the command needs.
-
-        Returns:
-            The command's parser, for its arguments.
-        """
-        self._helps[name] = help
-        parser = self._parsers.add_parser(
-            name,
-            description=f"{help[:1].upper()}{help[1:]}. {more}".rstrip(),
-            epilog=f"Example:\n  {example}",
-            formatter_class=Formatter,
-        )
-        output = parser.add_argument_group("output")
-        output.add_argument("--quiet", action="store_true", help="print nothing but errors")
-        output.add_argument(
-            "--json", action="store_true", help="print one JSON object instead of text: what was made, what failed"
-        )
-        parser.set_defaults(run=run, extra=extra)
-        return parser
-
-    def add_hidden(self, name: str, run: Run) -> argparse.ArgumentParser:
-        """Add a command that no help lists, for processes that another command starts."""
-        parser = self._parsers.add_parser(name)
-        parser.set_defaults(run=run, extra=None, quiet=False, json=False)
-        return parser
-
-    def list_by_group(self) -> str:
-        """The commands under headings; a command without a group comes last, under "other"."""
-        grouped = {name for names in _GROUPS.values() for name in names}
-        groups = {**_GROUPS, "other": [name for name in self._helps if name not in grouped]}
-        width = max(map(len, self._helps)) + 2
-        lines = []
-        for title, names in groups.items():
-            listed = [name for name in names if name in self._helps]
-            if listed:
-                lines += ["", f"{title}:"]
-            for name in listed:
-                line = f"  {name:<{width}}{self._helps[name]}"
-                lines += textwrap.wrap(line, 100, subsequent_indent=" " * (width + 2))
-        return "\n".join(lines[1:])
+    @property
+    def help(self) -> str:
+        """The first line of the docstring as `multijoint --help` lists it: "segment NIfTI volumes"."""
+        first = (self.run.__doc__ or "").partition("\n")[0].rstrip(".")
+        return first[:1].lower() + first[1:]
 
 
-def add_dataset_dir(parser: argparse.ArgumentParser, help: str = "where their paths start, if not beside each") -> None:
-    """Add `--dataset-dir`, the folder that paths of manifests are relative to."""
-    parser.add_argument("--dataset-dir", type=Path, metavar="FOLDER", help=help)
+COMMANDS: dict[str, Command] = {}
+"""The commands of the modules imported so far, by name."""
 
 
-def add_device(parser: argparse.ArgumentParser) -> None:
-    """Add `--device`."""
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ... (default auto)")
+def command(*arguments: Argument, example: str = "", extra: str | None = None) -> Callable:
+    """Make a command of a function, which gives it name and help; see `Command`."""
+
+    def add(run: Callable[..., None]) -> Callable[..., None]:
+        COMMANDS[run.__name__.replace("_", "-")] = Command(run, arguments, example, extra)
+        return run
+
+    return add
 
 
-def add_log_paths(parser: argparse.ArgumentParser, files: str = "scans") -> None:
-    """Add `--log-paths`, which `present` obeys.
+def text(name: str, metavar: str | None, help: str, **more: Any) -> Argument:
+    """An argument or option with a value; `more` is for argparse."""
+    return lambda parser: parser.add_argument(name, metavar=metavar, help=help, **more)
 
-    Args:
-        parser: of the command.
-        files: kind of files that messages of the command name.
-    """
-    parser.add_argument("--log-paths", action="store_true", help=f"show whole paths of {files}, not their names alone")
+
+def path(name: str, metavar: str, help: str, **more: Any) -> Argument:
+    """A file or folder."""
+    return text(name, metavar, help, type=Path, **more)
+
+
+def number(name: str, metavar: str, help: str, **more: Any) -> Argument:
+    """A whole number."""
+    return text(name, metavar, help, type=int, **more)
+
+
+def choice(name: str, choices: Sequence[str], help: str) -> Argument:
+    """One of several words, of which the first is the default."""
+    return text(name, None, help, choices=choices, default=choices[0])
+
+
+def flag(name: str, help: str, **more: Any) -> Argument:
+    """An option without a value."""
+    return lambda parser: parser.add_argument(name, action="store_true", help=help, **more)
+
+
+def either(*arguments: Argument) -> Argument:
+    """Exactly one of several options."""
+
+    def add(parser: argparse._ActionsContainer) -> None:
+        group = parser.add_mutually_exclusive_group(required=True)
+        for argument in arguments:
+            argument(group)
+
+    return add
+
+
+def dataset_dir(help: str = "where their paths start, if not beside each") -> Argument:
+    """`--dataset-dir`, the folder that paths of manifests are relative to."""
+    return path("--dataset-dir", "FOLDER", help)
+
+
+def log_paths(files: str = "scans") -> Argument:
+    """`--log-paths`, which `present` obeys, of a command whose messages name such files."""
+    return flag("--log-paths", f"show whole paths of {files}, not their names alone")
+
+
+ADDRESS = text("--address", "HOST:PORT", "of a running Ray cluster that sees the same files")
+DEVICE = text("--device", None, "auto, cpu, cuda, cuda:1, ... (default auto)", default="auto")
+MANIFESTS = path("--manifests", "MANIFEST", "as for training", nargs="+", required=True)
+MESH_FORMATS = ("stl", "ply", "glb")
+TRUST = flag("--trust", "also take a bundle that inspect calls unsafe")

@@ -1,59 +1,33 @@
 """`multijoint package`."""
 
-from __future__ import annotations
-
-import argparse
 from pathlib import Path
+from typing import Any
 
-from multijoint.cli.commands import Commands, add_dataset_dir
+from multijoint.cli.commands import command, dataset_dir, flag, path, text
 from multijoint.cli.presenting import print_written
 
-__all__ = ["add_command"]
 
-
-def add_command(commands: Commands) -> None:
-    """Add the command and its arguments."""
-    parser = commands.add(
-        "package",
-        _package,
-        help="make a bundle with weights that runs on its own: a folder, and a zip for a model zoo",
-        example="multijoint package bundles/multijoint_mr_bone_segmentation --checkpoint runs/x/model.pt --out dist",
-    )
-    parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="a folder of bundles/")
-    parser.add_argument("--checkpoint", type=Path, required=True, metavar="FILE", help="model.pt of a training run")
-    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where folder and zip go")
-    parser.add_argument("--evaluation", type=Path, metavar="FOLDER", help="with summary.csv, for the model card")
-    parser.add_argument("--domain", metavar="NAME", help="default domain (default: the first)")
-    parser.add_argument("--single", metavar="NAME", help="take only this domain of a model of several")
-    parser.add_argument(
-        "--fold", action="store_true", help="fold the norms of a single domain into the convolutions: smaller, faster"
-    )
-    parser.add_argument("--weights-url", metavar="URL", help="where models/ will be; leave it out of the zip")
-    parser.add_argument(
+@command(
+    path("bundle", "BUNDLE", "a folder of bundles/"),
+    path("--checkpoint", "FILE", "model.pt of a training run", required=True),
+    path("--out", "FOLDER", "where folder and zip go", required=True),
+    path("--evaluation", "FOLDER", "with summary.csv, for the model card"),
+    text("--domain", "NAME", "default domain (default: the first)"),
+    text("--single", "NAME", "take only this domain of a model of several"),
+    flag("--fold", "fold the norms of a single domain into the convolutions: smaller, faster"),
+    text("--weights-url", "URL", "where models/ will be; leave it out of the zip"),
+    path(
         "--int8",
-        type=Path,
+        "MANIFEST",
+        "add int8 networks, calibrated on these data sets, if Dice on unseen people falls by at most 0.1 points",
         nargs="+",
         default=[],
-        metavar="MANIFEST",
-        help="add int8 networks, calibrated on these data sets, if Dice on unseen people falls by at most 0.1 points",
-    )
-    add_dataset_dir(parser, "where the manifests' paths start")
+    ),
+    dataset_dir("where the manifests' paths start"),
+    example="multijoint package bundles/multijoint_mr_bone_segmentation --checkpoint runs/x/model.pt --out dist",
+)
+def package(bundle: Path, **arguments: Any) -> None:
+    """Make a bundle with weights that runs on its own: a folder, and a zip for a model zoo."""
+    from multijoint import sharing
 
-
-def _package(options: argparse.Namespace) -> None:
-    from multijoint.sharing import package
-
-    print_written(
-        package(
-            options.bundle,
-            checkpoint=options.checkpoint,
-            out=options.out,
-            domain=options.domain,
-            single=options.single,
-            fold=options.fold,
-            evaluation=options.evaluation,
-            weights_url=options.weights_url,
-            int8=options.int8,
-            dataset_dir=options.dataset_dir,
-        )
-    )
+    print_written(sharing.package(bundle, **arguments))

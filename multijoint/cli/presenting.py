@@ -8,14 +8,17 @@ import io
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from custom_components.system.terminal import QUIET
 
+from multijoint.cli.commands import COMMANDS
+
 __all__ = ["present", "print_written", "record"]
 
+_COMMON = ("command", "debug", "quiet", "json", "log_paths")  # options that `present` obeys itself
 _results: list[dict[str, Any]] = []
 
 
@@ -36,16 +39,11 @@ def print_written(paths: Iterable[Path]) -> None:
         print(path)
 
 
-def present(run: Callable[[argparse.Namespace], None], options: argparse.Namespace, *, debug: bool) -> int:
-    """Run a command and present its result as text, as JSON, or not at all.
-
-    Args:
-        run: the command.
-        options: its arguments, with those of `Commands.add`.
-        debug: raise an error instead of printing it.
+def present(options: argparse.Namespace) -> int:
+    """Run the command that was parsed, and present its result as text, as JSON, or not at all.
 
     Returns:
-        Exit code: 0; 1 after an error; 130 if interrupted.
+        Exit code: 0; 1 after an error, which `--debug` raises instead; 130 if interrupted.
     """
     found: dict[str, Any] = {}
     printed = io.StringIO()
@@ -57,7 +55,7 @@ def present(run: Callable[[argparse.Namespace], None], options: argparse.Namespa
         if options.json:
             _results.append(found)
             stack.callback(_results.pop)
-        code, error = _run(run, options, debug=debug)
+        code, error = _run(options)
     if options.json:
         result = found or ({"printed": printed.getvalue().splitlines()} if printed.getvalue() else {})
         whole = {"command": options.command, "ok": code == 0, "error": error, **result}
@@ -65,18 +63,21 @@ def present(run: Callable[[argparse.Namespace], None], options: argparse.Namespa
     return code
 
 
-def _run(run: Callable[[argparse.Namespace], None], options: argparse.Namespace, *, debug: bool) -> tuple[int, Any]:
+def _run(options: argparse.Namespace) -> tuple[int, str | None]:
     from custom_components.errors import LOG_PATHS, InputError, explain, needs_extra
     from custom_components.system.termination import ending_on_sigterm
 
     if getattr(options, "log_paths", False):
         os.environ[LOG_PATHS] = "1"
-    extra = needs_extra(f"multijoint {options.command}", options.extra) if options.extra else contextlib.nullcontext()
+    if options.debug:
+        os.environ["MULTIJOINT_DEBUG"] = "1"
+    command = COMMANDS[options.command]
+    extra = needs_extra(f"multijoint {options.command}", command.extra) if command.extra else contextlib.nullcontext()
     try:
         with ending_on_sigterm(), extra:
-            run(options)
+            command.run(**{name: value for name, value in vars(options).items() if name not in _COMMON})
     except (InputError, OSError) as error:
-        if debug:
+        if options.debug:
             raise
         sys.stderr.write(f"error: {explain(error)}\n")
         return 1, explain(error)

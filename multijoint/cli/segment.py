@@ -1,87 +1,73 @@
 """`multijoint segment`."""
 
-from __future__ import annotations
-
-import argparse
 import contextlib
 import gc
 import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-from multijoint.cli.commands import Commands, add_device, add_log_paths
-from multijoint.cli.mesh import MESH_FORMATS
+from multijoint.cli.commands import (
+    ADDRESS,
+    DEVICE,
+    MESH_FORMATS,
+    TRUST,
+    choice,
+    command,
+    either,
+    flag,
+    log_paths,
+    number,
+    path,
+    text,
+)
 from multijoint.cli.presenting import record
 
-__all__ = ["add_command"]
 
-
-def add_command(commands: Commands) -> None:
-    """Add the command and its arguments."""
-    parser = commands.add(
-        "segment",
-        _segment,
-        help="segment NIfTI volumes or DICOM exams with a trained model",
-        example="multijoint segment scan.nii.gz --domain shoulder --checkpoint runs/x/model.pt --output out",
-    )
-    parser.add_argument(
-        "images",
-        nargs="+",
-        type=Path,
-        metavar="SCAN",
-        help=".nii or .nii.gz files, folders of them, or folders of DICOM",
-    )
-    model = parser.add_mutually_exclusive_group(required=True)
-    model.add_argument("--checkpoint", type=Path, metavar="FILE", help="model.pt of a training run")
-    model.add_argument(
-        "--bundle", type=Path, metavar="BUNDLE", help="a packaged bundle, folder or zip; only read, not run"
-    )
-    parser.add_argument("--trust", action="store_true", help="also take a bundle that inspect calls unsafe")
-    parser.add_argument("--domain", metavar="NAME", help="domain of the scans; needed when the model knows several")
-    parser.add_argument(
-        "--output", type=Path, required=True, metavar="FOLDER", help="where the label maps and segment_report.csv go"
-    )
-    parser.add_argument(
-        "--overwrite", action="store_true", help="segment finished scans anew, and replace what was changed by hand"
-    )
-    parser.add_argument(
+@command(
+    path("images", "SCAN", ".nii or .nii.gz files, folders of them, or folders of DICOM", nargs="+"),
+    either(
+        path("--checkpoint", "FILE", "model.pt of a training run", dest="model"),
+        path("--bundle", "BUNDLE", "a packaged bundle, folder or zip; only read, not run", dest="model"),
+    ),
+    TRUST,
+    text("--domain", "NAME", "domain of the scans; needed when the model knows several"),
+    path("--output", "FOLDER", "where the label maps and segment_report.csv go", required=True),
+    flag("--overwrite", "segment finished scans anew, and replace what was changed by hand"),
+    choice(
         "--precision",
-        default="float32",
-        choices=["float32", "int8"],
-        help="int8 is several times faster, on a CPU, for a bundle packaged with --int8 (default float32)",
-    )
-    parser.add_argument(
+        ["float32", "int8"],
+        "int8 is several times faster, on a CPU, for a bundle packaged with --int8 (default float32)",
+    ),
+    text(
         "--flag-rules",
+        "NAME=NUMBER",
+        "when a bone is flagged (default least_confidence=0.8 most_changed=0.1 volume_margin=0.25 speck=0.01)",
         nargs="+",
         default=[],
-        metavar="NAME=NUMBER",
-        help="when a bone is flagged (default least_confidence=0.8 most_changed=0.1 volume_margin=0.25 speck=0.01)",
-    )
-    parser.add_argument("--max-voxels", metavar="N", help="refuse larger volumes (default 2**29)")
-    parser.add_argument("--max-bytes", metavar="N", help="refuse larger files, once decompressed (default 4 GiB)")
-    add_log_paths(parser)
-    add_device(parser)
-    parser.add_argument(
-        "--engine", default="local", choices=["local", "ray"], help="ray shares out an archive of scans (default local)"
-    )
-    parser.add_argument("--address", metavar="HOST:PORT", help="of a running Ray cluster that sees the same files")
-    parser.add_argument("--threads", type=int, default=1, metavar="N", help="processor threads of a share (default 1)")
-    parser.add_argument(
-        "--mesh", choices=MESH_FORMATS, metavar="FORMAT", help="also make surfaces (stl, ply, glb) and bones.csv"
-    )
-    parser.add_argument(
-        "--series", metavar="ID", help="the DICOM series to segment, as `multijoint dicom` calls it, or its UID"
-    )
-    parser.add_argument(
-        "--dicom-seg", action="store_true", help="also write <case>_seg.dcm, a DICOM SEG, for scans that came as DICOM"
-    )
-
-    share = commands.add_hidden("segment-share", _segment_share)  # a process of `--engine ray`
-    share.add_argument("share", type=Path)
-
-
-def _segment(options: argparse.Namespace) -> None:
+    ),
+    text("--max-voxels", "N", "refuse larger volumes (default 2**29)"),
+    text("--max-bytes", "N", "refuse larger files, once decompressed (default 4 GiB)"),
+    log_paths(),
+    DEVICE,
+    choice("--engine", ["local", "ray"], "ray shares out an archive of scans (default local)"),
+    ADDRESS,
+    number("--threads", "N", "processor threads of a share (default 1)", default=1),
+    text("--mesh", "FORMAT", "also make surfaces (stl, ply, glb) and bones.csv", choices=MESH_FORMATS),
+    text("--series", "ID", "the DICOM series to segment, as `multijoint dicom` calls it, or its UID"),
+    flag("--dicom-seg", "also write <case>_seg.dcm, a DICOM SEG, for scans that came as DICOM"),
+    example="multijoint segment scan.nii.gz --domain shoulder --checkpoint runs/x/model.pt --output out",
+)
+def segment(
+    images: list[Path],
+    output: Path,
+    flag_rules: list[str],
+    max_voxels: str | None,
+    max_bytes: str | None,
+    **arguments: Any,
+) -> None:
+    """Segment NIfTI volumes or DICOM exams with a trained model."""
     with _fast_imports():
         import logging
 
@@ -92,36 +78,29 @@ def _segment(options: argparse.Namespace) -> None:
         from multijoint.api.exams import segment_exams
         from multijoint.api.segmenting import report_version
 
-    variables = {
-        "MULTIJOINT_DEBUG": "1" if options.debug else None,
-        MAX_VOXELS: options.max_voxels,
-        MAX_BYTES: options.max_bytes,
-    }
-    os.environ |= {name: value for name, value in variables.items() if value is not None}
+    limits = {MAX_VOXELS: max_voxels, MAX_BYTES: max_bytes}
+    os.environ |= {name: value for name, value in limits.items() if value is not None}
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    before = report_version(options.output)
+    before = report_version(output)
+    rules = FlagRules.from_texts(flag_rules)
     try:
-        for text in segment_exams(
-            options.images,
-            model=options.checkpoint or options.bundle,
-            trust=options.trust,
-            output_dir=options.output,
-            domain=options.domain,
-            series=options.series,
-            dicom_seg=options.dicom_seg,
-            mesh=options.mesh,
-            overwrite=options.overwrite,
-            engine=options.engine,
-            address=options.address,
-            threads=options.threads,
-            device=options.device,
-            precision=options.precision,
-            flag_rules=FlagRules.from_texts(options.flag_rules),
-        ):
-            print(text, flush=True)
+        for line in segment_exams(images, output_dir=output, flag_rules=rules, **arguments):
+            print(line, flush=True)
     finally:
-        if report_version(options.output) != before:
-            _record_report(options.output / REPORT)
+        if report_version(output) != before:
+            _record_report(output / REPORT)
+
+
+@command(path("share", "SHARE", "file of the share"))
+def segment_share(share: Path) -> None:
+    """Segment one share of `segment --engine ray`; no help lists this command."""
+    with _fast_imports():
+        import logging
+
+        from multijoint.api import archives
+
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    archives.segment_share(share)
 
 
 def _record_report(report: Path) -> None:
@@ -135,16 +114,6 @@ def _record_report(report: Path) -> None:
         failed={row["file"]: row["cause"] for row in rows if row["status"] in ("failed", "waiting")},
         scans=rows,
     )
-
-
-def _segment_share(options: argparse.Namespace) -> None:
-    with _fast_imports():
-        import logging
-
-        from multijoint.api.archives import segment_share
-
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    segment_share(options.share)
 
 
 @contextlib.contextmanager

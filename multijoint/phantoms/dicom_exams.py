@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from custom_components.errors import InputError
+from custom_components.errors import needs_extra
 from custom_components.system.files import write_atomically
 
 __all__ = ["classic_series", "enhanced_file", "write_exam"]
@@ -127,12 +127,9 @@ def _screenshot(voxels: np.ndarray, name: str) -> Any:
 
 def _common(sop_class: str, name: str, number: int, instance: int, description: str) -> Any:
     """What all images of an exam have."""
-    try:
-        from pydicom.dataset import FileMetaDataset
+    with needs_extra("a DICOM phantom", "clinic"):
+        from pydicom.dataset import Dataset, FileMetaDataset
         from pydicom.uid import ExplicitVRLittleEndian, generate_uid
-    except ImportError as error:
-        raise InputError("DICOM phantoms need pydicom, got none; pip install 'multijoint[clinic]'") from error
-    from pydicom.dataset import Dataset
 
     def uid(*what: object) -> str:
         return generate_uid(entropy_srcs=["multijoint phantom", name, *map(str, what)])

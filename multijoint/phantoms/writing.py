@@ -18,7 +18,7 @@ __all__ = ["PHANTOM_DOMAINS", "write_phantoms"]
 
 
 def write_phantoms(
-    out: Path,
+    out: str | Path,
     *,
     domains: Sequence[str] = ("ankle", "shoulder"),
     num_cases: int = 6,
@@ -52,7 +52,8 @@ def write_phantoms(
     for name, value, least in (("num_cases", num_cases, 1), ("seed", seed, 0), ("size", size, 32)):
         if value < least:
             raise InputError(f"{name} must be at least {least}, got {value}")
-    return [_write_domain(out / name, name, num_cases=num_cases, seed=seed, size=size, dicom=dicom) for name in domains]
+    sizes = {"num_cases": num_cases, "seed": seed, "size": size}
+    return [_write_domain(Path(out, name), name, dicom=dicom, **sizes) for name in domains]
 
 
 def _write_domain(folder: Path, name: str, *, num_cases: int, seed: int, size: int, dicom: bool) -> Path:

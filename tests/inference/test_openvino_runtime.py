@@ -29,7 +29,7 @@ def test_a_later_import_gets_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     assert import_openvino().__name__ == "openvino"
     assert sys.modules.get("openvino.tools.ovc") is before.get("openvino.tools.ovc")
     monkeypatch.setitem(sys.modules, "openvino", None)
-    with pytest.raises(InputError, match=r"int8 needs OpenVINO, got none; pip install 'multijoint\[fast\]'"):
+    with pytest.raises(InputError, match=r"int8 needs openvino, got none; pip install 'multijoint\[fast\]'"):
         import_openvino()
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from custom_components.errors import InputError, show_path
+from custom_components.errors import InputError, needs_extra, show_path
 from custom_components.io.nifti_files import MAX_BYTES, check_size
 
 __all__ = ["find_dicom_files", "is_dicom", "reading_dicom", "read_header"]
@@ -89,12 +89,10 @@ def reading_dicom(name: str, *, otherwise: str = "") -> Iterator[Any]:
     Raises:
         InputError: pydicom is missing, or the block failed.
     """
-    try:
+    with needs_extra("reading DICOM", "clinic"):
         import pydicom
         import pydicom.config
         import pydicom.filereader
-    except ImportError as error:
-        raise InputError("reading DICOM needs pydicom, got none; pip install 'multijoint[clinic]'") from error
     for package in ("pydicom", "highdicom"):
         logging.getLogger(package).setLevel(logging.CRITICAL)  # they log values and identifiers
     try:

@@ -10,7 +10,7 @@ from typing import Any
 import custom_components
 import numpy as np
 from custom_components.domains import COLORS
-from custom_components.errors import InputError, show_path
+from custom_components.errors import InputError, needs_extra, show_path
 from custom_components.io.geometry import spacing_of
 from custom_components.io.records import read_names, read_record
 from custom_components.io.volumes import read_label
@@ -33,10 +33,8 @@ _MAX_SERIES_NUMBER = 2**31 - 1
 
 def check_highdicom() -> None:
     """Raise an `InputError` if highdicom is not installed."""
-    try:
+    with needs_extra("--dicom-seg", "clinic"):
         import highdicom  # noqa: F401
-    except ImportError as error:
-        raise InputError("--dicom-seg needs highdicom, got none; pip install 'multijoint[clinic]'") from error
 
 
 def write_dicom_seg(path: Path, label_map: Path, series: Series) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from custom_components.errors import InputError
+from custom_components.errors import needs_extra
 
 from multijoint.clinic.meshes.bone_masks import BoneMask
 
@@ -64,10 +64,8 @@ def check_trimesh() -> None:
     Raises:
         InputError: it is not installed.
     """
-    try:
+    with needs_extra("meshing", "clinic"):
         import trimesh  # noqa: F401
-    except ImportError as error:
-        raise InputError("meshes need trimesh, got none; pip install 'multijoint[clinic]'") from error
 
 
 def bone_surface(bone: BoneMask) -> BoneSurface:

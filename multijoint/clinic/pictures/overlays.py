@@ -20,7 +20,9 @@ _TITLE, _LEGEND, _TEXT = 32, 46, 18
 _HANDLE = 36  # length of a line in the legend
 
 
-def draw_overlay(output: Path, image: Path, segmentation: Path, *, reference: Path | None = None) -> None:
+def draw_overlay(
+    output: str | Path, image: str | Path, segmentation: str | Path, *, reference: str | Path | None = None
+) -> None:
     """Draw axial, coronal and sagittal slices through the centres of the bones, with a contour a bone.
 
     Letters at the edges say which side of the patient is where: the right is at the left, as radiologists look at it.
@@ -34,11 +36,11 @@ def draw_overlay(output: Path, image: Path, segmentation: Path, *, reference: Pa
     Raises:
         InputError: a file cannot be used, or grids differ.
     """
-    scan = read_volume(image)
-    labels = read_label(segmentation, like=scan).array
-    truth = None if reference is None else read_label(reference, like=scan).array
+    scan = read_volume(Path(image))
+    labels = read_label(Path(segmentation), like=scan).array
+    truth = None if reference is None else read_label(Path(reference), like=scan).array
     found = {int(value) for each in (labels, truth) if each is not None for value in np.unique(each)} - {0}
-    legend = read_legend(segmentation, found)
+    legend = read_legend(Path(segmentation), found)
     index_of = {value: index for index, value in enumerate(legend, start=1)}
     maps = [None if each is None else to_canonical(_indices(each, index_of), scan.affine) for each in (labels, truth)]
     assert maps[0] is not None
@@ -57,7 +59,7 @@ def draw_overlay(output: Path, image: Path, segmentation: Path, *, reference: Pa
     picture.paste(planes, ((_WIDTH - planes.width) // 2, 0))
     entries = [(entry.name, entry.color) for value, entry in legend.items() if value in found]
     _draw_legend(picture, [*entries, *([] if truth is None else [("reference", "white")])])
-    write_atomically(output, encode(picture, "PNG"))
+    write_atomically(Path(output), encode(picture, "PNG"))
 
 
 def _indices(labels: np.ndarray, index_of: dict[int, int]) -> np.ndarray:

@@ -36,12 +36,12 @@ _SEEN = {
 
 
 def write_report(
-    folder: Path,
+    folder: str | Path,
     *,
-    output: Path | None = None,
-    scans: Sequence[Path] = (),
-    references: Path | None = None,
-    run: Path | None = None,
+    output: str | Path | None = None,
+    scans: Sequence[str | Path] = (),
+    references: str | Path | None = None,
+    run: str | Path | None = None,
 ) -> Path:
     """Write a report of a folder of segmentations, of a training's folder, or of both.
 
@@ -61,6 +61,7 @@ def write_report(
     Raises:
         InputError: there is nothing to report on, or no given scan or reference fits a case.
     """
+    folder = Path(folder)
     if not folder.is_dir():
         raise InputError(f"folder to report on must exist, got {show_path(folder)}; give what segment wrote to")
     results = read_results(folder)
@@ -70,17 +71,17 @@ def write_report(
             f"folder {show_path(folder)} must hold results of multijoint segment or a training's run, got neither; "
             "segment scans into it first"
         )
-    record = None if run is None else read_run(run)
+    record = None if run is None else read_run(Path(run))
     sources = Sources(
-        scans=find_scans(folder, scans),
-        references=find_references(references),
+        scans=find_scans(folder, [Path(scan) for scan in scans]),
+        references=find_references(None if references is None else Path(references)),
         quality=read_bone_table(folder / "quality.csv"),
         bones=read_bone_table(folder / "bones.csv"),
     )
     _check_given(results, sources, scans=bool(scans), references=references is not None)
     cases = [examine_result(result, sources) for result in track(results, "cases")]
     cases = worst_first([_seen(case, record) for case in cases])
-    output = folder / "report.html" if output is None else output
+    output = folder / "report.html" if output is None else Path(output)
     write_atomically(output, _page(cases, record, sources).encode(errors="replace"))
     return output
 

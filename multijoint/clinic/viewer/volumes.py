@@ -9,7 +9,7 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
-from custom_components.errors import InputError, show_path
+from custom_components.errors import InputError, needs_extra, show_path
 from custom_components.io.geometry import voxel_volume_ml
 from custom_components.io.pictures import grey_limits
 from custom_components.io.volumes import read_label, read_volume
@@ -85,12 +85,8 @@ def read_mesh(path: Path) -> bytes:
     Raises:
         InputError: trimesh is not installed, or cannot read the file.
     """
-    try:
+    with needs_extra("showing a mesh", "clinic"):
         import trimesh
-    except ImportError:
-        raise InputError(
-            "trimesh must be installed to show meshes, got none; pip install 'multijoint[clinic]'"
-        ) from None
     try:
         with path.open("rb") as file:
             is_ras = b"SPACE=RAS" in file.read(_SPACE)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from custom_components.errors import InputError
+from custom_components.errors import InputError, needs_extra
 from custom_components.models.checkpoints import build_network, save_checkpoint
 from custom_components.models.single_domain import fold_domain
 from custom_components.models.trained_model import TrainedModel
@@ -60,11 +60,9 @@ def export_onnx(model: TrainedModel, *, domain: str) -> bytes:
     Raises:
         InputError: the packages of `multijoint[onnx]` are missing.
     """
-    try:
+    with needs_extra("an export to ONNX", "onnx"):
         import onnx  # noqa: F401
         import onnxscript  # noqa: F401
-    except ImportError as error:
-        raise InputError("exports to ONNX need more packages: pip install 'multijoint[onnx]'") from error
     network = build_network(fold_domain(model, domain))
     example = torch.zeros(2, int(model.network["in_channels"]), *model.preprocessing.image_size)
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), _quiet():

@@ -23,7 +23,7 @@ __all__ = ["measure_int8", "quantise_model", "with_digest", "write_networks"]
 
 
 def quantise_model(
-    model: TrainedModel, manifests: Sequence[Path], *, dataset_dir: Path | None = None
+    model: TrainedModel, manifests: Sequence[str | Path], *, dataset_dir: str | Path | None = None
 ) -> tuple[dict[str, bytes], dict[str, list[Case]]]:
     """The int8 network of every domain, calibrated on subjects of the training.
 

@@ -33,17 +33,17 @@ _EARLIEST = (1980, 1, 1, 0, 0, 0)  # that a zip can say
 
 
 def package(
-    bundle: Path,
+    bundle: str | Path,
     *,
-    checkpoint: Path,
-    out: Path,
+    checkpoint: str | Path,
+    out: str | Path,
     domain: str | None = None,
     single: str | None = None,
     fold: bool = False,
-    evaluation: Path | None = None,
+    evaluation: str | Path | None = None,
     weights_url: str | None = None,
-    int8: Sequence[Path] = (),
-    dataset_dir: Path | None = None,
+    int8: Sequence[str | Path] = (),
+    dataset_dir: str | Path | None = None,
 ) -> list[Path]:
     """Write `<name>/` and `<name>_v<version>.zip`, each whole or not at all; the same input gives the same bytes.
 
@@ -67,6 +67,7 @@ def package(
     Raises:
         InputError: bundle, checkpoint, domain or evaluation cannot be packaged.
     """
+    bundle, checkpoint, out = Path(bundle), Path(checkpoint), Path(out)
     if not (bundle / "configs" / "metadata.json").is_file():
         raise InputError(f"bundle must be a folder with configs/metadata.json, got {bundle}; name one of bundles/")
     model, metadata, name = load_model(checkpoint), bundle_config(bundle, "metadata.json"), bundle.resolve().name
@@ -87,7 +88,7 @@ def package(
     default = model.domains[0 if domain is None else find_domain(model.domains, domain)]
     known = {each.name for each in model.domains}
     data = [row for row in data if row["domain"] in known]
-    scores = [row for row in read_scores(evaluation) if row["domain"] in known]
+    scores = [row for row in read_scores(None if evaluation is None else Path(evaluation)) if row["domain"] in known]
     quantised, costs = _int8(model, int8, dataset_dir) if int8 else ({}, [])
     metadata = fill_metadata(metadata, model, domain=default, data=data, scores=scores, int8=costs)
     files = _files(bundle, model, metadata=metadata, domain=default.name, data=data) | quantised
@@ -125,7 +126,7 @@ def _files(
 
 
 def _int8(
-    model: TrainedModel, manifests: Sequence[Path], dataset_dir: Path | None
+    model: TrainedModel, manifests: Sequence[str | Path], dataset_dir: str | Path | None
 ) -> tuple[dict[str, bytes], list[BoneDice]]:
     """The int8 networks by path, and their Dice in each bone, checked against the largest fall."""
     files, held_out = quantise_model(model, manifests, dataset_dir=dataset_dir)

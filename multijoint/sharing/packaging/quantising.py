@@ -13,7 +13,7 @@ from typing import Any
 from custom_components.data.cases import Case
 from custom_components.data.preprocessing import stack_slices
 from custom_components.domains import find_domain
-from custom_components.errors import InputError, show_path
+from custom_components.errors import needs_extra, show_path
 from custom_components.io.volumes import read_volume
 from custom_components.models.trained_model import TrainedModel
 from torch import Tensor
@@ -79,7 +79,7 @@ def quantise(model: TrainedModel, *, domain: str, slices: Sequence[Tensor], dige
         Measured on lumbar spines and hippocampi, see `docs/how-to/int8.md`.
     """
     floating = export_onnx(model, domain=domain)
-    try:
+    with needs_extra("a network in int8", "onnx"):
         import onnx
         from onnxruntime.quantization import (
             CalibrationDataReader,
@@ -88,8 +88,6 @@ def quantise(model: TrainedModel, *, domain: str, slices: Sequence[Tensor], dige
             QuantType,
             quantize_static,
         )
-    except ImportError as error:
-        raise InputError("int8 networks need more packages: pip install 'multijoint[onnx]'") from error
 
     class Slices(CalibrationDataReader):
         """Hands the slices out, a few at a time."""

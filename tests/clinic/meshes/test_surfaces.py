@@ -176,7 +176,7 @@ def test_thin_rods_are_not_smoothed_away() -> None:
 
 def test_without_trimesh_there_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "trimesh", None)
-    with pytest.raises(InputError, match=r"meshes need trimesh, got none; pip install 'multijoint\[clinic\]'"):
+    with pytest.raises(InputError, match=r"meshing needs trimesh, got none; pip install 'multijoint\[clinic\]'"):
         bone_surface(one_bone(MASKS["voxel"], np.eye(4)))
 
 
