@@ -51,10 +51,8 @@ _TIMEOUT = timedelta(hours=24)  # the other processes wait while the first one v
 def join_processes(*, device: str = "auto") -> None:
     """Join the processes that torchrun started; every collective below then includes them all.
 
-    Messages up to warnings are left to the first process.
-
-    Args:
-        device: "auto", "cuda" (each process takes the GPU of its number) or "cpu".
+    With a `device` of "auto" or "cuda" each process takes the GPU of its number. Messages up to warnings are left to
+    the first process.
 
     Raises:
         InputError: torchrun did not start this process, a device of another name, or fewer GPUs than processes.
@@ -183,11 +181,8 @@ def weigh_domains(domains: Tensor, num_domains: int) -> Tensor:
     """Weights with which the mean over processes of local losses is the mean over domains of global ones.
 
     With n_kr of the N_k samples of domain k in this one of W processes, and K domains present in the global batch, the
-    weight of this process's mean over its samples of domain k is W n_kr / (N_k K).
-
-    Args:
-        domains: domain index of each sample of this process, shape (N,).
-        num_domains: number of domains the loss knows.
+    weight of this process's mean over its samples of domain k is W n_kr / (N_k K). `domains` (N,) are the domain
+    indices of this process's samples.
 
     Returns:
         One weight for each domain present in this process, in ascending order.

@@ -93,13 +93,9 @@ def list_first(problems: Sequence[str]) -> str:
 
 
 def suggest(name: str, known: Iterable[str], *, most: int = 1, otherwise: str = "") -> str:
-    """Remedy for a name that is not known: the known names closest to it, or else all of them.
+    """Remedy for a name that is not known: up to `most` of the known names closest to it, or else all of them.
 
-    Args:
-        name: the unknown name.
-        known: names to choose from.
-        most: names to suggest.
-        otherwise: remedy where none is close; the list of known names if empty.
+    With `otherwise`, that text is the remedy where none is close.
 
     Example:
         >>> suggest("max_epoch", ["seed", "max_epochs"])
@@ -114,11 +110,7 @@ def suggest(name: str, known: Iterable[str], *, most: int = 1, otherwise: str = 
 
 @contextlib.contextmanager
 def needs_extra(what: str, extra: str) -> Iterator[None]:
-    """Turn the failed import of an optional package into one line that names the extra to install.
-
-    Args:
-        what: the feature that imports the package.
-        extra: optional dependencies of the distribution `multijoint` that bring it.
+    """Turn the failed import of a package that a feature needs into one line that names the extra to install.
 
     Raises:
         InputError: within the block, a package was imported that is not installed.

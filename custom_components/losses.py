@@ -68,11 +68,9 @@ class MultiDomainCrossEntropyLoss(nn.Module):
 class SupervisedContrastiveLoss(nn.Module):
     """Pull embeddings of one domain together and push domains apart.
 
-    Cosine similarity, self excluded from the denominator, no projection head, no rescaling by the temperature. An
-    anchor without a positive is left out of the mean; a batch without any positive gives 0. Computed in float32.
-
-    Args:
-        temperature: tau of eq. 3.
+    Cosine similarity, self excluded from the denominator, no projection head, no rescaling by the temperature, which is
+    tau of eq. 3. An anchor without a positive is left out of the mean; a batch without any positive gives 0. Computed
+    in float32.
 
     Shape:
         embeddings (N, F), domains (N,). Returns a scalar.
@@ -110,13 +108,7 @@ class SupervisedContrastiveLoss(nn.Module):
 
 
 class MultiDomainSegmentationLoss(nn.Module):
-    """Cross-entropy plus `contrastive_weight` times the contrastive term, for a trainer.
-
-    Args:
-        num_classes: classes of each domain, background included.
-        head: as in `MultiDomainCrossEntropyLoss`.
-        temperature: tau of the contrastive term.
-        contrastive_weight: lambda; 0 leaves the term out.
+    """Cross-entropy plus `contrastive_weight` (lambda; 0 leaves the term out) times the contrastive term.
 
     Shape:
         prediction is `(logits, embeddings)` of `networks.EmbeddingForward`, target is `(label, domains)`,

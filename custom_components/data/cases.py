@@ -37,9 +37,7 @@ class Case:
 def as_case(item: Case | Mapping[str, Any], *, domain: str | None) -> Case:
     """A case from an item such as other tools make: `image` and `label`, and perhaps `name`, `subject`, `domain`.
 
-    Args:
-        item: a `Case` is returned as it is.
-        domain: name of the domain of an item that does not say.
+    A `Case` is returned as it is; `domain` is that of an item that does not say.
 
     Example:
         >>> as_case({"image": "scans/a01.nii.gz", "label": "labels/a01.nii.gz"}, domain="ankle").subject
@@ -49,30 +47,18 @@ def as_case(item: Case | Mapping[str, Any], *, domain: str | None) -> Case:
         return item
     image, label = Path(item["image"]), item.get("label")
     name = str(item.get("name", case_id(image)))
-    return Case(
-        name,
-        str(item.get("domain", domain)),
-        image,
-        None if label is None else Path(label),
-        str(item.get("subject", name)),
-        item.get("group"),
-    )
+    subject, domain = str(item.get("subject", name)), str(item.get("domain", domain))
+    return Case(name, domain, image, None if label is None else Path(label), subject, item.get("group"))
 
 
 def take_corrections(cases: Sequence[Case], folder: Path, *, where: str, strict: bool = True) -> tuple[Case, ...]:
     """The cases, each with its corrected label map if there is one; a case without a label gets one by it.
 
     A corrected label map is called as the case, as the case with `_seg` behind (as `multijoint segment` calls it) or as
-    the label that it corrects; hidden files are left out.
-
-    Args:
-        cases: of a manifest.
-        folder: may be missing: nothing is corrected then.
-        where: name of the manifest, for messages.
-        strict: whether a file that belongs to no case, or two for one, is an error; if not, it is left out.
+    the label that it corrects; hidden files are left out. The folder may be missing.
 
     Raises:
-        InputError: such a file.
+        InputError: a file of `folder` belongs to no case, or two to one; unless `strict`, it is left out instead.
     """
     if not folder.is_dir():
         return tuple(cases)

@@ -58,19 +58,15 @@ class SliceDataset(Dataset[dict[str, Any]]):
             raise InputError("the split must leave at least one case on each side, got none; check fold and num_folds")
         self.transform = transform
         self.seed = seed
-        self._images: list[Tensor] = []
-        self._labels: list[Tensor] = []
-        self._spacings: list[Any] = []
+        self._stacks: list[tuple[Tensor, Tensor, Any]] = []  # images, labels and pixel spacing of each case
         self._index: list[tuple[int, int]] = []
-        self._domain_of_case: list[int] = []
+        self.case_domains: list[int] = []
+        """Domain index of each case, for metrics."""
         for number, case in enumerate(as_case(item, domain=domain) for item in data):
             index = find_domain(domains, case.domain)
-            images, labels, spacing = _load(case, domains[index], preprocessing)
-            self._images.append(images)
-            self._labels.append(labels)
-            self._spacings.append(spacing)
-            self._domain_of_case.append(index)
-            self._index += [(number, position) for position in range(len(images))]
+            self._stacks.append(_load(case, domains[index], preprocessing))
+            self.case_domains.append(index)
+            self._index += [(number, position) for position in range(len(self._stacks[-1][0]))]
         _logger.info("%d cases, %d slices of %s", len(data), len(self), " x ".join(map(str, preprocessing.image_size)))
 
     def __len__(self) -> int:
@@ -80,28 +76,24 @@ class SliceDataset(Dataset[dict[str, Any]]):
     @property
     def sample_domains(self) -> list[int]:
         """Domain index of each slice, for the sampler."""
-        return [self._domain_of_case[case] for case, _ in self._index]
-
-    @property
-    def case_domains(self) -> list[int]:
-        """Domain index of each case, for metrics."""
-        return list(self._domain_of_case)
+        return [self.case_domains[case] for case, _ in self._index]
 
     def slices_with_bone(self, case: int) -> list[int]:
         """Numbers of the slices of a case whose label is not empty."""
-        return [number for number, label in enumerate(self._labels[case]) if bool(label.any())]
+        return [number for number, label in enumerate(self._stacks[case][1]) if bool(label.any())]
 
     def __getitem__(self, key: int | SampleKey) -> dict[str, Any]:
         """One slice; a plain index stands for its first drawing in epoch 0."""
         sample = key if isinstance(key, SampleKey) else SampleKey(key, 0, 0)
         case, position = self._index[sample.index]
+        images, labels, spacing = self._stacks[case]
         item = {
-            "image": self._images[case][position][None],
-            "label": self._labels[case][position][None],
-            "domain": self._domain_of_case[case],
+            "image": images[position][None],
+            "label": labels[position][None],
+            "domain": self.case_domains[case],
             "case": case,
             "slice": position,
-            "pixel_spacing": self._spacings[case],
+            "pixel_spacing": spacing,
         }
         if self.transform is None:
             return item

@@ -19,21 +19,17 @@ def check_relative(value: str, *, key: str, where: str) -> str:
         InputError: it is or does; `key` and `where` name the place in the message.
     """
     if PurePosixPath(value).is_absolute() or PureWindowsPath(value).drive or ".." in re.split(r"[/\\]", value):
-        raise InputError(
-            f"{key} in {where} must be relative and without '..', got {value!r}; give the folder at run time"
-        )
+        rule = "must be relative and without '..'"
+        raise InputError(f"{key} in {where} {rule}, got {value!r}; give the folder at run time")
     return value
 
 
 def match_pattern(pattern: Mapping[str, str], root: Path, *, where: str) -> list[dict[str, str]]:
     """One entry for each file that fits `image`, in the order of the case names; hidden files are not cases.
 
-    Args:
-        pattern: `image` and perhaps `label` and `subject`, relative paths or texts that hold `{case}`, which stands for
-            one path part or a piece of one; perhaps `subject_pattern`, a regular expression whose first group is the
-            subject in the case name.
-        root: the folder the paths start from.
-        where: origin of the pattern, for the message.
+    The pattern has `image` and perhaps `label` and `subject`, paths relative to `root` or texts that hold `{case}`,
+    which stands for one path part or a piece of one; and perhaps `subject_pattern`, a regular expression whose first
+    group is the subject in the case name.
 
     Returns:
         Mappings with `name` and the given keys, filled in; none if no file fits.
@@ -69,10 +65,6 @@ def translate_dataset_json(data: Mapping[str, Any], path: Path) -> dict[str, Any
     """The keys of a manifest for a Decathlon or nnU-Net v2 `dataset.json`.
 
     The domain takes the data set's name, or that of the file's folder; slices run along the last array axis.
-
-    Args:
-        data: the file's content.
-        path: the file.
 
     Raises:
         InputError: several channels, or labels that are not single values.

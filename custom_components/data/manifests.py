@@ -17,7 +17,7 @@ from custom_components.domains import PLANES, Domain
 from custom_components.errors import InputError, show_path, suggest
 from custom_components.io.geometry import orientation_of
 from custom_components.io.nifti_files import case_id
-from custom_components.io.volumes import read_affine
+from custom_components.io.volumes import read_grid
 
 __all__ = ["Manifest", "load_manifest", "load_manifests"]
 
@@ -224,7 +224,7 @@ def _find_plane(data: dict[str, Any], images: Sequence[Path], path: Path, *, str
     planes = {}
     for image in images:
         try:
-            planes[image] = names[int(orientation_of(read_affine(image))[axis, 0])]
+            planes[image] = names[int(orientation_of(read_grid(image)[1])[axis, 0])]
         except InputError:
             if strict:
                 raise

@@ -61,15 +61,8 @@ def stack_slices(
     slices; slices are taken along the plane's normal and resized linearly with anti-aliasing. The number of threads
     changes no bit.
 
-    Args:
-        array: shape (X, Y, Z), any axis order.
-        affine: its voxel-to-world matrix, shape (4, 4), in mm.
-        plane: slicing plane, a key of `domains.PLANES`.
-        settings: size and normalisation.
-        name: of the volume, for messages.
-
-    Returns:
-        float32, shape (num_slices, rows, columns).
+    Shape:
+        array (X, Y, Z) in any axis order, affine (4, 4) in mm; the result (num_slices, rows, columns), float32.
 
     Raises:
         InputError: so many slices that they would have over 2**28 pixels, 1 GiB.
@@ -109,12 +102,8 @@ def classes_at(logits: Tensor, size: Sequence[int]) -> Tensor:
     Logits are interpolated linearly and the largest wins, which places a boundary between pixels where a label map
     resized by nearest neighbour would have steps.
 
-    Args:
-        logits: shape (N, channels, rows, columns).
-        size: rows and columns of the result.
-
-    Returns:
-        Channel indices, uint8, shape (N, *size).
+    Shape:
+        (N, channels, rows, columns) to channel indices (N, *size), uint8.
     """
     if tuple(logits.shape[2:]) != tuple(size):
         logits = interpolate(logits.float(), size=tuple(size), mode="bilinear", align_corners=False)
@@ -122,17 +111,11 @@ def classes_at(logits: Tensor, size: Sequence[int]) -> Tensor:
 
 
 def restore_stack(stack: Tensor, *, shape: Sequence[int], affine: np.ndarray, plane: str) -> np.ndarray:
-    """Bring predictions back to the grid of the source volume.
+    """Bring predictions back to the grid of the source volume, of which shape and affine are given.
 
-    Args:
-        stack: logits, shape (num_slices, channels, rows, columns), see `classes_at`; or channel indices, uint8, shape
-            (num_slices, *slice_size(...)).
-        shape: (X, Y, Z) of the source.
-        affine: of the source.
-        plane: slicing plane.
-
-    Returns:
-        Channel indices, uint8, shape (X, Y, Z) in the source's axis order.
+    Shape:
+        logits (num_slices, channels, rows, columns), see `classes_at`, or channel indices (num_slices,
+        *slice_size(...)), uint8, to channel indices (X, Y, Z) in the source's axis order, uint8.
 
     Raises:
         ValueError: more or fewer slices than the source has along the plane's normal, or indices of another size.

@@ -14,17 +14,11 @@ __all__ = ["DomainBalancedBatchSampler", "SampleKey"]
 
 @dataclass(frozen=True, slots=True)
 class SampleKey:
-    """Names one drawing of one sample: its augmentation is a pure function of (seed, index, epoch, cycle).
-
-    Args:
-        index: position in the data set.
-        epoch: epoch, from 1.
-        cycle: how often the sample's domain had been passed through before in this epoch, from 0.
-    """
+    """Names one drawing of one sample: its augmentation is a pure function of (seed, index, epoch, cycle)."""
 
     index: int
-    epoch: int
-    cycle: int
+    epoch: int  # from 1
+    cycle: int  # how often the sample's domain had been passed through before in this epoch, from 0
 
 
 class DomainBalancedBatchSampler(Sampler[list[SampleKey]]):
@@ -79,8 +73,7 @@ class DomainBalancedBatchSampler(Sampler[list[SampleKey]]):
             raise ValueError(f"rank must be 0..{num_ranks - 1}, got {rank}")
         self.batch_size = batch_size
         self.seed = seed
-        self.rank = rank
-        self.num_ranks = num_ranks
+        self.rank, self.num_ranks = rank, num_ranks
         self.min_batches = min_batches
         self.epoch = 1
         self._num_skipped = 0

@@ -20,10 +20,8 @@ def list_scans(images: Sequence[str | Path | Mapping[str, Any]] | str | Path) ->
 
     In a folder, hidden files and label maps of ours (`*_seg.nii.gz` with a `.json`) are left out; a file given
     twice is one. An item's `name`, the case id, is the file's name without extension, with as many folders before it
-    (`a_scan`) as it takes to tell apart those of equal names; `shown` names the file likewise (`a/scan.nii`).
-
-    Args:
-        images: files and folders; an item of an earlier call is taken as it is.
+    (`a_scan`) as it takes to tell apart those of equal names; `shown` names the file likewise (`a/scan.nii`). An item
+    of an earlier call is taken as it is.
 
     Raises:
         InputError: nothing to segment.
@@ -61,10 +59,8 @@ def _name_apart(paths: Sequence[Path]) -> list[dict[str, Any]]:
         folders: dict[str, set[tuple[str, ...]]] = {}
         for own, name in zip(parts, names, strict=True):
             folders.setdefault(name.casefold(), set()).add(own[:-1])
-        clashing = [
-            len(folders[name.casefold()]) > 1 and depth < len(own) - 1
-            for own, name, depth in zip(parts, names, depths, strict=True)
-        ]
+        each = zip(parts, names, depths, strict=True)
+        clashing = [len(folders[name.casefold()]) > 1 and depth < len(own) - 1 for own, name, depth in each]
         depths = [depth + more for depth, more in zip(depths, clashing, strict=True)]
     seen: dict[str, int] = {}
     for k, name in enumerate(names):  # left are `scan.nii` and `scan.nii.gz` of one folder

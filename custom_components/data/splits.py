@@ -26,16 +26,10 @@ class Split:
 
     def to_dict(self) -> dict[str, Any]:
         """Names and subjects, without paths, for results files."""
-
-        def rows(cases: tuple[Case, ...]) -> list[dict[str, str]]:
-            return [{"domain": case.domain, "case": case.name, "subject": case.subject} for case in cases]
-
-        return {
-            "fold": self.fold,
-            "num_folds": self.num_folds,
-            "training": rows(self.training),
-            "validation": rows(self.validation),
-            "testing": rows(self.testing),
+        sides = {"training": self.training, "validation": self.validation, "testing": self.testing}
+        return {"fold": self.fold, "num_folds": self.num_folds} | {
+            side: [{"domain": case.domain, "case": case.name, "subject": case.subject} for case in cases]
+            for side, cases in sides.items()
         }
 
 
@@ -47,10 +41,7 @@ def split_of(
 ) -> Split:
     """A split into given training and validation data, with no test cases.
 
-    Args:
-        training: cases, or items, see `cases.as_case`.
-        validation: likewise.
-        domain: name of the domain of items that do not say.
+    The data are cases, or items as `cases.as_case` takes them; `domain` is that of items that do not say.
     """
     first, second = (tuple(as_case(item, domain=domain) for item in side) for side in (training, validation))
     return Split(first, second, testing=(), fold=0, num_folds=1)
@@ -91,9 +82,7 @@ def make_splits(
     total = count_folds(manifests, num_folds=num_folds)
     if isinstance(fold, bool) or not isinstance(fold, int) or not 0 <= fold < total:
         raise InputError(f"fold must be a whole number from 0 to {total - 1}, got {fold!r}; folds are counted from 0")
-    training: list[Case] = []
-    validation: list[Case] = []
-    testing: list[Case] = []
+    training, validation, testing = list[Case](), list[Case](), list[Case]()
     for manifest in manifests:
         subjects = _subjects(manifest)
         groups = num_folds or len(subjects)
@@ -156,13 +145,8 @@ def describe(split: Split) -> str:
 def _trained_subjects(
     manifest: Manifest, group_of: Mapping[str, int], fold: int, groups: int, train_subjects: Mapping[str, int]
 ) -> set[str]:
-    subjects = list(group_of)
-    start = (fold + 2) % groups
-    left = [
-        subject
-        for subject in subjects[start:] + subjects[:start]
-        if group_of[subject] not in (fold, (fold + 1) % groups)
-    ]
+    subjects, start, held_out = list(group_of), (fold + 2) % groups, (fold, (fold + 1) % groups)
+    left = [subject for subject in subjects[start:] + subjects[:start] if group_of[subject] not in held_out]
     wanted = train_subjects.get(manifest.domain.name, len(left))
     if isinstance(wanted, bool) or not isinstance(wanted, int) or not 1 <= wanted <= len(left):
         raise InputError(

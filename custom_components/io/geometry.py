@@ -39,10 +39,6 @@ _TIE_DECIMALS = 5  # direction cosines this close are equal: float32 headers and
 def find_affine(header: Any, path: Path) -> np.ndarray:
     """Voxel index -> RAS+ position in mm: the sform if its code is set, else the qform, else the voxel sizes alone.
 
-    Args:
-        header: the result of `nifti.parse_header`.
-        path: the file, for the message.
-
     Shape:
         (4, 4), float64.
 
@@ -81,11 +77,7 @@ def find_affine(header: Any, path: Path) -> np.ndarray:
 
 
 def forms_apart_mm(header: Any) -> float:
-    """How far apart sform and qform put a corner of the volume, if their codes say that they mean the same; else 0.
-
-    Args:
-        header: one that `find_affine` has passed.
-    """
+    """How far apart sform and qform put a corner of the volume, if their codes say that they mean the same; else 0."""
     if not header["sform_code"] == header["qform_code"] > 0:
         return 0.0
     shape, sform = header["dim"][1:4].tolist(), np.array(header.get_sform(), dtype=np.float64)
@@ -141,8 +133,7 @@ def orientation_of(affine: np.ndarray) -> np.ndarray:
     left, _, right = np.linalg.svd(affine[:3, :3] / spacing_of(affine))
     columns = [column.tolist() for column in (left @ right).T.round(_TIE_DECIMALS)]
 
-    def rank(axis: int) -> tuple[float, list[float]]:
-        """The axis that is closest to a patient axis comes first; of equally close ones, by their lines in space."""
+    def rank(axis: int) -> tuple[float, list[float]]:  # closest to a patient axis first; then by their lines in space
         column = columns[axis]
         direction = 1 if next((value for value in column if value), 1) > 0 else -1
         return -max(map(abs, column)), [value * direction for value in column]

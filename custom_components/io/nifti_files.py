@@ -27,13 +27,8 @@ _DEFAULTS = {MAX_VOXELS: 2**29, MAX_BYTES: 2**32}
 _CHUNK = 2**16  # compressed bytes per call of zlib; small, because zlib copies the unused rest for each member
 _MAX_EMPTY_MEMBERS = 1000
 _MAGIC = b"\x1f\x8b"
-_KINDS = {
-    stat.S_IFDIR: "a folder",
-    stat.S_IFIFO: "a named pipe",
-    stat.S_IFCHR: "a device",
-    stat.S_IFBLK: "a device",
-    stat.S_IFSOCK: "a socket",
-}
+_KINDS = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket"}
+_KINDS |= dict.fromkeys((stat.S_IFCHR, stat.S_IFBLK), "a device")
 _CAUSES = {
     "incorrect data check": "CRC check failed",
     "incorrect length check": "another length than its trailer says",
@@ -58,12 +53,7 @@ def case_id(path: str | Path) -> str:
 
 
 def check_size(number: int, *, limit: str, path: Path) -> None:
-    """Refuse a volume that exceeds a limit.
-
-    Args:
-        number: number of voxels or bytes.
-        limit: `MAX_VOXELS` or `MAX_BYTES`.
-        path: the file, for the message.
+    """Refuse a volume whose number of voxels or bytes exceeds the limit `MAX_VOXELS` or `MAX_BYTES`.
 
     Raises:
         InputError: the limit is exceeded, or its environment variable is not a positive whole number.
@@ -84,13 +74,7 @@ def check_size(number: int, *, limit: str, path: Path) -> None:
 
 
 class Content:
-    """Content of a file, decompressed while it is read from front to back.
-
-    Args:
-        stream: the stored bytes.
-        path: the file, for messages; a name that ends in `.gz` is decompressed.
-        size: number of stored bytes.
-    """
+    """Content of a file of `size` stored bytes; with a name in `.gz`, decompressed while read from front to back."""
 
     def __init__(self, stream: BinaryIO, path: Path, *, size: int) -> None:
         self.path = path

@@ -44,11 +44,7 @@ def read_header(content: Content) -> Any:
 
 
 def parse_header(raw: bytes, path: Path) -> Any:
-    """Parse the header of a single-file NIfTI-1 or NIfTI-2 volume of either byte order.
-
-    Args:
-        raw: the file's content, at least its header.
-        path: the file, for messages.
+    """Parse the header of a single-file NIfTI-1 or NIfTI-2 volume of either byte order, from its first bytes.
 
     Returns:
         A `nibabel.Nifti1Header` or `Nifti2Header` of one 3D volume of real numbers, as stored; only a qfac other than
@@ -150,10 +146,8 @@ def _check_shape(header: Any, name: str) -> tuple[int, ...]:
 def _check_type(header: Any, name: str) -> np.dtype[Any]:
     code, bits = int(header["datatype"]), int(header["bitpix"])
     if code in _OTHER_DTYPES:
-        raise InputError(
-            f"voxels of {name} must be real numbers, got {_OTHER_DTYPES[code]}; "
-            "convert to grey values of at most 64 bits"
-        )
+        remedy = "convert to grey values of at most 64 bits"
+        raise InputError(f"voxels of {name} must be real numbers, got {_OTHER_DTYPES[code]}; {remedy}")
     if code not in _DTYPES:
         raise _invalid(name, "datatype", code, f"one of {sorted(_DTYPES)}")
     dtype = data_type(header)

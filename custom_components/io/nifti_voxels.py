@@ -52,15 +52,10 @@ class _Found:
 
 @np.errstate(all="ignore")
 def read_voxels(content: Content, header: Any, *, kind: Literal["image", "label"]) -> tuple[np.ndarray, int]:
-    """Read the voxels and the rest of the file, which verifies its checksum.
+    """Read the voxels, from the first one, and the rest of the file, which verifies its checksum.
 
-    The intensity scaling of the header is applied in 64 bits.
-
-    Args:
-        content: content of the file, positioned at the first voxel.
-        header: header from `nifti_headers.parse_header`.
-        kind: an "image" becomes float32 and must not be constant; a "label" becomes int32, must hold whole numbers,
-            and may be constant.
+    The intensity scaling of the header is applied in 64 bits. An "image" becomes float32 and must not be constant; a
+    "label" becomes int32, must hold whole numbers, and may be constant.
 
     Returns:
         Voxels of shape (X, Y, Z) in Fortran order, as stored, and the number of bytes after them (at most 512).
@@ -71,7 +66,10 @@ def read_voxels(content: Content, header: Any, *, kind: Literal["image", "label"
     """
     path, shape, dtype = content.path, shape_of(header), data_type(header)
     size = math.prod(shape)
-    _check_length(content, int(header["vox_offset"]) + size * dtype.itemsize)
+    if content.size is not None:  # not compressed: the length is known before reading
+        extra = content.size - int(header["vox_offset"]) - size * dtype.itemsize
+        if not 0 <= extra <= _MAX_TRAILING:
+            raise _wrong_length(path, f"{abs(extra)} bytes {'less' if extra < 0 else 'more'}")
     voxels, found = np.empty(size, np.float32 if kind == "image" else np.int32), _Found()
     for start in range(0, size, _PART):
         part = voxels[start : start + _PART]
@@ -118,14 +116,6 @@ def _check_values(found: _Found, kind: str, path: Path) -> None:
         )
     if max(-found.low, found.high) > np.iinfo(np.int32).max:
         raise InputError(f"label map {name} must hold values below 2**31, got {found.high:g}; renumber the labels")
-
-
-def _check_length(content: Content, expected: int) -> None:
-    """Check the length before reading, if the file is not compressed."""
-    if content.size is not None and content.size < expected:
-        raise _wrong_length(content.path, f"{expected - content.size} bytes less")
-    if content.size is not None and content.size > expected + _MAX_TRAILING:
-        raise _wrong_length(content.path, f"{content.size - expected} bytes more")
 
 
 def _wrong_length(path: Path, found: str) -> InputError:

@@ -46,9 +46,6 @@ def grey_limits(voxels: np.ndarray) -> tuple[float, float]:
 def find_outlines(mask: np.ndarray) -> list[np.ndarray]:
     """Closed lines around a mask, through the middle between its voxels and the others.
 
-    Args:
-        mask: boolean, one slice.
-
     Shape:
         mask (rows, columns); each line (N, 2), column and row in voxels from the outer corner of the first voxel.
 
@@ -74,15 +71,9 @@ def draw_plane(
 ) -> Image.Image:
     """Draw one slice with the outline of each class in its colour, over that of the reference in white.
 
-    Args:
-        image: intensities; without them classes are dimmed areas on black.
-        classes: class indices; 0 is background.
-        size: width and height of the picture in pixels; it need not have the proportions of the array.
-        limits: intensities drawn black and white.
-        reference: class indices.
-        names: class index -> letters to write on the class.
-        edges: letters at the left, right, top and bottom edge.
-        text_scale: size of the letters; 1 suits a picture of 340 pixels.
+    Without an image, classes (0 is background) are dimmed areas on black. The size is the picture's width and height in
+    pixels and need not have the array's proportions; `limits` are the intensities drawn black and white; `names` are
+    letters on a class, `edges` those at the left, right, top and bottom; a `text_scale` of 1 suits 340 pixels.
 
     Shape:
         image, classes and reference (rows from the top, columns from the left).
@@ -130,18 +121,12 @@ def draw_planes(
 ) -> Image.Image:
     """Draw an axial, a coronal and a sagittal slice through the bones side by side, all to one scale.
 
-    The patient's right, or front, is at the left.
+    The patient's right, or front, is at the left. The planes go through the bones of `names`, whose letters may be
+    empty. The size is the width and height in pixels, at most; `ground` is the colour around the planes, and
+    `title_height` the pixels above them for their names, 0 for no names. For the rest see `draw_plane`.
 
-    Args:
-        classes: class indices in RAS+ order, (X, Y, Z).
-        spacing_mm: voxel size along the axes.
-        size: width and height in pixels, at most.
-        names: class index -> letters on the bone, possibly empty; the planes go through these bones.
-        voxels: the scan in RAS+ order; without it the bones are areas on black.
-        limits: intensities drawn black and white.
-        reference: class indices to outline in white.
-        ground: colour around the planes.
-        title_height: pixels above the planes for their names; 0 for no names.
+    Shape:
+        classes, voxels and reference (X, Y, Z) in RAS+ order.
     """
     maps = [classes] if reference is None else [classes, reference]
     positions = find_planes(classes.shape, *(bone_areas(each, names) for each in maps))
@@ -177,16 +162,7 @@ def draw_planes(
 def write_text(
     draw: ImageDraw.ImageDraw, place: tuple[float, float], text: str, anchor: str, *, size: float, color: str = "white"
 ) -> None:
-    """Write text with a dark rim, so that it can be read on any ground.
-
-    Args:
-        draw: of the picture.
-        place: x and y in pixels.
-        text: what to write.
-        anchor: which point of the text is at the place, see Pillow.
-        size: in pixels.
-        color: of the letters.
-    """
+    """Write text with a dark rim, readable on any ground; place (x, y) and size in pixels, the anchor as Pillow's."""
     font = ImageFont.load_default(size)
     if not text.isascii():  # the font that comes with Pillow has no other letters
         try:
@@ -197,13 +173,7 @@ def write_text(
 
 
 def encode(picture: Image.Image, kind: str, **options: int) -> bytes:
-    """The bytes of a picture file.
-
-    Args:
-        picture: what to encode.
-        kind: Pillow's name of a format, such as "PNG".
-        options: of that format.
-    """
+    """The bytes of a picture file; the kind is Pillow's name of a format, such as "PNG", the options are its own."""
     buffer = io.BytesIO()
     picture.save(buffer, kind, **options)
     return buffer.getvalue()

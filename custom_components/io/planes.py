@@ -14,14 +14,10 @@ _LETTERS = ("RL", "AP", "SI")  # the positive end of each patient axis, then the
 
 
 def bone_areas(labels: np.ndarray, values: Iterable[int]) -> dict[int, list[np.ndarray]]:
-    """Voxels of each bone in each slice along each axis.
+    """Voxels of each bone in each slice along each axis; zeros for a bone that is not there.
 
-    Args:
-        labels: label map or class indices (X, Y, Z), of any integer type and memory order.
-        values: the bones.
-
-    Returns:
-        Value -> an array of counts an axis; zeros for a bone that is not there.
+    Shape:
+        labels (X, Y, Z), of any integer type and memory order; an array of counts an axis.
 
     Example:
         >>> labels = np.zeros((2, 2, 3), dtype=np.uint8)
@@ -44,11 +40,7 @@ def find_planes(shape: Sequence[int], *areas: dict[int, list[np.ndarray]]) -> tu
 
     Each bone counts by the share of its largest area that the slice shows, so that a small bone weighs as much as a
     large one; of slices that are equally good (within 2 %), the one in their middle. Without any bone, the middle of
-    the volume.
-
-    Args:
-        shape: of the volume.
-        areas: `bone_areas` of the label map, and of the reference if there is one.
+    the volume. Areas are `bone_areas` of the label map, and of the reference if there is one.
 
     Example:
         >>> labels = np.zeros((9, 9, 9), dtype=np.uint8)
@@ -68,13 +60,10 @@ def find_planes(shape: Sequence[int], *areas: dict[int, list[np.ndarray]]) -> tu
 def take_plane(array: np.ndarray, axis: int, position: int) -> np.ndarray:
     """One slice as radiologists look at it: the patient's right, or front, to the left, and head or front at the top.
 
-    Args:
-        array: volume in RAS+ order.
-        axis: 0 sagittal, 1 coronal, 2 axial, see `domains.PLANES`.
-        position: along it.
+    The axis is 0 for a sagittal, 1 for a coronal, 2 for an axial slice, see `domains.PLANES`.
 
     Shape:
-        (rows from the top, columns from the left).
+        (X, Y, Z) in RAS+ order to (rows from the top, columns from the left).
 
     Example:
         >>> take_plane(np.arange(4).reshape(2, 2, 1), 2, 0).tolist()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import io
 import logging
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -20,17 +19,7 @@ from custom_components.io.nifti_voxels import read_voxels
 from custom_components.system.files import write_atomically
 from nibabel.orientations import apply_orientation, inv_ornt_aff
 
-__all__ = [
-    "Volume",
-    "nifti_bytes",
-    "on_grid",
-    "read_affine",
-    "read_grid",
-    "read_label",
-    "read_volume",
-    "volume_of",
-    "write_label_map",
-]
+__all__ = ["Volume", "nifti_bytes", "on_grid", "read_grid", "read_label", "read_volume", "volume_of", "write_label_map"]
 
 _LOG = logging.getLogger(__name__)
 _MAX_GRID_ERROR_MM = 1e-3  # between the corners of two grids
@@ -110,9 +99,7 @@ def read_volume(path: str | Path, *, kind: Literal["image", "label"] = "image") 
 
 
 def read_label(path: str | Path, *, like: Volume | None = None) -> Volume:
-    """Read a label map; with `like`, on that image's grid.
-
-    Programs that edit label maps may store the same voxels in another axis order: they are put in the image's.
+    """Read a label map; with `like`, in the axis order of that image, on whose grid it must lie.
 
     Raises:
         InputError: see `read_volume`; or a value is not a whole number; or shape or affine differ from the image's
@@ -122,13 +109,8 @@ def read_label(path: str | Path, *, like: Volume | None = None) -> Volume:
     return label if like is None else on_grid(label, like)
 
 
-def read_affine(path: str | Path) -> np.ndarray:
-    """Affine of a NIfTI file in mm, as `read_volume` gives it, without reading the voxels."""
-    return read_grid(path)[1]
-
-
 def read_grid(path: str | Path) -> tuple[tuple[int, int, int], np.ndarray]:
-    """Shape (X, Y, Z) and affine of a NIfTI file, without reading the voxels."""
+    """Shape (X, Y, Z) and affine, in mm, of a NIfTI file, as `read_volume` gives them, without reading the voxels."""
     with open_content(Path(path)) as content:
         header = read_header(content)
     return shape_of(header), find_affine(header, content.path)
@@ -137,10 +119,8 @@ def read_grid(path: str | Path) -> tuple[tuple[int, int, int], np.ndarray]:
 def volume_of(array: np.ndarray, affine: np.ndarray, *, name: str = "image.nii") -> Volume:
     """A volume that was read by somebody else, held to the same rules as a file.
 
-    Args:
-        array: voxels (X, Y, Z) of any numeric type.
-        affine: voxel index -> RAS+ position in mm, (4, 4).
-        name: for messages.
+    Shape:
+        array (X, Y, Z) of any numeric type; affine (4, 4), voxel index -> RAS+ position in mm.
 
     Raises:
         InputError: see `read_volume`.
@@ -156,13 +136,10 @@ def write_label_map(path: str | Path, labels: np.ndarray, *, like: Volume) -> No
     NIfTI version, sform, qform, their codes and the units are those of the source. Every other header field and every
     extension is left behind: they may hold patient data. The same labels give the same bytes.
 
-    Args:
-        path: `.nii` or `.nii.gz`; replaced if it exists.
-        labels: whole numbers 0..255, shape of `like.array`.
-        like: the volume that was segmented.
+    The path, of a `.nii` or `.nii.gz` file, is replaced if it exists; `like` is the volume that was segmented.
 
     Raises:
-        InputError: wrong shape, type, value or file name.
+        InputError: labels of another shape or not whole numbers 0..255, or another file name.
         OSError: the file could not be written; nothing is left behind.
     """
     path = Path(path)
@@ -187,19 +164,15 @@ def write_label_map(path: str | Path, labels: np.ndarray, *, like: Volume) -> No
         written = read_header(content)
         skip_to_voxels(content, written)
         same = shape_of(written) == labels.shape and np.array_equal(find_affine(written, path), like.affine)
-        if not same or any(content.read(len(part)) != part for part in _parts(voxels)) or content.read(1):
+        parts = (voxels[start : start + _PART] for start in range(0, len(voxels), _PART))
+        if not same or any(content.read(len(part)) != part for part in parts) or content.read(1):
             raise InputError(f"label map {show_path(path)} must read back as given, got other labels; report it")
 
     write_atomically(path, _compress(head, voxels) if path.name.lower().endswith(".gz") else head + voxels, check=check)
 
 
 def nifti_bytes(voxels: np.ndarray, affine: np.ndarray) -> bytes:
-    """A gzipped NIfTI file without anything but voxels and affine; the same give the same bytes.
-
-    Args:
-        voxels: (X, Y, Z), stored as they are.
-        affine: voxel index -> RAS+ position in mm, (4, 4).
-    """
+    """A gzipped NIfTI file of nothing but voxels (X, Y, Z) and affine (4, 4) in mm; the same give the same bytes."""
     volume = nib.Nifti1Image(voxels, affine)
     volume.set_sform(affine, code=1)
     volume.set_qform(affine, code=1)
@@ -214,10 +187,6 @@ def _compress(head: bytes, voxels: memoryview) -> bytes:
         file.write(head)
         file.write(voxels)
     return stream.getvalue()
-
-
-def _parts(voxels: memoryview) -> Iterator[memoryview]:
-    return (voxels[start : start + _PART] for start in range(0, len(voxels), _PART))
 
 
 def _read(content: Content, kind: Literal["image", "label"]) -> tuple[Volume, int]:

@@ -18,13 +18,8 @@ class SharedLayers(nn.Module):
     """Layers that hospitals share, without norms and heads; a server starts from them and averages them.
 
     It cannot be called. Its state dict has the names and shapes of `shared_state` of any `MultiDomainUNet` with the
-    same widths, gates and image channels, whatever that network's domains.
-
-    Args:
-        widths: feature maps at each resolution, as of the sites' networks.
-        attention: whether their skips are gated.
-        in_channels: channels of their images.
-        seed: of the initial weights.
+    same widths (feature maps at each resolution), gates and image channels, whatever that network's domains. `seed` is
+    that of the initial weights.
 
     Source:
         Li et al., FedBN, ICLR 2021: every site keeps its batch norms. Here it keeps its output layer as well, because
@@ -75,11 +70,9 @@ def domain_state(network: MultiDomainUNet) -> dict[str, Tensor]:
 
 
 def load_shared(network: MultiDomainUNet, state: Mapping[str, Tensor]) -> None:
-    """Put the shared layers that came from outside into the network, in place; nothing else in it changes.
+    """Put shared layers, as from `shared_state` of a like network, into this site's network in place.
 
-    Args:
-        network: of this site; an optimizer goes on with it as it is.
-        state: as from `shared_state` of a like network, complete and with nothing more.
+    Nothing else in it changes, so an optimizer goes on with it as it is.
 
     Raises:
         InputError: as `shared_state`; or `state` lacks a tensor, has one too many, or one is of another shape or type

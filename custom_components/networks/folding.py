@@ -16,11 +16,8 @@ __all__ = ["fold_network"]
 def fold_network(network: MultiDomainUNet) -> MultiDomainUNet:
     """A copy without any norm, whose logits for the domain that `network` answers for are the same but for rounding.
 
-    Args:
-        network: in evaluation mode. One that is folded already is returned as it is.
-
-    Returns:
-        The copy, with all heads; for other domains than this one its logits mean nothing.
+    The copy keeps all heads; for other domains its logits mean nothing. `network` must be in evaluation mode; one that
+    is folded already is returned as it is.
     """
     if not any(isinstance(module, DomainSpecificBatchNorm2d) for module in network.modules()):
         return network

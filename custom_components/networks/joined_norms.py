@@ -20,10 +20,6 @@ def can_join(x: Tensor, norms: Sequence[nn.Module]) -> bool:
     """Whether `normalise_parts` gives the same bits as the norms one after another.
 
     On a GPU the norms are cuDNN's, which round otherwise. A compiler avoids the copies by itself.
-
-    Args:
-        x: the batch.
-        norms: of the domains present.
     """
     return (
         x.device.type == "cpu"
@@ -34,13 +30,10 @@ def can_join(x: Tensor, norms: Sequence[nn.Module]) -> bool:
 
 
 def normalise_parts(x: Tensor, sizes: Sequence[int], norms: Sequence[Any], *, relu: bool) -> Tensor:
-    """Normalise each part of a batch by the norm of its domain, with the same bits as part by part.
+    """Normalise each part of a batch (N, C, H, W) by the norm of its domain, with the same bits as part by part.
 
-    Args:
-        x: shape (N, C, H, W), on the CPU.
-        sizes: number of samples of each part, in order; N together.
-        norms: an `nn.BatchNorm2d` for each part, in training mode; their running statistics are updated.
-        relu: whether a ReLU follows.
+    `sizes` are the numbers of samples of the parts. Their norms, each an `nn.BatchNorm2d` in training mode, update
+    their running statistics.
     """
     # The plain way, `torch.cat([norm(part) for ...])`, copies the whole batch at every layer, and its gradient in the
     # backward pass. Here PyTorch's own kernels write each part into its place in one output. The ReLU comes directly

@@ -16,10 +16,7 @@ __all__ = ["DomainSpecificBatchNorm2d", "FoldedNorm", "group_by_domain"]
 def group_by_domain(domains: Tensor, num_domains: int) -> tuple[Tensor, list[tuple[int, int]]]:
     """Stable order that makes a batch contiguous by domain, and the runs it then consists of.
 
-    Args:
-        domains: domain index of each sample, shape (N,), integer. On an accelerator this forces one synchronisation:
-            keep it on the CPU.
-        num_domains: number of domains the caller knows.
+    Keep the domain indices, integers of shape (N,), on the CPU: elsewhere reading them forces a synchronisation.
 
     Returns:
         `order`, shape (N,), and `(domain, number of samples)` for each domain that is present, in ascending order.
@@ -36,9 +33,8 @@ def group_by_domain(domains: Tensor, num_domains: int) -> tuple[Tensor, list[tup
     indices: list[int] = domains.tolist()
     for index in indices:
         if index < 0 or index >= num_domains:
-            raise ValueError(
-                f"domain index must be 0..{num_domains - 1}, got {index}; add the domain to the network first"
-            )
+            known = f"0..{num_domains - 1}"
+            raise ValueError(f"domain index must be {known}, got {index}; add the domain to the network first")
         counts[index] += 1
     groups: list[tuple[int, int]] = []
     for domain, count in enumerate(counts):  # TorchScript knows no conditional comprehension
@@ -53,11 +49,7 @@ class DomainSpecificBatchNorm2d(nn.Module):
     A domain that is absent from a batch keeps its running statistics, and its weights get no gradient at all (`None`,
     not zero), so that an optimiser with momentum leaves them where they are.
 
-    Args:
-        num_features: channels of the input.
-        num_domains: number of domains K >= 1.
-        eps: added to the variance.
-        momentum: weight of the newest batch in the running statistics.
+    `eps` is added to the variance; `momentum` is the weight of the newest batch in the running statistics.
 
     Shape:
         Input (N, num_features, H, W) and domain indices (N,); output as the input.
@@ -91,12 +83,8 @@ class DomainSpecificBatchNorm2d(nn.Module):
     def forward_grouped(self, x: Tensor, groups: list[tuple[int, int]], relu: bool = False) -> Tensor:
         """Normalise a batch that is already contiguous by domain: no permutation, one kernel a domain present.
 
-        In a training over several processes each domain's statistics are those of its samples in all of them.
-
-        Args:
-            x: shape (N, C, H, W).
-            groups: `(domain, number of samples)` in batch order; from `group_by_domain`.
-            relu: whether a ReLU follows.
+        In a training over several processes each domain's statistics are those of its samples in all of them. `x` is
+        (N, C, H, W), `groups` are those of `group_by_domain`, and `relu` adds a ReLU.
         """
         if not torch.jit.is_scripting():  # TorchScript leaves out the inside of this one alone
             if self.training and num_ranks() > 1:
@@ -118,13 +106,12 @@ class DomainSpecificBatchNorm2d(nn.Module):
         return torch.relu_(x) if relu else x
 
     def _normalise(self, x: Tensor, domain: int) -> Tensor:
-        if torch.jit.is_scripting():
-            # TorchScript cannot index a ModuleList by a variable.
-            for index, norm in enumerate(self.norms):
-                if index == domain:
-                    x = norm(x)
-            return x
-        return self.norms[domain](x)
+        if not torch.jit.is_scripting():
+            return self.norms[domain](x)
+        for index, norm in enumerate(self.norms):  # TorchScript cannot index a ModuleList by a variable
+            if index == domain:
+                x = norm(x)
+        return x
 
     @torch.jit.unused
     def add_domain(self, like: int = 0) -> int:

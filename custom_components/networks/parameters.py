@@ -17,11 +17,8 @@ def group_parameters(
 ) -> list[dict[str, Any]]:
     """Parameter groups for an optimizer: everything but the output layer, then the output layer.
 
-    Args:
-        network: the network to train.
-        learning_rate: of all but the output layer.
-        head_factor: how much faster the output layer learns. 1 is the paper's; about 10 saves a short training on small
-            data hundreds of steps, because few weights reach a logit and each moves by at most the rate a step.
+    `head_factor` is how much faster the output layer learns. 1 is the paper's; about 10 saves a short training on small
+    data hundreds of steps, because few weights reach a logit and each moves by at most the rate a step.
     """
     heads = list(network.heads.parameters())
     own = {id(weight) for weight in heads}

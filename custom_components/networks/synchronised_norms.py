@@ -18,12 +18,9 @@ def normalise_over_ranks(x: Tensor, groups: Sequence[tuple[int, int]], norms: It
     """Batch norm of each domain with the mean and variance of its samples in ALL processes.
 
     Running statistics are updated alike in all processes, also where a domain has no sample. Two small all-reduces
-    forward, one backward, whatever the number of domains. `nn.SyncBatchNorm` knows no domains and no CPU.
-
-    Args:
-        x: shape (N, C, H, W), contiguous by domain.
-        groups: `(domain, number of samples)` in batch order; from `norms.group_by_domain`.
-        norms: `nn.BatchNorm2d` of each domain, in training mode.
+    forward, one backward, whatever the number of domains. `nn.SyncBatchNorm` knows no domains and no CPU. The batch
+    (N, C, H, W) is contiguous by domain; `groups` are those of `norms.group_by_domain`, and `norms` hold an
+    `nn.BatchNorm2d` of each domain, in training mode.
 
     Source:
         Chan, Golub and LeVeque 1979: squared deviations from a common mean, out of each image's own mean and variance.

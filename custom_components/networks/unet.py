@@ -76,10 +76,8 @@ class MultiDomainUNet(nn.Module):
         domain: int | str = 0,
     ) -> None:
         super().__init__()
-        for name, value, allowed in (
-            ("norm", norm, ("domain", "shared", "folded")),
-            ("embedding", embedding, ("bottleneck", "convolution")),
-        ):
+        choices = {"norm": ("domain", "shared", "folded"), "embedding": ("bottleneck", "convolution")}
+        for (name, allowed), value in zip(choices.items(), (norm, embedding), strict=True):
             if value not in allowed:
                 raise InputError(f"{name} must be {' or '.join(map(repr, allowed))}, got {value!r}")
         if len(widths) < 2:
@@ -125,10 +123,8 @@ class MultiDomainUNet(nn.Module):
             for below, width in zip(widths[:0:-1], widths[-2::-1], strict=True)
         )
         self.decoder = nn.ModuleList(ConvBlock(2 * width, width, num_norms) for width in widths[-2::-1])
-        if head == "shared":
-            channels = [1 + max(max(own) for own in output_channels(self.num_classes, head))]
-        else:
-            channels = [len(own) for own in output_channels(self.num_classes, head)]
+        own_channels = output_channels(self.num_classes, head)
+        channels = [1 + max(map(max, own_channels))] if head == "shared" else [len(own) for own in own_channels]
         self.heads = nn.ModuleList(_make_head(widths[0], count, foreground_prior) for count in channels)
         self.max_channels = max(channels)
         self.absent_logit = -3.0e4  # exp() of it is 0, and float16 holds it
@@ -144,14 +140,9 @@ class MultiDomainUNet(nn.Module):
         return logits
 
     def forward_with_embedding(self, x: Tensor, domains: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits of a mixed batch and the globally max-pooled embedding of each image.
+        """Logits of a mixed batch and the globally max-pooled embedding of each image, (N, widths[-1]).
 
-        Args:
-            x: images, shape (N, in_channels, H, W).
-            domains: domain index of each, shape (N,), on the CPU for speed.
-
-        Returns:
-            Logits (N, channels, H, W), see the class, and embeddings (N, widths[-1]).
+        Domain indices are on the CPU for speed; see the class for the other shapes.
         """
         if domains.numel() != x.shape[0]:
             raise ValueError(f"domains must hold one index a sample ({x.shape[0]}), got {domains.numel()}")
@@ -167,14 +158,7 @@ class MultiDomainUNet(nn.Module):
         """Logits and embeddings of a batch that is contiguous by domain, as the sampler makes them.
 
         Nothing in here depends on the content of a tensor: no GPU has to be waited for, and `torch.compile` and
-        `torch.export` take it as one graph.
-
-        Args:
-            x: images, shape (N, in_channels, H, W).
-            groups: `(domain, number of samples)` in batch order; from `norms.group_by_domain`.
-
-        Returns:
-            As `forward_with_embedding`.
+        `torch.export` take it as one graph. `groups` are those of `norms.group_by_domain`.
         """
         features, embedding = self._features(x, self._norm_groups(groups))
         return self._heads_grouped(features, groups), embedding
@@ -183,9 +167,7 @@ class MultiDomainUNet(nn.Module):
     def embed(self, x: Tensor, domains: Tensor) -> tuple[Tensor, Tensor]:
         """Globally max-pooled features of the bottleneck, by the encoder alone.
 
-        Args:
-            x: images, shape (N, in_channels, H, W).
-            domains: domain index of each, shape (N,), on the CPU: whose norms it passes through.
+        `domains` (N,), on the CPU, say whose norms each image passes through.
 
         Returns:
             After the last norm and ReLU (the paper's embedding), and of the last convolution, before the last norm's
@@ -302,10 +284,8 @@ class MultiDomainUNet(nn.Module):
 def answer_for(network: Any, domain: str) -> None:
     """Choose the domain, by name, that `network(x)` answers for.
 
-    Args:
-        network: a `MultiDomainUNet`, one as TorchScript, or a tool's wrapper that holds it as `predictor`; one that
-            knows no domains is left as it is.
-        domain: name of the domain.
+    `network` is a `MultiDomainUNet`, one as TorchScript, or a tool's wrapper that holds it as `predictor`; one that
+    knows no domains is left as it is.
 
     Raises:
         InputError: a network that knows other domains.

@@ -28,12 +28,8 @@ def write_atomically(path: Path, data: bytes, *, check: Callable[[bytes], None] 
 
     The bytes go to a hidden temporary file in the same folder, are flushed to the disk, read back and compared, and
     only then take the final name. Whatever fails, Ctrl-C included, the temporary file is removed and an older `path`
-    stays as it was; a temporary file that a killed process left goes too. Missing parent folders are made.
-
-    Args:
-        path: file to write or replace.
-        data: its whole content.
-        check: called with the bytes read back, before they take the final name; an error from it ends the writing.
+    stays as it was; a temporary file that a killed process left goes too. Missing parent folders are made. `check` gets
+    the bytes read back, before they take the final name; an error from it ends the writing.
 
     Raises:
         InputError: `path` is a folder.
@@ -69,25 +65,16 @@ def write_atomically(path: Path, data: bytes, *, check: Callable[[bytes], None] 
 
 
 def write_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
-    """Write arrays as a compressed `.npz`, whole or not at all; the same arrays give the same bytes.
-
-    Args:
-        path: file to write or replace.
-        arrays: by name; anything that `numpy.asarray` takes, but no objects.
-    """
+    """Write arrays, by name, as a compressed `.npz`, whole or not at all; the same arrays give the same bytes."""
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **dict(arrays))
     write_atomically(path, buffer.getvalue())
 
 
 def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]], *, errors: str = "strict") -> None:
-    """Write a CSV table, whole or not at all.
+    """Write a CSV table, whole or not at all; a column that a row lacks stays empty.
 
-    Args:
-        path: file to write or replace.
-        columns: header.
-        rows: with columns as keys; one that a row lacks stays empty.
-        errors: what becomes of a character that UTF-8 has not, as for `str.encode`.
+    `errors` says, as for `str.encode`, what becomes of a character that UTF-8 has not.
 
     Raises:
         ValueError: a row has a key that is no column.

@@ -10,23 +10,16 @@ __all__ = ["render_page", "show_number"]
 
 
 def render_page(template: Path, **values: Any) -> str:
-    """Fill a template; every value is escaped, unless it is `markupsafe.Markup`.
+    """Fill a template; every value is escaped, unless it is `markupsafe.Markup`, and a missing one is an error.
 
     Templates of the same folder can be included and imported by their names. The filter `number(digits)` is
     `show_number`.
-
-    Args:
-        template: its file.
-        values: by the names in the template; a missing one is an error.
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+    loader = FileSystemLoader(template.parent)
     environment = Environment(
-        loader=FileSystemLoader(template.parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
+        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters["number"] = show_number
     return environment.get_template(template.name).render(values)

@@ -23,12 +23,9 @@ def shows_bars() -> bool:
 
 
 def track(items: Iterable[T], what: str | None, *, total: int | None = None) -> Iterator[T]:
-    """The items, with a bar that says how many of them are done.
+    """The items, with a bar that says how many of them, `total` if they cannot tell, are done.
 
-    Args:
-        items: anything to iterate over.
-        what: the items in one word, such as "cases"; `None` for no bar.
-        total: their number, if `items` cannot tell.
+    The bar calls the items `what`, a word such as "cases"; with `None` there is no bar.
 
     Example:
         >>> list(track([1, 2], "cases"))  # a test is no terminal
@@ -66,9 +63,7 @@ def write_line(text: str) -> None:
 def align_columns(rows: Sequence[Sequence[str]], *, num_left: int | None = None) -> list[str]:
     """Lines of a plain text table, two spaces between its columns.
 
-    Args:
-        rows: cells, the same number in each row.
-        num_left: columns set to the left; the others, of numbers, to the right. None sets all to the left.
+    The first `num_left` columns are set to the left, the others, of numbers, to the right; `None` sets all to the left.
 
     Example:
         >>> align_columns([("bone", "Dice"), ("talus", "93.1"), ("tibia", "7")], num_left=1)
@@ -76,10 +71,6 @@ def align_columns(rows: Sequence[Sequence[str]], *, num_left: int | None = None)
     """
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     left = len(widths) if num_left is None else num_left
-    return [
-        "  ".join(
-            cell.ljust(width) if column < left else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]
+    sides = [str.ljust if column < left else str.rjust for column in range(len(widths))]
+    lines = (zip(sides, row, widths, strict=True) for row in rows)
+    return ["  ".join(to_side(cell, width) for to_side, cell, width in line).rstrip() for line in lines]

@@ -11,19 +11,17 @@ from collections.abc import Callable, Iterator
 
 __all__ = ["at_termination", "ending_on_sigterm"]
 
-_actions: dict[int, Callable[[], object]] = {}
-_numbers = iter(range(2**63))
+_actions: list[Callable[[], object]] = []
 
 
 @contextlib.contextmanager
 def at_termination(action: Callable[[], object]) -> Iterator[None]:
     """While the block runs, SIGTERM calls `action` before the process ends; without SIGTERM nothing happens."""
-    number = next(_numbers)
-    _actions[number] = action
+    _actions.append(action)
     try:
         yield
     finally:
-        del _actions[number]
+        _actions.remove(action)
 
 
 @contextlib.contextmanager
@@ -45,7 +43,7 @@ def ending_on_sigterm() -> Iterator[None]:
 
 def _end(number: int, _: object) -> None:
     signal.signal(number, signal.SIG_IGN)
-    for action in reversed(list(_actions.values())):
+    for action in reversed(list(_actions)):
         with contextlib.suppress(Exception):
             action()
     with contextlib.suppress(Exception):

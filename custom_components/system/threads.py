@@ -25,16 +25,10 @@ def map_exactly(
     """Apply a function of CPU tensors to each item on one thread, to as many items at once as PyTorch has threads.
 
     PyTorch cuts a convolution or a sum into other blocks for another number of threads, and rounding then differs in
-    the last bits. A function that gets one thread and one item always cuts alike.
-
-    Args:
-        function: called in other threads, where gradients are on and autocast is off unless it says so itself.
-        items: any number of them.
-        most_at_once: bounds the memory that is in use at once, where there are more threads; None for no bound.
-        what: the items in one word, for a bar of progress; see `progress.track`.
-
-    Returns:
-        The results, in the order of the items. `torch.get_num_threads()` is the same afterwards.
+    the last bits. A function that gets one thread and one item always cuts alike. In those threads gradients are on and
+    autocast is off unless it says so itself. `most_at_once` bounds the memory in use where there are more threads;
+    `what` names the items for `terminal.track`. Results come in the order of the items, and
+    `torch.get_num_threads()` is the same afterwards.
 
     Example:
         >>> map_exactly(lambda slices: float(slices.sum()), [torch.ones(2, 2), torch.zeros(1)])

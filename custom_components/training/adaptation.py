@@ -24,11 +24,7 @@ _FREEZE = ("shared", "none")
 
 
 def join_domains(model: TrainedModel, *, datasets: Sequence[Manifest]) -> list[Domain]:
-    """Append the new data set's domain to those of the model.
-
-    Args:
-        model: the trained model.
-        datasets: the one new data set.
+    """Append the domain of the one new data set to those of the model.
 
     Raises:
         InputError: none or several data sets, or a domain that the model has.

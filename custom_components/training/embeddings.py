@@ -33,15 +33,8 @@ class EmbeddingExtractor:
     - of the last epoch also `embedding_by_norm` and `convolution_by_norm` (N, K, F): by the norms of every domain; the
       latter of the last convolution, before the last norm and its affine weights.
 
-    Args:
-        run_dir: folder of the training run, with `epoch_<n>.pt`.
-        epochs: whose models to use, ascending.
-        datasets: "training" and "validation" slices, without a transform.
-        case_names: of each of the two, in the order of the data set.
-        domain_names: in the order of the network.
-        output_dir: where the file goes.
-        device: to compute on.
-        batch_size: slices at a time.
+    `run_dir` holds `epoch_<n>.pt` of all epochs. The data sets are the "training" and "validation" slices, without a
+    transform; case names are in their order, domain names in that of the network.
 
     Source:
         Boutillon et al. 2021, section 4.2 and fig. 4.

@@ -39,11 +39,8 @@ class EpochLog:
     A loss that is not finite ends the run before a good checkpoint is overwritten: on a CPU at its step, on a GPU at
     the end of the epoch, since reading a loss would wait for the GPU.
 
-    Args:
-        output_dir: where `log.csv` goes; an earlier log is continued.
-        loss: the loss whose `terms` are averaged over the epoch.
-        optimizer: for the learning rate.
-        evaluator: the validation engine; its metrics are logged in epochs that validate.
+    The loss's `terms` are averaged over the epoch, the evaluator's metrics logged in epochs that validate. An earlier
+    `log.csv` in `output_dir` is continued.
     """
 
     output_dir: Path
@@ -86,8 +83,7 @@ class EpochLog:
 
     def _reset(self) -> None:
         self._sums: dict[str, torch.Tensor] = {}
-        self._num_batches = 0
-        self._num_slices = 0
+        self._num_batches = self._num_slices = 0
         self._seconds = 0.0  # of this epoch before a resumption
         self._start_clock()
 
@@ -141,7 +137,7 @@ class EpochLog:
             "peak_memory_mib": round(_peak_memory_mib(), 1),
         }
         self._rows = [*self._earlier_rows(epoch), row]
-        self._write()
+        write_csv(self.path, list(dict.fromkeys(name for each in self._rows for name in each)), self._rows)
         own = {name: float(value) for name, value in row.items() if name != "epoch" and name not in scores}
         engine.state.metrics.update(own)
         shown = ", ".join(f"{name} {value:.4g}" for name, value in row.items() if name != "epoch")
@@ -157,10 +153,6 @@ class EpochLog:
             with self.path.open(newline="") as file:
                 self._rows = [dict(row) for row in csv.DictReader(file)]
         return [row for row in self._rows if int(row["epoch"]) < epoch]
-
-    def _write(self) -> None:
-        columns = list(dict.fromkeys(name for row in self._rows for name in row))
-        write_csv(self.path, columns, self._rows)
 
 
 def _peak_memory_mib() -> float:

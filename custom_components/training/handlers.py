@@ -32,13 +32,10 @@ class SetSamplerEpoch:
 
 
 class ResumeHandler:
-    """Continue from the newest undamaged checkpoint, if the run resumes.
+    """Restore `state` from the newest undamaged checkpoint if the run resumes, else tell it where the training starts.
 
     Sample order and augmentation are pure functions of (seed, epoch), so a resumed run goes on exactly as if it had
     never stopped. All processes of a training resume.
-
-    Args:
-        state: restored from the checkpoint; told where the training starts if nothing is resumed.
     """
 
     def __init__(self, state: TrainingState) -> None:
@@ -69,11 +66,8 @@ class EarlyStopHandler:
     """Stop a training whose validation score no longer improves, by ignite's `EarlyStopping`.
 
     It is attached to the trainer and not, as usual, to the evaluator: only the first of several processes validates
-    (see `FirstRankValidation`), but all must stop. The count is kept in `state`, with which it is resumed.
-
-    Args:
-        state: holds the best score so far and the number of validations since.
-        patience: validations without improvement after which the training stops; 0 for never.
+    (see `FirstRankValidation`), but all must stop. It does so after `patience` validations without improvement, with 0
+    never. The count is kept in `state`, with which it is resumed.
     """
 
     def __init__(self, state: TrainingState, *, patience: int = 0) -> None:
@@ -116,11 +110,9 @@ class CheckpointHandler:
     """Save `model.pt` (best on validation), chosen epochs, and `last.pt` and `previous.pt` (to resume from).
 
     Each file is written whole or not at all; of several processes only the first one writes. Weights that are not
-    finite end the training before anything is saved. A run that never validated has its last weights in `model.pt`.
-
-    Args:
-        state: the state to save; the best epoch is that with the highest key metric in its log's validations.
-        snapshots: epochs whose model is kept as well, as `epoch_<n>.pt`.
+    finite end the training before anything is saved. The best epoch is that with the highest key metric in the state's
+    log; a run that never validated has its last weights in `model.pt`. The models of the epochs `snapshots` are kept as
+    well, as `epoch_<n>.pt`.
 
     Raises:
         InputError: weights that are NaN or infinite, when an epoch ends.

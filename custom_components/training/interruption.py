@@ -28,9 +28,6 @@ class InterruptionHandler:
 
     The process exits without waiting for the step in progress; see `Preemption`. An error that ends the training is
     logged; one by which PyTorch reports a killed data loading process is explained.
-
-    Args:
-        state: the state to save.
     """
 
     def __init__(self, state: TrainingState) -> None:
@@ -51,10 +48,9 @@ class InterruptionHandler:
         engine.add_event_handler(Events.EXCEPTION_RAISED, self._fail)
 
     def save(self) -> str:
-        """Save the last completed step; called in the thread of `Preemption`, while the main thread changes nothing.
+        """Save the last completed step; return one line on where the training stopped, and how to go on.
 
-        Returns:
-            One line that says where the training stopped, and how to go on.
+        `Preemption` calls it in its thread, while the main thread changes nothing.
         """
         state = self.state
         if not state.num_steps:

@@ -30,11 +30,8 @@ class Preemption:
     """Call `save` in a separate thread on SIGTERM, then end the process with code 143; from `start` to `end`.
 
     The main thread changes the state to save between `hold` and `release` only. The thread waits for `release`, and
-    then keeps the main thread from changing anything. Only the main thread may catch signals; in others `start` does
-    nothing.
-
-    Args:
-        save: saves, and returns a one-line report.
+    then keeps the main thread from changing anything. `save` returns a report of one line. Only the main thread may
+    catch signals; in others `start` does nothing.
     """
 
     # Why a thread: Python runs a signal handler between two bytecodes of the main thread, and a backward pass, of up to
@@ -48,11 +45,8 @@ class Preemption:
     def __init__(self, save: Callable[[], str]) -> None:
         self._save = save
         self._whole = threading.Lock()
-        self._held = False
-        self._broken = False
-        self._interrupted = self._catches_interrupt = False
+        self._held = self._broken = self._interrupted = self._catches_interrupt = self._done = False
         self._asked = False  # no Event: the code that the signal interrupts may hold its lock
-        self._done = False
         self._child_handler: Any = None
         self._child_ended = False
         self._thread: threading.Thread | None = None
@@ -118,8 +112,7 @@ class Preemption:
     def wait_if_asked(self, seconds: float = 0.0) -> None:
         """Wait for ever if SIGTERM has come, or comes within some seconds, while the thread ends the process.
 
-        To be called on an error, which may be a consequence: a signal to all processes of a job ends data loading
-        processes first.
+        An error may be a consequence: a signal to all processes of a job ends data loading processes first.
         """
         if self._thread is None:
             return

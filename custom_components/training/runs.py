@@ -45,18 +45,10 @@ class TrainingRun:
 
     Only `config.yaml`, which holds the settings as given, may hold paths.
 
-    Args:
-        output_dir: the run's folder.
-        domains: the domains trained on, in the order of the network.
-        split: the cases to train on, to validate and to test.
-        network: the network to train.
-        preprocessing: settings shared with inference.
-        device: where it trains.
-        seed: of the run.
-        resume: continue the run that is in the folder instead of refusing to overwrite it.
-        started_from: the trained model whose weights the network starts with, if any. Its subjects count as seen
-            by this run, and the image size and normalisation must be its own.
-        datasets: the manifests, whose licences and sources are recorded.
+    Domains are in the order of the network. With `resume` the run in the folder is continued; without it, a folder that
+    holds one is refused. `started_from` is the trained model whose weights the network starts with, if any: its
+    subjects count as seen by this run, and image size and normalisation must be its own. Licences and sources of the
+    data sets are recorded.
     """
 
     output_dir: Path
@@ -112,20 +104,21 @@ class TrainingRun:
                 f"output_dir must be a folder to make, got {self.output_dir} ({error.strerror}); choose another"
             ) from error
         remove_stale_temporaries(self.output_dir, recursive=False)  # of a process killed while it wrote
-        self._open_log()
+        self.end()
+        log = logging.handlers.RotatingFileHandler(
+            self.output_dir / _LOG, maxBytes=_LOG_BYTES, backupCount=2, encoding="utf-8"
+        )
+        log.set_name(_LOG)
+        log.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        logging.getLogger().addHandler(log)
         total, own = count_parameters(self.network)
         config = {key: value for key, value in active_config().items() if key != "_meta_"}
         self._write("config.yaml", yaml.safe_dump(plain(config), sort_keys=False, allow_unicode=True))
         self._write("split.json", json.dumps(self._seen(), indent=2))
         self._write("run.json", json.dumps(self._record() | {"weights": total, "weights_per_domain": own}, indent=2))
         _logger.info("split (fold %s):\n%s", self.split.fold, describe(self.split))
-        _logger.info(
-            "%.2f M weights, %d of them (%.2f %%) for each domain alone; %s",
-            total / 1e6,
-            own,
-            100 * own / total,
-            self.device,
-        )
+        share = "%.2f M weights, %d of them (%.2f %%) for each domain alone; %s"
+        _logger.info(share, total / 1e6, own, 100 * own / total, self.device)
 
     def end(self) -> None:
         """End the log that `start` began, or that of an earlier run in this process."""
@@ -165,15 +158,6 @@ class TrainingRun:
             ],
             "versions": {"python": sys.version.split()[0], **{name: version(name) for name in _PACKAGES}},
         }
-
-    def _open_log(self) -> None:
-        self.end()
-        log = logging.handlers.RotatingFileHandler(
-            self.output_dir / _LOG, maxBytes=_LOG_BYTES, backupCount=2, encoding="utf-8"
-        )
-        log.set_name(_LOG)
-        log.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-        logging.getLogger().addHandler(log)
 
     def _write(self, name: str, text: str) -> None:
         write_atomically(self.output_dir / name, (text.rstrip() + "\n").encode())

@@ -32,14 +32,7 @@ class TrainingState:
 
     Weights, the optimizer's moments and the loss scale change only where the optimizer steps. The rest is copied by
     `remember`: the next step's forward pass changes running statistics, and the end of the epoch the learning rate,
-    before a checkpoint is written.
-
-    Args:
-        run: provides the network and what travels with it, and the folder of the checkpoints.
-        optimizer: with its moments.
-        lr_scheduler: of the optimizer.
-        log: with the sums so far.
-        sampler: leaves out the batches done when an epoch goes on.
+    before a checkpoint is written. When an epoch goes on, the sampler leaves out the batches done.
 
     Attributes:
         epoch: epochs completed.
@@ -64,13 +57,7 @@ class TrainingState:
     saved: tuple[int, int] = field(default=(0, 0), init=False)
 
     def remember(self, *, epoch: int, steps: int, num_steps: int) -> None:
-        """Note the place, and copy everything that changes outside of the optimizer's step.
-
-        Args:
-            epoch: epochs completed.
-            steps: steps done in the next one.
-            num_steps: steps in an epoch.
-        """
+        """Note the place, given as in the attributes, and copy all that changes outside of the optimizer's step."""
         self._buffers = {name: buffer.detach().clone() for name, buffer in self.run.network.named_buffers()}
         self._copied = {
             "groups": self.optimizer.state_dict()["param_groups"],
@@ -110,14 +97,10 @@ class TrainingState:
         }
 
     def restore(self, content: Mapping[str, Any], *, num_steps: int) -> None:
-        """Continue from a checkpoint.
+        """Continue from a checkpoint of `load_newest`, with `num_steps` in an epoch.
 
         A changed learning rate replaces that of the checkpoint. The sums of an epoch begun are restored in a training
         of one process only: the checkpoint holds those of the first, so of several processes each starts from zero.
-
-        Args:
-            content: from `load_newest`.
-            num_steps: steps in an epoch.
 
         Raises:
             InputError: the checkpoint is another network's, or of an epoch of another length.

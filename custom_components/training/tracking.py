@@ -29,7 +29,6 @@ __all__ = ["Tracking", "draw_slice", "name_run"]
 _LOG = logging.getLogger(__name__)
 _NUM_SLICES = 3  # of a domain
 _LEAST = 256  # pixels of the longer side of a picture
-_NO_TELEMETRY = "MLFLOW_DISABLE_TELEMETRY"
 
 
 def name_run(output_dir: str | Path) -> str:
@@ -53,15 +52,8 @@ class Tracking:
     `--tracking mlflow` adds an `MLFlowHandler` for the same metrics; pictures go to it as well. They show the same
     slices at each validation: of the first validation case of each domain those at a quarter, half and three quarters
     of the slices with bone. The prediction, before post-processing, is in colour, the reference in white. Of several
-    processes only the first one tracks.
-
-    Args:
-        output_dir: where `tensorboard/` goes.
-        evaluator: the validation engine.
-        dataset: the validation slices.
-        domains: all domains of the run.
-        head: "domain" or "shared", as the network.
-        tensorboard: whether to write TensorBoard's files.
+    processes only the first one tracks. TensorBoard's files, unless switched off, go to `tensorboard/` in `output_dir`.
+    Evaluator and data set are those of the validation, the head, "domain" or "shared", is the network's.
     """
 
     output_dir: Path
@@ -76,7 +68,11 @@ class Tracking:
         self._channels = output_channels([domain.num_classes for domain in self.domains], self.head)
         self._drawn: dict[tuple[int, int], np.ndarray] = {}
         self._writer: Any = None  # a `SummaryWriter`
-        _switch_telemetry_off()
+        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # MLflow reports its use to its makers
+        if "mlflow" in sys.modules:
+            from mlflow.telemetry import set_telemetry_client
+
+            set_telemetry_client()
 
     def attach(self, engine: Engine) -> None:
         """Register with a trainer, after the log."""
@@ -117,10 +113,8 @@ class Tracking:
     def _add_pictures(self, evaluator: Engine, trainer: Engine) -> None:
         epoch = evaluator.state.epoch
         for index, domain in enumerate(self.domains):
-            drawn = [
-                self._drawn[place] for place, owner in self._shown.items() if owner == index and place in self._drawn
-            ]
-            if drawn:
+            places = [place for place, owner in self._shown.items() if owner == index]
+            if drawn := [self._drawn[place] for place in places if place in self._drawn]:
                 name, picture = f"validation/{domain.name}", np.concatenate(drawn, axis=1)
                 if self._writer is not None:
                     self._writer.add_image(name, picture, epoch, dataformats="HWC")
@@ -132,10 +126,7 @@ class Tracking:
 def draw_slice(image: np.ndarray, prediction: np.ndarray, reference: np.ndarray) -> np.ndarray:
     """Draw a slice with the outline of the reference in white and, over it, each predicted bone in its colour.
 
-    Args:
-        image: intensities, any range.
-        prediction: class indices; 0 is background.
-        reference: likewise.
+    Intensities may have any range; in prediction and reference, which hold class indices, 0 is background.
 
     Shape:
         all (H, W), rows along the first axis of the plane in RAS+ order; the result (rows, columns, 3), uint8, with the
@@ -172,12 +163,3 @@ def _classes(logits: torch.Tensor, own: Sequence[int]) -> torch.Tensor:
     for index, wanted in enumerate(own):
         classes[channel == wanted] = index
     return classes
-
-
-def _switch_telemetry_off() -> None:
-    """Keep MLflow from reporting its use to its makers."""
-    os.environ.setdefault(_NO_TELEMETRY, "true")
-    if "mlflow" in sys.modules:
-        from mlflow.telemetry import set_telemetry_client
-
-        set_telemetry_client()

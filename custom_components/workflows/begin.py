@@ -57,10 +57,8 @@ def begin(*, seed: int | None = None) -> None:
     - Settings that nothing uses, such as a misspelt override, are refused.
     - An error of the user or the machine is printed in one line, without a traceback (unless MULTIJOINT_DEBUG is set).
     - MONAI logs no settings, among which are paths of scans (unless MULTIJOINT_LOG_PATHS is set).
-    - The run is deterministic.
-
-    Args:
-        seed: for the weights' initial values and everything random; `None` leaves the generators alone.
+    - The run is deterministic: the seed decides the weights' initial values and everything random. `None` leaves the
+      generators alone.
     """
     if not os.environ.get("MULTIJOINT_DEBUG"):
         report_errors_plainly()

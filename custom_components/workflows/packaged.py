@@ -43,11 +43,9 @@ def identify(model: TrainedModel, *, path: str | Path) -> TrainedModel:
 
 @first_rank_only
 def publish(run_dir: str | Path, *, path: str | Path | None) -> None:
-    """Replace the weights of a packaged bundle by those of a finished run; of several processes the first does.
+    """Replace the weights of a packaged bundle, whole, by `model.pt` of a finished run; the first process does.
 
-    Args:
-        run_dir: the run; its `model.pt` is taken.
-        path: the bundle's `models/model.pt`, replaced whole; `None` leaves the bundle as it is.
+    With `None` for the path of the bundle's `models/model.pt`, the bundle stays as it is.
     """
     if path is not None:
         write_with_digest(Path(path), state_dict_bytes(load_model(Path(run_dir) / "model.pt")))

@@ -12,7 +12,7 @@ import numpy as np
 from custom_components.domains import PLANES
 from custom_components.errors import InputError, explain
 from custom_components.io.geometry import canonical_spacing_mm, orientation_of, voxel_volume_ml
-from custom_components.io.volumes import read_affine, read_label
+from custom_components.io.volumes import read_grid, read_label
 from custom_components.system.terminal import align_columns, track
 
 from multijoint.discovery.pairing import Pair
@@ -127,7 +127,7 @@ def read_cases(folder: Path, pairs: Sequence[Pair], unused: dict[str, str]) -> l
 
 
 def _read(name: str, subject: str, image: Path, label: Path, original: Path | None) -> FoundCase:
-    affine = read_affine(image)
+    affine = read_grid(image)[1]
     values, counts = np.unique(read_label(label).array, return_counts=True)
     spacing = canonical_spacing_mm(affine)
     second, longest = sorted(spacing)[1:]

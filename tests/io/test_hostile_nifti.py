@@ -14,7 +14,7 @@ from custom_components.io.volumes import read_grid, read_volume
 from support.hostile_nifti import Entry, write_corpus
 from support.processes import run
 
-TABLE = Path(__file__).parents[2] / "docs" / "input.md"
+TABLE = Path(__file__).parents[2] / "docs" / "reference" / "input.md"
 _MAX_S = 5.0
 
 

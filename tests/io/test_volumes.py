@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from custom_components.errors import InputError
 from custom_components.io.geometry import canonical_spacing_mm, to_canonical
-from custom_components.io.volumes import Volume, read_affine, read_grid, read_label, read_volume, write_label_map
+from custom_components.io.volumes import Volume, read_grid, read_label, read_volume, write_label_map
 from custom_components.system.files import file_digest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -46,7 +46,7 @@ def test_reads_values_and_affine(tmp_path: Path, image_class: type, name: str) -
     np.testing.assert_array_equal(volume.affine, AFFINE)
     assert (volume.array.dtype, volume.affine.dtype) == (np.float32, np.float64)
     assert volume.spacing_mm == (0.5, 2.0, 3.0)
-    np.testing.assert_array_equal(read_affine(tmp_path / name), AFFINE)
+    np.testing.assert_array_equal(read_grid(tmp_path / name)[1], AFFINE)
     shape, affine = read_grid(tmp_path / name)
     assert shape == ARRAY.shape
     np.testing.assert_array_equal(affine, AFFINE)
