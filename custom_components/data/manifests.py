@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -113,11 +114,8 @@ class _Loader(yaml.SafeLoader):
     """YAML in which a key that appears twice is an error."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        pairs = [
-            (self.construct_object(key, deep=True), self.construct_object(value, deep=True))
-            for key, value in node.value
-        ]
-        return _unique(pairs)
+        build = partial(self.construct_object, deep=True)
+        return _unique([(build(key), build(value)) for key, value in node.value])
 
 
 def _unique(pairs: list[tuple[Any, Any]]) -> dict[Any, Any]:
@@ -194,8 +192,7 @@ def _read_case(entry: Any, index: int, root: Path, data: dict[str, Any], path: P
 
 
 def _check_files(cases: Sequence[Case], expected: int, path: Path) -> None:
-    names = [case.name for case in cases]
-    repeated = sorted(name for name, count in Counter(names).items() if count > 1)
+    repeated = sorted(name for name, count in Counter(case.name for case in cases).items() if count > 1)
     if repeated:
         raise InputError(f"case names in {path} must differ, got {', '.join(repeated)} twice; set name:")
     if not cases or len(cases) != expected:
@@ -204,17 +201,14 @@ def _check_files(cases: Sequence[Case], expected: int, path: Path) -> None:
     for case in cases:
         for key, file in (("image", case.image), ("label", case.label)):
             if file is not None and not file.is_file():
-                name = show_path(file)
-                raise InputError(
-                    f"{key} of case {case.name} in {path} must exist, got no file {name}; check root and path"
-                )
+                missing = f"got no file {show_path(file)}"
+                raise InputError(f"{key} of case {case.name} in {path} must exist, {missing}; check root and path")
 
 
 def _find_plane(data: dict[str, Any], images: Sequence[Path], path: Path, *, strict: bool) -> str:
     if ("plane" in data) == ("slice_axis" in data):
-        raise InputError(
-            f"{path} must have either plane or slice_axis, got {'both' if 'plane' in data else 'none'}; keep one"
-        )
+        found = "both" if "plane" in data else "none"
+        raise InputError(f"{path} must have either plane or slice_axis, got {found}; keep one")
     if "plane" in data:
         return data["plane"]
     axis = data["slice_axis"]

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from custom_components.data.cases import Case
+from custom_components.data.datasets import SliceDataset
 from custom_components.data.manifests import Manifest
 from custom_components.data.splits import Split, make_splits
 from custom_components.domains import Domain
@@ -13,7 +14,7 @@ from custom_components.errors import InputError
 from custom_components.models.trained_model import TrainedModel
 from custom_components.networks.norms import DomainSpecificBatchNorm2d
 from custom_components.networks.unet import MultiDomainUNet
-from custom_components.training.nearest_domain import Slices, find_nearest_domain
+from custom_components.training.nearest_domain import find_nearest_domain
 
 __all__ = ["VALIDATE_FROM", "extend_network", "join_domains", "split_subjects"]
 
@@ -45,7 +46,7 @@ def extend_network(
     *,
     domain: Domain,
     like: str | None = None,
-    data: Slices | None = None,
+    data: SliceDataset | None = None,
     freeze: str = "shared",
     settings: Mapping[str, Any] | None = None,
 ) -> MultiDomainUNet:

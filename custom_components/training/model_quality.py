@@ -55,13 +55,7 @@ def calibrate_model(
 
     The validation exams are segmented like any scan, with the default post-processing, and compared with their
     references on the source grids. Training exams contribute only volumes: the network has seen them, so its Dice there
-    is better than on new scans.
-
-    Args:
-        model: trained model with its weights.
-        training: labelled cases of its training.
-        validation: labelled cases that are part of neither its training nor any test.
-        device: device of the network.
+    is better than on new scans. Validation cases must be part of neither the model's training nor any test.
 
     Returns:
         The model with a `DomainQuality` for each of these domains.
@@ -84,15 +78,10 @@ def calibrate_model(
 def calibrate_checkpoint(
     path: Path, manifests: Sequence[Manifest], *, device: str | torch.device = "cpu"
 ) -> TrainedModel:
-    """Calibrate the model of a finished run on the exams listed in its checkpoint, and write the checkpoint again.
+    """Calibrate the model of a finished run on the exams listed in its checkpoint, and return it.
 
-    Args:
-        path: `model.pt` or another checkpoint of a run; replaced atomically, with its digest.
-        manifests: manifests of its training; domains of manifests left out keep their quality.
-        device: device of the network.
-
-    Returns:
-        The calibrated model.
+    The checkpoint, `model.pt` or another one, is replaced atomically, with its digest. Manifests are those of the
+    training; domains of manifests left out keep their quality.
 
     Raises:
         InputError: `path` is a packaged model, or no manifest has one of the exams; see also `calibrate_model`.

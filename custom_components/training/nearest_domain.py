@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import torch
+from custom_components.data.datasets import SliceDataset
 from custom_components.networks.unet import MultiDomainUNet
 from torch import Tensor, nn
 
-__all__ = ["Slices", "explained_variance", "find_nearest_domain"]
+__all__ = ["explained_variance", "find_nearest_domain"]
 
 _logger = logging.getLogger(__name__)
 _MOST_SLICES = 64
@@ -18,22 +19,11 @@ _CHUNK = 8  # slices per forward pass
 _RIDGE = 1e-6
 
 
-class Slices(Protocol):
-    """Interface of `datasets.SliceDataset` that is used here."""
-
-    def __len__(self) -> int:
-        """Number of slices."""
-
-    def __getitem__(self, key: int, /) -> Mapping[str, Any]:
-        """Read one slice."""
-
-
-def find_nearest_domain(network: MultiDomainUNet, data: Slices) -> str:
+def find_nearest_domain(network: MultiDomainUNet, data: SliceDataset) -> str:
     """Name of the domain with the largest `explained_variance`; the first of equal ones.
 
-    Args:
-        network: trained network with a norm and a head for each domain; unchanged.
-        data: labelled slices of the new data set, of which at most 64, evenly spaced, are used.
+    Of the labelled slices of the new data set at most 64, evenly spaced, are used. The trained network, with a norm and
+    a head for each domain, stays unchanged.
     """
     names = network.domain_names
     if len(names) == 1:
@@ -51,12 +41,11 @@ def explained_variance(network: MultiDomainUNet, slices: Sequence[Mapping[str, A
     """Share of the variance of new labels that a linear head explains on the features of a domain's norms.
 
     The head is fitted by least squares, without any training. The result is the mean over bones of
-    1 - (mean squared residual) / (variance of the bone's mask over all pixels); 0 if there is no bone.
+    1 - (mean squared residual) / (variance of the bone's mask over all pixels); 0 if there is no bone. The trained
+    network stays unchanged.
 
-    Args:
-        network: trained network; unchanged.
-        slices: items with `image` (1, H, W) and `label` (1, H, W), class indices of the new data set.
-        domain: index of the domain whose norms are used.
+    Shape:
+        `image` (1, H, W) and `label` (1, H, W), class indices of the new data set, in each item of the slices.
     """
     was_training, before = network.training, network.domain
     network.eval()

@@ -24,12 +24,8 @@ class StackDice(Metric):
     A bone that is neither predicted nor present is not counted; a missed or invented one counts as 0. The value is the
     mean over domains of each domain's mean over cases and bones, NaN if there is nothing to count; `<name>_<domain>`
     holds those of each domain. `<name>_n` is the number of bones counted over all cases, `<name>_missed` and
-    `<name>_false_finds` are the numbers of those missed and invented.
-
-    Args:
-        domains: all domains of the run.
-        case_domains: domain index of each validation case.
-        head: "domain" or "shared", as the network.
+    `<name>_false_finds` are the numbers of those missed and invented. `case_domains` holds the domain index of each
+    validation case.
 
     Raises:
         InputError: logits that are not finite; names the epoch and the case.
