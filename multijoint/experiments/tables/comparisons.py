@@ -28,15 +28,10 @@ def compare_slices(slices: pd.DataFrame, *, against: str) -> pd.DataFrame:
     """2D Dice of each method over slices, and a Kolmogorov-Smirnov test of its distribution against one method's.
 
     A slice's Dice is the mean over its bones that have area in the prediction or the reference; a slice without any is
-    left out. Data sets, folds and seeds are pooled.
-
-    Args:
-        slices: rows of `slices.csv`.
-        against: method that the others are compared with.
+    left out. Data sets, folds and seeds of the rows of `slices.csv` are pooled.
 
     Returns:
-        One row a method with `num_slices`, `dice_mean_percent`, `dice_sd_percent` (n - 1) and `ks_p` (NaN for
-        `against`).
+        One row a method: `num_slices`, `dice_mean_percent`, `dice_sd_percent` (n - 1), `ks_p` (NaN for `against`).
 
     Source:
         Boutillon et al., MICCAI 2021, Table 2.
@@ -80,13 +75,12 @@ def compare_exams(cases: pd.DataFrame, *, against: str, score: str = "dice") -> 
 
         Without another method, no row.
     """
-    domains = list(cases["domain"].unique())
-    families = {domain: cases[cases["domain"] == domain] for domain in domains}
-    if len(domains) > 1:
+    families = dict(list(cases.groupby("domain", sort=False)))
+    if len(families) > 1:
         families = {ALL_DOMAINS: cases, **families}
+    others = [method for method in cases["method"].unique() if method != against]
     rows = []
     for domain, family in families.items():
-        others = [method for method in cases["method"].unique() if method != against]
         compared = [{"domain": domain, "method": name} | _compare(family, name, against, score) for name in others]
         corrected = correct_holm([each["wilcoxon_p"] for each in compared])
         rows += [each | {"holm_p": p} for each, p in zip(compared, corrected, strict=True)]

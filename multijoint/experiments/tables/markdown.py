@@ -24,16 +24,13 @@ __all__ = [
 LEVEL = 0.05
 """A smaller p is bold."""
 
-_COUNTS, _NUMBERS = ["exams", "subjects"], ["difference", "95 % interval", "Wilcoxon p", "Holm p", "effect"]
 _HEADERS = {"dice": "Dice % ↑", "assd": "ASSD mm ↓", "mssd": "MSSD mm ↓"}
 
 
 def draw_grid(lines: Sequence[Sequence[str]], *, num_text_columns: int = 1) -> str:
-    """Lay out a Markdown table whose columns also line up in plain text.
+    """Lay out lines of cells, the header first, as a Markdown table whose columns also line up in plain text.
 
-    Args:
-        lines: cells by line, the header first.
-        num_text_columns: number of text columns, at the left; the others are numbers, aligned right.
+    The first `num_text_columns` columns are text, the others numbers, aligned right.
 
     Example:
         >>> print(draw_grid([["Method", "Dice"], ["base", "92.2"]]))
@@ -43,8 +40,7 @@ def draw_grid(lines: Sequence[Sequence[str]], *, num_text_columns: int = 1) -> s
     """
     cells = [[cell.replace("|", "\\|") for cell in line] for line in lines]
     widths = [max(3, *map(len, column)) for column in zip(*cells, strict=True)]
-    signs = ["<" if column < num_text_columns else ">" for column in range(len(widths))]  # of format()
-    styles = [f"{sign}{width}" for sign, width in zip(signs, widths, strict=True)]
+    styles = [f"{'<' if column < num_text_columns else '>'}{width}" for column, width in enumerate(widths)]
     rule = [f"{':':-{how}}" for how in styles]
     padded = [[f"{cell:{how}}" for cell, how in zip(line, styles, strict=True)] for line in cells]
     return "\n".join(f"| {' | '.join(line)} |" for line in [padded[0], rule, *padded[1:]])
@@ -53,15 +49,14 @@ def draw_grid(lines: Sequence[Sequence[str]], *, num_text_columns: int = 1) -> s
 def draw_scores(summary: pd.DataFrame) -> str:
     """Scores of each method, columns grouped as in the paper.
 
+    The best score of a column is bold, at the printed precision and with all ties. Only methods with all exams and
+    seeds of the group compete; for distances, only those with the fewest missed bones.
+
     Args:
         summary: rows of `summaries.summarise_exams` of one stage, with the heading of their columns in `group`.
-
-    Returns:
-        A Markdown table. The best score of a column is bold, at the printed precision and with all ties. Only methods
-        with all exams and seeds of the group compete; for distances, only those with the fewest missed bones.
     """
-    groups = {name: rows.set_index("method") for name, rows in summary.groupby("group", sort=False)}
-    return _draw_groups({name: _score_columns(rows) for name, rows in groups.items()}, summary["method"].unique())
+    groups = {name: _score_columns(rows.set_index("method")) for name, rows in summary.groupby("group", sort=False)}
+    return _draw_groups(groups, summary["method"].unique())
 
 
 def draw_stages(summary: pd.DataFrame) -> str:
@@ -89,28 +84,25 @@ def draw_exam_comparison(comparison: pd.DataFrame) -> str:
     Corrected p below `LEVEL` are bold. The spread over seeds and the number of bones left out have a column if any is
     not empty.
     """
-    extra = ["seed_sd"] * bool(comparison["seed_sd"].notna().any())
-    extra += ["bones_left_out"] * bool(comparison["bones_left_out"].any())
-    titles = {"seed_sd": "sd of seeds", "bones_left_out": "bones left out"}
-    lines = [["Data set", "Method", *_COUNTS, *_NUMBERS, *(titles[name] for name in extra)]]
-    shown = ""
-    for row in comparison.itertuples():
-        lines.append(
-            [
-                row.domain if row.domain != shown else "",
-                title_of(row.method),
-                str(row.num_exams),
-                str(row.num_subjects),
-                _number(row.mean_difference, "+.2f"),
-                "-" if math.isnan(row.ci_low) else f"{row.ci_low:+.2f} to {row.ci_high:+.2f}",
-                format_p(row.wilcoxon_p),
-                _bold(format_p(row.holm_p), row.holm_p < LEVEL),
-                _number(row.rank_biserial, "+.2f"),
-                *(_number(getattr(row, name), ".2f" if name == "seed_sd" else "d") for name in extra),
-            ]
-        )
-        shown = row.domain
-    return draw_grid(lines, num_text_columns=2)
+    columns = {
+        "Data set": comparison["domain"].where(comparison["domain"] != comparison["domain"].shift(), ""),
+        "Method": comparison["method"].map(title_of),
+        "exams": comparison["num_exams"].map(str),
+        "subjects": comparison["num_subjects"].map(str),
+        "difference": [_number(value, "+.2f") for value in comparison["mean_difference"]],
+        "95 % interval": [
+            "-" if math.isnan(low) else f"{low:+.2f} to {high:+.2f}"
+            for low, high in zip(comparison["ci_low"], comparison["ci_high"], strict=True)
+        ],
+        "Wilcoxon p": comparison["wilcoxon_p"].map(format_p),
+        "Holm p": [_bold(format_p(p), p < LEVEL) for p in comparison["holm_p"]],
+        "effect": [_number(value, "+.2f") for value in comparison["rank_biserial"]],
+    }
+    if comparison["seed_sd"].notna().any():
+        columns["sd of seeds"] = [_number(value, ".2f") for value in comparison["seed_sd"]]
+    if comparison["bones_left_out"].any():
+        columns["bones left out"] = comparison["bones_left_out"].map(str)
+    return draw_grid([list(columns), *zip(*columns.values(), strict=True)], num_text_columns=2)
 
 
 def format_p(p: float) -> str:
@@ -124,25 +116,22 @@ def format_p(p: float) -> str:
         return "-"
     if p < 1e-300:
         return "<1e-300"
-    if p >= 0.01:
-        return f"{p:.2f}"
-    digits, exponent = f"{p:.1e}".split("e")
-    return f"{digits}e{int(exponent)}"
+    return f"{p:.2f}" if p >= 0.01 else f"{p:.1e}".replace("e-0", "e-")
 
 
 def _score_columns(rows: pd.DataFrame) -> dict[str, dict[str, str]]:
-    columns: dict[str, dict[str, str]] = {}
+    columns: dict[str, Mapping[str, str]] = {}
     complete = rows["num_bones"] == rows["num_bones"].max()
     fewest_missed = complete & (rows["missed"] == rows["missed"][complete].min())
     for score, unit in UNITS.items():
         printed = rows[f"{score}_mean_{unit}"].map(lambda mean: float(f"{mean:.1f}"))
         competing = printed[complete if score == "dice" else fewest_missed]
         best = competing[competing == (competing.max() if score == "dice" else competing.min())].index
-        columns[_HEADERS[score]] = {}
-        for method, row in rows.iterrows():
-            cell = _bold(_mean_and_sd(row[f"{score}_mean_{unit}"], row[f"{score}_sd_{unit}"]), method in best)
-            missed = f" ({row['missed']} missed)" if row["missed"] and score != "dice" else ""
-            columns[_HEADERS[score]][method] = cell + missed
+        columns[_HEADERS[score]] = {
+            method: _bold(_mean_and_sd(row[f"{score}_mean_{unit}"], row[f"{score}_sd_{unit}"]), method in best)
+            + (f" ({row['missed']} missed)" if row["missed"] and score != "dice" else "")
+            for method, row in rows.iterrows()
+        }
     if rows["num_seeds"].max() > 1:
         spread = [f"{score}_seed_sd_{unit}" for score, unit in UNITS.items()]
         columns["sd of seeds"] = {

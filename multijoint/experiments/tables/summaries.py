@@ -20,16 +20,10 @@ STAGES = {"after": "", "before": "_before"}
 
 
 def read_main_rows(folder: str | Path, name: str, *, like: pd.DataFrame | None = None) -> pd.DataFrame:
-    """Read the rows of jobs that trained on all subjects, in an order that does not depend on that of the file.
+    """Read the rows of "cases" or "slices" of jobs that trained on all subjects, in an order unlike that of the file.
 
-    Args:
-        folder: folder of the experiment.
-        name: "cases" or "slices".
-        like: table with the order of methods, data sets and bones; None for that of the file itself.
-
-    Returns:
-        Rows by method, data set and bone, each in order of first appearance, then by case, seed and slice, so that
-        sums over them are equal to the last bit.
+    They are ordered by method, data set and bone, each in order of first appearance (in the table `like`, if given),
+    then by case, seed and slice, so that sums over them are equal to the last bit.
 
     Raises:
         InputError: the file is unusable, has no such rows, or has one of them twice.
@@ -73,14 +67,7 @@ def summarise_exams(cases: pd.DataFrame, *, by_bone: bool = False) -> pd.DataFra
 
 
 def find_gaps(cases: pd.DataFrame) -> list[str]:
-    """List the exams that an incomplete experiment lacks, by method, data set and seed.
-
-    Args:
-        cases: rows from `read_main_rows`.
-
-    Returns:
-        Phrases such as "U-Net base: 15 of 17 ankle exams with seed 0". Empty for a complete experiment.
-    """
+    """Phrases such as "U-Net base: 15 of 17 ankle exams with seed 0" for what the rows of an experiment lack."""
     exams = cases.groupby("domain", sort=False)["case"].nunique()
     tested = cases.groupby(["method", "domain", "seed"])["case"].nunique()
     return [
@@ -98,12 +85,10 @@ def _summarise(cases: pd.DataFrame, suffix: str, by_bone: bool) -> pd.DataFrame:
     scores = pd.concat([exam_scores(rows, suffix=suffix).assign(label=label) for label, rows in parts])
     scores = scores.rename(columns={"assd_mm": "assd", "mssd_mm": "mssd"})
     scores["dice"] *= 100
-    groups = scores.groupby(keys, sort=False)
-    names = list(UNITS)
+    names, groups = list(UNITS), scores.groupby(keys, sort=False)
     exams = scores.groupby([*keys, "subject", "case"], sort=False)[names].mean().groupby(keys, sort=False)
     seeds = scores.groupby([*keys, "seed"], sort=False)[names].mean().groupby(keys, sort=False)
-    counts = {"num_exams": exams["dice"], "num_exams_distance": exams["assd"]}
-    table = pd.DataFrame({name: scores.count() for name, scores in counts.items()})
+    table = exams[["dice", "assd"]].count().set_axis(["num_exams", "num_exams_distance"], axis=1)
     table["num_seeds"] = groups["seed"].nunique()
     table = table.join(groups[["num_bones", "missed", "false_finds"]].sum())
     for name, unit in UNITS.items():

@@ -37,14 +37,11 @@ def write_tables(folder: str | Path, *, against: str = _DEFAULT) -> list[Path]:
       `table2.md`: both.
 
     Only jobs that trained on all subjects count. Methods stand in the order of `cases.csv`. The surface convention and
-    the devices are noted if there is a `jobs.csv`.
+    the devices are noted if there is a `jobs.csv`. Returns the files; those of an earlier call are replaced.
 
     Args:
-        folder: folder of the experiment; the files of an earlier call are replaced.
+        folder: folder of the experiment.
         against: method that the others are compared with. Without rows of "proposed", the last method.
-
-    Returns:
-        The files.
 
     Raises:
         InputError: the rows are missing or unusable, or none is of `against`.
