@@ -16,7 +16,7 @@ from scipy import ndimage
 
 from multijoint.running import find_bundle
 
-__all__ = ["DOMAIN", "SLICE_SIZE", "Workplace", "multijoint", "run_command"]
+__all__ = ["DOMAIN", "SLICE_SIZE", "Workplace", "magnify", "multijoint", "run_command"]
 
 DOMAIN = "ankle"
 """Domain of the scans."""
@@ -42,14 +42,15 @@ def run_command(command: Sequence[str], *, env: dict[str, str] | None = None) ->
     return done.stdout
 
 
+def magnify(voxels: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+    """Interpolate linearly to a shape."""
+    factors = [wanted / given for wanted, given in zip(shape, voxels.shape, strict=True)]
+    return ndimage.zoom(voxels, factors, order=1, grid_mode=True, mode="nearest")
+
+
 @dataclass(frozen=True)
 class Workplace:
-    """A folder in which benchmarks make their data and models, once, and the effort that they spend.
-
-    Args:
-        folder: folder to work in; later calls use its files again.
-        quick: whether every figure is measured once and on small inputs.
-    """
+    """A folder in which benchmarks make their data and models, once; `quick` measures once and on small inputs."""
 
     folder: Path
     quick: bool = False
@@ -105,15 +106,12 @@ class Workplace:
     def scan(self, shape: Sequence[int] | None = None) -> Path:
         """A phantom that the network has not seen, magnified to a shape (X, Y, Z), as int16 NIfTI.
 
-        Args:
-            shape: by default (256, 256, 194), in a quick run (256, 256, 24).
+        The shape is by default (256, 256, 194), in a quick run (256, 256, 24).
         """
         shape = shape or (*SLICE_SIZE, self.choose(194, 24))
         path = self.folder / "scans" / f"scan_{'x'.join(map(str, shape))}.nii.gz"
         if not path.is_file():
-            voxels = np.asarray(nib.load(self.small_scan).dataobj, np.float32)
-            factors = [wanted / given for wanted, given in zip(shape, voxels.shape, strict=True)]
-            large = ndimage.zoom(voxels, factors, order=1, grid_mode=True, mode="nearest")
+            large = magnify(np.asarray(nib.load(self.small_scan).dataobj, np.float32), shape)
             path.parent.mkdir(parents=True, exist_ok=True)
             temporary = path.with_name(f"tmp_{path.name}")
             affine = np.diag([*_SPACING_MM, 1.0])

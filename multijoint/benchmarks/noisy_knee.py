@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from scipy import ndimage
+
+from multijoint.benchmarks.fixtures import magnify
 
 __all__ = ["BONES", "NUM_CLASSES", "SHAPE", "SPACING_MM", "make_noisy_knee"]
 
@@ -27,11 +28,7 @@ _NUM_PITS, _NUM_ISLANDS = 200, 40  # a bone
 
 
 def make_noisy_knee(*, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Make a reference and a prediction.
-
-    Shape:
-        `SHAPE` each, uint8 class indices.
-    """
+    """Make a reference and a prediction, uint8 class indices of shape `SHAPE`."""
     rng = np.random.default_rng(seed)
     depths = np.zeros((2, *SHAPE), np.float32)
     labels = np.zeros((2, *SHAPE), np.uint8)
@@ -67,9 +64,7 @@ def _ellipsoid(centre: Sequence[int], radii: Sequence[int]) -> tuple[tuple[slice
 
 def _hills(shape: Sequence[int], rng: np.random.Generator) -> np.ndarray:
     """Smooth noise of a standard deviation near 1."""
-    coarse = rng.standard_normal([size // _CELL + 1 for size in shape]).astype(np.float32)
-    factors = [size / number for size, number in zip(shape, coarse.shape, strict=True)]
-    return ndimage.zoom(coarse, factors, order=1, grid_mode=True, mode="nearest")
+    return magnify(rng.standard_normal([size // _CELL + 1 for size in shape]).astype(np.float32), shape)
 
 
 def _ball_at(place: np.ndarray, radius: int) -> tuple[np.ndarray, ...]:

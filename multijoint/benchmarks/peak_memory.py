@@ -14,13 +14,10 @@ _INTERVAL_S, _RESTING = 0.02, 10
 
 
 def run_measured(command: Sequence[str], *, env: dict[str, str] | None = None) -> tuple[float, float]:
-    """Run a command to its end.
+    """Run a command; returns seconds, and the largest sum over its processes alive at one time, in GiB.
 
     Memory that processes share counts once (Linux's proportional set size), sampled every 20 ms, or less often if a
     sample takes more than 2 ms. Memory shared with other commands counts in part.
-
-    Returns:
-        Seconds, and the largest sum over the processes alive at one time, in GiB.
 
     Raises:
         RuntimeError: the command failed; with its last lines.

@@ -24,11 +24,7 @@ _RADIUS = 2  # the default of `SphericalClosingd`, and the paper's
 
 
 def postprocess(place: Workplace) -> Iterator[Row]:
-    """The post-processing of a bundle against scikit-image's on the same map, and its memory for a large scan.
-
-    Raises:
-        RuntimeError: a voxel differs.
-    """
+    """The post-processing of a bundle against scikit-image's on the same map, and its memory for a large scan."""
     n, step = place.choose(5), place.choose(1, 2)
     prediction = make_noisy_knee()[1][::step, ::step, ::step]
     expected = _by_skimage(prediction, cropped=False)
@@ -63,16 +59,13 @@ def clean(labels: np.ndarray) -> np.ndarray:
 def _by_skimage(labels: np.ndarray, *, cropped: bool) -> np.ndarray:
     """Clean bone by bone, padded, since a bone that leaves the scan would lose its end; only background changes.
 
-    Args:
-        labels: class indices.
-        cropped: whether each bone, without its islands, is closed in its box instead of in the whole scan.
+    If `cropped`, each bone, without its islands, is closed in its box instead of in the whole scan.
     """
     kept, closed = np.zeros_like(labels), {}
     present = [index for index in range(1, NUM_CLASSES) if (labels == index).any()]
     for index in present:
         components = label(labels == index, connectivity=1)
-        sizes = np.bincount(components.reshape(-1))
-        kept[components == sizes[1:].argmax() + 1] = index
+        kept[components == np.bincount(components.reshape(-1))[1:].argmax() + 1] = index
     for index in present:
         mask = (kept == index).view(np.uint8)
         box = ndimage.find_objects(mask)[0] if cropped else (slice(None),) * 3

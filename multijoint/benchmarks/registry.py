@@ -20,7 +20,7 @@ BENCHMARKS = {
     "train-loop": "training:training_loop",
     "augment": "training:augmentation",
     "segment-cpu": "segmenting:float32",
-    "segment-int8": "int8:int8",
+    "segment-int8": "segmenting:int8",
     "segment-overhead": "segmenting:overhead",
     "segment-many": "segmenting:many_volumes",
     "postprocess": "postprocessing:postprocess",
@@ -33,12 +33,10 @@ BENCHMARKS = {
 
 
 def run_benchmarks(names: Sequence[str], *, folder: Path, quick: bool = False) -> Iterator[Row]:
-    """Measure, one after another.
+    """Measure, one after another, some of `BENCHMARKS`, or all if there are no names.
 
-    Args:
-        names: keys of `BENCHMARKS`; all if empty.
-        folder: folder for data and models; made if missing, and used again by a later call.
-        quick: measure every figure once and on small inputs. The rows then have no targets, which are for full runs.
+    The folder for data and models is made if missing, and used again by a later call. A quick run measures every figure
+    once and on small inputs; its rows have no targets, which are for full runs.
 
     Raises:
         InputError: an unknown name, or packages of `multijoint[bench]` are missing.

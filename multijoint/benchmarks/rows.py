@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -23,13 +24,7 @@ _PACKAGES = ("torch", "monai", "numpy", "scipy", "scikit-image")
 
 @dataclass(frozen=True)
 class Target:
-    """The limit that a row is held to.
-
-    Args:
-        limit: number to reach.
-        of: "ratio", or "ours" for an absolute figure in the row's unit.
-        at_least: whether more is better.
-    """
+    """The limit of a row's "ratio", or of "ours", an absolute figure in the row's unit; `at_least` if more counts."""
 
     limit: float
     of: str = "ratio"
@@ -38,9 +33,9 @@ class Target:
     def is_met(self, row: Row) -> bool:
         """Whether the row reaches the limit; a missing number does not."""
         value = row.ratio if self.of == "ratio" else row.ours
-        if value is None or math.isnan(value):
+        if value is None:
             return False
-        return value >= self.limit if self.at_least else value <= self.limit
+        return value >= self.limit if self.at_least else value <= self.limit  # NaN is neither
 
     def __str__(self) -> str:
         sign = ">=" if self.at_least else "<="
@@ -88,19 +83,21 @@ class Row:
 
     def to_json(self) -> str:
         """One line of JSON."""
-        numbers = {"ours": self.ours, "peer": self.peer, "ratio": self.ratio}
-        content: dict[str, Any] = {"name": self.name} | {key: _rounded(number) for key, number in numbers.items()}
+        content: dict[str, Any] = {"name": self.name}
+        for key, value in {"ours": self.ours, "peer": self.peer, "ratio": self.ratio}.items():
+            content[key] = None if value is None or math.isnan(value) else float(f"{value:.4g}")
         content |= {"unit": self.unit, "n": self.n, "device": self.device or device_name()}
-        return json.dumps(content | {"versions": _versions(self.packages)})
+        versions = {"python": platform.python_version()}
+        for name in (*_PACKAGES, *self.packages):
+            with contextlib.suppress(PackageNotFoundError):
+                versions[name] = version(name)
+        return json.dumps(content | {"versions": versions})
 
 
 def interleave(*functions: Callable[[], Any], repetitions: int, warm_up: int = 1) -> list[float]:
     """Median seconds of each function, run in turns so that a machine that slows down slows all of them.
 
-    Args:
-        functions: functions without arguments.
-        repetitions: number of rounds that count.
-        warm_up: number of rounds before these.
+    Each runs `repetitions` times, after `warm_up` rounds that do not count.
     """
     seconds: list[list[float]] = [[] for _ in functions]
     for number in range(warm_up + repetitions):
@@ -116,7 +113,7 @@ def format_rows(rows: Sequence[Row], *, quick: bool = False) -> str:
     """The table of the pages; of a quick run, below a line that says so."""
     cells = [("benchmark", "ours", "peer", "unit", "ratio", "target", "", "n")]
     for row in rows:
-        ours, peer, ratio = map(_short, (row.ours, row.peer, row.ratio))
+        ours, peer, ratio = ("-" if value is None else f"{value:.3g}" for value in (row.ours, row.peer, row.ratio))
         cells.append((row.name, ours, peer, row.unit, ratio, str(row.target or ""), row.verdict, str(row.n)))
     first = ["Quick run: each figure measured once, on small inputs, without targets."] * quick
     return "\n".join([*first, *align_columns(cells, num_left=1)])
@@ -124,27 +121,8 @@ def format_rows(rows: Sequence[Row], *, quick: bool = False) -> str:
 
 def device_name() -> str:
     """The processor and how many of its cores this process may use."""
-    model = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
-    if info.is_file():
-        names = [line.partition(":")[2].strip() for line in info.read_text().splitlines() if "model name" in line]
-        model = names[0] if names else model
+    lines = info.read_text().splitlines() if info.is_file() else []
+    names = [line.partition(":")[2].strip() for line in lines if "model name" in line]
+    model = names[0] if names else platform.processor() or platform.machine()
     return f"{model}, {len(os.sched_getaffinity(0))} cores"
-
-
-def _versions(packages: Sequence[str]) -> dict[str, str]:
-    found = {"python": platform.python_version()}
-    for name in (*_PACKAGES, *packages):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
-
-
-def _rounded(value: float | None) -> float | None:
-    return None if value is None or math.isnan(value) else float(f"{value:.4g}")
-
-
-def _short(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3g}"

@@ -1,4 +1,4 @@
-"""`multijoint segment` from file to file against the same network in plain PyTorch and MONAI."""
+"""`multijoint segment`, float32 and int8, from file to file against the same network in plain PyTorch and MONAI."""
 
 from __future__ import annotations
 
@@ -12,13 +12,16 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 from custom_components.io.records import LABEL_MAP_ENDING
+from custom_components.models.checkpoints import load_model
 
 from multijoint.benchmarks.fixtures import DOMAIN, SLICE_SIZE, Workplace, multijoint, run_command
 from multijoint.benchmarks.rows import Row, Target, interleave
 
-__all__ = ["check_same", "float32", "many_volumes", "overhead", "peer_command", "segment_command", "time_commands"]
+__all__ = ["check_same", "float32", "int8", "int8_accuracy", "many_volumes", "overhead", "segment_command"]
 
 _OPTIONS = ("--domain", DOMAIN, "--device", "cpu", "--overwrite", "--output")
+_LEAST_DICE = {"float32": 0.9999, "int8": 0.95}  # of our label map and the peer's; below it, they clearly differ
+_PACKAGES = ("openvino", "onnx", "onnxruntime")  # of int8
 
 
 def segment_command(place: Workplace, scans: Sequence[Path], out: Path) -> list[str]:
@@ -26,20 +29,47 @@ def segment_command(place: Workplace, scans: Sequence[Path], out: Path) -> list[
     return multijoint("segment", *scans, "--checkpoint", place.checkpoint(), *_OPTIONS, out)
 
 
-def peer_command(place: Workplace, image: Path, out: Path) -> list[str]:
-    """The command line of `monai_peer`."""
-    return multijoint(place.checkpoint(), DOMAIN, image, out, module="multijoint.benchmarks.monai_peer")
-
-
 def float32(place: Workplace) -> Iterator[Row]:
     """Whole processes, file to file, 256 x 256 x 194, widths 32 to 512; the label maps must be the same."""
+    yield Row("segment-cpu", *_file_to_file(place, place.checkpoint(), "float32"), target=Target(0.5))
+
+
+def int8(place: Workplace) -> Iterator[Row]:
+    """Whole processes, file to file, on the scan of `segment-cpu`; then the price of int8 in Dice."""
+    from multijoint.sharing import quantise_model, write_networks
+
+    # The networks for slices larger than those of the training, which changes Dice but not the time.
+    bundle = place.folder / "int8"
+    if not bundle.is_dir():
+        model = load_model(place.checkpoint())
+        files, _ = quantise_model(model, place.manifests())
+        with tempfile.TemporaryDirectory(dir=place.folder) as scratch:
+            write_networks(Path(scratch, "new"), model, files)
+            Path(scratch, "new").rename(bundle)
+    yield Row("segment-int8", *_file_to_file(place, bundle, "int8"), target=Target(0.2), packages=_PACKAGES)
+    yield from int8_accuracy(place)
+
+
+def int8_accuracy(place: Workplace) -> Iterator[Row]:
+    """Fall of each bone's Dice, in points, on held-out phantoms at the network's own slice size."""
+    from multijoint.sharing import MOST_FALL, measure_int8, quantise_model
+
+    model, target = load_model(place.trained_model()), Target(100 * MOST_FALL, of="ours")
+    for row in measure_int8(model, *quantise_model(model, place.manifests())):
+        name = f"segment-int8, fall of Dice, {row.domain} {row.label}"
+        yield Row(name, 100 * row.fall, None, "points", row.cases, target, packages=_PACKAGES)
+
+
+def _file_to_file(place: Workplace, checkpoint: Path, precision: str) -> tuple[float, float, str, int]:
+    """Our time and the peer's for the large scan, their unit and the repetitions; the label maps must agree."""
     image, n = place.scan(), place.choose(2)
     with tempfile.TemporaryDirectory(dir=place.folder) as out:
         ours, theirs = Path(out, "ours"), Path(out, "theirs.nii.gz")
-        commands = segment_command(place, [image], ours), peer_command(place, image, theirs)
-        own, peer = time_commands(*commands, repetitions=n)
-        check_same(next(ours.glob(f"*{LABEL_MAP_ENDING}")), theirs, least_dice=0.9999)
-    yield Row("segment-cpu", own, peer, unit="s", n=n, target=Target(0.5))
+        command = multijoint("segment", image, "--checkpoint", checkpoint, "--precision", precision, *_OPTIONS, ours)
+        peer = multijoint(place.checkpoint(), DOMAIN, image, theirs, module="multijoint.benchmarks.monai_peer")
+        own, other = time_commands(command, peer, repetitions=n)
+        check_same(next(ours.glob(f"*{LABEL_MAP_ENDING}")), theirs, least_dice=_LEAST_DICE[precision])
+    return own, other, "s", n
 
 
 def overhead(place: Workplace) -> Iterator[Row]:
@@ -47,7 +77,7 @@ def overhead(place: Workplace) -> Iterator[Row]:
     import torch
     from custom_components.inference.inferers import SlicewiseInferer
     from custom_components.inference.transforms import ReadVolumed, StackSlicesd
-    from custom_components.models.checkpoints import build_network, load_model
+    from custom_components.models.checkpoints import build_network
     from custom_components.networks.folding import fold_network
 
     from multijoint.api.segmenting import segment

@@ -31,8 +31,7 @@ _TOLERANCE_32 = 1e-5  # relative: MONAI's distances are 32-bit floats
 def surface_metrics(place: Workplace) -> Iterator[Row]:
     """All scores of two predictions of one case against the two peers; masks and one-hot tensors exist beforehand.
 
-    Raises:
-        RuntimeError: a score differs from the definition's, or under its convention from MONAI's.
+    A RuntimeError is raised if a score differs from the definition's, or under its convention from MONAI's.
     """
     step = place.choose(1, 2)
     reference, before = (each[::step, ::step, ::step].copy() for each in make_noisy_knee())

@@ -44,20 +44,25 @@ def domain_specific_norm(place: Workplace) -> Iterator[Row]:
     """Forward and backward pass of the default network on a batch of 2 and of 16 domains, against plain batch norms.
 
     Memory is the rise of a process's peak during a step, weights and gradients already allocated; each network has a
-    separate process.
-
-    Raises:
-        RuntimeError: the two networks differ on a batch of one domain, where they must agree.
+    separate process. A RuntimeError is raised if the two networks differ on a batch of one domain.
     """
     n, size = place.choose(15), place.choose(64, 32)  # in small images, norms take more of the time
     for num_domains, time_limit in ((2, 1.03), (16, 1.08)):
         name = f"dsbn K={num_domains}, {_BATCH} slices of {size} x {size}"
         networks = [_network(num_domains, norm) for norm in ("domain", "shared")]
-        _check_one_domain(*networks)
+        images, domains = torch.rand(2, 1, 32, 32), torch.zeros(2, dtype=torch.int64)
+        with torch.no_grad():
+            one, other = (network(images, domains) for network in networks)
+        if not torch.equal(one, other):
+            raise RuntimeError(f"on one domain both norms must agree, got a difference of {(one - other).abs().max()}")
         steps = [_step(network, num_domains, size) for network in networks]
         ours, peer = interleave(*steps, repetitions=n, warm_up=place.choose(2))
         yield Row(f"{name}, time", ours, peer, "s", n, Target(time_limit))
-        ours, peer = (_peak_memory_of(num_domains, norm, size) for norm in ("domain", "shared"))
+        # Freed memory must leave the process, or the peak depends on the order of the allocated sizes.
+        env = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536"}
+        code = "from multijoint.benchmarks.training import *; print_peak_memory({}, {!r}, {})"
+        commands = [[sys.executable, "-c", code.format(num_domains, norm, size)] for norm in ("domain", "shared")]
+        ours, peer = (float(run_command(command, env=env).split()[-1]) for command in commands)
         yield Row(f"{name}, memory", ours, peer, "MiB", 1, Target(1.05))
 
 
@@ -66,32 +71,26 @@ def training_loop(place: Workplace) -> Iterator[Row]:
 
     An epoch is that of a run: slices drawn, augmented and collated, loss, handlers, log and checkpoint. Reading the
     volumes once before the first epoch does not count, nor does validation. The two take turns, epoch by epoch; the
-    first epoch does not count.
-
-    Raises:
-        RuntimeError: after the first epoch the two networks differ.
+    first epoch does not count. A RuntimeError is raised if the two networks differ after it.
     """
     size, num_epochs = place.choose((128, 3), (64, 1))
     training = _workflow(place, size, num_epochs)
     of_run = training.parser.get_parsed_content
     trainer, network = of_run("train#trainer"), of_run("embedding_network")
-    bare_epoch, bare = _bare_loop(of_run, copy.deepcopy(network))
+    bare = copy.deepcopy(network)
+    bare_epoch = _bare_loop(of_run, bare)
     seconds: list[tuple[float, float]] = []
-    started = 0.0
+    started: list[float] = []
 
-    def start(_: Any) -> None:
-        nonlocal started
-        started = time.perf_counter()
-
-    def end(engine: Any) -> None:
+    def end(_: Any) -> None:
         middle = time.perf_counter()
         bare_epoch()
-        seconds.append((middle - started, time.perf_counter() - middle))
+        seconds.append((middle - started[-1], time.perf_counter() - middle))
         if len(seconds) == 1 and not all(map(torch.equal, network.state_dict().values(), bare.state_dict().values())):
             raise RuntimeError("after the same batches both networks must be equal, got a difference")
-        start(engine)
+        started.append(time.perf_counter())
 
-    trainer.add_event_handler(Events.STARTED, start)
+    trainer.add_event_handler(Events.STARTED, lambda: started.append(time.perf_counter()))
     trainer.add_event_handler(Events.EPOCH_COMPLETED, end)  # attached last, so it runs after all other handlers
     training.run()
     num_slices = sum(map(len, of_run("train#sampler")))
@@ -104,12 +103,14 @@ def augmentation(place: Workplace) -> Iterator[Row]:
     """A slice and its label flipped, rotated and shifted, against MONAI's transforms one by one.
 
     One thread runs, as in a data loader's process. MONAI's tracking of meta data is off, which is faster. The peer of
-    the second row rotates and shifts in one transform.
-
-    Raises:
-        RuntimeError: for the same random parameters the labels differ by more than resampling twice explains.
+    the second row rotates and shifts in one transform. A RuntimeError is raised if for the same random parameters the
+    labels differ by more than resampling twice explains.
     """
-    items = _slices(place)
+    manifest = load_manifests(place.manifests())[0]
+    size = Preprocessing((_SLICE_SIZE, _SLICE_SIZE))
+    dataset = SliceDataset(manifest.cases[:1], domains=[manifest.domain], preprocessing=size)
+    items = sorted((dataset[index] for index in range(len(dataset))), key=lambda item: -int(item["label"].sum()))
+    items = items[:_NUM_SLICES]  # with most bone
     ours = Compose([RandFlipRotateTranslated()]).set_random_state(0)
     flips = [RandFlipd(_KEYS, prob=0.5, spatial_axis=axis) for axis in (0, 1)]
     shift = {"translate_range": (_MAX_TRANSLATION, _MAX_TRANSLATION)}
@@ -166,21 +167,6 @@ def _step(network: MultiDomainUNet, num_domains: int, size: int) -> Callable[[],
     return step
 
 
-def _check_one_domain(*networks: MultiDomainUNet) -> None:
-    images, domains = torch.rand(2, 1, 32, 32), torch.zeros(2, dtype=torch.int64)
-    with torch.no_grad():
-        ours, peer = (network(images, domains) for network in networks)
-    if not torch.equal(ours, peer):
-        raise RuntimeError(f"on one domain both norms must agree, got a difference of {(ours - peer).abs().max()}")
-
-
-def _peak_memory_of(num_domains: int, norm: str, size: int) -> float:
-    code = f"from multijoint.benchmarks.training import *; print_peak_memory({num_domains}, {norm!r}, {size})"
-    # Freed memory must leave the process, or the peak depends on the order of the allocated sizes.
-    env = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536"}
-    return float(run_command([sys.executable, "-c", code], env=env).split()[-1])
-
-
 def _peak_mib() -> float:
     """Peak memory of this program; that of `resource` includes the process that started it."""
     lines = Path("/proc/self/status").read_text().splitlines()
@@ -188,27 +174,19 @@ def _peak_mib() -> float:
 
 
 def _workflow(place: Workplace, size: int, num_epochs: int) -> ConfigWorkflow:
-    """The real training, ready to run in a new folder; the first epoch comes on top."""
+    """The real training, ready to run in a new folder; the first epoch comes on top, and no validation."""
     output_dir, bundle = place.folder / "train-loop", find_bundle()
     shutil.rmtree(output_dir, ignore_errors=True)
     workflow = ConfigWorkflow(
-        config_file=[str(bundle / "configs" / "train.yaml")],
-        workflow_type="train",
-        logging_file=False,
-        bundle_root=str(bundle),
-        manifests=[str(path) for path in place.manifests()],
-        output_dir=str(output_dir),
-        device="cpu",
-        batch_size=_BATCH,
-        image_size=[size, size],
-        max_epochs=1 + num_epochs,
-        val_interval=2 + num_epochs,  # never
-    )
+        [str(bundle / "configs" / "train.yaml")], workflow_type="train", logging_file=False, bundle_root=str(bundle),
+        manifests=[str(path) for path in place.manifests()], output_dir=str(output_dir), device="cpu",
+        batch_size=_BATCH, image_size=[size, size], max_epochs=1 + num_epochs, val_interval=2 + num_epochs,
+    )  # fmt: skip
     workflow.initialize()
     return workflow
 
 
-def _bare_loop(of_run: Callable[[str], Any], network: nn.Module) -> tuple[Callable[[], None], nn.Module]:
+def _bare_loop(of_run: Callable[[str], Any], network: nn.Module) -> Callable[[], None]:
     """An epoch of plain PyTorch on the batches of the run's first epoch, with the run's loss."""
     sampler, dataset, loss = of_run("train#sampler"), of_run("train#dataset"), of_run("loss")
     sampler.set_epoch(1)
@@ -223,16 +201,7 @@ def _bare_loop(of_run: Callable[[str], Any], network: nn.Module) -> tuple[Callab
             loss(network(images, domains), target).backward()
             optimizer.step()
 
-    return epoch, network
-
-
-def _slices(place: Workplace) -> list[dict[str, Any]]:
-    """Slices with bone of one phantom."""
-    manifest = load_manifests(place.manifests())[0]
-    size = Preprocessing((_SLICE_SIZE, _SLICE_SIZE))
-    dataset = SliceDataset(manifest.cases[:1], domains=[manifest.domain], preprocessing=size)
-    items = sorted((dataset[index] for index in range(len(dataset))), key=lambda item: -int(item["label"].sum()))
-    return items[:_NUM_SLICES]
+    return epoch
 
 
 def _check_labels(item: dict[str, Any], seed: int) -> None:

@@ -55,14 +55,9 @@ COLUMNS: Mapping[str, Mapping[str, type]] = {
 
 
 def read_rows(folder: str | Path, name: str) -> pd.DataFrame:
-    """Read `<folder>/<name>.csv` of an experiment.
+    """Read `<folder>/<name>.csv` of an experiment, `name` a key of `COLUMNS`.
 
-    Args:
-        folder: folder of the experiment.
-        name: a key of `COLUMNS`.
-
-    Returns:
-        A table with those columns in the order of the file, integers nullable; undefined numbers are NaN.
+    The table has those columns in the order of the file, integers nullable; undefined numbers are NaN.
 
     Raises:
         InputError: the file is missing or lacks a column, or a value has the wrong type.

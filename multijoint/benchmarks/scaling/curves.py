@@ -25,10 +25,6 @@ def draw_curves(path: Path, curves: Sequence[Curve]) -> None:
 
     Points are measurements, lines the fitted `growth.Growth`; the legend has the power of n and the cost of one more.
     The grey line is linear growth from zero, which a linear cost with a constant part approaches from above.
-
-    Args:
-        path: file to write.
-        curves: curves in "s" or "MiB".
     """
     axes = list(dict.fromkeys(each.axis for each in curves))
     with style.context(["default", {"savefig.facecolor": "white", "font.size": 8}]):

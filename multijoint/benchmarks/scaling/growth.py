@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from custom_components.system.files import write_csv
 from scipy.optimize import nnls
 
@@ -20,15 +20,9 @@ _COLUMNS = ("axis", "cost", "unit", "repetitions", "size", "value")
 
 @dataclass(frozen=True)
 class Curve:
-    """Measured costs.
+    """Costs `values` in `unit`, one a size, of the least disturbed of some repetitions.
 
-    Args:
-        axis: the number that grows, such as "volumes".
-        cost: the work that is measured, such as "segment".
-        unit: unit of `values`.
-        repetitions: measurements of each size, the least disturbed of which counts.
-        sizes: ascending numbers.
-        values: one a size.
+    `axis` is the number that grows, such as "volumes", `cost` the work that is measured, such as "segment".
     """
 
     axis: str
@@ -46,13 +40,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class Growth:
-    """A fitted law of growth.
-
-    Args:
-        constant: constant part, such as the start of a process; not negative.
-        factor: factor of the growing part; not negative.
-        exponent: 1 is linear; 0 without growth.
-    """
+    """A fitted law: a constant part and a factor, neither negative, and an exponent (1 is linear, 0 no growth)."""
 
     constant: float
     factor: float
@@ -71,12 +59,8 @@ def fit_growth(sizes: Sequence[float], values: Sequence[float]) -> Growth:
     if a constant comes within 5 % of every point, or if the largest size costs no more than the smallest; else linear
     instead of steeper if a straight line comes within 5 % of every point.
 
-    Args:
-        sizes: at least three, ascending and positive.
-        values: positive.
-
     Raises:
-        ValueError: fewer sizes, or numbers that are not positive.
+        ValueError: fewer than three sizes, which must ascend, or numbers that are not positive.
 
     Example:
         >>> growth = fit_growth([10, 100, 1000], [5.1, 6.0, 15.0])
@@ -87,30 +71,31 @@ def fit_growth(sizes: Sequence[float], values: Sequence[float]) -> Growth:
     if len(n) < 3 or n.shape != y.shape or not (min(n.min(), y.min()) > 0 and (np.diff(n) > 0).all()):
         raise ValueError(f"growth must be fitted to 3 or more ascending sizes and positive costs, got {n} and {y}")
     constant = Growth(float((1 / y).sum() / (1 / y**2).sum()), 0.0, 0.0)
-    if _worst(constant, n, y) <= _NOISE or y[-1] <= y[0]:
+    if np.abs(constant.at(n) / y - 1).max() <= _NOISE or y[-1] <= y[0]:
         return constant
-    best = min((_fit(n, y, exponent) for exponent in _EXPONENTS), key=lambda law: _squares(law, n, y))
+    best = min(
+        (_fit(n, y, exponent) for exponent in _EXPONENTS), key=lambda law: float(((law.at(n) / y - 1) ** 2).sum())
+    )
     line = _fit(n, y, 1.0)
-    return line if best.exponent > 1 and _worst(line, n, y) <= _NOISE else best
+    return line if best.exponent > 1 and np.abs(line.at(n) / y - 1).max() <= _NOISE else best
 
 
 def write_curves(path: Path, curves: Sequence[Curve]) -> None:
     """Write a CSV table with one row a point."""
-    points = [(each, *point) for each in curves for point in zip(each.sizes, each.values, strict=True)]
-    rows = [(each.axis, each.cost, each.unit, each.repetitions, size, value) for each, size, value in points]
-    write_csv(path, _COLUMNS, [dict(zip(_COLUMNS, row, strict=True)) for row in rows])
+    rows = [
+        dict(zip(_COLUMNS, (each.axis, each.cost, each.unit, each.repetitions, *point), strict=True))
+        for each in curves
+        for point in zip(each.sizes, each.values, strict=True)
+    ]
+    write_csv(path, _COLUMNS, rows)
 
 
 def read_curves(path: Path) -> list[Curve]:
     """Read the table of `write_curves`."""
-    points: dict[tuple[str, ...], list[tuple[int, float]]] = {}
-    with path.open(newline="") as file:
-        for row in csv.DictReader(file):
-            key = tuple(row[column] for column in _COLUMNS[:4])
-            points.setdefault(key, []).append((int(row["size"]), float(row["value"])))
+    groups = pd.read_csv(path, dtype={"value": str}).groupby(list(_COLUMNS[:4]), sort=False)
     return [
-        Curve(axis, cost, unit, int(repetitions), *zip(*found, strict=True))
-        for (axis, cost, unit, repetitions), found in points.items()
+        Curve(axis, cost, unit, repetitions, tuple(points["size"]), tuple(map(float, points["value"])))
+        for (axis, cost, unit, repetitions), points in groups
     ]
 
 
@@ -118,11 +103,3 @@ def _fit(n: np.ndarray, y: np.ndarray, exponent: float) -> Growth:
     parts = np.stack([np.ones_like(n), (n / n[-1]) ** exponent], axis=1)
     constant, last = nnls(parts / y[:, None], np.ones_like(y))[0]
     return Growth(float(constant), float(last / n[-1] ** exponent), float(exponent))
-
-
-def _squares(law: Growth, n: np.ndarray, y: np.ndarray) -> float:
-    return float(((law.at(n) / y - 1) ** 2).sum())
-
-
-def _worst(law: Growth, n: np.ndarray, y: np.ndarray) -> float:
-    return float(np.abs(law.at(n) / y - 1).max())

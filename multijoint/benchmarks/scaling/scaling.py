@@ -105,7 +105,11 @@ def _volumes(folder: Path, sizes: tuple[int, ...], repetitions: int) -> Iterator
     jobs = [small._replace(images=_fill(folder / f"volumes_{size}", small.images, size)) for size in sizes]
     _segment(jobs[0])  # fills the caches of the system
     yield from _segmenting("volumes", sizes, jobs, repetitions=repetitions)
-    yield _timed("volumes", "gather", sizes, [partial(_gather, each.images) for each in jobs], repetitions)
+
+    def gather(folder: Path) -> None:
+        make_splits(load_manifests(folder / "manifest.yaml"), fold=0)
+
+    yield _timed("volumes", "gather", sizes, [partial(gather, each.images) for each in jobs], repetitions)
 
 
 def _domains(folder: Path, sizes: tuple[int, ...], repetitions: int) -> Iterator[Curve]:
@@ -150,10 +154,6 @@ def _fill(folder: Path, scan: Path, count: int) -> Path:
     return folder
 
 
-def _gather(folder: Path) -> None:
-    make_splits(load_manifests(folder / "manifest.yaml"), fold=0)
-
-
 def _segmenting(axis: str, sizes: tuple[int, ...], jobs: Sequence[_Job], *, repetitions: int) -> Iterator[Curve]:
     """Seconds and peak memory of the command, sizes in turns."""
     runs: list[list[tuple[float, float]]] = [[] for _ in sizes]
@@ -161,10 +161,9 @@ def _segmenting(axis: str, sizes: tuple[int, ...], jobs: Sequence[_Job], *, repe
         for own, job in zip(runs, jobs, strict=True):
             if not own or own[-1][0] < _SHORT_S:
                 own.append(_segment(job))
-    n, found = min(map(len, runs)), [zip(*own, strict=True) for own in runs]
-    seconds, peaks = zip(*((min(each), max(peak)) for each, peak in found), strict=True)
-    yield Curve(axis, "segment", "s", n, sizes, seconds)
-    yield Curve(axis, "segment", "MiB", n, sizes, tuple(1024 * peak for peak in peaks))
+    n = min(map(len, runs))
+    yield Curve(axis, "segment", "s", n, sizes, tuple(min(seconds for seconds, _ in own) for own in runs))
+    yield Curve(axis, "segment", "MiB", n, sizes, tuple(max(1024 * peak for _, peak in own) for own in runs))
 
 
 def _segment(job: _Job) -> tuple[float, float]:
@@ -173,9 +172,8 @@ def _segment(job: _Job) -> tuple[float, float]:
     shutil.rmtree(out, ignore_errors=True)
     command = multijoint("segment", job.images, "--checkpoint", job.model, "--output", out, "--device", "cpu")
     measured = run_measured(command)
-    scans = sorted(job.images.glob("*.nii.gz")) if job.images.is_dir() else [job.images]
-    written = [label_map_path(out, case_id(scan)) for scan in scans]
-    for path in written:
+    for scan in sorted(job.images.glob("*.nii.gz")) if job.images.is_dir() else [job.images]:
+        path = label_map_path(out, case_id(scan))
         if not path.is_file() or not np.array_equal(np.asarray(nib.load(path).dataobj), job.truth):
             raise RuntimeError(f"{path} must hold the labels of the scan, got others")
     return measured

@@ -24,10 +24,7 @@ _NOISE = 20
 
 
 def make_labels(shape: tuple[int, int, int], num_bones: int) -> np.ndarray:
-    """Make the class indices of a volume whose bones are blocks from the first slice to the last but two.
-
-    Shape:
-        `shape` (X, Y, Z), at least (18, 15, 4).
+    """Class indices of a volume (X, Y, Z), at least (18, 15, 4), with blocks from the first slice to the last but two.
 
     Raises:
         ValueError: more than 30 bones.

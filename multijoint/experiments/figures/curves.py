@@ -35,28 +35,23 @@ def draw_learning_curves(curves: pd.DataFrame) -> Figure | None:
     """Draw each term of the training loss and the validation Dice of each data set over the epochs.
 
     A line is the mean of a method's runs (folds and seeds), its band one standard deviation to each side. For a method
-    with one network a data set, a run's loss is the mean over its networks.
-
-    Args:
-        curves: rows of `curves.csv`; only jobs that trained on all subjects are drawn.
-
-    Returns:
-        None if there is nothing to draw.
+    with one network a data set, a run's loss is the mean over its networks. Of the rows of `curves.csv`, only those of
+    jobs that trained on all subjects are drawn; None if there are none.
     """
     table = main_rows(curves).dropna(subset=["epoch", "value"])
     alone = ~table["domains"].str.contains("+", regex=False)
     table = table.assign(domain=table["domain"].where(~alone | (table["domain"] != ""), table["domains"]))
     panels = {heading: table[table["quantity"] == term] for term, heading in _TERMS.items()}
     dice = table[(table["quantity"] == "validation_dice") & (table["domain"] != "")]
-    for domain in dict.fromkeys(dice["domain"]):
-        rows = dice[dice["domain"] == domain]
+    for domain, rows in dice.groupby("domain", sort=False):
         panels[wrap_name(f"validation Dice (%), {domain}", 32)] = rows.assign(value=100 * rows["value"])
     panels = {heading: rows for heading, rows in panels.items() if len(rows)}
     if not panels:
         return None
 
     methods = _in_order(table["method"])
-    caption = f"Lines: mean of {_range(_runs_per_method(table))} (folds and seeds) a method; bands: one sd."
+    counts = table.drop_duplicates(_RUN).groupby("method").size()
+    caption = f"Lines: mean of {_range(counts)} (folds and seeds) a method; bands: one sd."
     figure, plots = _panels(list(panels), methods, caption)
     for plot, (heading, rows) in zip(plots, panels.items(), strict=True):
         runs = rows.groupby([*_RUN, "epoch"], as_index=False)["value"].mean()
@@ -82,13 +77,8 @@ def draw_few_subjects(cases: pd.DataFrame) -> Figure | None:
 
     A faint point is a run (fold and seed): the mean over its test exams of the data set, each the mean over its bones
     after post-processing. Large markers are means over runs, bars one standard deviation to each side. The numbers are
-    spaced evenly; "all" stands for all subjects outside the tested fold.
-
-    Args:
-        cases: rows of `cases.csv`.
-
-    Returns:
-        None if no job trained on a number of subjects.
+    spaced evenly; "all" stands for all subjects outside the tested fold. None if no row of `cases.csv` is of a job that
+    trained on a number of subjects.
     """
     scores = exam_scores(cases)
     limited = scores[scores["train_subjects"] != ALL_SUBJECTS]
@@ -99,7 +89,7 @@ def draw_few_subjects(cases: pd.DataFrame) -> Figure | None:
     runs = scores.groupby([*_RUN, "domain", "train_subjects"], as_index=False, sort=False)["dice"].mean()
     domains = list(dict.fromkeys(limited["domain"]))
     counts = runs.groupby(["domain", "method", "train_subjects"]).size()
-    headings = [f"{wrap_name(domain, 30)}\nn = {_range(counts[domain].tolist())} a point" for domain in domains]
+    headings = [f"{wrap_name(domain, 30)}\nn = {_range(counts[domain])} a point" for domain in domains]
     caption = "Faint: runs (fold, seed); markers: means; bars: one sd. Subjects are spaced evenly."
     figure, plots = _panels(headings, methods, caption, with_markers=True)
     for plot, domain in zip(plots, domains, strict=True):
@@ -109,12 +99,14 @@ def draw_few_subjects(cases: pd.DataFrame) -> Figure | None:
         for index, method in enumerate(methods):
             dodge = (index - (len(methods) - 1) / 2) * min(0.09, 0.5 / len(methods))
             style = _style(method, methods)
+            own = rows[rows["method"] == method]
             points = []
             for x, tick in enumerate(ticks):
-                values = 100 * rows["dice"][(rows["method"] == method) & (rows["train_subjects"] == tick)].to_numpy()
+                values = 100 * own["dice"][own["train_subjects"] == tick].to_numpy()
                 if len(values):
-                    faint: dict[str, Any] = {"color": style["color"], "s": 9, "alpha": 0.35, "linewidths": 0}
-                    plot.scatter(np.full(len(values), x + dodge), values, **faint)
+                    plot.scatter(
+                        np.full(len(values), x + dodge), values, color=style["color"], s=9, alpha=0.35, linewidths=0
+                    )
                     points.append((x + dodge, values.mean(), values.std(ddof=1) if len(values) > 1 else 0.0))
             if points:
                 x_values, means, sds = np.array(points).T
@@ -184,11 +176,7 @@ def _panels(
     return figure, plots
 
 
-def _runs_per_method(table: pd.DataFrame) -> list[int]:
-    return [int(count) for count in table.drop_duplicates(_RUN).groupby("method").size()]
-
-
-def _range(counts: list[int]) -> str:
-    low, high = min(counts), max(counts)
+def _range(counts: pd.Series) -> str:
+    low, high = counts.min(), counts.max()
     text = str(low) if low == high else f"{low} to {high}"
     return f"{text} {'run' if high == 1 else 'runs'}"

@@ -58,14 +58,11 @@ def check_embeddings(
     """Compute the numbers of one method.
 
     Args:
-        embedding_by_norm: pooled bottleneck of each slice under the norms of each domain.
+        embedding_by_norm: pooled bottleneck of N slices under the norms of K domains, (N, K, F).
         convolution_by_norm: the same before the domain's last norm and affine weights.
-        domain: index of the data set of each slice.
-        training: whether a slice is from training, else validation.
+        domain: index of the data set of each slice, (N,).
+        training: whether a slice is from training, else validation, (N,).
         seed: seed of the permutation, and of the sample of more than `MAX_SLICES`.
-
-    Shape:
-        (N, K, F) for N slices, K domains and F features; `domain` and `training` are (N,).
 
     Raises:
         InputError: lengths differ, or a domain index is outside 0..K-1.
@@ -86,8 +83,10 @@ def check_embeddings(
     each = np.arange(len(chosen))
     dealt = np.random.default_rng(seed).permutation(domain)
     own, shuffled = by_norm[each, domain], by_norm[each, dealt]
+    units = _unit(by_norm)
+    cosines = np.einsum("nkf,nf->nk", units, units[each, domain])[np.arange(num_domains) != domain[:, None]]
     return EmbeddingChecks(
-        norm_cosine_same_image=_cosine_under_other_norms(by_norm, domain),
+        norm_cosine_same_image=float(cosines.mean()) if len(cosines) else float("nan"),
         norm_cosine_other_image=_cosine_to_other_images(own, domain),
         silhouette=_silhouette(own, domain),
         silhouette_shuffled=_silhouette(shuffled, dealt),
@@ -98,25 +97,10 @@ def check_embeddings(
 
 
 def choose_slices(number: int, *, limit: int = MAX_SLICES, seed: int = 0) -> np.ndarray:
-    """Indices of at most `limit` of `number` slices in ascending order: the same for the same numbers.
-
-    Example:
-        >>> choose_slices(3)
-        array([0, 1, 2])
-        >>> len(choose_slices(10, limit=4))
-        4
-    """
+    """Indices of at most `limit` of `number` slices in ascending order: the same for the same numbers."""
     if number <= limit:
         return np.arange(number)
     return np.sort(np.random.default_rng(seed).choice(number, limit, replace=False))
-
-
-def _cosine_under_other_norms(by_norm: np.ndarray, domain: np.ndarray) -> float:
-    units = _unit(by_norm)
-    own = units[np.arange(len(domain)), domain]
-    cosines = np.einsum("nkf,nf->nk", units, own)
-    other = np.arange(by_norm.shape[1]) != domain[:, None]
-    return float(cosines[other].mean()) if other.any() else float("nan")
 
 
 def _cosine_to_other_images(own: np.ndarray, domain: np.ndarray) -> float:

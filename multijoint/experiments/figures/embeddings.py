@@ -60,14 +60,9 @@ def check_methods(meta: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> 
     rows = []
     for method in meta["methods"]:
         epoch = max(meta["epochs"][method])
-        domain = arrays[f"{method}/domain"]
-        checks = check_embeddings(
-            arrays[f"{method}/{epoch}/embedding_by_norm"],
-            arrays[f"{method}/{epoch}/convolution_by_norm"],
-            domain=domain,
-            training=arrays[f"{method}/training"],
-        )
-        numbers = dataclasses.asdict(checks)
+        domain, training = arrays[f"{method}/domain"], arrays[f"{method}/training"]
+        by_norm = [arrays[f"{method}/{epoch}/{name}_by_norm"] for name in ("embedding", "convolution")]
+        numbers = dataclasses.asdict(check_embeddings(*by_norm, domain=domain, training=training))
         rows.append({"method": method, "epoch": epoch, "num_slices": len(choose_slices(len(domain))), **numbers})
     fields = [field.name for field in dataclasses.fields(EmbeddingChecks)]
     return pd.DataFrame(rows, columns=["method", "epoch", "num_slices", *fields])
@@ -142,13 +137,9 @@ def _project(embedding: np.ndarray) -> np.ndarray:
     number = len(embedding)
     if number < 4 or not embedding.std(axis=0).any():
         return np.zeros((number, 2))  # nothing to arrange
-    reduced = PCA(_components(embedding), svd_solver="full").fit_transform(embedding.astype(np.float64))
+    reduced = PCA(min(50, *embedding.shape), svd_solver="full").fit_transform(embedding.astype(np.float64))
     tsne = TSNE(2, perplexity=_perplexity(number), learning_rate=200.0, init="pca", random_state=0)
     return tsne.fit_transform(reduced)
-
-
-def _components(embedding: np.ndarray) -> int:
-    return min(50, *embedding.shape)
 
 
 def _perplexity(number: int) -> int:
@@ -160,7 +151,8 @@ def _notes(meta: Mapping[str, Any], arrays: Mapping[str, np.ndarray], chosen: Ma
     numbers = {method: (len(index), len(arrays[f"{method}/domain"])) for method, index in chosen.items()}
     shown = sorted({f"{few} slices" if few == every else f"{few} of {every} slices" for few, every in numbers.values()})
     used = sorted({_perplexity(few) for few, _ in numbers.values()})
-    kept = sorted({_components(arrays[f"{m}/{max(meta['epochs'][m])}/embedding"][chosen[m]]) for m in chosen})
+    last = {method: arrays[f"{method}/{max(meta['epochs'][method])}/embedding"] for method in chosen}
+    kept = sorted({min(50, *embedding[chosen[method]].shape) for method, embedding in last.items()})
     domains = meta["domains"]
     how = (
         f"t-SNE after PCA to {' and '.join(map(str, kept))}, perplexity {' and '.join(map(str, used))}, learning rate "

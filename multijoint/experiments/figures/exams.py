@@ -43,9 +43,6 @@ def draw_exams(meta: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Fig
         arrays: for example i `{i}/image`, `{i}/reference` and `{i}/prediction/{method}`, class indices of shape
             (rows, columns).
 
-    Returns:
-        None if there is no example.
-
     Source:
         Fig. 3 of Boutillon et al. 2021, which shows chosen slices without saying how they were chosen.
     """
@@ -61,7 +58,9 @@ def draw_exams(meta: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Fig
     longest = max(len(line) for label in labels for line in label.split("\n"))
     left = _MARGIN + _DOMAIN_WIDTH + 0.066 * longest + 0.2
     width = left + len(methods) * (_CELL + _GAP) + _MARGIN
-    legend_columns, legend_rows = _legend_size(bones, width)
+    entry = (8 * 3.8 + 8 * 0.62 * max(len(name) for name in [*bones, "reference"])) / 72
+    legend_columns = min(len(bones) + 1, max(1, int((width - 0.4) / entry)))
+    legend_rows = math.ceil((len(bones) + 1) / legend_columns)
     caption = textwrap.fill(
         f"{meta['rule'].rstrip('. ')}. Thick red: reference; thin: prediction, a colour a bone. "
         "Numbers: Dice of the whole exam in %.",
@@ -170,10 +169,3 @@ def _window(masks: Sequence[np.ndarray], spacing: np.ndarray) -> tuple[np.ndarra
     corner = (low + high - side) / 2
     room = size - side
     return np.where(room > 0, np.clip(corner, 0, np.maximum(room, 0)), corner), side
-
-
-def _legend_size(bones: Sequence[str], width: float) -> tuple[int, int]:
-    """Columns that fit a figure `width` inches wide, and rows."""
-    entry = (8 * 3.8 + 8 * 0.62 * max(len(name) for name in [*bones, "reference"])) / 72
-    columns = min(len(bones) + 1, max(1, int((width - 0.4) / entry)))
-    return columns, math.ceil((len(bones) + 1) / columns)

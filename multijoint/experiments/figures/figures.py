@@ -34,14 +34,8 @@ def write_figures(folder: str | Path, *, curves: bool = False) -> list[Path]:
 
     `figure3` shows exams (from `examples.npz`), `figure4` embeddings (from `embeddings.npz`, with
     `figure4_checks.csv`), `few` scores against the number of training subjects (from `cases.csv`, if a job had few),
-    `curves` the training (from `curves.csv`). What cannot be drawn is left out with a warning that names the remedy.
-
-    Args:
-        folder: folder of the experiment.
-        curves: draw `curves` too.
-
-    Returns:
-        The files written.
+    `curves`, if asked, the training (from `curves.csv`). What cannot be drawn is left out with a warning that names the
+    remedy. Returns the files written.
 
     Raises:
         InputError: a file cannot be used, or none allows a figure.

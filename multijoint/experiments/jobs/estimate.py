@@ -80,8 +80,9 @@ def _predict(
         return sum(num_slices[case.domain, case.name] for case in cases if case.domain == domain)
 
     trained = len(job.domains) * max(total(split.training, domain) for domain in job.domains)
-    validated = sum(total(split.validation, domain) for domain in job.domains)
-    tested = sum(total(split.testing, domain) for domain in job.domains)
+    validated, tested = (
+        sum(total(cases, domain) for domain in job.domains) for cases in (split.validation, split.testing)
+    )
     training = settings["max_epochs"] * (trained + _FORWARD_SHARE * validated / settings["val_interval"])
     fixed = 2 * _START_SECONDS + _SCORING_SECONDS * len(split.testing)
     return rate * (training + _FORWARD_SHARE * tested) + fixed

@@ -35,11 +35,8 @@ def save_examples(folder: Path, cases: pd.DataFrame) -> None:
 
     Arrays: `meta`, JSON with the methods, the rule and each example's domain, rank, case, slice, spacing_mm, exam Dice
     by method and label names; and for example i `<i>/image`, `<i>/reference` and `<i>/prediction/<method>`, of shape
-    (columns to the right, rows upwards) in RAS+ order, class indices in the label maps.
-
-    Args:
-        folder: folder of the experiment, with its jobs.
-        cases: its rows of `cases.csv`.
+    (columns to the right, rows upwards) in RAS+ order, class indices in the label maps. `cases` are the rows of
+    `cases.csv` of the experiment in `folder`.
     """
     rows = main_rows(cases)
     rows = rows[rows["seed"] == rows["seed"].min()]
@@ -92,22 +89,12 @@ def _slices(case: Case, predictions: dict[str, Path], domain: Domain) -> tuple[d
         return to_canonical(domain.encode(read_label(path, like=image).array, source=str(path)), image.affine)
 
     reference = classes(case.label)
-    position = _choose_slice(reference, axis, domain.num_classes)
+    others = tuple(k for k in range(3) if k != axis)
+    areas = np.stack([np.count_nonzero(reference == index, axis=others) for index in range(1, domain.num_classes)])
+    position = int(np.lexsort((areas.sum(axis=0), (areas > 0).sum(axis=0)))[-1])
     spacing = [step for k, step in enumerate(canonical_spacing_mm(image.affine)) if k != axis]
     labels = {str(index): label for index, label in enumerate(domain.labels.values(), start=1)}
-    slices = {
-        "image": _take(to_canonical(image.array, image.affine), axis, position),
-        "reference": _take(reference, axis, position),
-    }
-    slices |= {f"prediction/{method}": _take(classes(path), axis, position) for method, path in predictions.items()}
+    volumes = {"image": to_canonical(image.array, image.affine), "reference": reference}
+    volumes |= {f"prediction/{method}": classes(path) for method, path in predictions.items()}
+    slices = {name: np.ascontiguousarray(np.take(volume, position, axis=axis)) for name, volume in volumes.items()}
     return {"slice": position, "spacing_mm": spacing, "labels": labels}, slices
-
-
-def _choose_slice(reference: np.ndarray, axis: int, num_classes: int) -> int:
-    others = tuple(k for k in range(3) if k != axis)
-    areas = np.stack([np.count_nonzero(reference == index, axis=others) for index in range(1, num_classes)])
-    return int(np.lexsort((areas.sum(axis=0), (areas > 0).sum(axis=0)))[-1])
-
-
-def _take(volume: np.ndarray, axis: int, position: int) -> np.ndarray:
-    return np.ascontiguousarray(np.take(volume, position, axis=axis))

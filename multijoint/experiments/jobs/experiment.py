@@ -29,8 +29,7 @@ class Job:
     Args:
         name: folder below `jobs/` of the experiment.
         method: training method.
-        manifests: data sets to train on.
-        domains: their names.
+        manifests: data sets to train on, whose names are `domains`.
         fold: fold whose subjects are tested.
         seed: seed of the training.
         train_subjects: domain -> number of its training subjects; empty for all.
@@ -100,11 +99,7 @@ class Experiment:
 
 
 def read_experiment(folder: Path) -> Experiment:
-    """Read `experiment.json`.
-
-    Raises:
-        InputError: the folder has no such file.
-    """
+    """Read `experiment.json`; raises InputError if there is none."""
     path = folder / "experiment.json"
     if not path.is_file():
         raise InputError(f"folder {folder} must hold an experiment, got no {path.name}; give --manifests to begin one")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,7 +27,17 @@ def gather(folder: Path) -> None:
 
     A failed job has a row in `jobs.csv` only. Without a finished job, `jobs.csv` is the only file.
     """
-    records = sorted(_records(folder), key=_order)
+    known = list(known_methods())
+
+    def order(record: dict[str, Any]) -> tuple[Any, ...]:
+        """The paper's methods in its order, then others by name; a method's jobs by seed, fold, training subjects."""
+        rank = known.index(record["method"]) if record["method"] in known else len(known)
+        keys = ("method", "seed", "fold", "train_subjects", "name")
+        return rank, *(len(record[key]) if key == "train_subjects" else record[key] for key in keys)
+
+    paths = (folder / "jobs").glob("*/*/job.json")
+    found = [json.loads(path.read_text()) | {"name": f"{path.parts[-3]}/{path.parts[-2]}"} for path in paths]
+    records = sorted(found, key=order)
     done = [record for record in records if record["state"] == "done"]
     write_rows(folder, "jobs", [_job_row(folder, record) for record in records])
     if not done:
@@ -39,19 +48,6 @@ def gather(folder: Path) -> None:
     write_rows(folder, "curves", [row for record in done for row in _curve_rows(folder, record)])
     _save_embeddings(folder, [record for record in done if record["embedded"]])
     save_examples(folder, read_rows(folder, "cases"))
-
-
-def _records(folder: Path) -> Iterator[dict[str, Any]]:
-    for path in (folder / "jobs").glob("*/*/job.json"):
-        yield json.loads(path.read_text()) | {"name": f"{path.parts[-3]}/{path.parts[-2]}"}
-
-
-def _order(record: dict[str, Any]) -> tuple[Any, ...]:
-    """The paper's methods in its order, then others by name; a method's jobs by seed, fold and training subjects."""
-    known = list(known_methods())
-    method = record["method"]
-    rank = known.index(method) if method in known else len(known)
-    return rank, method, record["seed"], record["fold"], len(record["train_subjects"]), record["name"]
 
 
 def _keys(record: dict[str, Any]) -> dict[str, Any]:
@@ -103,21 +99,20 @@ def _job_row(folder: Path, record: dict[str, Any]) -> dict[str, Any]:
 
 
 def _log_summary(log: Sequence[dict[str, str]]) -> dict[str, Any]:
-    def column(name: str) -> list[float]:
-        return [float(epoch[name]) for epoch in log if epoch.get(name)]
+    import pandas as pd
 
-    slices = sum(float(epoch["slices_per_second"]) * float(epoch["seconds"]) for epoch in log)
-    scores = [(float(epoch[_SCORE]), -int(epoch["epoch"])) for epoch in log if epoch.get(_SCORE)]
-    scores = [pair for pair in scores if not math.isnan(pair[0])]  # `max` cannot order NaN: no bone to score
-    best = max(scores, default=None)
+    names = ["epoch", "steps", "epoch_seconds", "seconds", "slices_per_second", "peak_memory_mib", _SCORE]
+    table = pd.DataFrame(log).reindex(columns=names).apply(pd.to_numeric).set_index("epoch")
+    total, scores = table.sum(), table[_SCORE].dropna()
+    slices = (table["slices_per_second"] * table["seconds"]).sum()
     return {
         "epochs": len(log),
-        "steps": round(sum(column("steps"))),
-        "train_seconds": round(sum(column("epoch_seconds")), 2),
-        "slices_per_second": round(slices / max(sum(column("seconds")), 1e-9), 1),
-        "peak_memory_mib": max(column("peak_memory_mib"), default=float("nan")),
-        "best_epoch": "" if best is None else -best[1],
-        "validation_dice": float("nan") if best is None else best[0],
+        "steps": round(total["steps"]),
+        "train_seconds": round(total["epoch_seconds"], 2),
+        "slices_per_second": round(slices / max(total["seconds"], 1e-9), 1),
+        "peak_memory_mib": table["peak_memory_mib"].max(),
+        "best_epoch": scores.idxmax() if len(scores) else "",
+        "validation_dice": scores.max(),
     }
 
 

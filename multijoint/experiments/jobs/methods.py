@@ -17,13 +17,9 @@ __all__ = ["Method", "known_methods", "select_methods", "title_of"]
 
 @dataclass(frozen=True)
 class Method:
-    """A training method.
+    """A training method: its `name` on the command line, in folders and in rows, and its `title` in tables and figures.
 
-    Args:
-        name: name on the command line, in folders and in rows.
-        title: name in tables and figures.
-        configs: files that override `train.yaml`, in this order.
-        each: whether each data set has a separate network.
+    The files `configs` override `train.yaml`, in this order. `each`: each data set has a separate network.
     """
 
     name: str
@@ -46,9 +42,8 @@ def known_methods() -> dict[str, Method]:
 def select_methods(names: Sequence[str]) -> list[Method]:
     """Select methods by their names on the command line.
 
-    Args:
-        names: each "all", a known method, the path of an override file (over `train.yaml`, one network for all data
-            sets), or either followed by more files: `unet-base+wide.yaml`. The files' stems name the new method.
+    A name is "all", a known method, the path of an override file (over `train.yaml`, one network for all data sets), or
+    either followed by more files: `unet-base+wide.yaml`. The files' stems name the new method.
 
     Raises:
         InputError: an unknown method, a missing file, or two methods of one name.
@@ -74,17 +69,15 @@ def title_of(name: str) -> str:
 
 def _compose(given: str, known: dict[str, Method]) -> Method:
     first, *more = given.split("+")
-    if first in known:
-        base = known[first]
-    else:
+    base = known.get(first, Method("", "", ()))
+    if not base.name:
         if not first.endswith((".yaml", ".yml")):
             hint = suggest(first, known, otherwise="or an override file of your own (.yaml)")
             raise InputError(f"method must be all or one of {', '.join(known)}, got {first}; {hint}")
-        base, more = Method("", "", ()), [first, *more]
+        more = [first, *more]
     files = [Path(file).resolve() for file in more]
     for file in files:
         if not file.is_file():
             raise InputError(f"override of method {given} must be a file, got none at {file}; check the path")
-    names = [base.name, *(file.stem for file in files)]
-    name = "+".join(filter(None, names))
+    name = "+".join(filter(None, [base.name, *(file.stem for file in files)]))
     return Method(name, title_of(name) if base.name else name, (*base.configs, *files), base.each)

@@ -81,28 +81,20 @@ def make_plan(
     Raises:
         InputError: something does not fit; see `load_manifests`, `select_methods`, `training_settings`, `plan_jobs`.
     """
-    loaded = load_manifests(manifests, dataset_dir=dataset_dir)
-    settings = settings or {}
-    all_settings = training_settings(settings)
+    loaded, settings = load_manifests(manifests, dataset_dir=dataset_dir), settings or {}
+    all_settings, chosen = training_settings(settings), select_methods(methods)
     if all_settings["device"] not in ("auto", "cpu"):
         select_device(all_settings["device"])
-    chosen = select_methods(methods)
-    jobs = plan_jobs(
-        loaded, methods=chosen, settings=all_settings, folds=folds, seeds=seeds, train_subjects=train_subjects
-    )
+    asked: dict[str, Any] = {"folds": folds, "seeds": list(seeds), "train_subjects": list(train_subjects)}
+    jobs = plan_jobs(loaded, methods=chosen, settings=all_settings, **asked)
     paths = tuple(manifest.path.resolve() for manifest in loaded)
-    asked = {"methods": list(methods), "folds": folds, "seeds": list(seeds), "train_subjects": list(train_subjects)}
     root = None if dataset_dir is None else dataset_dir.resolve()
     experiment = Experiment(folder, paths, dict(settings), threads, root)
-    return Plan(experiment, tuple(loaded), all_settings, tuple(jobs), asked)
+    return Plan(experiment, tuple(loaded), all_settings, tuple(jobs), {"methods": list(methods), **asked})
 
 
 def load_plan(folder: Path, **changes: Any) -> Plan:
-    """The plan that was last run in `folder`.
-
-    Args:
-        folder: folder of the experiment.
-        changes: arguments of `make_plan` that replace those of the last call.
+    """The plan that was last run in `folder`, with `changes` of the arguments of `make_plan`.
 
     Raises:
         InputError: no plan was run there, its data or methods are gone, or see `make_plan`.
@@ -118,13 +110,9 @@ def load_plan(folder: Path, **changes: Any) -> Plan:
 def run_plan(
     plan: Plan, *, resources: Resources, engine: str = "local", address: str | None = None
 ) -> Iterator[tuple[str, JobState]]:
-    """Run all jobs that are not done, and yield the name and state of each as it ends.
+    """Run all jobs of a saved plan that are not done, each with the resources, and yield its name and state as it ends.
 
-    Args:
-        plan: saved plan.
-        resources: resources of each job.
-        engine: "local" or "ray"; see `cluster.run_tasks`.
-        address: address of a Ray cluster.
+    The engine is "local" or "ray", the address that of a Ray cluster; see `cluster.run_tasks`.
 
     Raises:
         InputError: another call is running this experiment, or see `run_tasks`.
@@ -154,24 +142,17 @@ def plan_jobs(
 
     A method with one network for all data sets trains once a fold. A method with one network a data set trains once a
     fold and data set with subjects to test. A number of training subjects cuts one domain at a time, which shows how
-    much the other data sets help it.
-
-    Args:
-        manifests: data sets.
-        methods: methods.
-        settings: from `training_settings`.
-        folds: numbers of the folds; None for all.
-        seeds: seeds of the trainings.
-        train_subjects: numbers of the domain's own training subjects, or "all".
+    much the other data sets help it. The arguments are those of `make_plan`, all of `train.yaml` in `settings`.
 
     Raises:
         InputError: a fold or a number of subjects is out of range, or there are fewer than 2 data sets.
     """
     if len(manifests) < 2:
         raise InputError(f"manifests of an experiment must be two or more, got {len(manifests)}; add a data set")
-    num_folds = settings["num_folds"]
-    total = count_folds(manifests, num_folds=num_folds)
-    folds = range(total) if folds is None else sorted(folds)
+    num_folds, epochs = settings["num_folds"], settings["max_epochs"]
+    # The paper's 10, 15, 20, 25 and 30 epochs of 30, in proportion.
+    snapshots = tuple(sorted({max(1, round(epochs * part / 6)) for part in (2, 3, 4, 5, 6)}))
+    folds = range(count_folds(manifests, num_folds=num_folds)) if folds is None else sorted(folds)
     jobs = []
     for seed in seeds:
         for fold in folds:
@@ -184,8 +165,7 @@ def plan_jobs(
                         if limit and not any(case.domain in limit for case in split.testing):
                             continue
                         first = fold == folds[0] and seed == seeds[0] and len(group) > 1 and not limit
-                        epochs = _snapshot_epochs(settings["max_epochs"]) if first else ()
-                        jobs.append((_make_job(method, group, fold, seed, limit, epochs), split))
+                        jobs.append((_make_job(method, group, fold, seed, limit, snapshots if first else ()), split))
     return jobs
 
 
@@ -195,11 +175,6 @@ def _limits(group: Sequence[Manifest], train_subjects: Sequence[int | str]) -> l
     for number in train_subjects:
         limits += [{}] if number == ALL_SUBJECTS else [{manifest.domain.name: int(number)} for manifest in group]
     return limits
-
-
-def _snapshot_epochs(max_epochs: int) -> tuple[int, ...]:
-    """The paper's 10, 15, 20, 25 and 30 of 30, in proportion."""
-    return tuple(sorted({max(1, round(max_epochs * part / 6)) for part in (2, 3, 4, 5, 6)}))
 
 
 def _make_job(

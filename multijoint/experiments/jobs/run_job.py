@@ -27,12 +27,7 @@ __all__ = ["JobState", "read_state", "run_job"]
 
 @dataclass(frozen=True)
 class JobState:
-    """The progress of a job.
-
-    Args:
-        state: "waiting" (not begun), "started" (running, or killed), "failed" or "done".
-        cause: reason of a failure, one line.
-    """
+    """A job is "waiting", "started" (running, or killed), "failed" or "done"; the cause of a failure is one line."""
 
     state: str
     cause: str = ""
@@ -51,14 +46,8 @@ def run_job(payload: tuple[Experiment, Job], environment: dict[str, str]) -> Job
     """Run the steps of a job that are not done; a task of `cluster.run_tasks`.
 
     The folder stays locked as long as any process works in it, including one that outlived the call that started it. A
-    second call waits, and then finds the job done.
-
-    Args:
-        payload: the experiment and the job.
-        environment: variables of its processes.
-
-    Returns:
-        "done" or "failed"; "failed" also for a job that was done with other override files.
+    second call waits, and then finds the job done. The state is "done" or "failed", also for a job that was done with
+    other override files. `environment` has the variables of its processes.
     """
     experiment, job = payload
     place = job_folder(experiment.folder, job.name)

@@ -26,14 +26,8 @@ def degrade(image: np.ndarray, label: np.ndarray, *, how: str, seed: int) -> tup
     - contrast: bright tissue becomes dark and dark tissue bright, except air.
     - crop: the last 15 % of the longest axis are cut off, of the reference too.
 
-    Args:
-        image: voxels (X, Y, Z).
-        label: reference of the same shape.
-        how: one of `DEGRADATIONS`.
-        seed: seed of the random parameters.
-
     Returns:
-        Float32 image and label; their first voxel stays the same.
+        Float32 image (X, Y, Z) and reference; their first voxel stays the same.
     """
     rng = np.random.default_rng(seed)
     image = image.astype(np.float32)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import csv
 import io
 import tempfile
 import zlib
@@ -13,6 +12,7 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
+import pandas as pd
 from custom_components.data.cases import Case
 from custom_components.data.manifests import Manifest, load_manifests
 from custom_components.errors import InputError, show_path
@@ -82,8 +82,8 @@ def study_quality(
                 found = _segmented(checkpoint, model, cases, domain=manifest.domain.name, how=how, device=device)
                 rows += [{"model": checkpoint.stem, "degradation": how} | row for row in found]
     write_csv(out / "bones.csv", STUDY_COLUMNS, rows)
-    with (out / "bones.csv").open(newline="") as file:
-        summary = summarise_study(list(csv.DictReader(file)), least_dice=least_dice)
+    table = pd.read_csv(out / "bones.csv", dtype=str, keep_default_na=False)
+    summary = summarise_study(table.to_dict("records"), least_dice=least_dice)
     write_atomically(out / "summary.txt", (summary + "\n").encode())
     return summary
 
@@ -95,30 +95,27 @@ def summarise_study(rows: Sequence[Mapping[str, str]], *, least_dice: float = 0.
     one, or more flags (`cut-by-field-of-view` does not count); in brackets, its 95 % interval over resampled exams. The
     second table has the shares of bad and of good bones with each flag.
     """
-    rows = [row for row in rows if row["dice"] not in ("", "nan")]
-    groups = [("all", rows)]
-    groups += [
-        (f"{key}={value}", [row for row in rows if row[key] == value])
-        for key in ("degradation", "model", "domain")
-        for value in dict.fromkeys(row[key] for row in rows)
-    ]
+    bones = pd.DataFrame([row for row in rows if row["dice"] not in ("", "nan")], columns=list(STUDY_COLUMNS))
+    held = {flag: bones["flags"].map(lambda given, flag=flag: flag in given.split(";")) for flag in FLAGS}
+    bones["number"] = sum(held[flag].astype(int) for flag in _COUNTED)
+    bones["dice"] = bones["dice"].astype(float)
+    bones["bad"] = bones["dice"] < least_dice
+    bones["sure"] = bones["confidence"].where(bones["confidence"] != "", bones["expected_dice"]).astype(float)
+    bones["owner"] = bones["domain"] + "/" + bones["case"]
+    groups = [("all", bones)]
+    for key in ("degradation", "model", "domain"):
+        groups += [(f"{key}={value}", part) for value, part in bones.groupby(key, sort=False)]
     table: list[tuple[str, ...]] = [
         ("bones of", "exams", "n", "bad", "AUROC confidence", "AUROC flags", "|confidence - Dice|")
     ]
     for name, part in groups:
-        bad = np.array([float(row["dice"]) < least_dice for row in part])
-        owners = [f"{row['domain']}/{row['case']}" for row in part]
-        sure = np.array([float(row["confidence"] or row["expected_dice"]) for row in part])
-        number = np.array([_num_flags(row) for row in part])
-        off = float(np.mean([abs(value - float(row["dice"])) for value, row in zip(sure, part, strict=True)]))
-        counts = map(str, (len(set(owners)), len(part), int(bad.sum())))
-        table.append((name, *counts, _interval(-sure, bad, owners), _interval(number, bad, owners), f"{off:.3f}"))
-    bad = np.array([float(row["dice"]) < least_dice for row in rows])
-    flags = [("flag", f"of {bad.sum()} bad", f"of {(~bad).sum()} good")]
-    for flag in (*FLAGS, "any but cut"):
-        any_flag = flag == "any but cut"
-        held = np.array([_num_flags(row) > 0 if any_flag else flag in row["flags"].split(";") for row in rows])
-        flags.append((flag, _share(held[bad]), _share(held[~bad])))
+        counts = map(str, (part["owner"].nunique(), len(part), part["bad"].sum()))
+        found = [_interval(scores.to_numpy(), part) for scores in (-part["sure"], part["number"])]
+        table.append((name, *counts, *found, f"{(part['sure'] - part['dice']).abs().mean():.3f}"))
+    bad = bones["bad"]
+    flags: list[tuple[str, ...]] = [("flag", f"of {bad.sum()} bad", f"of {(~bad).sum()} good")]
+    for flag, own in (held | {"any but cut": bones["number"] > 0}).items():
+        flags.append((flag, *(f"{own[which].mean():.0%}" if which.any() else "-" for which in (bad, ~bad))))
     return "\n".join([*align_columns(table), "", *align_columns(flags)])
 
 
@@ -162,10 +159,8 @@ def _segmented(
             )  # fmt: skip
         for case in cases:
             result = label_map_path(folder / "out", case.name)
-            found, reference = (
-                labels.encode(read_label(path).array, source=path.name)
-                for path in (result, folder / f"{case.name}_label.nii.gz")
-            )
+            both = (result, folder / f"{case.name}_label.nii.gz")
+            found, reference = (labels.encode(read_label(path).array, source=path.name) for path in both)
             rows = quality_rows(read_record(result), case=case.name, rules=FlagRules())
             for index, row in enumerate(rows, start=1):
                 yield row | {"dice": f"{dice_coefficient(found == index, reference == index):.6g}"}
@@ -184,21 +179,14 @@ def _write_degraded(folder: Path, case: Case, how: str) -> dict[str, Any]:
     return {"image": path, "name": case.name, "shown": show_path(case.image)}
 
 
-def _num_flags(row: Mapping[str, str]) -> int:
-    return sum(flag in _COUNTED for flag in row["flags"].split(";"))
-
-
-def _interval(scores: np.ndarray, bad: np.ndarray, owners: Sequence[str]) -> str:
+def _interval(scores: np.ndarray, bones: pd.DataFrame) -> str:
     """AUROC with its 95 % interval over exams, drawn with replacement."""
+    bad = bones["bad"].to_numpy()
     value = auroc(scores, bad)
     if np.isnan(value):
         return "-"
     rng = np.random.default_rng(0)
-    own = [np.flatnonzero(np.array(owners) == owner) for owner in dict.fromkeys(owners)]
+    own = [np.flatnonzero(bones["owner"] == owner) for owner in bones["owner"].unique()]
     drawn = [np.concatenate([own[k] for k in rng.integers(0, len(own), len(own))]) for _ in range(_RESAMPLES)]
     low, high = np.nanpercentile([auroc(scores[each], bad[each]) for each in drawn], [2.5, 97.5])
     return f"{value:.3f} [{low:.3f}, {high:.3f}]"
-
-
-def _share(held: np.ndarray) -> str:
-    return f"{held.mean():.0%}" if len(held) else "-"

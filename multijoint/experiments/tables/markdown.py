@@ -120,7 +120,7 @@ def format_p(p: float) -> str:
 
 
 def _score_columns(rows: pd.DataFrame) -> dict[str, dict[str, str]]:
-    columns: dict[str, Mapping[str, str]] = {}
+    columns: dict[str, dict[str, str]] = {}
     complete = rows["num_bones"] == rows["num_bones"].max()
     fewest_missed = complete & (rows["missed"] == rows["missed"][complete].min())
     for score, unit in UNITS.items():

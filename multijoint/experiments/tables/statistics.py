@@ -13,7 +13,7 @@ __all__ = ["bootstrap_interval", "correct_holm", "ks_p_value", "rank_biserial", 
 
 
 def ks_p_value(first: np.ndarray, second: np.ndarray) -> float:
-    """Two-sided p that two samples, (N,) and (M,), come from one distribution (Kolmogorov-Smirnov); NaN if one is empty.
+    """Two-sided p of a Kolmogorov-Smirnov test of samples (N,) and (M,) from one distribution; NaN if one is empty.
 
     Source:
         Boutillon et al., MICCAI 2021, Table 2, with SciPy's default arguments: exact up to 10,000 values a sample.
