@@ -1,10 +1,12 @@
-"""Data and models of the benchmarks: phantoms, the full network trained on them, large scans."""
+"""Data, models and processes of the benchmarks: phantoms, the full network trained on them, large scans, memory."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
+import tempfile
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +18,7 @@ from scipy import ndimage
 
 from multijoint.running import find_bundle
 
-__all__ = ["DOMAIN", "SLICE_SIZE", "Workplace", "magnify", "multijoint", "run_command"]
+__all__ = ["DOMAIN", "SLICE_SIZE", "Workplace", "magnify", "multijoint", "run_command", "run_measured"]
 
 DOMAIN = "ankle"
 """Domain of the scans."""
@@ -27,6 +29,7 @@ SLICE_SIZE = (256, 256)
 _DOMAINS = (DOMAIN, "shoulder")
 _SIZE = 96
 _SPACING_MM = (0.6, 0.6, 0.6)
+_INTERVAL_S, _RESTING = 0.02, 10  # between samples of the memory
 
 
 def multijoint(*arguments: object, module: str = "multijoint.cli") -> list[str]:
@@ -40,6 +43,50 @@ def run_command(command: Sequence[str], *, env: dict[str, str] | None = None) ->
     if done.returncode:
         raise RuntimeError(f"{' '.join(command[1:5])} ended with code {done.returncode}: {done.stderr[-1000:]}")
     return done.stdout
+
+
+def run_measured(command: Sequence[str], *, env: dict[str, str] | None = None) -> tuple[float, float]:
+    """Run a command; returns seconds, and the largest sum over its processes alive at one time, in GiB.
+
+    Memory that processes share counts once (Linux's proportional set size), sampled every 20 ms, or less often if a
+    sample takes more than 2 ms. Memory shared with other commands counts in part.
+
+    Raises:
+        RuntimeError: the command failed; with its last lines.
+    """
+    start, peak = time.perf_counter(), 0
+    with tempfile.TemporaryFile() as output:
+        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=env)
+        while process.poll() is None:
+            asked = time.perf_counter()
+            peak = max(peak, sum(map(_resident_bytes, _tree(process.pid))))
+            # Counting the pages of a large process stops it for a while, so the pause is ten times as long.
+            time.sleep(max(_INTERVAL_S, _RESTING * (time.perf_counter() - asked)))
+        seconds = time.perf_counter() - start
+        output.seek(0)
+        printed = output.read().decode(errors="replace").strip()
+    if process.returncode:
+        raise RuntimeError(f"{' '.join(command[:4])} ended with code {process.returncode}: {printed[-500:]}")
+    return seconds, peak / 2**30
+
+
+def _tree(pid: int) -> list[int]:
+    found = [pid]
+    for process in found:
+        for path in Path(f"/proc/{process}/task").glob("*/children"):
+            try:
+                found += map(int, path.read_text().split())
+            except OSError:
+                continue
+    return found
+
+
+def _resident_bytes(pid: int) -> int:
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    except OSError:  # it has ended
+        return 0
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:")), 0)
 
 
 def magnify(voxels: np.ndarray, shape: Sequence[int]) -> np.ndarray:

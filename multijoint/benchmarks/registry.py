@@ -25,8 +25,8 @@ BENCHMARKS = {
     "segment-many": "segmenting:many_volumes",
     "postprocess": "postprocessing:postprocess",
     "surface-metrics": "surface_metrics:surface_metrics",
-    "memory": "footprint:memory",
-    "start": "footprint:start",
+    "memory": "segmenting:memory",
+    "start": "segmenting:start",
     "scale": "scaling.scaling:scale",
 }
 """Name -> module and function; a function takes a `Workplace` and yields rows as they come."""

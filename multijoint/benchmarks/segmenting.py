@@ -14,19 +14,15 @@ import numpy as np
 from custom_components.io.records import LABEL_MAP_ENDING
 from custom_components.models.checkpoints import load_model
 
-from multijoint.benchmarks.fixtures import DOMAIN, SLICE_SIZE, Workplace, multijoint, run_command
+from multijoint.benchmarks.fixtures import DOMAIN, SLICE_SIZE, Workplace, multijoint, run_command, run_measured
 from multijoint.benchmarks.rows import Row, Target, interleave
+from multijoint.running import find_bundle
 
-__all__ = ["check_same", "float32", "int8", "int8_accuracy", "many_volumes", "overhead", "segment_command"]
+__all__ = ["check_same", "float32", "int8", "int8_accuracy", "many_volumes", "memory", "overhead", "start"]
 
 _OPTIONS = ("--domain", DOMAIN, "--device", "cpu", "--overwrite", "--output")
 _LEAST_DICE = {"float32": 0.9999, "int8": 0.95}  # of our label map and the peer's; below it, they clearly differ
 _PACKAGES = ("openvino", "onnx", "onnxruntime")  # of int8
-
-
-def segment_command(place: Workplace, scans: Sequence[Path], out: Path) -> list[str]:
-    """The command line of `multijoint segment` with the full network."""
-    return multijoint("segment", *scans, "--checkpoint", place.checkpoint(), *_OPTIONS, out)
 
 
 def float32(place: Workplace) -> Iterator[Row]:
@@ -130,6 +126,38 @@ def many_volumes(place: Workplace) -> Iterator[Row]:
     yield Row(f"segment-many, {len(scans)} volumes", together, apart, unit="s", n=1, target=Target(0.4))
     in_turn = stages + (apart - stages) / len(scans)  # the start and the end of one call
     yield Row("segment-many, stages overlapped against in turn", together, in_turn, unit="s", n=1)
+
+
+def memory(place: Workplace) -> Iterator[Row]:
+    """Peak memory of `multijoint segment`, all its processes together, on a scan of 512 x 512 x 600 voxels."""
+    shape = place.choose((512, 512, 600), (256, 256, 100))
+    with tempfile.TemporaryDirectory(dir=place.folder) as out:
+        command = multijoint("segment", place.scan(shape), "--checkpoint", place.checkpoint(), *_OPTIONS, out)
+        _, peak = run_measured(command)
+    name = f"memory, {' x '.join(map(str, shape))} int16"
+    yield Row(name, peak, None, unit="GiB", n=1, target=Target(2.0, of="ours"))
+
+
+def start(place: Workplace) -> Iterator[Row]:
+    """The first answers of the command, against those of MONAI's for the same bundle.
+
+    The time of `segment` for a small scan runs to the end of the process, beyond the first slice.
+    """
+    bundle, image, n = find_bundle(), place.small_scan, place.choose(5)
+    commands = multijoint("--help"), multijoint("--help", module="monai.bundle")
+    ours, theirs = time_commands(*commands, repetitions=n, warm_up=1)
+    yield Row("start, --help", ours, theirs, unit="s", n=n, target=Target(0.4, of="ours"))
+    n, checkpoint = place.choose(3), place.trained_model()
+    with tempfile.TemporaryDirectory(dir=place.folder) as out:
+        command = multijoint("segment", image, "--checkpoint", checkpoint, *_OPTIONS, Path(out, "ours"))
+        peer = multijoint(
+            *("run", "inference", "--config_file", bundle / "configs" / "inference.yaml", "--bundle_root", bundle),
+            *("--images", [str(image)], "--checkpoint", checkpoint, "--domain", DOMAIN, "--device", "cpu"),
+            *("--output_dir", Path(out, "theirs"), "--overwrite", True),
+            module="monai.bundle",
+        )
+        ours, theirs = time_commands(command, peer, repetitions=n, warm_up=place.choose(1, 0))
+    yield Row("start, segment a small scan", ours, theirs, unit="s", n=n, target=Target(4.0, of="ours"))
 
 
 def check_same(ours: Path, theirs: Path, *, least_dice: float) -> None:

@@ -12,8 +12,7 @@ import pytest
 from custom_components.errors import InputError
 
 from multijoint.benchmarks import BENCHMARKS, Row, format_rows, run_benchmarks
-from multijoint.benchmarks.fixtures import Workplace
-from multijoint.benchmarks.peak_memory import run_measured
+from multijoint.benchmarks.fixtures import Workplace, run_measured
 from multijoint.benchmarks.rows import Target, interleave
 from multijoint.cli import main
 
@@ -43,12 +42,12 @@ def test_a_row_as_json_and_in_the_table() -> None:
 def test_a_quick_run_has_a_folder_of_its_own_no_targets_and_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from multijoint.benchmarks import footprint
+    from multijoint.benchmarks import segmenting
 
     def measure(place: Workplace) -> Iterator[Row]:
         yield Row(place.folder.name, 1.0, 2.0, "s", place.choose(5), Target(0.1))
 
-    monkeypatch.setattr(footprint, "start", measure)
+    monkeypatch.setattr(segmenting, "start", measure)
     assert main(["bench", "start", "--quick", "--out", str(tmp_path)]) == 0
     table = (tmp_path / "quick" / "table.txt").read_text()
     assert table in capsys.readouterr().out

@@ -19,7 +19,7 @@ from nnunet import DEFAULT_PROCESSES, NNUNet
 from ours import Multijoint
 from running import run
 
-from multijoint.benchmarks.peak_memory import run_measured
+from multijoint.benchmarks.fixtures import run_measured
 from multijoint.benchmarks.rows import Row, Target, interleave
 
 PROCESSES = (0, 1, 2, DEFAULT_PROCESSES)  # of nnU-Net, to find out how many serve it best

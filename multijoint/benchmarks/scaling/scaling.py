@@ -17,11 +17,9 @@ from custom_components.data.splits import make_splits
 from custom_components.io.nifti_files import case_id
 from custom_components.io.records import label_map_path
 
-from multijoint.benchmarks.fixtures import Workplace, multijoint
-from multijoint.benchmarks.peak_memory import run_measured
+from multijoint.benchmarks.fixtures import Workplace, multijoint, run_measured
 from multijoint.benchmarks.rows import Row, Target
-from multijoint.benchmarks.scaling.curves import draw_curves
-from multijoint.benchmarks.scaling.growth import Curve, fit_growth, read_curves, write_curves
+from multijoint.benchmarks.scaling.growth import Curve, draw_curves, fit_growth, read_curves, write_curves
 from multijoint.benchmarks.scaling.synthetic_scans import domain_of, make_labels, save_model, save_scan
 from multijoint.benchmarks.scaling.workloads import classifier, clean_and_score, draw_epoch, training_step
 
