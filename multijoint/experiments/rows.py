@@ -112,11 +112,7 @@ def main_rows(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def exam_scores(cases: pd.DataFrame, *, suffix: str = "") -> pd.DataFrame:
-    """Average the scores of each exam over its bones.
-
-    Args:
-        cases: rows of `cases.csv`.
-        suffix: "" after post-processing, "_before" without it.
+    """Average the scores of each exam over its bones, after post-processing, or without it (suffix "_before").
 
     Returns:
         One row a method, train_subjects, seed, fold, domain, case and subject, in the order of `cases`, with `dice`

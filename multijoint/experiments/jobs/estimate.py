@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -35,12 +34,18 @@ def estimate_seconds(plan: Plan) -> list[float]:
 
     A job takes the mean time of the finished jobs of the same method, domains and number of subjects, if there are any.
     """
-    measured = _measured(plan.experiment.folder)
-    num_slices = {
-        (case.domain, case.name): _num_slices(case, manifest.domain.plane)
-        for manifest in plan.manifests
-        for case in manifest.cases
-    }
+    measured: Mapping[Any, float] = {}
+    if (plan.experiment.folder / "jobs.csv").is_file():
+        rows = read_rows(plan.experiment.folder, "jobs")
+        done = rows[rows["state"] == "done"]
+        total = done.assign(seconds=done["train_seconds"] + done["evaluate_seconds"] + _START_SECONDS)
+        measured = total.groupby(["method", "domains", "train_subjects"])["seconds"].mean().to_dict()
+    num_slices = {}
+    for manifest in plan.manifests:
+        for case in manifest.cases:
+            shape, affine = read_grid(case.image)
+            axis = orientation_of(affine)[:, 0].tolist().index(PLANES[manifest.domain.plane])
+            num_slices[case.domain, case.name] = shape[axis]
     num_classes = {manifest.domain.name: manifest.domain.num_classes for manifest in plan.manifests}
     rates: dict[tuple[Any, ...], float] = {}
     seconds = []
@@ -57,20 +62,6 @@ def estimate_seconds(plan: Plan) -> list[float]:
             known = _predict(own, job, split, num_slices, rates[kind])
         seconds.append(known)
     return seconds
-
-
-def _measured(folder: Path) -> dict[tuple[str, str, str], float]:
-    if not (folder / "jobs.csv").is_file():
-        return {}
-    rows = read_rows(folder, "jobs")
-    rows = rows[rows["state"] == "done"]
-    total = rows.assign(seconds=rows["train_seconds"] + rows["evaluate_seconds"] + _START_SECONDS)
-    return total.groupby(["method", "domains", "train_subjects"])["seconds"].mean().to_dict()
-
-
-def _num_slices(case: Case, plane: str) -> int:
-    shape, affine = read_grid(case.image)
-    return shape[orientation_of(affine)[:, 0].tolist().index(PLANES[plane])]
 
 
 def _predict(

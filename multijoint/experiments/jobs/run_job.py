@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import hashlib
 import json
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,7 +51,10 @@ def run_job(payload: tuple[Experiment, Job], environment: dict[str, str]) -> Job
     experiment, job = payload
     place = job_folder(experiment.folder, job.name)
     place.mkdir(parents=True, exist_ok=True)
-    with _locked(place) as lock:
+    with (place / ".lock").open("w") as lock:
+        # The steps' processes inherit the descriptor and so hold the lock too, even after this process was killed.
+        # `filelock` keeps its descriptor to itself, hence `flock`.
+        fcntl.flock(lock, fcntl.LOCK_EX)
         configs = hashlib.sha256(b"".join(path.read_bytes() for path in job.method.configs)).hexdigest()
         if read_state(experiment.folder, job.name).state == "done":
             if json.loads((place / "job.json").read_text())["configs"] == configs:
@@ -61,7 +63,7 @@ def run_job(payload: tuple[Experiment, Job], environment: dict[str, str]) -> Job
         (place / "job.json").unlink(missing_ok=True)
         remove_stale_temporaries(place)  # of a process killed while it wrote
         try:
-            seconds = _run_steps(experiment, job, place, environment, lock)
+            seconds = _run_steps(experiment, job, place, environment, lock.fileno())
             result = JobState("done")
         except ProcessFailure as failure:
             seconds, result = 0.0, JobState("failed", str(failure))
@@ -115,18 +117,6 @@ def _run_steps(experiment: Experiment, job: Job, place: Path, environment: dict[
     if job.snapshots:
         run("embedding_slices", configs / "embed.yaml", output_dir=str(evaluation), run_dir=str(train))
     return time.perf_counter() - start
-
-
-@contextlib.contextmanager
-def _locked(place: Path) -> Iterator[int]:
-    """Lock a folder and yield the descriptor of the lock.
-
-    The steps' processes inherit the descriptor and so hold the lock too, even after this process was killed. `filelock`
-    keeps its descriptor to itself, hence `flock`.
-    """
-    with (place / ".lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield file.fileno()
 
 
 def _write_yaml(path: Path, content: Mapping[str, Any]) -> Path:
