@@ -45,13 +45,7 @@ class BoneScore:
 
 
 class SliceDice(NamedTuple):
-    """Dice and areas of each slice, as arrays of equal length.
-
-    Args:
-        dice: NaN where prediction and reference are both empty.
-        prediction_area: in voxels.
-        reference_area: in voxels.
-    """
+    """Dice and areas in voxels of each slice, as arrays of equal length; Dice is NaN where both masks are empty."""
 
     dice: np.ndarray
     prediction_area: np.ndarray
@@ -77,12 +71,7 @@ def dice_coefficient(prediction: np.ndarray, reference: np.ndarray) -> float:
 
 
 def slice_dice(prediction: np.ndarray, reference: np.ndarray, *, slice_axis: int) -> SliceDice:
-    """2D Dice of each slice of a bone, for the paper's statistics.
-
-    Args:
-        prediction: boolean array of shape (H, W, D).
-        reference: boolean array of the same shape.
-        slice_axis: axis along which the slices are stacked, 0, 1 or 2.
+    """2D Dice of each slice of two boolean masks (H, W, D) along an axis, 0, 1 or 2, for the paper's statistics.
 
     Returns:
         One entry per slice. A mean should leave out the slices whose Dice is NaN and state how many remain.

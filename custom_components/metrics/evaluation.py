@@ -36,13 +36,16 @@ _FILES = ("metrics.csv", "metrics_before.csv", "slices.csv", "summary.csv", "sum
 class ScoreHandler:
     """Score each segmented case against its reference on the source grid, a bone at a time, in millimetres.
 
-    At the end writes `metrics.csv` (columns `scores.COLUMNS`: the scores and how they were measured),
-    `metrics_before.csv` (the same of the prediction before post-processing, if the item holds it as `pred_before`),
-    `slices.csv` (2D Dice and areas of every bone and slice of the acquisition plane, counted in RAS+ order),
-    `quality.csv` (what was said of each bone without its reference, beside its Dice; of items whose `saved` label map
-    has a record), and `summary.csv` and `summary.txt` (means with n, misses, false finds, and the cases that could not
-    be scored), and logs the summary. Those of an earlier run are removed at the start: no number outlives the run that
-    it is of. When no case could be scored, only the summaries are written, and say so.
+    At the end writes
+
+    - `metrics.csv`: columns `score_tables.COLUMNS`, the scores and the conventions of their distances,
+    - `metrics_before.csv`: the same before post-processing, if the item holds that prediction as `pred_before`,
+    - `slices.csv`: 2D Dice and areas of every bone and slice of the acquisition plane, counted in RAS+ order,
+    - `quality.csv`: quality measures of each bone and its Dice, for items whose `saved` label map has a record,
+    - `summary.csv` and `summary.txt`: means with n, misses, false finds and the cases that could not be scored.
+
+    It also logs the summary. Tables of an earlier run are removed at the start, so no number outlives its run. When no
+    case could be scored, only the summaries are written, and say so.
 
     Args:
         output_dir: where the files go.
@@ -148,7 +151,7 @@ def _slice_rows(prediction: np.ndarray, reference: np.ndarray, *, domain: Domain
 def check_evaluation(*, model: TrainedModel, split: Split, domains: Sequence[Domain]) -> None:
     """Refuse data sets the checkpoint does not fit, and a test case that it was trained or validated on.
 
-    A packaged model does not say whom it has seen; then a warning says so.
+    A packaged model does not name its subjects; then a warning says so.
 
     Raises:
         InputError: naming the domain, or the subject and the fold the checkpoint was trained with.

@@ -89,7 +89,7 @@ def write_summary_csv(
     """Write `summarise(rows)` as CSV, with the counts and the convention in every row, atomically.
 
     Args:
-        path: file to write, e.g. `summary.csv`; an existing one is replaced.
+        path: file to write or replace.
         rows: as for `summarise`.
         border: surface convention of the rows, see `surface_distances.BORDERS`.
         failures: domain and name of each case that could not be scored and is in no mean. Each row states the number
@@ -108,12 +108,7 @@ def write_summary_csv(
 
 
 def format_summary(rows: Sequence[Mapping[str, Any]], *, border: str, failures: Sequence[tuple[str, str]] = ()) -> str:
-    """Format `summarise(rows)` as a plain text table with the counts and the surface convention.
-
-    Args:
-        rows: as for `summarise`.
-        border: as for `write_summary_csv`.
-        failures: as for `write_summary_csv`.
+    """Format `summarise(rows)` as a plain text table; for the arguments see `write_summary_csv`.
 
     Returns:
         Lines without a final newline. Undefined numbers appear as "-". The last line names the cases in no mean.

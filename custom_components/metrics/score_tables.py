@@ -35,15 +35,7 @@ def score_rows(
     spacing_mm: Sequence[float],
     border: str = "inside",
 ) -> list[dict[str, Any]]:
-    """Turn the scores of one case into rows of the table.
-
-    Args:
-        scores: scores of its bones.
-        case: name of the case.
-        subject: identifier of the subject.
-        domain: name of the domain.
-        spacing_mm: spacing used for scoring, along the axes of the file.
-        border: surface convention used for scoring.
+    """Turn the scores of one case into rows, with the spacing (along the axes of the file) and border of the scoring.
 
     Example:
         >>> score = BoneScore("talus", 7, 0.9, 0.5, 4.0, "ok")
@@ -60,12 +52,7 @@ def score_rows(
 
 
 def write_scores_csv(path: Path | str, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write rows as CSV with the header `COLUMNS`, atomically.
-
-    Args:
-        path: file to write, e.g. `metrics.csv`; an existing one is replaced.
-        rows: dictionaries with the keys of `COLUMNS`, one row per domain, case and bone. Numbers get 6 significant
-            digits; undefined ones are written `nan`.
+    """Write rows, one per domain, case and bone, as CSV with the header `COLUMNS`, atomically; undefined is `nan`.
 
     Raises:
         InputError: a row is invalid, see `check_rows`; nothing is written then.

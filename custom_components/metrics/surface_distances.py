@@ -61,10 +61,7 @@ def bone_surfaces(
         labels: class indices, an integer array of any number of dimensions.
         bones: bones of the map, as returned by `label_maps.find_bones`.
         spacing_mm: distance between neighbouring voxels along each axis, in mm.
-        border: "inside" or "surface", see `BORDERS`.
-
-    Returns:
-        The surface voxels of each class.
+        border: see `BORDERS`.
 
     Raises:
         InputError: spacing is not one positive number per axis, or `border` is unknown.
@@ -90,10 +87,6 @@ def symmetric_distances(prediction: ClassVoxels, reference: ClassVoxels) -> dict
 
     ASSD is the mean over the distances of both directions, pooled; MSSD is the largest of them (the Hausdorff
     distance). Distances are taken between voxel centres; each surface voxel counts once, whatever its area.
-
-    Args:
-        prediction: surface voxels of the prediction, see `bone_surfaces`.
-        reference: surface voxels of the reference, on the same grid.
 
     Returns:
         Class index -> (ASSD, MSSD), for each bone that has a surface in both maps.

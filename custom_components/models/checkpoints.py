@@ -38,10 +38,10 @@ _PLAIN = (str, int, float, bool, Tensor, type(None))
 
 
 def save_checkpoint(path: Path, model: TrainedModel, *, resume: Mapping[str, Any] | None = None) -> None:
-    """Write a model atomically, together with a file of its SHA-256.
+    """Write a model atomically, together with a file of its SHA-256; an existing `last.pt` is kept as `previous.pt`.
 
     Args:
-        path: file to write or replace. An existing `last.pt` is kept as `previous.pt`.
+        path: file to write or replace.
         model: the trained model.
         resume: further state for resuming the training, such as the optimizer's.
     """
@@ -78,15 +78,9 @@ def load_model(path: str | Path) -> TrainedModel:
     missing = [key for key in ("domains", "preprocessing", "network", "model", "training") if key not in content]
     if missing:
         raise InputError(f"checkpoint {path} must hold {', '.join(missing)}, got none; train again")
+    described = {key: content[key] for key in ("domains", "preprocessing", "network", "training")}
     try:
-        return describe_model(
-            domains=content["domains"],
-            preprocessing=content["preprocessing"],
-            network=content["network"],
-            training=content["training"],
-            digest=digest,
-            weights=content["model"],
-        )
+        return describe_model(**described, digest=digest, weights=content["model"])
     except Exception as error:  # a foreign file may hold values of any type
         raise InputError(f"checkpoint {path} must describe a model, got {error!r}; train again") from error
 
@@ -142,7 +136,7 @@ def load_weights(network: MultiDomainUNet, *, path: str | Path, device: str | to
     Args:
         network: network of the same architecture; filled in place and returned.
         path: `models/model.pt`, a plain state dict, or a run's checkpoint.
-        device: device of the network.
+        device: where the network goes.
 
     Raises:
         InputError: the file is missing or damaged, or its weights do not fit the network.

@@ -19,12 +19,7 @@ _logger = logging.getLogger(__name__)
 
 
 def digest_path(path: Path) -> Path:
-    """Path of the file that holds the digest of `path`.
-
-    Example:
-        >>> digest_path(Path("run", "model.pt")).name
-        'model.pt.sha256'
-    """
+    """Path of the file that holds the digest of `path`, such as `model.pt.sha256`."""
     return path.with_name(f"{path.name}.sha256")
 
 
@@ -34,10 +29,6 @@ def write_with_digest(path: Path, data: bytes) -> None:
     Two files cannot be replaced atomically. Therefore the digest file first lists the digests of both the new and the
     old content, then the file is replaced, and then the old digest is removed. A file counts as intact if ANY line is
     its digest.
-
-    Args:
-        path: file to write or replace.
-        data: its whole content.
 
     Raises:
         OSError: writing failed; the old file and its digest still agree.
@@ -52,12 +43,7 @@ def write_generation(newest: Path, previous: Path, data: bytes) -> None:
     """Write `newest` with its digest, and keep its former content as `previous`.
 
     At every moment one of the two is intact: the new content is on the disk under a temporary name before the old file
-    is renamed. A damaged `newest` never replaces `previous`.
-
-    Args:
-        newest: file to write or replace.
-        previous: file of the same folder for the former content.
-        data: the new content.
+    is renamed. A damaged `newest` never replaces `previous`. Both are in one folder.
 
     Raises:
         OSError: writing failed; intact files are still intact.

@@ -51,9 +51,7 @@ def fold_domain(model: TrainedModel, domain: str | None) -> TrainedModel:
 
     At test time, a norm scales and shifts each channel by constants, which the preceding convolution can do as well.
 
-    Args:
-        model: as for `select_domain`.
-        domain: as for `select_domain`.
+    The arguments are those of `select_domain`.
 
     Returns:
         A model with `norm="folded"`, or `model` if it is folded already. It can be used like any other model, but not

@@ -79,10 +79,7 @@ def largest_component(
 def component_sizes(labels: np.ndarray, *, num_classes: int, connectivity: int = 1) -> list[list[int]]:
     """Sizes in voxels of the connected components of each bone, the largest first.
 
-    Args:
-        labels: class indices 0..num_classes-1, an integer array of shape (H, W, D).
-        num_classes: number of classes, background included.
-        connectivity: as for `largest_component`.
+    For the arguments see `largest_component`.
 
     Returns:
         A list for each foreground class 1..num_classes-1; empty for a bone without voxels.

@@ -125,7 +125,8 @@ def measure_quality(
             "component_voxels": None,
             "voxels_before": None,
             "changed": None,
-            "cut": bone is not None and _is_cut(bone.box, labels.shape),
+            "cut": bone is not None
+            and any(side.start == 0 or side.stop == size for side, size in zip(bone.box, labels.shape, strict=True)),
             "training_volume_ml": None if known is None else known.volumes_ml.get(name),
         }
         if sizes is not None:
@@ -155,11 +156,7 @@ def count_components(bone: Mapping[str, Any], rules: FlagRules) -> int | None:
 
 
 def find_flags(bone: Mapping[str, Any], rules: FlagRules) -> list[str]:
-    """Flags of a bone, in the order of `FLAGS`.
-
-    Args:
-        bone: a dictionary from `measure_quality`.
-        rules: thresholds of the flags.
+    """Flags of a bone from `measure_quality`, in the order of `FLAGS`.
 
     Example:
         >>> bone = {"volume_ml": 0.0, "expected_dice": 0.0, "confidence": None, "component_voxels": None,
@@ -192,7 +189,3 @@ def _count_changes(before: np.ndarray, labels: np.ndarray, domain: Domain) -> tu
         lost += np.bincount(old[changed], minlength=256)
         won += np.bincount(new[changed], minlength=256)
     return lost, won
-
-
-def _is_cut(box: Sequence[slice], shape: Sequence[int]) -> bool:
-    return any(side.start == 0 or side.stop == size for side, size in zip(box, shape, strict=True))

@@ -1,4 +1,4 @@
-"""`quality.csv`: a row a case and bone, made from the records beside the label maps."""
+"""`quality.csv`: a row a case and bone, made from the records of the label maps."""
 
 from __future__ import annotations
 
@@ -14,29 +14,14 @@ __all__ = ["QUALITY_COLUMNS", "QUALITY_TABLE", "gather_quality", "quality_rows",
 
 QUALITY_TABLE = "quality.csv"
 QUALITY_COLUMNS = (
-    "case",
-    "domain",
-    "label",
-    "bone",
-    "volume_ml",
-    "confidence",
-    "components",
-    "changed",
-    "cut",
-    "flags",
+    *("case", "domain", "label", "bone", "volume_ml", "confidence", "components", "changed", "cut", "flags"),
     "expected_dice",
 )
-"""Header of `quality.csv`; what is not known is empty, `cut` is yes or no, flags are joined by ";"."""
+"""Header of `quality.csv`; unknown values are empty, `cut` is yes or no, flags are joined by ";"."""
 
 
 def quality_rows(record: Mapping[str, Any], *, case: str, rules: FlagRules) -> list[dict[str, Any]]:
-    """Rows of a case, with the keys `QUALITY_COLUMNS`; none if its record says nothing of quality.
-
-    Args:
-        record: of `results.ResultFolder`.
-        case: its name.
-        rules: when a bone is flagged.
-    """
+    """Rows of a case, with the keys `QUALITY_COLUMNS`; none if its record says nothing of quality."""
     return [
         {
             "case": case,
@@ -66,13 +51,7 @@ def shorten_flags(rows: Iterable[Mapping[str, Any]]) -> str:
 
 
 def gather_quality(folder: Path, cases: Iterable[str], *, rules: FlagRules) -> dict[str, list[dict[str, Any]]]:
-    """Rows by case, of those whose label map is there as its record says.
-
-    Args:
-        folder: with label maps and records.
-        cases: their names.
-        rules: when a bone is flagged.
-    """
+    """Rows by case, of those cases whose label map and finished record are in the folder."""
     found = {}
     for case in cases:
         path = label_map_path(folder, case)

@@ -9,6 +9,7 @@ import stat
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO
 
@@ -44,21 +45,13 @@ _RATIO_FROM = 2**20
 
 @dataclass(frozen=True)
 class Limits:
-    """Bounds of an unpacked archive.
+    """Bounds of an unpacked archive."""
 
-    Args:
-        total: bytes of all members.
-        member: bytes of one.
-        ratio: unpacked over packed bytes of a member that unpacks to more than 1 MiB.
-        members: their number.
-        depth: folders in each other.
-    """
-
-    total: int = 4 * 2**30
-    member: int = 2 * 2**30
-    ratio: int = 200
+    total: int = 4 * 2**30  # bytes of all members
+    member: int = 2 * 2**30  # bytes of one
+    ratio: int = 200  # unpacked over packed bytes of a member that unpacks to more than 1 MiB
     members: int = 10_000
-    depth: int = 16
+    depth: int = 16  # folders in each other
 
 
 class UnsafeArchive(InputError):
@@ -123,11 +116,7 @@ def unpack(path: Path, target: Path, *, limits: Limits | None = None) -> Path:
     """Unpack a bundle's zip file into a folder of ours, whole or not at all.
 
     Only new, plain files are written, readable by their owner alone, and never through a link.
-
-    Args:
-        path: zip file.
-        target: an existing folder that no other program writes to; the root folder in it must be new.
-        limits: bounds of the unpacked archive.
+    No other program may write to `target`, an existing folder; the root folder in it must be new.
 
     Returns:
         The bundle's folder inside `target`.
@@ -153,7 +142,7 @@ def unpack(path: Path, target: Path, *, limits: Limits | None = None) -> Path:
     return root
 
 
-def open_plain(path: Path) -> BinaryIO:
+def open_plain(path: Path) -> BufferedReader:
     """Open a plain file for reading; never a link's target's device or pipe, which would block or never end.
 
     Raises:
@@ -190,7 +179,8 @@ def check_members(members: list[Member], limits: Limits) -> Iterator[tuple[str, 
             yield member.name, f"size bomb: {member.packed_size} bytes unpack to {member.size}"
         if member.name.count("/") > limits.depth:
             yield member.name, f"more than {limits.depth} folders in each other"
-        key = _fold(member.name.removesuffix("/"))
+        plain = unicodedata.normalize("NFKC", member.name.removesuffix("/"))
+        key = unicodedata.normalize("NFKC", plain.casefold())
         if key in seen:
             yield member.name, f"duplicate name, also of {seen[key].name!r} (upper and lower case alike)"
         seen[key] = member
@@ -199,10 +189,6 @@ def check_members(members: list[Member], limits: Limits) -> Iterator[tuple[str, 
         parts = key.split("/")[: limits.depth]
         if any("/".join(parts[:end]) in files for end in range(1, len(parts))):
             yield member.name, "duplicate name: a file that is a folder too"
-
-
-def _fold(name: str) -> str:
-    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
 
 
 def _write_member(file: BinaryIO, member: Member, target: Path, limits: Limits) -> None:

@@ -20,13 +20,7 @@ _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 def check_config(content: Any, *, path: str, known: Known) -> Iterator[Concern]:
-    """Concerns about one configuration, also `metadata.json`; nothing in it is evaluated.
-
-    Args:
-        content: plain data, see `config_reading.read_config`.
-        path: of the file in the bundle.
-        known: texts of this release's own configurations.
-    """
+    """Concerns about one configuration read by `read_config`, also `metadata.json`; nothing in it is evaluated."""
     metadata = PurePosixPath(path).name.startswith("metadata.")
 
     def unsafe(kind: str, message: str) -> Concern:

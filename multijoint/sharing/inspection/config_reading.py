@@ -29,11 +29,7 @@ class ConfigFault(ValueError):
 
 
 def read_config(data: bytes, *, kind: str) -> Any:
-    """Read a JSON or YAML file without executing, expanding or resolving anything in it.
-
-    Args:
-        data: bytes of the file.
-        kind: "json" or "yaml".
+    """Read a file of the kind "json" or "yaml" without executing, expanding or resolving anything in it.
 
     Raises:
         ConfigFault: too large, too deep, ambiguous (a key twice), not plain (tags, aliases, NaN) or not of the kind.
@@ -107,8 +103,7 @@ def _refuse_duplicates(root: Any) -> None:
     while waiting:
         node = waiting.pop()
         if isinstance(node, yaml.MappingNode):
-            keys = [str(key.value) for key, _ in node.value]
-            _without_duplicates([(key, None) for key in keys])
+            _without_duplicates([(str(key.value), None) for key, _ in node.value])
             waiting.extend(value for _, value in node.value)
         elif isinstance(node, yaml.SequenceNode):
             waiting.extend(node.value)

@@ -17,7 +17,6 @@ from multijoint.sharing.packaging.metadata import CHECKSUMS
 
 __all__ = ["check_checksums", "check_code", "check_content", "list_files"]
 
-
 _PACKAGE = "custom_components"
 _START = 2**20
 _TEXT = {".md", ".txt", ".json", ".yaml", ".yml", ".conf", ".csv", ".sha256", ".rst", ""}
@@ -83,13 +82,7 @@ def list_files(folder: Path) -> tuple[dict[str, Path], list[Concern]]:
 
 
 def check_checksums(files: dict[str, Path], digests: dict[str, str], *, left_out: set[str]) -> Iterator[Concern]:
-    """Compare the files of a bundle with its `checksums.sha256`.
-
-    Args:
-        files: see `list_files`.
-        digests: SHA-256 of each file, in hexadecimal.
-        left_out: files that the user downloads by `large_files.yml`.
-    """
+    """Compare the digests of files with `checksums.sha256`; those `left_out` are downloaded by `large_files.yml`."""
     if CHECKSUMS not in files:
         yield Concern("warning", "checksum", ".", f"no checksums: without {CHECKSUMS}, damage and changes go unseen")
         return

@@ -95,7 +95,12 @@ def inspect_folder(folder: Path) -> Report:
             if suffix in (".py", ".pyi"):
                 report.extend(check_code(path, name=name))
             elif suffix in (".json", ".yaml", ".yml", ".conf"):
-                _inspect_config(report, name, path, configs)
+                with open_plain(path) as file:
+                    data = file.read(8 * 2**20)
+                if suffix == ".conf":
+                    report.extend(check_logging(data, path=name, known=known_of_release()))
+                else:
+                    _inspect_data(report, name, data, configs)
             elif suffix == ".pt":
                 held, found = check_weights(path, name=name)
                 tensors = held if name == _WEIGHTS and not found else tensors
@@ -148,15 +153,6 @@ def _inspect_archive(path: Path, target: Path) -> tuple[Report, Path]:
     return report, target
 
 
-def _inspect_config(report: Report, name: str, path: Path, configs: dict[str, Any]) -> None:
-    with open_plain(path) as file:
-        data = file.read(8 * 2**20)
-    if PurePosixPath(name).suffix.lower() == ".conf":
-        report.extend(check_logging(data, path=name, known=known_of_release()))
-    else:
-        _inspect_data(report, name, data, configs)
-
-
 def _inspect_data(report: Report, name: str, data: bytes, configs: dict[str, Any]) -> None:
     kind = "yaml" if PurePosixPath(name).suffix.lower() in (".yaml", ".yml") else "json"
     try:
@@ -188,19 +184,15 @@ def _summary(metadata: Any, model: Any, tensors: Any, files: dict[str, Path]) ->
 
 
 def _digest(path: Path) -> str:
-    digest = hashlib.sha256()
     with open_plain(path) as file:
-        while piece := file.read(2**20):
-            digest.update(piece)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextlib.contextmanager
 def _private_folder() -> Iterator[Path]:
     """Make a folder that only this user can enter, removed at the end, also on SIGTERM."""
-    folder = Path(tempfile.mkdtemp(prefix="multijoint-bundle-"))
-    try:
-        with at_termination(lambda: shutil.rmtree(folder, ignore_errors=True)):
-            yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    with (
+        tempfile.TemporaryDirectory(prefix="multijoint-bundle-", ignore_cleanup_errors=True) as folder,
+        at_termination(lambda: shutil.rmtree(folder, ignore_errors=True)),
+    ):
+        yield Path(folder)

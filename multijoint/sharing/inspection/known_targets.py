@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -24,19 +25,12 @@ _NORMS = ("domain", "folded")
 
 @dataclass(frozen=True)
 class Known:
-    """Texts that a configuration may hold without suspicion, each compared as a whole.
+    """Texts that a configuration may hold without suspicion, each compared as a whole."""
 
-    Args:
-        targets: values of `_target_`.
-        expressions: values that start with `$`.
-        modes: values of `_mode_`.
-        logging: contents of `logging.conf`, in bytes.
-    """
-
-    targets: frozenset[str]
-    expressions: frozenset[str]
-    modes: frozenset[str]
-    logging: frozenset[bytes]
+    targets: frozenset[str]  # values of `_target_`
+    expressions: frozenset[str]  # values that start with `$`
+    modes: frozenset[str]  # values of `_mode_`
+    logging: frozenset[bytes]  # contents of `logging.conf`
 
 
 @lru_cache(maxsize=1)
@@ -48,7 +42,9 @@ def known_of_release() -> Known:
     """
     targets, expressions, modes = set[str](), set[str](), set[str]()
     folders = sorted(folder for folder in find_bundle().parent.iterdir() if (folder / "configs").is_dir())
-    for config in (config for folder in folders for config in _configs(folder)):
+    paths = [path for folder in folders for path in sorted((folder / "configs").glob("*.yaml"))]
+    own = (yaml.safe_load(path.read_text(encoding="utf-8")) for path in paths)
+    for config in chain(own, *map(packaged_by_this_release, folders)):
         for key, value in walk(config):
             if not isinstance(value, str):
                 continue
@@ -93,10 +89,3 @@ def packaged_by_this_release(folder: Path) -> Iterator[Any]:
             network = {"num_classes": [2] * len(names), "domain_names": names, "head": "domain", "norm": norm}
             model = TrainedModel(domains, Preprocessing((16, 16)), network, weights={}, training={})
             yield from packaged_configs(folder, model, domain=names[0]).values()
-
-
-def _configs(folder: Path) -> Iterator[Any]:
-    """The configurations of a bundle in the repository, and those that packaging makes of them."""
-    for path in sorted((folder / "configs").glob("*.yaml")):
-        yield yaml.safe_load(path.read_text(encoding="utf-8"))
-    yield from packaged_by_this_release(folder)

@@ -81,7 +81,10 @@ class Report:
     @property
     def concerns(self) -> tuple[Concern, ...]:
         """Worst first, then by path; the same bundle gives the same order."""
-        return tuple(sorted(self._found, key=_order))
+        # Of one file, a missing checksum comes last: it is seldom the cause.
+        return tuple(
+            sorted(self._found, key=lambda each: (LEVELS.index(each.level), each.path, each.kind == "checksum", each))
+        )
 
     @property
     def unsafe(self) -> tuple[Concern, ...]:
@@ -140,8 +143,3 @@ def printable(text: object, *, limit: int = _MOST_CHARACTERS) -> str:
         character if unicodedata.category(character)[0] not in "CZ" or character == " " else ascii(character)[1:-1]
         for character in cut
     )
-
-
-def _order(concern: Concern) -> tuple[int, str, bool, Concern]:
-    """Of one file, a missing checksum comes last: it is seldom the cause."""
-    return LEVELS.index(concern.level), concern.path, concern.kind == "checksum", concern

@@ -15,18 +15,8 @@ from multijoint.sharing.inspection.pickles import PickleFault, list_globals, rea
 
 __all__ = ["ITEM_SIZES", "PLAIN_GLOBALS", "StateFault", "StoredTensor", "read_state_dict"]
 
-ITEM_SIZES = {
-    "DoubleStorage": 8,
-    "FloatStorage": 4,
-    "HalfStorage": 2,
-    "BFloat16Storage": 2,
-    "LongStorage": 8,
-    "IntStorage": 4,
-    "ShortStorage": 2,
-    "CharStorage": 1,
-    "ByteStorage": 1,
-    "BoolStorage": 1,
-}
+_KINDS = {8: ("Double", "Long"), 4: ("Float", "Int"), 2: ("Half", "BFloat16", "Short"), 1: ("Char", "Byte", "Bool")}
+ITEM_SIZES = {f"{kind}Storage": size for size, kinds in _KINDS.items() for kind in kinds}
 """Storages of real numbers and the bytes of one number."""
 
 _REBUILD = "torch._utils._rebuild_tensor_v2"
@@ -69,26 +59,13 @@ class _Storage:
 
 @dataclass(frozen=True)
 class StoredTensor:
-    """A tensor as its file describes it.
-
-    Args:
-        name: in the state dict.
-        storage: name of the record with its numbers.
-        kind: key of `ITEM_SIZES`.
-        shape: sizes.
-        stored: count of numbers in the record.
-    """
+    """A tensor as its file describes it: of a `kind` of `ITEM_SIZES`, in the record `storage` of `stored` numbers."""
 
     name: str
     storage: str
     kind: str
     shape: tuple[int, ...]
     stored: int
-
-    @property
-    def num_bytes(self) -> int:
-        """Bytes of the tensor once it is laid out."""
-        return math.prod(self.shape) * ITEM_SIZES[self.kind]
 
 
 def read_state_dict(data: bytes) -> list[StoredTensor]:
@@ -100,7 +77,8 @@ def read_state_dict(data: bytes) -> list[StoredTensor]:
     try:
         foreign = [name for name in list_globals(data) if name not in PLAIN_GLOBALS]
         if foreign:
-            kind = "weights" if all(_is_other_tensor(name) for name in foreign) else "pickle"
+            other_tensors = all(name.startswith("torch.") and name.endswith(_OTHER_TENSORS) for name in foreign)
+            kind = "weights" if other_tensors else "pickle"
             raise StateFault(f"names {', '.join(foreign[:5])}; a plain state dict of real tensors has none", kind=kind)
         content = _Reader().read(data)
     except PickleFault as fault:
@@ -112,10 +90,6 @@ def read_state_dict(data: bytes) -> list[StoredTensor]:
     if not isinstance(content, dict):
         raise StateFault("must hold a state dict, got another object", kind="weights")
     return [_check_entry(name, value) for name, value in content.items()]
-
-
-def _is_other_tensor(name: str) -> bool:
-    return name.startswith("torch.") and name.endswith(_OTHER_TENSORS)
 
 
 def _check_entry(name: Any, value: Any) -> StoredTensor:
@@ -199,20 +173,16 @@ class _Reader:
             if not isinstance(self.stack[-1], dict):  # PyTorch would lay a tensor out anew
                 raise StateFault("instruction BUILD on what is no state dict", kind="pickle")
         elif name == "REDUCE":
-            self._call()
+            arguments, function = self.stack.pop(), self.stack.pop()
+            if function == _Name(_ORDERED) and arguments == ():
+                self.stack.append({})
+            elif function == _Name(_REBUILD):
+                self.stack.append(tuple(arguments[:4]))
+            else:
+                raise StateFault("call of what a state dict does not call", kind="pickle")
         else:
             raise StateFault(f"instruction {name} that a state dict has not", kind="pickle")
 
     def _replace(self, count: int) -> None:
         first = len(self.stack) - count
         self.stack[first:] = [tuple(self.stack[first:])]
-
-    def _call(self) -> None:
-        arguments = self.stack.pop()
-        name = self.stack.pop()
-        if name == _Name(_ORDERED) and arguments == ():
-            self.stack.append({})
-        elif name == _Name(_REBUILD):
-            self.stack.append(tuple(arguments[:4]))
-        else:
-            raise StateFault("call of what a state dict does not call", kind="pickle")

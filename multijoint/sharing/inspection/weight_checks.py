@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -37,12 +38,7 @@ _CHUNK = 2**22
 
 
 def check_weights(path: Path, *, name: str) -> tuple[list[StoredTensor], list[Concern]]:
-    """List the tensors of a `model.pt`, and concerns about the file; it is loaded once its sizes are proven.
-
-    Args:
-        path: file.
-        name: its path in the bundle.
-    """
+    """List the tensors of a `model.pt`, and concerns about the file; it is loaded once its sizes are proven."""
     try:
         with open_plain(path) as file:
             if file.seek(0, 2) > _MOST_BYTES:
@@ -134,7 +130,7 @@ def _compare_sizes(tensors: list[StoredTensor], records: dict[str, Member]) -> N
             found = "none" if member is None else f"{member.size} bytes"
             message = f"size lie: tensor {tensor.name!r} needs a storage of {needed} bytes, got {found}"
             raise StateFault(message, kind="bomb")
-        total += tensor.num_bytes
+        total += math.prod(tensor.shape) * ITEM_SIZES[tensor.kind]
     held = sum(member.size for record, member in records.items() if record.startswith("data/"))
     if total > 2 * held:
         raise StateFault(f"size bomb: tensors of {total} bytes share storages of {held}", kind="bomb")

@@ -22,7 +22,7 @@ _BIG = 0xFFFFFFFF
 _MOST_DIRECTORY = 16 * 2**20
 _CHUNK = 2**20
 _ENCRYPTED = 0x0001 | 0x0040 | 0x2000
-_METHODS = {0: "stored", 8: "deflated"}
+_METHODS = (0, 8)  # stored, deflated
 
 
 class ZipFault(ValueError):
@@ -50,11 +50,7 @@ class Member:
 
 
 def read_members(file: BinaryIO, *, most: int = 10_000) -> list[Member]:
-    """List the members of a zip file in the order of their bytes; nothing is unpacked.
-
-    Args:
-        file: opened for reading, seekable.
-        most: largest number of members.
+    """List the members of a seekable zip file, at most `most`, in the order of their bytes; nothing is unpacked.
 
     Raises:
         ZipFault: no zip file, damaged, or readable in more than one way.
@@ -217,33 +213,21 @@ def _check_rows(file: BinaryIO, members: list[Member], end: int) -> Iterator[Mem
             raise ZipFault(f"overlapping members: {member.name!r} reaches into the directory")
         if flags & 8:
             place += _descriptor_length(_read(file, place, min(24, end - place)), member)
-        problem = _problem(member)
-        if problem:
-            raise ZipFault(f"{problem}: {member.name!r}")
+        if member.flags & _ENCRYPTED:
+            raise ZipFault(f"encrypted member: {member.name!r}")
+        if member.method not in _METHODS:
+            raise ZipFault(f"unknown compression {member.method}: {member.name!r}")
+        if not member.method and member.packed_size != member.size:
+            raise ZipFault(f"size lie: stored member with two sizes: {member.name!r}")
         yield Member(**{**vars(member), "start": start})
     if place != end:
         raise ZipFault("hidden data before the directory")
 
 
 def _descriptor_length(data: bytes, member: Member) -> int:
-    for layout in ("<3L", "<L2Q"):
+    for layout, mask in (("<3L", _BIG), ("<L2Q", -1)):
+        stated = struct.pack(layout, member.crc, member.packed_size & mask, member.size & mask)
         for sign in (_DESCRIPTOR, b""):
-            whole = sign + struct.pack(
-                layout,
-                member.crc,
-                member.packed_size & (_BIG if layout == "<3L" else -1),
-                member.size & (_BIG if layout == "<3L" else -1),
-            )
-            if data.startswith(whole):
-                return len(whole)
+            if data.startswith(sign + stated):
+                return len(sign + stated)
     raise ZipFault(f"size lie: data descriptor of {member.name!r} differs from the directory")
-
-
-def _problem(member: Member) -> str:
-    if member.flags & _ENCRYPTED:
-        return "encrypted member"
-    if member.method not in _METHODS:
-        return f"unknown compression {member.method}"
-    if not member.method and member.packed_size != member.size:
-        return "size lie: stored member with two sizes"
-    return ""

@@ -42,7 +42,7 @@ def packaged_configs(
     configs = {"inference.json": _inference(bundle_config(bundle, "inference.yaml"), model, domain)}
     if model.network["norm"] != "folded":
         configs["train.json"] = _train(bundle_config(bundle, "train.yaml"), model, domain)
-        configs["evaluate.json"] = _evaluate(bundle_config(bundle, "evaluate.yaml"))
+        configs["evaluate.json"] = bundle_config(bundle, "evaluate.yaml") | {"checkpoint": "$@bundle_root"}
         configs["multi_gpu_train.json"] = bundle_config(bundle, "multi_gpu_train.yaml")
     if len(model.domains) > 1:
         configs |= {f"domain_{each.name}.json": {"domain": each.name} for each in model.domains}
@@ -62,12 +62,7 @@ def describe(model: TrainedModel) -> Config:
 
 
 def bundle_config(bundle: Path, name: str) -> Config:
-    """A configuration of a bundle in the repository: the joint bundle's, with the bundle's own values over it.
-
-    Args:
-        bundle: folder of the bundle.
-        name: file in `configs/`, YAML or JSON.
-    """
+    """A configuration `configs/<name>`, YAML or JSON: the joint bundle's, with the bundle's own values over it."""
     config: Config = {}
     for folder in (find_bundle(), bundle):
         path = folder / "configs" / name
@@ -150,13 +145,8 @@ def _train(config: Config, model: TrainedModel, domain: str) -> Config:
     for side in ("train", "validate"):
         config[side]["dataset"] |= {"domain": "@domain"}
     config["run"] = [*config["run"], "$@publish(@output_dir)"]
-    publish = {"_target_": "custom_components.workflows.publish", "path": "@publish_to", "_mode_": "callable"}
-    config["publish"] = publish
+    config["publish"] = {"_target_": "custom_components.workflows.publish", "path": "@publish_to", "_mode_": "callable"}
     return config
-
-
-def _evaluate(config: Config) -> Config:
-    return config | {"checkpoint": "$@bundle_root"}
 
 
 def as_json(config: Mapping[str, Any]) -> bytes:

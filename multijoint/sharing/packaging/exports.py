@@ -20,9 +20,9 @@ from custom_components.models.checkpoints import build_network, save_checkpoint
 from custom_components.models.single_domain import fold_domain
 from custom_components.models.trained_model import TrainedModel
 
-__all__ = ["export_onnx", "export_torchscript", "plain_bytes"]
+__all__ = ["export_onnx", "export_torchscript", "plain_bytes", "quiet"]
 
-OPSET = 20
+_OPSET = 20
 
 
 def export_torchscript(model: TrainedModel, *, domain: str, files: Mapping[str, bytes]) -> bytes:
@@ -31,11 +31,7 @@ def export_torchscript(model: TrainedModel, *, domain: str, files: Mapping[str, 
     Attributes `domain` (an index) and `domain_names` let a program choose another. What TorchScript keeps for debugging
     is left out: it holds paths of the machine. A separate process makes the file, because the order of some lines in it
     depends on how Python hashes text and on what has been compiled before.
-
-    Args:
-        model: the trained model.
-        domain: name of the default domain.
-        files: kept inside by name, such as `inference.json`.
+    `files` are kept inside by name, such as `inference.json`.
     """
     environment = os.environ | {"PYTHONHASHSEED": "0", "PYTHONPATH": str(Path(__file__).parents[3])}
     with tempfile.TemporaryDirectory() as folder:
@@ -65,13 +61,13 @@ def export_onnx(model: TrainedModel, *, domain: str) -> bytes:
         import onnxscript  # noqa: F401
     network = build_network(fold_domain(model, domain))
     example = torch.zeros(2, int(model.network["in_channels"]), *model.preprocessing.image_size)
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), _quiet():
+    with warnings.catch_warnings(), quiet("torch.onnx", "onnxscript", "onnx_ir"):
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
             network,
             (example,),
             dynamo=True,
-            opset_version=OPSET,
+            opset_version=_OPSET,
             input_names=["image"],
             output_names=["pred"],
             dynamic_shapes=({0: torch.export.Dim("batch", min=1)},),
@@ -94,14 +90,15 @@ def plain_bytes(proto: Any) -> bytes:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the exporter's own steps out of the log."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
+def quiet(*names: str) -> Iterator[None]:
+    """Keep what these loggers say below an error, and all that is printed, from the user."""
+    loggers = [logging.getLogger(name) for name in names]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.ERROR)
     try:
-        yield
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)

@@ -31,11 +31,8 @@ class BoneDice:
     """Mean Dice of a bone over held-out cases, 0..1.
 
     Args:
-        domain: name of its domain.
-        label: its name.
         cases: how many cases, those apart that have no such bone in reference, float32 and int8.
-        float32: of the float32 network.
-        int8: of the int8 network.
+        float32, int8: Dice of the network in this precision.
     """
 
     domain: str
@@ -76,10 +73,7 @@ def divide_cases(model: TrainedModel, manifest: Manifest) -> tuple[list[Case], l
 def compare_precisions(bundle: Path, cases: Sequence[Case], *, domain: Domain) -> list[BoneDice]:
     """Segment cases with both networks of a bundle, file to file as a user would, and compare with the references.
 
-    Args:
-        bundle: folder with a model's description, weights and int8 files.
-        cases: labelled ones of `domain`.
-        domain: gives the bones.
+    The bundle is a folder with a model's description, weights and int8 files; the cases of `domain` are labelled.
 
     Returns:
         A row a bone. Where a bone is in neither of reference and prediction, they agree: Dice 1.

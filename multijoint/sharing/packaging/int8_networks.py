@@ -27,10 +27,8 @@ def quantise_model(
 ) -> tuple[dict[str, bytes], dict[str, list[Case]]]:
     """The int8 network of every domain, calibrated on subjects of the training.
 
-    Args:
-        model: the packaged model.
-        manifests: of its training data; those of other domains are ignored.
-        dataset_dir: base folder of their paths; the folder of each manifest by default.
+    The manifests are those of its training data; other domains are ignored. Their paths begin at `dataset_dir`, by
+    default at the folder of each manifest.
 
     Returns:
         Files by their path in the bundle; and by domain, labelled cases of subjects unseen in training.

@@ -14,17 +14,13 @@ from multijoint.sharing.packaging.held_out import BoneDice
 
 __all__ = ["CHECKSUMS", "describe_single", "fill_metadata"]
 
+CHECKSUMS = "checksums.sha256"
 _PACKAGES = ("nibabel", "scipy", "scikit-image", "pytorch-ignite", "pyyaml", "fire", "tensorboard", "tqdm")
 """Requirements of the components and of MONAI's command line, in addition to MONAI, PyTorch and NumPy."""
 
 
 def describe_single(domain: Domain, *, together: str) -> dict[str, str]:
-    """Name, task and description of one domain that is packaged alone.
-
-    Args:
-        domain: the domain.
-        together: names of the domains that its network was trained on.
-    """
+    """Name, task and description of a domain packaged alone, whose network was trained on the domains `together`."""
     *first, last = domain.labels.values()
     bones = f"{', '.join(first)} and {last}" if first else last
     alone = (
@@ -60,7 +56,10 @@ def fill_metadata(
     size = list(model.preprocessing.image_size)
     over = "slice" if model.preprocessing.normalization == "slice" else "volume"
     common = {"type": "image", "spatial_shape": size, "dtype": "float32", "is_patch_data": False}
-    classes = "; ".join(f"{each.name}: {_classes(each)}" for each in model.domains)
+    named = {each.name: {0: "background", **each.labels} for each in model.domains}
+    classes = "; ".join(
+        f"{name}: {', '.join(f'{value} {label}' for value, label in labels.items())}" for name, labels in named.items()
+    )
     return dict(template) | {
         "version": custom_components.__version__,
         "monai_version": _version("monai", versions),
@@ -86,9 +85,7 @@ def fill_metadata(
                     "format": "segmentation",
                     "num_channels": domain.num_classes,
                     "value_range": [0, 1],
-                    "channel_def": {
-                        str(index): name for index, name in enumerate(["background", *domain.labels.values()])
-                    },
+                    "channel_def": {str(index): name for index, name in enumerate(named[domain.name].values())},
                 }
             },
         },
@@ -107,10 +104,6 @@ def fill_metadata(
     }
 
 
-def _classes(domain: Domain) -> str:
-    return ", ".join(f"{value} {name}" for value, name in {0: "background", **domain.labels}.items())
-
-
 def _is_installed(package: str) -> bool:
     """Whether the environment has a package; TensorBoard is optional."""
     try:
@@ -122,6 +115,3 @@ def _is_installed(package: str) -> bool:
 def _version(package: str, trained_with: Mapping[str, str]) -> str:
     """Version at the training, or else at packaging, without a local suffix such as "+cpu"."""
     return str(trained_with.get(package) or version(package)).split("+")[0]
-
-
-CHECKSUMS = "checksums.sha256"

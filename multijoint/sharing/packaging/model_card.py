@@ -83,7 +83,7 @@ def model_card(
 
     Args:
         name: of the bundle's folder.
-        metadata: filled.
+        metadata: filled, see `fill_metadata`.
         model: the packaged model.
         domain: name of the default domain.
         data: see `data_rows`.

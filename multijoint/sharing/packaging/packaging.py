@@ -79,7 +79,10 @@ def package(
         model = select_domain(model, single)
         name = f"{single}_{name.partition('_')[2]}"
         metadata |= describe_single(model.domains[0], together=together)
-    _check_free(out / name)
+    if (out / name).exists() and not (out / name / CHECKSUMS).is_file():
+        raise InputError(
+            f"folder to package to must be new or an earlier package, got {out / name}; choose another --out"
+        )
     if fold and len(model.domains) > 1:
         names = ", ".join(each.name for each in model.domains)
         raise InputError(f"a model to fold must have one domain, got {names}; name it by --single")
@@ -89,7 +92,12 @@ def package(
     known = {each.name for each in model.domains}
     data = [row for row in data if row["domain"] in known]
     scores = [row for row in read_scores(None if evaluation is None else Path(evaluation)) if row["domain"] in known]
-    quantised, costs = _int8(model, int8, dataset_dir) if int8 else ({}, [])
+    quantised: dict[str, bytes] = {}
+    costs: list[BoneDice] = []
+    if int8:
+        quantised, held_out = quantise_model(model, int8, dataset_dir=dataset_dir)
+        costs = measure_int8(model, quantised, held_out)
+        check_fall(costs)
     metadata = fill_metadata(metadata, model, domain=default, data=data, scores=scores, int8=costs)
     files = _files(bundle, model, metadata=metadata, domain=default.name, data=data) | quantised
     card = model_card(name, metadata, model, domain=default.name, data=data, scores=scores, int8=costs)
@@ -97,7 +105,8 @@ def package(
     files["docs/data_license.txt"] = data_licence(data).encode()
     if weights_url is not None:
         files["large_files.yml"] = _large_files(files, weights_url)
-    files[CHECKSUMS] = _checksums(files)
+    digests = [f"{hashlib.sha256(content).hexdigest()}  {path}\n" for path, content in sorted(files.items())]
+    files[CHECKSUMS] = "".join(digests).encode()
     folder, archive = out / name, out / f"{name}_v{metadata['version']}.zip"
     stored = {path: content for path, content in files.items() if not (weights_url and path.startswith("models/"))}
     write_atomically(archive, _zip(name, stored))
@@ -125,16 +134,6 @@ def _files(
     }
 
 
-def _int8(
-    model: TrainedModel, manifests: Sequence[str | Path], dataset_dir: str | Path | None
-) -> tuple[dict[str, bytes], list[BoneDice]]:
-    """The int8 networks by path, and their Dice in each bone, checked against the largest fall."""
-    files, held_out = quantise_model(model, manifests, dataset_dir=dataset_dir)
-    costs = measure_int8(model, files, held_out)
-    check_fall(costs)
-    return files, costs
-
-
 def _large_files(files: Mapping[str, bytes], url: str) -> bytes:
     lines = ["large_files:"]
     for path, content in sorted(files.items()):
@@ -148,12 +147,6 @@ def _large_files(files: Mapping[str, bytes], url: str) -> bytes:
     return ("\n".join(lines) + "\n").encode()
 
 
-def _checksums(files: Mapping[str, bytes]) -> bytes:
-    return "".join(
-        f"{hashlib.sha256(content).hexdigest()}  {path}\n" for path, content in sorted(files.items())
-    ).encode()
-
-
 def _zip(name: str, files: Mapping[str, bytes]) -> bytes:
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w") as archive:
@@ -163,11 +156,6 @@ def _zip(name: str, files: Mapping[str, bytes]) -> bytes:
             member.compress_type = zipfile.ZIP_DEFLATED
             archive.writestr(member, content, compresslevel=9)
     return stream.getvalue()
-
-
-def _check_free(folder: Path) -> None:
-    if folder.exists() and not (folder / CHECKSUMS).is_file():
-        raise InputError(f"folder to package to must be new or an earlier package, got {folder}; choose another --out")
 
 
 def _write_folder(folder: Path, files: Mapping[str, bytes]) -> None:

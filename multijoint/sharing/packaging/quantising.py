@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
-import logging
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -18,7 +15,7 @@ from custom_components.io.volumes import read_volume
 from custom_components.models.trained_model import TrainedModel
 from torch import Tensor
 
-from multijoint.sharing.packaging.exports import export_onnx, plain_bytes
+from multijoint.sharing.packaging.exports import export_onnx, plain_bytes, quiet
 
 __all__ = ["NUM_SLICES", "calibration_slices", "quantise"]
 
@@ -33,10 +30,7 @@ _GOLDEN = 0.6180339887498949  # its multiples spread over 0..1 without a period
 def calibration_slices(model: TrainedModel, cases: Sequence[Case], *, domain: str) -> list[Tensor]:
     """`NUM_SLICES` preprocessed slices, spread over the cases and over the height of each; always the same ones.
 
-    Args:
-        model: says how slices are preprocessed.
-        cases: trained on; at least one.
-        domain: theirs.
+    The cases, at least one, are of `domain` and the model was trained on them.
 
     Returns:
         Tensors (1, 1, rows, columns), float32.
@@ -61,13 +55,8 @@ def quantise(model: TrainedModel, *, domain: str, slices: Sequence[Tensor], dige
 
     Weights have one scale per channel. The values between two layers share one scale, which leaves out the largest of a
     hundred thousand values. The first convolution and the output layer stay float32: they cost nothing, and rounding
-    the image and the logits moved the boundaries most.
-
-    Args:
-        model: the trained model.
-        domain: name of a domain.
-        slices: see `calibration_slices`.
-        digest: SHA-256 of the float32 weights' file, for which alone the file is then used.
+    the image and the logits moved the boundaries most. The file is used only beside float32 weights whose file has the
+    SHA-256 `digest`.
 
     Shape:
         As `exports.export_onnx`.
@@ -110,7 +99,8 @@ def quantise(model: TrainedModel, *, domain: str, slices: Sequence[Tensor], dige
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder, "float32.onnx"), Path(folder, "int8.onnx")
         source.write_bytes(floating)
-        with _quiet():
+        # Neither the progress of the calibration nor advice to optimise what has been folded concerns the user.
+        with quiet("root"):
             quantize_static(
                 source,
                 target,
@@ -124,28 +114,8 @@ def quantise(model: TrainedModel, *, domain: str, slices: Sequence[Tensor], dige
                 extra_options={"CalibPercentile": _PERCENTILE, "CalibStridedMinMax": _AT_ONCE},
             )
         quantised = onnx.ModelProto.FromString(target.read_bytes())
-    return _named(quantised, domain=domain, model_sha256=digest)
-
-
-def _named(proto: Any, **properties: str) -> bytes:
-    """An ONNX model of plain operators with these properties in its metadata."""
-    import onnx
-
-    proto = onnx.ModelProto.FromString(plain_bytes(proto))
-    others = [each for each in proto.opset_import if each.domain]
-    for each in others:
-        proto.opset_import.remove(each)
-    onnx.helper.set_model_props(proto, properties)
-    return bytes(proto.SerializeToString(deterministic=True))
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the progress of the calibration, and advice to optimise what has been folded, out of the log."""
-    level = logging.root.level
-    logging.root.setLevel(logging.ERROR)
-    try:
-        with contextlib.redirect_stdout(io.StringIO()):
-            yield
-    finally:
-        logging.root.setLevel(level)
+    plain = onnx.ModelProto.FromString(plain_bytes(quantised))
+    for each in [each for each in plain.opset_import if each.domain]:  # none of their operators is used
+        plain.opset_import.remove(each)
+    onnx.helper.set_model_props(plain, {"domain": domain, "model_sha256": digest})
+    return bytes(plain.SerializeToString(deterministic=True))

@@ -320,8 +320,9 @@ def test_data_of_other_labels_is_refused(dist: Path, manifests: dict[str, str], 
             config_file=str(dist / JOINT / "configs/train.json"), workflow_type="train", logging_file=False,
             manifests=[str(source.parent / "other.yaml")], output_dir=str(tmp_path),
         )  # fmt: skip
+        workflow.initialize()
         with pytest.raises(RuntimeError) as error:
-            workflow.initialize()
+            workflow.run()
     causes = []
     cause: BaseException | None = error.value
     while cause is not None:
