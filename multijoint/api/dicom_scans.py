@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from custom_components.data.scans import list_scans
-from custom_components.errors import InputError, show_path
+from custom_components.errors import InputError, list_first, show_path
 from custom_components.io.records import is_finished, label_map_path
 
 from multijoint.clinic.dicom.exams import find_exams
@@ -80,15 +80,7 @@ def list_series(
 
 
 def write_segs(output_dir: Path, converted: Sequence[ConvertedExam]) -> list[str]:
-    """Write a DICOM SEG for each exam whose label map is finished.
-
-    Args:
-        output_dir: folder of the label maps.
-        converted: exams as they were segmented.
-
-    Returns:
-        Why SEGs could not be written, a line each.
-    """
+    """Write a DICOM SEG for each exam whose label map is finished, and return what failed, in one line or none."""
     from multijoint.clinic.dicom.seg import write_dicom_seg
 
     problems = []
@@ -99,12 +91,13 @@ def write_segs(output_dir: Path, converted: Sequence[ConvertedExam]) -> list[str
             continue
         try:
             notes = write_dicom_seg(output_dir / f"{name}_seg.dcm", label_map, done.series)
+            for line in (f"{name} -> {name}_seg.dcm", *notes):
+                _LOG.info(line)
         except InputError as error:
             problems.append(str(error))
-            continue
-        for line in (f"{name} -> {name}_seg.dcm", *notes):
-            _LOG.info(line)
-    return problems
+    if not problems:
+        return []
+    return [f"{len(problems)} of {len(converted)} DICOM SEGs could not be written: {list_first(problems)}"]
 
 
 def _is_nifti(path: Path) -> bool:

@@ -7,19 +7,19 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from custom_components.errors import InputError, explain, list_first
-from custom_components.inference.report import REPORT
+from custom_components.errors import InputError, explain
+from custom_components.inference.report import REPORT, read_report
 from custom_components.models.checkpoints import load_model
 
 from multijoint.api.archives import segment_on_cluster
 from multijoint.api.dicom_scans import find_scans, write_segs
-from multijoint.api.meshing import format_meshed, mesh_report
+from multijoint.api.meshing import format_meshed, mesh_cases
 from multijoint.api.opening import open_model
 from multijoint.api.segmenting import report_version, run_inference
-from multijoint.clinic.dicom.export import ConvertedExam, convert_exam
+from multijoint.clinic.dicom.export import convert_exam
 from multijoint.clinic.dicom.seg import check_highdicom
 from multijoint.clinic.dicom.series import RULE, format_exam
-from multijoint.clinic.meshes.meshing import check_meshing
+from multijoint.clinic.meshes.meshing import check_meshing, find_label_maps
 
 __all__ = ["segment_exams"]
 
@@ -98,21 +98,17 @@ def segment_exams(
                 raise
             failures.append(explain(error))
         if dicom_seg:
-            failures += _write_segs(output_dir, converted, num_others=len(scans) - len(converted))
+            if len(scans) > len(converted):
+                others = len(scans) - len(converted)
+                _LOG.warning("no DICOM SEG for %d of the scans: they did not come from DICOM", others)
+            failures += write_segs(output_dir, converted)
         if mesh is not None:
             try:
-                for meshed in mesh_report(output_dir / REPORT, format=mesh):
+                rows = read_report(output_dir / REPORT)
+                finished = [output_dir / row["output"] for row in rows if row["status"] in ("written", "skipped")]
+                for meshed in mesh_cases(find_label_maps(finished), format=mesh, output_dir=output_dir):
                     yield format_meshed(meshed)
             except InputError as error:
                 failures.append(explain(error))
         if failures:
             raise InputError("; ".join(failures))
-
-
-def _write_segs(output_dir: Path, converted: Sequence[ConvertedExam], *, num_others: int) -> list[str]:
-    if num_others:
-        _LOG.warning("no DICOM SEG for %d of the scans: they did not come from DICOM", num_others)
-    problems = write_segs(output_dir, converted)
-    if not problems:
-        return []
-    return [f"{len(problems)} of {len(converted)} DICOM SEGs could not be written: {list_first(problems)}"]

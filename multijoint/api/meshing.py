@@ -6,11 +6,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from custom_components.errors import InputError, explain, list_first
-from custom_components.inference.report import read_report
 
-from multijoint.clinic.meshes.meshing import MeshedCase, find_label_maps, mesh_case
+from multijoint.clinic.meshes.meshing import MeshedCase, mesh_case
 
-__all__ = ["format_meshed", "mesh_cases", "mesh_report"]
+__all__ = ["format_meshed", "mesh_cases"]
 
 
 def mesh_cases(cases: Mapping[str, Path], *, format: str, output_dir: Path) -> Iterator[MeshedCase]:
@@ -35,13 +34,6 @@ def mesh_cases(cases: Mapping[str, Path], *, format: str, output_dir: Path) -> I
             failed.append(explain(error))
     if failed:
         raise InputError(f"{len(failed)} of {len(cases)} label maps could not be meshed: {list_first(failed)}")
-
-
-def mesh_report(report: Path, *, format: str) -> Iterator[MeshedCase]:
-    """Mesh the label maps that a `segment_report.csv` lists as finished; see `mesh_cases`."""
-    finished = [row for row in read_report(report) if row["status"] in ("written", "skipped")]
-    cases = find_label_maps([report.parent / row["output"] for row in finished])
-    return mesh_cases(cases, format=format, output_dir=report.parent)
 
 
 def format_meshed(meshed: MeshedCase) -> str:

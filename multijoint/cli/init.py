@@ -30,16 +30,7 @@ from multijoint.cli.presenting import record
     flag("--all", "take results in FOLDER that nobody has corrected, too", dest="everything"),
     example="multijoint init knee --domain knee --out knee/knee.yaml",
 )
-def init(
-    folder: Path,
-    domain: str,
-    out: Path | None,
-    modality: str,
-    licence: str,
-    source: str,
-    overwrite: bool,
-    **searched: Any,
-) -> None:
+def init(folder: Path, domain: str, out: Path | None, overwrite: bool, **given: Any) -> None:
     """Find the images and labels of a folder, show what was understood, and write a manifest.
 
     Understood are nnU-Net, Medical Segmentation Decathlon, BIDS with labels in derivatives, labels beside the images
@@ -51,7 +42,8 @@ def init(
     from multijoint.discovery import find_dataset, format_dataset, write_manifest
     from multijoint.running import find_bundle
 
-    found, manifest = find_dataset(folder, manifest=out, **searched)
+    described = {name: given.pop(name) for name in ("modality", "licence", "source")}
+    found, manifest = find_dataset(folder, manifest=out, **given)
     print(format_dataset(found))
     record(
         layout=found.layout,
@@ -62,9 +54,7 @@ def init(
         plane=found.plane,
         written=[],
     )
-    write_manifest(
-        manifest, found, domain=domain, modality=modality, licence=licence, source=source, overwrite=overwrite
-    )
+    write_manifest(manifest, found, domain=domain, overwrite=overwrite, **described)
     record(written=[manifest])
     name = shlex.quote(str(manifest))
     bundle = shlex.quote(min(str(find_bundle()), os.path.relpath(find_bundle()), key=len))

@@ -96,19 +96,15 @@ def _quiet() -> Iterator[None]:
     os.environ[QUIET] = "1"
     console = logging.StreamHandler()
     console.setLevel(logging.ERROR)
-    others = [each for each in root.handlers if type(each) is logging.StreamHandler]
-    for each in others:
-        root.removeHandler(each)
-    root.addHandler(console)  # `basicConfig` leaves a logger with a handler as it is
-    level = root.level
+    others, level = [each for each in root.handlers if type(each) is logging.StreamHandler], root.level
+    # `basicConfig` leaves a logger with a handler as it is.
+    root.handlers = [*(each for each in root.handlers if each not in others), console]
     root.setLevel(logging.INFO)
     try:
         yield
     finally:
-        root.removeHandler(console)
+        root.handlers = [*(each for each in root.handlers if each is not console), *others]
         root.setLevel(level)
-        for each in others:
-            root.addHandler(each)
         if earlier is None:
             os.environ.pop(QUIET, None)
         else:

@@ -71,7 +71,7 @@ def segment(
     with _fast_imports():
         import logging
 
-        from custom_components.inference.report import REPORT
+        from custom_components.inference.report import REPORT, read_report
         from custom_components.io.nifti_files import MAX_BYTES, MAX_VOXELS
         from custom_components.quality.flags import FlagRules
 
@@ -88,7 +88,14 @@ def segment(
             print(line, flush=True)
     finally:
         if report_version(output) != before:
-            _record_report(output / REPORT)
+            rows = read_report(output / REPORT)
+            record(
+                output=output,
+                report=output / REPORT,
+                written=[row["output"] for row in rows if row["status"] == "written"],
+                failed={row["file"]: row["cause"] for row in rows if row["status"] in ("failed", "waiting")},
+                scans=rows,
+            )
 
 
 @command(path("share", "SHARE", "file of the share"))
@@ -101,19 +108,6 @@ def segment_share(share: Path) -> None:
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     archives.segment_share(share)
-
-
-def _record_report(report: Path) -> None:
-    from custom_components.inference.report import read_report
-
-    rows = read_report(report)
-    record(
-        output=report.parent,
-        report=report,
-        written=[row["output"] for row in rows if row["status"] == "written"],
-        failed={row["file"]: row["cause"] for row in rows if row["status"] in ("failed", "waiting")},
-        scans=rows,
-    )
 
 
 @contextlib.contextmanager

@@ -28,9 +28,8 @@ def run_on_ray(
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # Ray announces this as its future default
     with needs_extra("engine ray", "cluster"):
         import ray
-    how: dict[str, Any] = (
-        {"address": address} if address else {"num_cpus": num_processors(), "include_dashboard": False}
-    )
+    here: dict[str, Any] = {"num_cpus": num_processors(), "include_dashboard": False}
+    how = {"address": address} if address else here
     try:
         ray.init(log_to_driver=False, logging_level=logging.ERROR, **how)
     except (ConnectionError, RuntimeError, ValueError) as error:
@@ -38,10 +37,6 @@ def run_on_ray(
             f"Ray at {address or 'this machine'} must be reachable, got {error}; start it first, and set RAY_AUTH_MODE "
             "(token or disabled) as it has it"
         ) from error
-    return _collect(ray, task, payloads, resources)
-
-
-def _collect(ray: Any, task: Task, payloads: Sequence[Any], resources: Resources) -> Iterator[tuple[int, Any]]:
     try:
         gpus = 1 if resources.gpu and ray.cluster_resources().get("GPU", 0) else 0
         remote = ray.remote(num_cpus=resources.processors, num_gpus=gpus, max_retries=_RETRIES)(task)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from custom_components.domains import PLANES
 from custom_components.errors import InputError, show_path
@@ -58,9 +58,9 @@ def find_dataset(
     manifest = root / "manifest.yaml" if manifest is None else manifest
     unused = dict(found.unused)
     cases = read_cases(root, found.pairs, unused)
+    last = [path.rpartition("/")[2] for path in unused]  # the name alone, where it tells files apart
     shown = {
-        PurePosixPath(path).name if list(map(_name, unused)).count(_name(path)) == 1 else path: why
-        for path, why in unused.items()
+        name if last.count(name) == 1 else path: why for name, (path, why) in zip(last, unused.items(), strict=True)
     }
     if not cases:
         listed = "; ".join(f"{name}: {why}" for name, why in list(shown.items())[:3]) or "no .nii or .nii.gz file"
@@ -82,10 +82,6 @@ def find_dataset(
         ),
         manifest,
     )
-
-
-def _name(path: str) -> str:
-    return PurePosixPath(path).name
 
 
 def _names(folder: Path, names: Path | None, manifest: Path) -> tuple[Mapping[int, str], str]:

@@ -104,16 +104,7 @@ def name_cases(pairs: Sequence[Pair]) -> list[tuple[str, str]]:
 
 
 def read_cases(folder: Path, pairs: Sequence[Pair], unused: dict[str, str]) -> list[FoundCase]:
-    """Read the header of each image and the label map of each pair.
-
-    Args:
-        folder: that the paths of the pairs are relative to.
-        pairs: see `find_pairs`.
-        unused: gets the images of pairs that cannot be read, each with the reason.
-
-    Returns:
-        The cases that can be read, in the order of the pairs.
-    """
+    """The pairs below a folder, with the header of each image and the label map read; `unused` gets those that fail."""
     cases = []
     for pair, (name, subject) in track(list(zip(pairs, name_cases(pairs), strict=True)), "cases"):
         used = pair.correction or pair.label
@@ -140,15 +131,11 @@ def _read(name: str, subject: str, image: Path, label: Path, original: Path | No
 def guess_plane(cases: Sequence[FoundCase]) -> tuple[str, str]:
     """The acquisition plane of most cases, and the reason in words."""
     told = [case for case in cases if case.thick] or list(cases)
-    axes = Counter(case.normal for case in told)
-    [(axis, count)] = axes.most_common(1)
+    [(axis, count)] = Counter(case.normal for case in told).most_common(1)
     name = next(plane for plane, normal in PLANES.items() if normal == axis)
-    if not told[0].thick:
-        return (
-            name,
-            "a guess: voxels are nearly as long as wide, so the file's last axis counts; --plane says otherwise",
-        )
-    return name, f"slices are thickest along its normal in {count} of {len(cases)} cases"
+    if told[0].thick:
+        return name, f"slices are thickest along its normal in {count} of {len(cases)} cases"
+    return name, "a guess: voxels are nearly as long as wide, so the file's last axis counts; --plane says otherwise"
 
 
 def format_dataset(found: FoundDataset) -> str:
@@ -165,7 +152,7 @@ def format_dataset(found: FoundDataset) -> str:
         rows += [(f"label {value}", f"{name}, in {len(having)} of {len(found.cases)} cases, {mean:.3g} ml on average")]
     rows += [("names", f"from {found.names_from}" if found.names_from else "made up: rename them in the manifest")]
     spacings = np.array([case.spacing_mm for case in found.cases])
-    middle = " x ".join(f"{size:.3g}" for size in np.median(spacings, axis=0))
+    middle = _sizes(np.median(spacings, axis=0))
     low, high = spacings.min(axis=0), spacings.max(axis=0)
     spread = "all cases" if np.allclose(low, high, rtol=0.01) else f"median; from {_sizes(low)} to {_sizes(high)}"
     rows += [("spacing", f"{middle} mm to the right, to the front, upwards ({spread})")]

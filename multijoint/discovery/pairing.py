@@ -95,7 +95,7 @@ def find_pairs(folder: Path, *, images: str = "*", labels: str = "*") -> Pairing
     ]
     paired = {pair.image for pair in pairs}
     unused |= {image: "no label" for image in sides["image"] if image not in paired and image not in unused}
-    return Pairing(_name_layout(folder, pairs), tuple(pairs), dict(sorted(unused.items())))
+    return Pairing(_name_layout(pairs), tuple(pairs), dict(sorted(unused.items())))
 
 
 def _nifti_files(folder: Path) -> list[str]:
@@ -188,7 +188,7 @@ def _beginning_alike(label: str, images: Iterable[str]) -> str | None:
     return fits[0] if len(fits) == 1 else None
 
 
-def _name_layout(folder: Path, pairs: Sequence[Pair]) -> str:
+def _name_layout(pairs: Sequence[Pair]) -> str:
     if not pairs:
         return "no images with labels"
     image, label = pairs[0].image, pairs[0].label or pairs[0].correction or ""
@@ -196,8 +196,7 @@ def _name_layout(folder: Path, pairs: Sequence[Pair]) -> str:
     if any(re.match(r"sub-[^/]+/", pair.image) for pair in pairs):
         return "BIDS, labels in derivatives" if label.startswith("derivatives/") else "BIDS"
     if tops == {"imagestr", "labelstr"}:
-        channel = case_id(image).endswith("_0000")
-        return "nnU-Net" if channel else "Medical Segmentation Decathlon"
+        return "nnU-Net" if case_id(image).endswith("_0000") else "Medical Segmentation Decathlon"
     if PurePosixPath(image).parent == PurePosixPath(label).parent:
         own_folder = len({PurePosixPath(pair.image).parent for pair in pairs}) == len(pairs) and "/" in image
         return "a folder for each case" if own_folder else "labels beside the images"
