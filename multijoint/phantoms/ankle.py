@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from multijoint.phantoms.canvas import Canvas, Pose
-from multijoint.phantoms.shapes import Array, Shape, ellipsoid, outlined, plate, smooth_min, tube, union
+from multijoint.phantoms.shapes import OUTLINES, Array, Shape, ellipsoid, outlined, plate, smooth_min, tube, union
 from multijoint.phantoms.subject import Subject
 from multijoint.phantoms.tissue import Contrast, mottled_marrow, paint_body, paint_bone, paint_cartilage
 
@@ -15,26 +15,7 @@ ANKLE_CONTRAST = Contrast(
     marrow=900, fat=1050, muscle=400, cartilage=560, skin=420, tendon=90, cortex=70, physis=330, lung=0
 )
 
-# Reference coordinates: the origin is the centre of the trochlea's arc, the axis about which the foot flexes.
-_TALUS_SIDE = [(-28, -8), (-24, 3), (-17, 13), (-9, 19.5), (0, 22), (9, 20), (16, 14), (20, 5), (27, 4), (34, 9)]
-_TALUS_SIDE += [(43, 8), (48, -2), (45, -13), (36, -16), (28, -10), (20, -11), (12, -16), (6, -12), (-2, -7), (-12, -6)]
-_TALUS_SIDE += [(-21, -13)]
-_TALUS_TOP = [(-8, -28), (8, -28), (15, -14), (17, 8), (16, 20), (22, 32), (22, 44), (13, 50), (3, 46), (-2, 34)]
-_TALUS_TOP += [(-2, 24), (-13, 18), (-25, 5), (-17, -12)]
-_TALUS_FRONT = [(-14, 26), (0, 23), (14, 26), (16, 9), (25, 7), (25, -18), (-10, -18), (-26, -10), (-17, 2)]
-
-_CALCANEUS_SIDE = [(-52, -16), (-44, -15), (-34, -19), (-24, -16), (-14, -6), (-4, -2), (5, -9), (11, -20), (18, -19)]
-_CALCANEUS_SIDE += [(28, -13), (35, -16), (37, -26), (33, -37), (20, -37), (4, -41), (-14, -46), (-28, -50)]
-_CALCANEUS_SIDE += [(-38, -59), (-50, -63), (-59, -57), (-62, -42), (-59, -25)]
-_CALCANEUS_TOP = [(-12, -64), (13, -64), (15, -48), (9, -30), (10, -10), (11, 10), (8, 24), (7, 39), (-14, 40)]
-_CALCANEUS_TOP += [(-17, 18), (-16, -6), (-11, -30), (-15, -48)]
-_CALCANEUS_FRONT = [(-13, 2), (10, 2), (13, -20), (11, -40), (16, -56), (10, -66), (-12, -66), (-17, -54), (-15, -38)]
-_CALCANEUS_FRONT += [(-18, -20)]
-
-_TIBIA_FRONT = [(-12, 230), (-12, 65), (-16, 50), (-22, 37), (-23, 20), (-17, 10), (17, 10), (26, 12), (27, 28)]
-_TIBIA_FRONT += [(24, 38), (16, 52), (13, 65), (13, 230)]
-_TIBIA_SIDE = [(-13, 230), (-13, 65), (-16, 48), (-22, 34), (-23, 19), (-19, 8), (18, 10), (22, 18), (21, 30), (15, 48)]
-_TIBIA_SIDE += [(13, 65), (13, 230)]
+_OUTLINES = OUTLINES["ankle"]
 
 
 def ankle_centre_mm(scale: float) -> np.ndarray:
@@ -59,7 +40,9 @@ def build_ankle(canvas: Canvas, subject: Subject) -> dict[int, Array]:
     calcaneus = canvas.field(_calcaneus(subject), foot)
     tibia = np.maximum(canvas.field(_tibia(subject)), np.float32(gap) - talus)
     calcaneus = np.maximum(calcaneus, np.float32(gap) - np.minimum(talus, tibia))
-    fibula = np.maximum(canvas.field(_fibula(subject)), np.float32(gap) - np.minimum(talus, tibia))
+    malleolus = [(-25, -9, 230), (-25, -10, 45), (-26, -7, 10), (-24, -6, subject.about(-12, 2))]
+    fibula = canvas.field(tube(malleolus, [6, 6, 8, 4.5], blend=3.0))
+    fibula = np.maximum(fibula, np.float32(gap) - np.minimum(talus, tibia))
     fibula = np.maximum(fibula, np.float32(gap) - calcaneus)
     midfoot = canvas.field(_midfoot(), foot)
     midfoot = np.maximum(midfoot, np.float32(gap) - np.minimum(talus, calcaneus))
@@ -81,35 +64,21 @@ def build_ankle(canvas: Canvas, subject: Subject) -> dict[int, Array]:
 
 def _talus(subject: Subject) -> Shape:
     flat = subject.about(0.86, 0.03) if subject.pathological else 1.0
-    side = [(y, z * flat if z > 0 else z) for y, z in subject.vary(_TALUS_SIDE, 0.6)]
-    views = {"yz": side, "xy": subject.vary(_TALUS_TOP, 0.7), "xz": subject.vary(_TALUS_FRONT, 0.5)}
+    views = subject.vary_views(_OUTLINES["talus"], 0.6, 0.7, 0.5)
+    views["yz"] = [(y, z * flat if z > 0 else z) for y, z in views["yz"]]
     return outlined(views, blend=8.0)
 
 
 def _calcaneus(subject: Subject) -> Shape:
-    body = outlined(
-        {
-            "yz": subject.vary(_CALCANEUS_SIDE, 0.8),
-            "xy": subject.vary(_CALCANEUS_TOP, 0.7),
-            "xz": subject.vary(_CALCANEUS_FRONT, 0.5),
-        },
-        blend=subject.about(9.0, 0.8),
-    )
+    body = outlined(subject.vary_views(_OUTLINES["calcaneus"], 0.8, 0.7, 0.5), blend=subject.about(9.0, 0.8))
     shelf = tube([(0, 4, -30), (18, 8, -23)], [11.0, subject.about(7.0, 0.5)], blend=2.0)
     return union([body, shelf], blend=8.0)
 
 
 def _tibia(subject: Subject) -> Shape:
-    body = outlined(
-        {"xz": subject.vary(_TIBIA_FRONT, 0.4), "yz": subject.vary(_TIBIA_SIDE, 0.4)}, blend=subject.about(15.0, 1.0)
-    )
+    body = outlined(subject.vary_views(_OUTLINES["tibia"], 0.4, 0.4), blend=subject.about(15.0, 1.0))
     malleolus = tube([(22, 2, 22), (23.5, 4, 8), (22, 4, subject.about(-3, 1.5))], [9.0, 7.0, 5.0], blend=2.0)
     return union([body, malleolus], blend=5.0)
-
-
-def _fibula(subject: Subject) -> Shape:
-    tip = subject.about(-12, 2)
-    return tube([(-25, -9, 230), (-25, -10, 45), (-26, -7, 10), (-24, -6, tip)], [6, 6, 8, 4.5], blend=3.0)
 
 
 def _midfoot() -> Shape:
@@ -146,11 +115,7 @@ def _physes(canvas: Canvas, subject: Subject, foot: Pose) -> tuple[Array | None,
 
 def _skin(canvas: Canvas, foot: Pose) -> Array:
     leg = canvas.field(tube([(0, -16, 240), (0, -16, 110), (0, -12, 55), (0, -8, 10)], [56, 46, 37, 36], blend=8.0))
-    outline = [(-67, -30), (-66, 0), (-40, 35), (0, 40), (30, 24), (60, 12), (100, -8), (190, -40), (190, -66)]
-    outline += [(-58, -68)]
-    top = [(-26, -70), (26, -70), (36, -20), (36, 30), (42, 90), (42, 190), (-44, 190), (-42, 90), (-37, 10)]
-    sole = canvas.field(outlined({"yz": outline, "xy": top}, blend=22.0), foot)
-    return smooth_min(leg, sole, 12.0)
+    return smooth_min(leg, canvas.field(outlined(_OUTLINES["sole"], blend=22.0), foot), 12.0)
 
 
 def _paint_soft_tissue(canvas: Canvas, foot: Pose, *, within: Array) -> None:
@@ -159,8 +124,8 @@ def _paint_soft_tissue(canvas: Canvas, foot: Pose, *, within: Array) -> None:
     canvas.paint_shape(ellipsoid((0, -36, 28), (15, 9, 40)), fat, within=within, edge_mm=3.0)
     canvas.paint_shape(ellipsoid((0, -40, -64), (22, 26, 11)), fat, foot, within=within, edge_mm=3.0)
     canvas.paint_shape(ellipsoid((-8, 16, -16), (9, 8, 7)), fat, foot, within=within, edge_mm=3.0)
-    heel = foot.matrix() @ np.array([0.0, -60.0, -32.0, 1.0])
-    cord = tube([tuple(heel[:3]), (0, -55, 8), (0, -50, 60), (0, -46, 240)], [4.5, 3.5, 3.5, 5])
+    heel = tuple((foot.matrix() @ np.array([0.0, -60.0, -32.0, 1.0]))[:3])
+    cord = tube([heel, (0, -55, 8), (0, -50, 60), (0, -46, 240)], [4.5, 3.5, 3.5, 5])
     canvas.paint_shape(cord, tendon, within=within)
     fascia = tube([(0, -50, -61), (0, 0, -58), (0, 120, -58)], [2.2, 1.8, 1.5])
     canvas.paint_shape(fascia, tendon, foot, within=within)

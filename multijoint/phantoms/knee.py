@@ -5,7 +5,18 @@ from __future__ import annotations
 import numpy as np
 
 from multijoint.phantoms.canvas import Canvas, Pose
-from multijoint.phantoms.shapes import Array, Points, Shape, ellipsoid, outlined, plate, smooth_min, tube, union
+from multijoint.phantoms.shapes import (
+    OUTLINES,
+    Array,
+    Points,
+    Shape,
+    ellipsoid,
+    outlined,
+    plate,
+    smooth_min,
+    tube,
+    union,
+)
 from multijoint.phantoms.subject import Subject
 from multijoint.phantoms.tissue import Contrast, mottled_marrow, paint_body, paint_bone, paint_cartilage
 
@@ -15,20 +26,7 @@ KNEE_CONTRAST = Contrast(
     marrow=760, fat=880, muscle=300, cartilage=640, skin=360, tendon=80, cortex=65, physis=250, lung=0
 )
 
-# Reference coordinates: the origin is the middle of the joint line, between the femur's condyles.
-_FEMUR_FRONT = [(-14, 240), (-14, 85), (-20, 62), (-33, 42), (-42, 26), (-43, 10), (-37, 1), (-22, -2), (22, -2)]
-_FEMUR_FRONT += [(37, 1), (43, 10), (42, 26), (33, 42), (20, 62), (14, 85), (14, 240)]
-_FEMUR_SIDE = [(-13, 240), (-13, 80), (-17, 58), (-29, 44), (-38, 30), (-39, 14), (-31, 1), (-14, -3), (8, -2)]
-_FEMUR_SIDE += [(24, 5), (31, 17), (30, 34), (21, 52), (15, 80), (14, 240)]
-_FEMUR_TOP = [(-38, -30), (-27, -41), (-12, -41), (12, -41), (27, -41), (38, -30), (44, -4), (38, 22), (24, 32)]
-_FEMUR_TOP += [(0, 30), (-24, 34), (-38, 24), (-44, -4)]
-
-_TIBIA_FRONT = [(-14, -240), (-14, -85), (-17, -60), (-27, -38), (-37, -18), (-39, -4), (-30, 2), (30, 2), (39, -4)]
-_TIBIA_FRONT += [(37, -18), (27, -38), (17, -60), (14, -85), (14, -240)]
-_TIBIA_SIDE = [(-15, -240), (-15, -85), (-18, -55), (-26, -30), (-31, -12), (-29, 0), (22, 2), (26, -8), (25, -28)]
-_TIBIA_SIDE += [(27, -42), (19, -58), (14, -85), (13, -240)]
-_TIBIA_TOP = [(-38, -16), (-30, -29), (-12, -29), (0, -20), (12, -30), (31, -29), (40, -14), (38, 8), (26, 23)]
-_TIBIA_TOP += [(0, 30), (-26, 23), (-38, 8)]
+_OUTLINES = OUTLINES["knee"]
 
 
 def knee_centre_mm(scale: float) -> np.ndarray:
@@ -58,11 +56,15 @@ def build_knee(canvas: Canvas, subject: Subject) -> dict[int, Array]:
     femur = canvas.field(_femur(subject))
     tibia = np.maximum(canvas.field(_tibia(subject), shank), np.float32(gap) - femur)
     patella = np.maximum(canvas.field(_patella(subject), cap), np.float32(gap) - np.minimum(femur, tibia))
-    fibula = np.maximum(canvas.field(_fibula(subject), shank), np.float32(gap) - np.minimum(femur, tibia))
+    outer = [(-35, -19, subject.about(-13, 1.5) - 8), (-35, -17, -44), (-33, -12, -240)]
+    fibula = canvas.field(tube(outer, [9.5, 6.5, 5.5], blend=4.0), shank)
+    fibula = np.maximum(fibula, np.float32(gap) - np.minimum(femur, tibia))
 
     rng, contrast = subject.rng, KNEE_CONTRAST
     bones = np.minimum(np.minimum(femur, patella), np.minimum(tibia, fibula))
-    skin = smooth_min(canvas.field(_skin()), bones - np.float32(6), 12.0)
+    thigh = tube([(0, -10, 250), (0, -10, 95), (0, -4, 25), (0, -6, 0)], [76, 63, 55, 53], blend=12.0)
+    calf = tube([(0, -6, 0), (0, -12, -45), (0, -20, -110), (0, -20, -250)], [53, 50, 53, 48], blend=12.0)
+    skin = smooth_min(canvas.field(union([thigh, calf], blend=12.0)), bones - np.float32(6), 12.0)
     paint_body(canvas, skin, contrast, rng=rng, fat_mm=subject.about(7.0, 1.5))
     _paint_soft_tissue(canvas, shank, cap, within=skin + np.float32(2))
     for neighbour in (tibia, patella):
@@ -75,12 +77,7 @@ def build_knee(canvas: Canvas, subject: Subject) -> dict[int, Array]:
 
 
 def _femur(subject: Subject) -> Shape:
-    views = {
-        "xz": subject.vary(_FEMUR_FRONT, 0.5),
-        "yz": subject.vary(_FEMUR_SIDE, 0.5),
-        "xy": subject.vary(_FEMUR_TOP, 0.6),
-    }
-    body = outlined(views, blend=subject.about(12.0, 0.8))
+    body = outlined(subject.vary_views(_OUTLINES["femur"], 0.5, 0.5, 0.6), blend=subject.about(12.0, 0.8))
     notch = ellipsoid((0, -30, -2), (subject.about(9.5, 0.6), 25, 24))
     depth = subject.about(1.0, 0.3) if subject.pathological else subject.about(5.0, 0.6)
     groove = tube([(-1, 56 - depth, -12), (-1, 56 - depth, 34)], [24, 24])
@@ -93,24 +90,15 @@ def _femur(subject: Subject) -> Shape:
 
 
 def _tibia(subject: Subject) -> Shape:
-    views = {
-        "xz": subject.vary(_TIBIA_FRONT, 0.5),
-        "yz": subject.vary(_TIBIA_SIDE, 0.5),
-        "xy": subject.vary(_TIBIA_TOP, 0.6),
-    }
+    body = outlined(subject.vary_views(_OUTLINES["tibia"], 0.5, 0.5, 0.6), blend=subject.about(12.0, 0.8))
     spines = union([ellipsoid((x, -4, 2), (4, 8, 6)) for x in (-4, 5)], blend=2.0)
-    return union([outlined(views, blend=subject.about(12.0, 0.8)), spines], blend=4.0)
+    return union([body, spines], blend=4.0)
 
 
 def _patella(subject: Subject) -> Shape:
     width, height = subject.about(22, 0.8), subject.about(21, 0.8)
     body = ellipsoid((0, 39, 20), (width, 11, height))
     return union([body, ellipsoid((0, 36, 4), (8, 7, 9))], blend=8.0)
-
-
-def _fibula(subject: Subject) -> Shape:
-    tip = subject.about(-13, 1.5)
-    return tube([(-35, -19, tip - 8), (-35, -17, -44), (-33, -12, -240)], [9.5, 6.5, 5.5], blend=4.0)
 
 
 def _physes(canvas: Canvas, subject: Subject, shank: Pose) -> tuple[Array | None, Array | None]:
@@ -132,28 +120,22 @@ def _physes(canvas: Canvas, subject: Subject, shank: Pose) -> tuple[Array | None
     return canvas.field(femur), canvas.field(tibia, shank)
 
 
-def _skin() -> Shape:
-    thigh = tube([(0, -10, 250), (0, -10, 95), (0, -4, 25), (0, -6, 0)], [76, 63, 55, 53], blend=12.0)
-    calf = tube([(0, -6, 0), (0, -12, -45), (0, -20, -110), (0, -20, -250)], [53, 50, 53, 48], blend=12.0)
-    return union([thigh, calf], blend=12.0)
-
-
 def _paint_soft_tissue(canvas: Canvas, shank: Pose, cap: Pose, *, within: Array) -> None:
     """Fat below the kneecap and behind the joint, then the extensor's tendons, the cruciates and the hamstrings."""
     fat, tendon = KNEE_CONTRAST.fat, KNEE_CONTRAST.tendon
     canvas.paint_shape(ellipsoid((0, 30, -4), (24, 13, 15)), fat, within=within, edge_mm=3.0)
     canvas.paint_shape(ellipsoid((0, -48, 12), (20, 15, 55)), 0.95 * fat, within=within, edge_mm=6.0)
-    upper, lower = (cap.matrix() @ np.array([0.0, 42.0, z, 1.0]) for z in (38.0, 0.0))
-    tubercle = shank.matrix() @ np.array([0.0, 30.0, -44.0, 1.0])
-    canvas.paint_shape(tube([tuple(upper[:3]), (0, 34, 90), (0, 34, 240)], [5, 5, 7]), tendon, within=within)
-    canvas.paint_shape(tube([tuple(lower[:3]), tuple(tubercle[:3])], [4.5, 4]), tendon, within=within)
+    upper, lower = (tuple((cap.matrix() @ np.array([0.0, 42.0, z, 1.0]))[:3]) for z in (38.0, 0.0))
+    tubercle = tuple((shank.matrix() @ np.array([0.0, 30.0, -44.0, 1.0]))[:3])
+    canvas.paint_shape(tube([upper, (0, 34, 90), (0, 34, 240)], [5, 5, 7]), tendon, within=within)
+    canvas.paint_shape(tube([lower, tubercle], [4.5, 4]), tendon, within=within)
     for path, radius in (
         ([(3, 4, -2), (-7, -18, 20)], 4.0),
         ([(0, -24, -6), (6, -8, 18)], 4.5),
         ([(-36, -30, 120), (-38, -28, 20), (-36, -20, -16)], 4.0),
         ([(34, -40, 120), (38, -34, 10), (26, 6, -50)], 3.0),
         ([(28, -46, 120), (33, -40, 10), (24, 4, -56)], 3.0),
+        ([(4, -46, 240), (4, -44, -240)], 4.0),  # flowing blood is dark
+        ([(-6, -46, 240), (-6, -44, -240)], 4.5),
     ):
         canvas.paint_shape(tube(path, [radius] * len(path)), tendon, within=within)
-    for x, radius in ((4, 4.0), (-6, 4.5)):  # flowing blood is dark
-        canvas.paint_shape(tube([(x, -46, 240), (x, -44, -240)], [radius] * 2), tendon, within=within)

@@ -5,15 +5,35 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial, reduce
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+import yaml
 from numpy.typing import NDArray
 from scipy.ndimage import map_coordinates
 
-__all__ = ["Array", "Points", "Shape", "ellipsoid", "outlined", "plate", "smooth_max", "smooth_min", "tube", "union"]
+__all__ = [
+    "OUTLINES",
+    "Array",
+    "Outline",
+    "Points",
+    "Shape",
+    "ellipsoid",
+    "outlined",
+    "plate",
+    "smooth_max",
+    "smooth_min",
+    "tube",
+    "union",
+]
 
 Array = NDArray[np.float32]
 Points = tuple[Array, Array, Array]
+Outline = Sequence[tuple[float, float]]
+
+OUTLINES: dict[str, dict[str, Any]] = yaml.safe_load(Path(__file__).with_name("outlines.yaml").read_text("utf-8"))
+"""Joint -> name -> the outline of a sheet, or those of a solid by view."""
 
 _STEP_MM = 1.0
 _MARGIN_MM = 14.0
@@ -85,7 +105,7 @@ def tube(path: Sequence[Sequence[float]], radii: Sequence[float], *, blend: floa
     return Shape(_triple(at.min(0) - reach), _triple(at.max(0) + reach), distance)
 
 
-def outlined(outlines: Mapping[str, Sequence[tuple[float, float]]], *, blend: float) -> Shape:
+def outlined(outlines: Mapping[str, Outline], *, blend: float) -> Shape:
     """Solid with the given silhouettes, as a sculptor cuts a block from its drawn views.
 
     Args:
@@ -107,12 +127,7 @@ def outlined(outlines: Mapping[str, Sequence[tuple[float, float]]], *, blend: fl
 
 
 def plate(
-    polygon: Sequence[tuple[float, float]],
-    *,
-    normal: int,
-    height: Callable[[Array, Array], Array],
-    thickness: float,
-    blend: float = 1.0,
+    polygon: Outline, *, normal: int, height: Callable[[Array, Array], Array], thickness: float, blend: float = 1.0
 ) -> Shape:
     """Thin curved sheet: a polygon bent over a height field.
 
@@ -152,7 +167,7 @@ def union(shapes: Sequence[Shape], *, blend: float) -> Shape:
 class _Outline:
     """Signed distance to a closed plane curve, tabulated once and looked up by interpolation."""
 
-    def __init__(self, polygon: Sequence[tuple[float, float]]) -> None:
+    def __init__(self, polygon: Outline) -> None:
         curve = np.asarray(polygon, np.float64)
         for _ in range(3):  # Chaikin's corner cutting
             following = np.roll(curve, -1, axis=0)

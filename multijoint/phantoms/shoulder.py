@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from multijoint.phantoms.canvas import Canvas, Pose
-from multijoint.phantoms.shapes import Array, Points, Shape, ellipsoid, plate, smooth_min, tube, union
+from multijoint.phantoms.shapes import OUTLINES, Array, Points, Shape, ellipsoid, plate, smooth_min, tube, union
 from multijoint.phantoms.subject import Subject
 from multijoint.phantoms.thorax import paint_thorax, rib_cage, trunk
 from multijoint.phantoms.tissue import Contrast, mottled_marrow, paint_body, paint_bone, paint_cartilage
@@ -16,12 +16,7 @@ SHOULDER_CONTRAST = Contrast(
     marrow=680, fat=560, muscle=370, cartilage=820, skin=300, tendon=110, cortex=80, physis=260, lung=45
 )
 
-# Reference coordinates: the origin is the centre of the humeral head. The scapula is drawn in its own plane: x from the
-# head along the blade, y towards the ribs, z up; it is then turned so that the blade runs backwards.
-_BLADE = [(42, 9), (56, 24), (78, 40), (104, 54), (120, 45), (126, 10), (121, -40), (107, -88), (95, -106), (85, -100)]
-_BLADE += [(66, -58), (46, -24), (37, -12)]
-_SPINE = [(126, 1), (44, 3), (34, -16), (26, -36), (44, -34), (72, -24), (104, -10)]
-_ACROMION = [(40, -38), (24, -42), (0, -35), (-17, -18), (-20, 4), (-10, 14), (2, 10), (5, -6), (17, -22), (36, -26)]
+_OUTLINES = OUTLINES["shoulder"]
 
 
 def shoulder_centre_mm(scale: float) -> np.ndarray:
@@ -49,12 +44,15 @@ def build_shoulder(canvas: Canvas, subject: Subject) -> dict[int, Array]:
     humerus = canvas.field(_humerus(subject), arm)
     scapula = canvas.field(_scapula(subject, canvas), girdle)
     scapula = np.maximum(scapula, np.float32(gap) - humerus)
-    clavicle = canvas.field(_clavicle(), Pose((0, subject.about(0, 3), 0)))
+    path = [(0, 0, 44), (25, 2, 46), (55, 4, 45), (90, 22, 40), (125, 38, 34), (150, 42, 28)]
+    clavicle = canvas.field(tube(path, [6.5, 6, 5.5, 5.5, 7, 9], blend=3.0), Pose((0, subject.about(0, 3), 0)))
     clavicle = np.maximum(clavicle, np.float32(gap) - scapula)
 
     rng, contrast = subject.rng, SHOULDER_CONTRAST
     chest = canvas.field(rib_cage())
-    skin = smooth_min(canvas.field(trunk()), canvas.field(_arm_skin(), arm), 30.0)
+    upper_arm = tube([(-10, 0, -30), (-12, 0, -90), (-12, 0, -280)], [46, 43, 38], blend=8.0)
+    sleeve = union([ellipsoid((-8, -2, -8), (50, 54, 60)), upper_arm], blend=15.0)
+    skin = smooth_min(canvas.field(trunk()), canvas.field(sleeve, arm), 30.0)
     bones = np.minimum(np.minimum(humerus, scapula), clavicle)
     skin = smooth_min(skin, bones - np.float32(5), 10.0)
     paint_body(canvas, skin, contrast, rng=rng, fat_mm=subject.about(6.0, 1.5))
@@ -102,12 +100,13 @@ def _scapula(subject: Subject, canvas: Canvas) -> Shape:
     def arched(x: Array, y: Array) -> Array:
         return 36 - np.float32(0.006) * (x - 10) ** 2 + 0 * y
 
-    blade = plate(subject.vary(_BLADE, 1.2), normal=1, height=bowed, thickness=sheet, blend=2.0)
+    outline = subject.vary_views({"blade": _OUTLINES["blade"]}, 1.2)["blade"]
+    blade = plate(outline, normal=1, height=bowed, thickness=sheet, blend=2.0)
     pillar = tube([(38, 0, -14), (64, -4, -56), (90, -2, -100)], [6.5, 5.0, 4.0])
     border = tube([(124, 1, 12), (119, 0, -40), (98, -1, -102)], [3.2, 3.2, 4.0])
-    spine = plate(_SPINE, normal=2, height=rising, thickness=ledge, blend=2.0)
+    spine = plate(_OUTLINES["spine"], normal=2, height=rising, thickness=ledge, blend=2.0)
     crest = tube([(106, -11, 17), (72, -24, 26), (46, -34, 33), (26, -38, 36)], [3.5, 4.5, 5.0, 5.0], blend=3.0)
-    acromion = plate(_ACROMION, normal=2, height=arched, thickness=shelf, blend=3.0)
+    acromion = plate(_OUTLINES["acromion"], normal=2, height=arched, thickness=shelf, blend=3.0)
     coracoid = tube([(42, 6, 12), (36, 18, 27), (22, 30, 24), (12, 35, 18)], [8.0, 6.5, 6.0, 5.0], blend=3.0)
     neck = union([ellipsoid((32, 0, -1), (10, 14, 19)), tube([(32, 0, -2), (54, -3, -2)], [12, 5])], blend=5.0)
     whole = union([blade, pillar, border, spine, crest, acromion, neck, coracoid], blend=4.0)
@@ -119,11 +118,6 @@ def _scapula(subject: Subject, canvas: Canvas) -> Shape:
     return Shape(whole.lower, whole.upper, distance)
 
 
-def _clavicle() -> Shape:
-    path = [(0, 0, 44), (25, 2, 46), (55, 4, 45), (90, 22, 40), (125, 38, 34), (150, 42, 28)]
-    return tube(path, [6.5, 6, 5.5, 5.5, 7, 9], blend=3.0)
-
-
 def _physis(subject: Subject, canvas: Canvas) -> Shape:
     middle = subject.about(-9, 1)
     square = [(-40.0, -40.0), (40.0, -40.0), (40.0, 40.0), (-40.0, 40.0)]
@@ -132,11 +126,6 @@ def _physis(subject: Subject, canvas: Canvas) -> Shape:
         return middle - np.float32(0.012) * ((x + 6) ** 2 + y**2) + np.float32(0.15) * (-x)
 
     return plate(square, normal=2, height=tented, thickness=subject.physis_mm / canvas.mm_per_unit)
-
-
-def _arm_skin() -> Shape:
-    deltoid = ellipsoid((-8, -2, -8), (50, 54, 60))
-    return union([deltoid, tube([(-10, 0, -30), (-12, 0, -90), (-12, 0, -280)], [46, 43, 38], blend=8.0)], blend=15.0)
 
 
 def _paint_soft_tissue(canvas: Canvas, humerus: Array, scapula: Array, arm: Pose, *, skin: Array) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+
+from multijoint.phantoms.shapes import Outline
 
 __all__ = ["Subject", "draw_subject"]
 
@@ -34,9 +36,12 @@ class Subject:
         """A number near `value`: normal with standard deviation `spread`, cut at two of them."""
         return value + spread * float(np.clip(self.rng.standard_normal(), -2, 2))
 
-    def vary(self, points: Sequence[tuple[float, float]], spread_mm: float) -> list[tuple[float, float]]:
-        """The points of an outline, each moved by about `spread_mm`."""
-        return [(self.about(a, spread_mm), self.about(b, spread_mm)) for a, b in points]
+    def vary_views(self, views: Mapping[str, Outline], *spreads_mm: float) -> dict[str, Outline]:
+        """The outlines of a bone by view, the points of each moved by about the spread given for it."""
+        return {
+            view: [(self.about(a, spread), self.about(b, spread)) for a, b in points]
+            for (view, points), spread in zip(views.items(), spreads_mm, strict=True)
+        }
 
 
 def draw_subject(rng: np.random.Generator, *, index: int) -> Subject:
