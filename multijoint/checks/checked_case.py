@@ -122,11 +122,6 @@ class CheckedCase:
         """Its person."""
         return self.case.subject
 
-    @property
-    def is_labelled(self) -> bool:
-        """Whether the manifest names a label map."""
-        return self.case.label is not None
-
 
 Said = Iterator[tuple[str, str, str]]
 """Results of a rule: level, name of the case (empty for the data set) and message."""

@@ -29,9 +29,8 @@ def find_duplicates(cases: Sequence[CheckedCase]) -> Iterator[Finding]:
         told[second] = first
         yield _image(usable[first], usable[second], "the same file")
     for first, second in _equal(usable, lambda case: case.digests.voxels):
-        if told.setdefault(second, first) == first and usable[first].digests.image_file != (
-            usable[second].digests.image_file
-        ):
+        is_told = usable[first].digests.image_file == usable[second].digests.image_file
+        if told.setdefault(second, first) == first and not is_told:
             yield _image(usable[first], usable[second], "the same voxels")
     for first, second, turned in _alike(usable):
         if second not in told and told.get(first) != second:

@@ -18,17 +18,7 @@ from custom_components.io.volumes import Volume, on_grid, read_label, read_volum
 from scipy import ndimage
 
 from multijoint.checks.checked_case import BoneMeasure, CheckedCase, Digests, no_array
-from multijoint.checks.measures import (
-    edge_fits,
-    find_box,
-    hash_array,
-    measure_bone,
-    roughness,
-    sample,
-    shrink,
-    slabs,
-    unit,
-)
+from multijoint.checks.measures import edge_fits, hash_array, measure_bone, roughness, sample, shrink, slabs, unit
 
 __all__ = ["examine"]
 
@@ -44,13 +34,13 @@ def examine(case: Case, domain: Domain) -> CheckedCase:
         try:
             image = read_volume(case.image)
         except Exception as error:
-            return CheckedCase(case, ((_rule_of(case.image), failure_of(error)), *_label_problems(case)))
+            label = () if case.label is None else _read_label(case.label)[1]
+            return CheckedCase(case, ((_rule_of(case.image), failure_of(error)), *label))
         try:
             return _measure(case, domain, image, remarks)
         except Exception as error:
-            return CheckedCase(
-                case, (("unreadable", f"{show_path(case.image)} could not be measured: {failure_of(error)}"),)
-            )
+            text = f"{show_path(case.image)} could not be measured: {failure_of(error)}"
+            return CheckedCase(case, (("unreadable", text),))
 
 
 def _rule_of(path: Path) -> str:
@@ -60,14 +50,12 @@ def _rule_of(path: Path) -> str:
         return "missing-file"
 
 
-def _label_problems(case: Case) -> list[tuple[str, str]]:
-    """The problem of the label of an image that cannot be read, if it has one."""
+def _read_label(path: Path) -> tuple[Volume | None, list[tuple[str, str]]]:
+    """The label map, or None and the problem that it has."""
     try:
-        if case.label is not None:
-            read_label(case.label)
+        return read_label(path), []
     except Exception as error:
-        return [(_rule_of(case.label or case.image), failure_of(error))]
-    return []
+        return None, [(_rule_of(path), failure_of(error))]
 
 
 @contextlib.contextmanager
@@ -89,10 +77,12 @@ def _collected_warnings() -> Iterator[list[str]]:
 def _measure(case: Case, domain: Domain, image: Volume, remarks: list[str]) -> CheckedCase:
     voxels, spacing = to_canonical(image.array, image.affine), canonical_spacing_mm(image.affine)
     classes, label_file, problems = (None, "", []) if case.label is None else _read_classes(case.label, domain, image)
+    _, between, thick = np.argsort(spacing).tolist()
+    is_thick = spacing[thick] >= 1.5 * spacing[between]
     low, high = float(voxels.min()), float(voxels.max())
     some, steps = sample(voxels), roughness(voxels)
     first, middle, last = np.percentile(some, [1, 50, 99]).tolist()
-    box = None if classes is None else find_box(classes)
+    box = None if classes is None else ndimage.find_objects(classes > 0, max_label=1)[0]
     bones = None if classes is None or box is None else classes[box]
     labelled = bones is not None and int(np.count_nonzero(bones)) >= _LEAST_LABELLED
     return CheckedCase(
@@ -103,7 +93,7 @@ def _measure(case: Case, domain: Domain, image: Volume, remarks: list[str]) -> C
         sizes=voxels.shape,
         spacing_mm=spacing,
         axes="".join(nib.aff2axcodes(image.affine)),
-        thick_plane=_thick_plane(spacing),
+        thick_plane=next(plane for plane, axis in PLANES.items() if axis == thick) if is_thick else None,
         digests=Digests(
             image.digest,
             label_file,
@@ -111,8 +101,8 @@ def _measure(case: Case, domain: Domain, image: Volume, remarks: list[str]) -> C
             hash_array(classes) if labelled and classes is not None else "",
             hash_array(bones) if labelled and bones is not None else "",
         ),
-        thumbnail=_shrunk(voxels, _THUMBNAIL),
-        bone_thumbnail=_shrunk(voxels[box], _THUMBNAIL // 2) if box is not None else no_array(),
+        thumbnail=unit(shrink(voxels, _THUMBNAIL)),
+        bone_thumbnail=unit(shrink(voxels[box], _THUMBNAIL // 2)) if box is not None else no_array(),
         layout=no_array() if classes is None or box is None else _layout(classes, domain),
         percentiles=(low, first, middle, last, high),
         num_levels=min(len(np.unique(some)), 1000),
@@ -127,10 +117,9 @@ def _measure(case: Case, domain: Domain, image: Volume, remarks: list[str]) -> C
 
 def _read_classes(path: Path, domain: Domain, image: Volume) -> tuple[np.ndarray | None, str, list[tuple[str, str]]]:
     """Class indices in RAS+ order, or None; the digest of the file; and its problems."""
-    try:
-        label = read_label(path)
-    except Exception as error:
-        return None, "", [(_rule_of(path), failure_of(error))]
+    label, problems = _read_label(path)
+    if label is None:
+        return None, "", problems
     try:
         label = on_grid(label, image)
     except Exception as error:
@@ -145,7 +134,6 @@ def _read_classes(path: Path, domain: Domain, image: Volume) -> tuple[np.ndarray
         for value, count in zip(*map(np.ndarray.tolist, np.unique(values, return_counts=True)), strict=True):
             if value not in known and (value in extra or len(extra) < _MOST_VALUES):
                 extra[value] = extra.get(value, 0) + count
-    problems = []
     if extra:
         listed = ", ".join(f"{value} ({count} voxels)" for value, count in sorted(extra.items())[:5])
         more = f" and {len(extra) - 5} more" if len(extra) > 5 else ""
@@ -172,12 +160,6 @@ def _bones(classes: np.ndarray, domain: Domain, spacing: np.ndarray) -> dict[str
     return bones
 
 
-def _thick_plane(spacing: tuple[float, float, float]) -> str | None:
-    order = np.argsort(spacing)
-    thick = spacing[order[2]] >= 1.5 * spacing[order[1]]
-    return {axis: plane for plane, axis in PLANES.items()}[int(order[2])] if thick else None
-
-
 def _picture(
     voxels: np.ndarray,
     classes: np.ndarray | None,
@@ -195,10 +177,6 @@ def _picture(
         limits=limits,
     )
     return encode(picture, "JPEG", quality=80)
-
-
-def _shrunk(voxels: np.ndarray, side: int) -> np.ndarray:
-    return unit(shrink(voxels, side))
 
 
 def _layout(classes: np.ndarray, domain: Domain) -> np.ndarray:

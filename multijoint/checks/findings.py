@@ -112,12 +112,12 @@ def _subjects(cases: Sequence[CheckedCase], domain: Domain) -> Said:
 
 
 def _sizes(cases: Sequence[CheckedCase], domain: Domain) -> Said:
-    labelled = len({case.subject for case in cases if case.is_labelled})
+    labelled = len({case.subject for case in cases if case.case.label is not None})
     if labelled < 3:
         yield "error", "", f"labelled, readable subjects must be at least 3 (train, validate, test), got {labelled}"
     elif labelled < 6:
         yield "warning", "", f"only {labelled} labelled subjects: scores will say little"
-    without = [case.name for case in cases if not case.is_labelled]
+    without = [case.name for case in cases if case.case.label is None]
     if without:
         yield "note", "", f"{len(without)} cases have no label and are in no split"
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 from scipy import ndimage
 
-__all__ = ["LARGE", "edge_fits", "find_box", "hash_array", "measure_bone", "roughness", "sample", "shrink", "unit"]
+__all__ = ["LARGE", "edge_fits", "hash_array", "measure_bone", "roughness", "sample", "shrink", "unit"]
 
 LARGE = 0.01
 """Share of a bone from which on a component counts as large, such as the epiphysis beyond a growth plate."""
@@ -73,27 +73,11 @@ def unit(values: np.ndarray) -> np.ndarray:
     return flat / np.float32(length) if length > 0 else flat
 
 
-def find_box(classes: np.ndarray) -> tuple[slice, ...] | None:
-    """The smallest box that holds every voxel but background; None if there is none."""
-    sides = []
-    for axis in range(3):
-        others = tuple(k for k in range(3) if k != axis)
-        occupied = np.flatnonzero(classes.any(axis=others))
-        if not occupied.size:
-            return None
-        sides.append(slice(int(occupied[0]), int(occupied[-1]) + 1))
-    return tuple(sides)
-
-
 def measure_bone(mask: np.ndarray, spacing_mm: np.ndarray) -> tuple[int, tuple[int, ...], int, int, np.ndarray]:
     """Components of one bone within its box.
 
     A component is far away if it lies wholly outside the box of the largest one, widened on all sides by a quarter of
     its diagonal and at least by 5 mm.
-
-    Args:
-        mask: where the bone is.
-        spacing_mm: voxel size along the axes.
 
     Returns:
         Number of voxels, those of the large components (6-connected, from 1 % of the bone, at most 20, largest first),

@@ -93,14 +93,14 @@ def _row(case: CheckedCase, findings: Iterable[Finding]) -> dict[str, Any]:
 
 def _short_row(case: CheckedCase) -> tuple[str, ...]:
     bones = ", ".join(f"{name} {bone.volume_ml:.3g}" for name, bone in case.bones.items())
-    spacing = _spacing(case) if case.shape else "-"
+    spacing = " x ".join(f"{size:.3g}" for size in case.spacing_mm) if case.shape else "-"
     shape = " x ".join(map(str, case.shape)) or "unreadable"
     return case.domain, case.name, shape, spacing, case.axes or "-", bones or "-"
 
 
 def _page(result: CheckResult) -> str:
     cases = [
-        (case, base64.b64encode(case.picture).decode(), _spacing(case), _findings_of(case, result.findings))
+        (case, base64.b64encode(case.picture).decode(), _short_row(case)[3], _findings_of(case, result.findings))
         for case in result.cases
     ]
     return render_page(
@@ -114,7 +114,3 @@ def _page(result: CheckResult) -> str:
 
 def _findings_of(case: CheckedCase, findings: Iterable[Finding]) -> list[Finding]:
     return [finding for finding in findings if (finding.domain, finding.case) == (case.domain, case.name)]
-
-
-def _spacing(case: CheckedCase) -> str:
-    return " x ".join(f"{size:.3g}" for size in case.spacing_mm)

@@ -40,20 +40,14 @@ def _swapped(cases: Sequence[CheckedCase], domain: Domain) -> Said:
         ):
             place = int(against.argmax())
             sides_may_mix = axis == 0 and "and" in what and len(having) < _FEW_SIDES
-            doubted = "and" not in what and not _fits_mirrored(having[place], axis)
+            # A finding about the image or the labels alone must show at the borders, too, if there are enough of them.
+            fits = having[place].fits
+            doubted = "and" not in what and bool(fits) and fits[axis + 1] <= fits[0]
             if against.sum() != 1 or sides_may_mix or doubted:
                 continue
             if by[place] < -_STRONG and (np.delete(by, place) > -_AGREED).all():
                 text = f"{what} more like the {len(having) - 1} other cases with {ends} swapped"
                 yield "warning", having[place].name, f"{text}: stored that way by mistake, or another side shown"
-
-
-def _fits_mirrored(case: CheckedCase, axis: int) -> bool:
-    """Whether labels fit their image better mirrored, so far as borders are enough to tell.
-
-    A finding about the image or the labels alone must show there, too.
-    """
-    return not case.fits or case.fits[axis + 1] > case.fits[0]
 
 
 def _preference(small: np.ndarray, axis: int) -> np.ndarray:

@@ -70,7 +70,10 @@ class Canvas:
         self.mm_per_unit = float(abs(np.linalg.det(to_reference[:3, :3])) ** (-1 / 3))
         self.signal: Array = np.zeros(self.shape, np.float32)
         self._to_reference = to_reference @ affine @ refine
-        self.points = _points(self._to_reference, self.shape)
+        i, j, k = (axis.astype(np.float32) for axis in np.ogrid[: self.shape[0], : self.shape[1], : self.shape[2]])
+        rows = self._to_reference[:3].astype(np.float32)
+        x, y, z = (row[0] * i + row[1] * j + row[2] * k + row[3] for row in rows)
+        self.points: Points = (x, y, z)
         for coordinate in self.points:
             coordinate += np.float32(warp_mm) * smooth_noise(self, rng=rng, wavelength_mm=45.0)
 
@@ -135,10 +138,3 @@ def noise_on_grid(
     for weight in weights:
         coarse = np.tensordot(coarse, weight, axes=(0, 1))
     return coarse
-
-
-def _points(matrix: np.ndarray, shape: tuple[int, int, int]) -> Points:
-    i, j, k = (axis.astype(np.float32) for axis in np.ogrid[: shape[0], : shape[1], : shape[2]])
-    rows = matrix[:3].astype(np.float32)
-    x, y, z = (row[0] * i + row[1] * j + row[2] * k + row[3] for row in rows)
-    return x, y, z

@@ -35,11 +35,12 @@ def write_exam(folder: Path, voxels: np.ndarray, affine: np.ndarray, *, name: st
         InputError: pydicom is missing.
     """
     _save(folder / "S0001", _localiser(voxels, affine, name))
-    if is_enhanced:
-        _save(folder / "S0002", [enhanced_file(voxels, affine, name=name)])
-    else:
-        _save(folder / "S0002", classic_series(voxels, affine, name=name))
-    _save(folder / "S0003", [_screenshot(voxels, name)])
+    scan = [enhanced_file(voxels, affine, name=name)] if is_enhanced else classic_series(voxels, affine, name=name)
+    _save(folder / "S0002", scan)
+    screenshot = _common(_SECONDARY_CAPTURE, name, 3, 1, "screenshot")
+    screenshot.ImageType, screenshot.ConversionType = ["DERIVED", "SECONDARY"], "WSD"
+    _set_pixels(screenshot, voxels[:, :, voxels.shape[2] // 2].T)
+    _save(folder / "S0003", [screenshot])
     write_atomically(folder / "README.TXT", b"Synthetic exam written by multijoint phantoms. No patient.\n")
 
 
@@ -58,16 +59,11 @@ def classic_series(
     Returns:
         `pydicom.Dataset` objects.
     """
-    lps = _TO_LPS @ affine
-    order = np.random.default_rng(voxels.shape[2]).permutation(voxels.shape[2])
-    images = []
-    for instance, index in enumerate(order.tolist(), 1):
-        image = _common(_MR, name, number, instance, description)
-        image.ImageType = ["ORIGINAL", "PRIMARY", "M", "NORM"]
-        image.update(_plane(lps, index))
-        _set_pixels(image, voxels[:, :, index].T)
-        images.append(image)
-    return images
+    order = np.random.default_rng(voxels.shape[2]).permutation(voxels.shape[2]).tolist()
+    return [
+        _image(voxels, _TO_LPS @ affine, index, name=name, number=number, instance=instance, description=description)
+        for instance, index in enumerate(order, 1)
+    ]
 
 
 def enhanced_file(
@@ -110,24 +106,25 @@ def _localiser(voxels: np.ndarray, affine: np.ndarray, name: str) -> list[Any]:
         lps = (_TO_LPS @ affine)[:, [*axes, 3]]
         turned = voxels.transpose(axes)
         for index in np.linspace(0, turned.shape[2] - 1, 5).astype(int)[1:-1].tolist():
-            image = _common(_MR, name, 1, len(images) + 1, "localizer")
-            image.ImageType = ["ORIGINAL", "PRIMARY", "M", "LOCALIZER"]
-            image.update(_plane(lps, index))
-            _set_pixels(image, turned[:, :, index].T)
+            instance = len(images) + 1
+            image = _image(turned, lps, index, name=name, number=1, instance=instance, description="localizer")
+            image.ImageType[3] = "LOCALIZER"
             images.append(image)
     return images
 
 
-def _screenshot(voxels: np.ndarray, name: str) -> Any:
-    image = _common(_SECONDARY_CAPTURE, name, 3, 1, "screenshot")
-    image.ImageType, image.ConversionType = ["DERIVED", "SECONDARY"], "WSD"
-    _set_pixels(image, voxels[:, :, voxels.shape[2] // 2].T)
+def _image(voxels: np.ndarray, lps: np.ndarray, index: int, *, description: str, **place: Any) -> Any:
+    """One slice along the last axis as a single-frame MR image."""
+    image = _common(_MR, description=description, **place)
+    image.ImageType = ["ORIGINAL", "PRIMARY", "M", "NORM"]
+    image.update(_plane(lps, index))
+    _set_pixels(image, voxels[:, :, index].T)
     return image
 
 
 def _common(sop_class: str, name: str, number: int, instance: int, description: str) -> Any:
     """What all images of an exam have."""
-    with needs_extra("a DICOM phantom", "clinic"):
+    with needs_extra("writing DICOM phantoms", "clinic"):
         from pydicom.dataset import Dataset, FileMetaDataset
         from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
@@ -148,11 +145,8 @@ def _common(sop_class: str, name: str, number: int, instance: int, description: 
         setattr(image, f"{kind}Date", "20200101")
         setattr(image, f"{kind}Time", "000000")
     image.StudyDescription, image.SeriesDescription = "phantom", description
-    image.Modality, image.SeriesNumber, image.InstanceNumber = (
-        "MR" if sop_class != _SECONDARY_CAPTURE else "OT",
-        number,
-        instance,
-    )
+    image.Modality = "OT" if sop_class == _SECONDARY_CAPTURE else "MR"
+    image.SeriesNumber, image.InstanceNumber = number, instance
     image.Manufacturer, image.ManufacturerModelName = "multijoint", "phantoms"
     image.DeviceSerialNumber, image.SoftwareVersions = "0", "1"
     image.ScanningSequence, image.SequenceVariant, image.ScanOptions, image.MRAcquisitionType = "GR", "NONE", "", "3D"

@@ -7,7 +7,6 @@ import numpy as np
 from multijoint.phantoms.canvas import Canvas, Pose
 from multijoint.phantoms.shapes import OUTLINES, Array, Points, Shape, ellipsoid, plate, smooth_min, tube, union
 from multijoint.phantoms.subject import Subject
-from multijoint.phantoms.thorax import paint_thorax, rib_cage, trunk
 from multijoint.phantoms.tissue import Contrast, mottled_marrow, paint_body, paint_bone, paint_cartilage
 
 __all__ = ["SHOULDER_CONTRAST", "build_shoulder", "shoulder_centre_mm"]
@@ -17,6 +16,7 @@ SHOULDER_CONTRAST = Contrast(
 )
 
 _OUTLINES = OUTLINES["shoulder"]
+_MIDLINE_MM = 178.0
 
 
 def shoulder_centre_mm(scale: float) -> np.ndarray:
@@ -32,8 +32,8 @@ def build_shoulder(canvas: Canvas, subject: Subject) -> dict[int, Array]:
 
     Returns:
         Label value -> signed distance to the bone in mm. The joint gap holds whatever the pose, since the scapula is
-        cut back from the humerus. Growth plates belong to their bone. The blade is never
-        thinner than 2 voxels nor spine and acromion than 1 slice, so that a coarse grid still shows them.
+        cut back from the humerus. Growth plates belong to their bone. The blade is never thinner than 2 voxels nor
+        spine and acromion than 1 slice, so that a coarse grid still shows them.
     """
     sick = subject.pathological
     turn = subject.about(-45 if sick else -10, 10)
@@ -49,15 +49,15 @@ def build_shoulder(canvas: Canvas, subject: Subject) -> dict[int, Array]:
     clavicle = np.maximum(clavicle, np.float32(gap) - scapula)
 
     rng, contrast = subject.rng, SHOULDER_CONTRAST
-    chest = canvas.field(rib_cage())
+    chest = canvas.field(_rib_cage())
     upper_arm = tube([(-10, 0, -30), (-12, 0, -90), (-12, 0, -280)], [46, 43, 38], blend=8.0)
     sleeve = union([ellipsoid((-8, -2, -8), (50, 54, 60)), upper_arm], blend=15.0)
-    skin = smooth_min(canvas.field(trunk()), canvas.field(sleeve, arm), 30.0)
+    skin = smooth_min(canvas.field(_trunk()), canvas.field(sleeve, arm), 30.0)
     bones = np.minimum(np.minimum(humerus, scapula), clavicle)
     skin = smooth_min(skin, bones - np.float32(5), 10.0)
     paint_body(canvas, skin, contrast, rng=rng, fat_mm=subject.about(6.0, 1.5))
     _paint_soft_tissue(canvas, humerus, scapula, arm, skin=skin)
-    paint_thorax(canvas, chest, bones, contrast)
+    _paint_thorax(canvas, chest, bones, contrast)
     paint_cartilage(canvas, humerus, scapula, contrast, gap_mm=gap)
     cortex, marrow = subject.about(1.5, 0.2), mottled_marrow(canvas, contrast, rng=rng)
     physis = canvas.field(_physis(subject, canvas), arm) if subject.physis_mm > 0 else None
@@ -139,3 +139,41 @@ def _paint_soft_tissue(canvas: Canvas, humerus: Array, scapula: Array, arm: Pose
     canvas.paint(np.maximum(humerus - np.float32(4.5), cap), contrast.tendon)
     biceps = tube([(-20, 22, 8), (-19, 22, -40), (-18, 22, -80)], [2.5, 2.5, 2.0])
     canvas.paint_shape(biceps, contrast.tendon, arm, within=skin)
+
+
+def _rib_cage() -> Shape:
+    """Outer surface of the ribs: an egg around the midline, narrow at the top."""
+    return ellipsoid((_MIDLINE_MM, 10, -120), (118, 80, 180))
+
+
+def _trunk() -> Shape:
+    """Skin of the chest, the shoulders' slope and the neck."""
+    chest = ellipsoid((_MIDLINE_MM, -4, -140), (154, 118, 220))
+    slope = tube([(30, -12, 8), (90, -16, 22), (_MIDLINE_MM, -18, 55)], [38, 46, 58], blend=20.0)
+    neck = tube([(_MIDLINE_MM, -10, 40), (_MIDLINE_MM, 0, 160)], [58, 55])
+    back = tube([(36, -26, -12), (84, -52, -84)], [42, 42])
+    return union([chest, slope, neck, back], blend=25.0)
+
+
+def _paint_thorax(canvas: Canvas, cage: Array, bones: Array, contrast: Contrast) -> None:
+    """Lay the ribs, the lung inside them and the spine; the ribs keep clear of `bones` (signed distance in mm)."""
+    x, y, z = canvas.points
+    lung = cage + np.float32(11)
+    canvas.paint(lung, contrast.lung)
+    vessels = tube([(_MIDLINE_MM, -24, -260), (_MIDLINE_MM, -12, -60), (_MIDLINE_MM, 6, 90)], [30, 32, 30])
+    mediastinum = union([vessels, ellipsoid((_MIDLINE_MM - 10, 34, -150), (52, 48, 70))], blend=20.0)
+    canvas.paint_shape(mediastinum, 1.15 * contrast.muscle, within=lung, edge_mm=4.0)
+    slant = z + np.float32(0.45) * y - np.float32(0.15) * (x - np.float32(_MIDLINE_MM))
+    along = np.abs(np.mod(slant, np.float32(25)) - np.float32(12.5)) * np.float32(canvas.mm_per_unit)
+    rib = np.maximum(np.abs(cage + np.float32(6)) - np.float32(4.0), along - np.float32(6 * canvas.mm_per_unit))
+    rib = np.maximum(rib, np.float32(4) - bones)
+    canvas.paint(rib, contrast.cortex)
+    canvas.paint(rib + np.float32(1.4), contrast.marrow)
+    column = [(_MIDLINE_MM, -48, -260), (_MIDLINE_MM, -46, -60), (_MIDLINE_MM, -34, 120)]
+    spine = canvas.field(tube(column, [18, 17, 13]))
+    disc = np.abs(np.mod(z, np.float32(24)) - np.float32(12)) - np.float32(2.5)
+    canvas.paint(spine, contrast.cortex)
+    canvas.paint(spine + np.float32(1.3), contrast.marrow)
+    canvas.paint(np.maximum(spine + np.float32(1.0), disc), contrast.muscle)
+    canal = tube([(_MIDLINE_MM, -74, -260), (_MIDLINE_MM, -72, -60), (_MIDLINE_MM, -58, 120)], [8, 8, 8])
+    canvas.paint_shape(canal, 0.4 * contrast.muscle, within=cage - np.float32(30))

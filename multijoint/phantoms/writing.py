@@ -67,13 +67,8 @@ def _write_domain(folder: Path, name: str, *, num_cases: int, seed: int, size: i
         write_atomically(folder / image, nifti_bytes(phantom.image, phantom.affine))
         write_atomically(folder / label, nifti_bytes(phantom.label, phantom.affine))
         if dicom:
-            write_exam(
-                folder / "dicom" / case,
-                phantom.image,
-                phantom.affine,
-                name=f"{case} {seed}",
-                is_enhanced=index % 2 == 1,
-            )
+            exam = folder / "dicom" / case
+            write_exam(exam, phantom.image, phantom.affine, name=f"{case} {seed}", is_enhanced=index % 2 == 1)
         rows.append(f"{{name: {case}, image: {image}, label: {label}, subject: {case}, group: {phantom.group}}}")
     manifest = folder / "manifest.yaml"
     write_atomically(manifest, _manifest(name, recipe, rows, seed=seed).encode())
