@@ -34,9 +34,9 @@ def far_off(values: np.ndarray, least: float) -> np.ndarray:
         >>> far_off(np.array([1.0, 1.1, 0.9, 1.0, 4.0]), 1.0).tolist()
         [False, False, False, False, True]
     """
-    off = np.abs(values - np.median(values, axis=0)).reshape(len(values), -1)
     if len(values) < _FEW:
         return np.zeros(len(values), bool)
+    off = np.abs(values - np.median(values, axis=0)).reshape(len(values), -1)
     flagged = (off > np.maximum(least, _DEVIATIONS * np.median(off, axis=0))).any(axis=1)
     return flagged if flagged.sum() <= max(1, RARE * len(values)) else np.zeros(len(values), bool)
 
@@ -65,10 +65,8 @@ def _factors(
     cases: Sequence[CheckedCase], values: np.ndarray, factor: float
 ) -> Iterator[tuple[CheckedCase, np.ndarray, np.ndarray]]:
     """Exams off the median by a factor, with their values and the median."""
-    flagged = far_off(np.log(values), math.log(factor)) if len(values) else ()
-    for case, own, is_off in zip(cases, values, flagged, strict=True):
-        if is_off:
-            yield case, own, np.median(values, axis=0)
+    for place in np.flatnonzero(far_off(np.log(values), math.log(factor))).tolist():
+        yield cases[place], values[place], np.median(values, axis=0)
 
 
 def _intensities(cases: Sequence[CheckedCase], domain: Domain) -> Said:
@@ -83,13 +81,13 @@ def _intensities(cases: Sequence[CheckedCase], domain: Domain) -> Said:
         for case in saturated:
             yield "warning", case.name, "image is saturated: over 1 % of it has the highest intensity"
     told = {id(case) for case in (*coarse, *saturated)}
-    for measure, least, say in _MEASURES:
+    for least, shown, text, measure in _MEASURES:
         known = [case for case in cases if math.isfinite(measure(case))]
         values = np.array([measure(case) for case in known])
-        for case, own, is_off in zip(known, values, far_off(values, least) if len(values) else (), strict=True):
-            if is_off and id(case) not in told:
-                told.add(id(case))
-                yield "warning", case.name, say(own, float(np.median(values)))
+        for place in np.flatnonzero(far_off(values, least)).tolist():
+            if id(known[place]) not in told:
+                told.add(id(known[place]))
+                yield "warning", known[place].name, text.format(shown(values[place]), shown(float(np.median(values))))
 
 
 def _range(case: CheckedCase) -> float:
@@ -101,53 +99,31 @@ def _log(value: float) -> float:
     return math.log(value) if value > 0 else float("nan")
 
 
-_MEASURES: tuple[tuple[Callable[[CheckedCase], float], float, Callable[[float, float], str]], ...] = (
-    (
-        lambda case: case.roughness,
-        0.4,
-        lambda own, usual: f"neighbouring voxels differ by {own:.2g} standard deviations, usually {usual:.2g}: noise?",
-    ),
-    (
-        lambda case: _log(case.contrast),
-        math.log(2.5),
-        lambda own, usual: (
-            f"bones are {math.exp(own):.2g} times as bright as the image, usually {math.exp(usual):.2g} times: "
-            "other contrast, or labels in another place"
-        ),
-    ),
-    (
-        lambda case: (case.percentiles[2] - case.percentiles[1]) / _range(case),
-        0.35,
-        lambda own, usual: (
-            f"half of the image is below {100 * own:.0f} % of its intensity range, usually {100 * usual:.0f} %: "
-            "inverted, or another contrast"
-        ),
-    ),
-    (
-        lambda case: case.lowest_share,
-        0.35,
-        lambda own, usual: f"{100 * own:.0f} % of the image have its lowest intensity, usually {100 * usual:.0f} %",
-    ),
-    (
-        lambda case: _log(_range(case)),
-        math.log(15),
-        lambda own, usual: f"intensities span {math.exp(own):.3g}, usually {math.exp(usual):.3g}: other units?",
-    ),
-    (
-        lambda case: case.percentiles[1] / _range(case),
-        1.0,
-        lambda own, usual: f"intensities begin {own:.2g} times their range from 0, usually {usual:.2g} times: shifted?",
-    ),
-    (
-        lambda case: _log((case.percentiles[4] - case.percentiles[1]) / _range(case)),
-        math.log(10),
-        lambda own, usual: (
-            f"highest intensity is {math.exp(own):.3g} times the range of most voxels, usually {math.exp(usual):.3g} "
-            "times: spikes?"
-        ),
-    ),
+def _percent(share: float) -> float:
+    return 100 * share
+
+
+_NOISE = "neighbouring voxels differ by {:.2g} standard deviations, usually {:.2g}: noise?"
+_CONTRAST = (
+    "bones are {:.2g} times as bright as the image, usually {:.2g} times: other contrast, or labels in another place"
 )
-"""What to compare between images, how far off is an outlier, and what to say; one line a case is enough."""
+_INVERTED = (
+    "half of the image is below {:.0f} % of its intensity range, usually {:.0f} %: inverted, or another contrast"
+)
+_LOWEST = "{:.0f} % of the image have its lowest intensity, usually {:.0f} %"
+_UNITS = "intensities span {:.3g}, usually {:.3g}: other units?"
+_SHIFTED = "intensities begin {:.2g} times their range from 0, usually {:.2g} times: shifted?"
+_SPIKES = "highest intensity is {:.3g} times the range of most voxels, usually {:.3g} times: spikes?"
+_MEASURES: tuple[tuple[float, Callable[[float], float], str, Callable[[CheckedCase], float]], ...] = (
+    (0.4, float, _NOISE, lambda case: case.roughness),
+    (math.log(2.5), math.exp, _CONTRAST, lambda case: _log(case.contrast)),
+    (0.35, _percent, _INVERTED, lambda case: (case.percentiles[2] - case.percentiles[1]) / _range(case)),
+    (0.35, _percent, _LOWEST, lambda case: case.lowest_share),
+    (math.log(15), math.exp, _UNITS, lambda case: _log(_range(case))),
+    (1.0, float, _SHIFTED, lambda case: case.percentiles[1] / _range(case)),
+    (math.log(10), math.exp, _SPIKES, lambda case: _log((case.percentiles[4] - case.percentiles[1]) / _range(case))),
+)
+"""How far off is an outlier, how numbers are shown, what to say, and the measure; one line a case is enough."""
 
 OUTLIER_RULES: dict[str, Rule] = {"size-outlier": _sizes, "volume-outlier": _volumes, "intensity": _intensities}
 """Rules by name."""

@@ -35,10 +35,9 @@ def find_exams(path: Path, *, taken: Collection[str] = ()) -> list[DicomExam]:
     for each in paths:
         try:
             file = read_file(each)
+            files += [] if file is None else [file]
         except (InputError, OSError) as error:
             problems.append((each, explain(error)))
-        else:
-            files += [] if file is None else [file]
     studies: dict[str, list[DicomFile]] = {}
     for file in files:
         studies.setdefault(file.study, []).append(file)
@@ -90,9 +89,8 @@ def _case_name(folder: Path, study: str, files: Iterable[DicomFile], used: Colle
     if name.casefold() in _GENERIC:
         name = folder.parent.name
     words = frozenset().union(*(file.identity for file in files))
-    if name and not tells(name, words) and name.casefold() not in used:
-        return name
-    return _coded(study)
+    is_free = name and not tells(name, words) and name.casefold() not in used
+    return name if is_free else _coded(study)
 
 
 def _coded(text: str) -> str:

@@ -99,20 +99,13 @@ def reading_dicom(name: str, *, otherwise: str = "") -> Iterator[Any]:
         with warnings.catch_warnings(), pydicom.config.disable_value_validation():
             warnings.simplefilter("ignore")
             yield pydicom
-    except (InputError, OSError) as error:
-        if isinstance(error, OSError) and error.errno is None:  # pydicom's own, such as a short read
-            raise _unreadable(name, error, otherwise) from error
-        raise
-    except Exception as error:  # pydicom raises whatever its parsing stumbled on
-        raise _unreadable(name, error, otherwise) from error
-
-
-def _unreadable(name: str, error: BaseException, otherwise: str) -> InputError:
-    if otherwise:
-        return InputError(f"{otherwise} ({type(error).__name__})")
-    return InputError(
-        f"DICOM file {name} must be intact, got one that cannot be read ({type(error).__name__}); copy it again"
-    )
+    except Exception as error:  # pydicom raises whatever its parsing stumbled on, also an OSError without a number
+        if isinstance(error, InputError) or (isinstance(error, OSError) and error.errno is not None):
+            raise
+        if otherwise:
+            raise InputError(f"{otherwise} ({type(error).__name__})") from error
+        found = f"got one that cannot be read ({type(error).__name__}); copy it again"
+        raise InputError(f"DICOM file {name} must be intact, {found}") from error
 
 
 def _missing_bytes(header: Any, file: Any, size: int) -> int:

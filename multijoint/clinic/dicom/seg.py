@@ -9,9 +9,9 @@ from typing import Any
 
 import custom_components
 import numpy as np
-from custom_components.domains import COLORS
 from custom_components.errors import InputError, needs_extra, show_path
 from custom_components.io.geometry import spacing_of
+from custom_components.io.pictures import bone_color
 from custom_components.io.records import read_names, read_record
 from custom_components.io.volumes import read_label
 from custom_components.system.files import write_atomically
@@ -72,8 +72,8 @@ def write_dicom_seg(path: Path, label_map: Path, series: Series) -> list[str]:
         raise InputError(
             f"images of {case} must state a FrameOfReferenceUID for a DICOM SEG, got none; no SEG is written"
         )
+    number = int(series.files[0].number) if series.files[0].number.isdecimal() else 0
     codes = {value: find_code(names[value], domain=str(record.get("domain", ""))) for value in values}
-    numbers = {value: number for number, value in enumerate(values, 1)}
     number_of = np.zeros(256, np.uint8)
     number_of[values] = range(1, len(values) + 1)
     digest = str(record["label_map_sha256"])
@@ -91,9 +91,12 @@ def write_dicom_seg(path: Path, label_map: Path, series: Series) -> list[str]:
             source_images=sources,
             pixel_array=np.ascontiguousarray(number_of[labels].transpose(2, 1, 0)),
             segmentation_type="BINARY",
-            segment_descriptions=[_description(numbers[value], names[value], codes[value], record) for value in values],
+            segment_descriptions=[
+                _description(place, names[value], codes[value], record) for place, value in enumerate(values, 1)
+            ],
             series_instance_uid=generate_uid(entropy_srcs=[*entropy, "series"]),
-            series_number=_series_number(series),
+            # far from the scanner's own
+            series_number=min(100 * number + 1 if number else 9001, _MAX_SERIES_NUMBER),
             sop_instance_uid=uid,
             instance_number=1,
             manufacturer="multijoint",
@@ -181,12 +184,11 @@ def _description(number: int, name: str, code: Any, record: Mapping[str, Any]) -
     import highdicom
     from pydicom.sr.codedict import codes
 
-    kind = highdicom.sr.CodedConcept(code.value, code.scheme, code.meaning)
     description = highdicom.seg.SegmentDescription(
         segment_number=number,
         segment_label=name[:64],
         segmented_property_category=codes.SCT.AnatomicalStructure,
-        segmented_property_type=kind,
+        segmented_property_type=highdicom.sr.CodedConcept(code.value, code.scheme, code.meaning),
         algorithm_type="AUTOMATIC",
         algorithm_identification=highdicom.AlgorithmIdentificationSequence(
             name="multijoint",
@@ -195,16 +197,9 @@ def _description(number: int, name: str, code: Any, record: Mapping[str, Any]) -
             source="multijoint",
             parameters={key: str(record[key]) for key in ("domain", "model_sha256") if record.get(key)},
         ),
-        display_color=highdicom.color.CIELabColor.from_string(COLORS[(number - 1) % len(COLORS)]),
+        display_color=highdicom.color.CIELabColor.from_string(bone_color(number)),
     )
     if code.side is not None:
         side = highdicom.sr.CodedConcept(code.side[0], "SCT", code.side[1])
         description.SegmentedPropertyTypeCodeSequence[0].SegmentedPropertyTypeModifierCodeSequence = [side]
     return description
-
-
-def _series_number(series: Series) -> int:
-    """One far from the scanner's own."""
-    number = series.files[0].number
-    base = int(number) if number.isdecimal() else 0
-    return min(base * 100 + 1 if base else 9001, _MAX_SERIES_NUMBER)

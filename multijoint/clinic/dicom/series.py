@@ -25,7 +25,6 @@ _MAX_LISTED = 5
 _WITHHELD = "(withheld: names the patient)"
 _PARTS = {"P": "phase", "PHASE": "phase", "PHASE MAP": "phase", "R": "real part", "REAL": "real part"}
 _PARTS |= {"I": "imaginary part", "IMAGINARY": "imaginary part"}
-_HEADER = ("series", "description", "kind", "slices", "voxels mm", "verdict")
 
 
 @dataclass(frozen=True)
@@ -98,15 +97,14 @@ def choose_series(exam: DicomExam, wanted: str | None = None) -> Series:
         raise InputError(f"exam {exam.name} must have one usable series, got {listed}; name one with --series")
     reasons = ", ".join(f"series {each.key} {each.reason}" for each in exam.series[:_MAX_LISTED])
     more = f", and {len(exam.series) - _MAX_LISTED} more" if len(exam.series) > _MAX_LISTED else ""
-    remedy = (
-        "name one with --series" if any(each.verdict == "on request" for each in exam.series) else "export it again"
-    )
+    is_other = any(each.verdict == "on request" for each in exam.series)
+    remedy = "name one with --series" if is_other else "export it again"
     raise InputError(f"exam {exam.name} must have a usable MR series, got none ({reasons}{more}); {remedy}")
 
 
 def format_exam(exam: DicomExam, chosen: Series | None = None) -> str:
     """A table, a line a series; the chosen one is marked."""
-    rows: list[tuple[str, ...]] = [_HEADER]
+    rows: list[tuple[str, ...]] = [("series", "description", "kind", "slices", "voxels mm", "verdict")]
     for each in exam.series:
         verdict = each.verdict if not each.reason else f"{each.verdict}: {each.reason}"
         rows.append((each.key, each.description or "-", each.kind, *_size(each.stack), verdict))
@@ -145,13 +143,11 @@ def _stacks(key: str, uid: str, files: Sequence[DicomFile]) -> list[Series]:
     files, problem = _without_copies(files)
     words = frozenset().union(*(file.identity for file in files))
     description = next((file.description for file in files if file.description), "")
-    if tells(description, words):
-        description = _WITHHELD
+    description = _WITHHELD if tells(description, words) else description
     problem = problem or _series_problem(files)
     slices = [each for file in files for each in file.slices]
-    stacks = (
-        stacks_of(slices) if slices and not problem else [Stack(tuple(slices), problem=problem or "must have slices")]
-    )
+    problem = problem or ("" if slices else "must have slices")
+    stacks = [Stack(tuple(slices), problem=problem)] if problem else stacks_of(slices)
     result = []
     for number, stack in enumerate(stacks, 1):
         kind, request = _kind(files[0], stack)

@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -111,7 +112,8 @@ def read_file(path: Path) -> DicomFile | None:
             slices, problem = [], str(error)
         identity: frozenset[str] = frozenset()
         if _text(header, "PatientIdentityRemoved").upper() != "YES":
-            identity = frozenset(word for tag in _IDENTITY for word in _words(_text(header, tag)))
+            words = (word for tag in _IDENTITY for word in re.split(r"[\W_]+", _text(header, tag).casefold()))
+            identity = frozenset(word for word in words if len(word) > 1)
         types = [*_texts(header, "ImageType"), *(kind for each in slices for kind in each.keys[2].split("\\"))]
         status = path.stat()
         return DicomFile(
@@ -138,50 +140,41 @@ def _slices(header: Any, path: Path) -> list[Slice]:
         raise InputError("must hold grey values (MONOCHROME2), got others")
     shape = (_count(header, "Rows", path), _count(header, "Columns", path))
     if _text(header, "SOPClassUID") == CLASSIC:
-        return [_slice(_Groups(header), path, 0, shape)]
+        return [_slice(header, (), path, 0, shape)]
     shared = _items(header, "SharedFunctionalGroupsSequence")
     frames = _items(header, "PerFrameFunctionalGroupsSequence")
     if len(frames) != _count(header, "NumberOfFrames", path):
-        raise InputError(
-            f"must describe each of its frames, got {len(frames)} descriptions for {header.NumberOfFrames} "
-            f"in {show_path(path)}"
-        )
-    return [_slice(_Groups(header, frame, *shared[:1]), path, k, shape) for k, frame in enumerate(frames)]
+        found = f"{len(frames)} descriptions for {header.NumberOfFrames} in {show_path(path)}"
+        raise InputError(f"must describe each of its frames, got {found}")
+    return [_slice(header, (frame, *shared[:1]), path, k, shape) for k, frame in enumerate(frames)]
 
 
-class _Groups:
-    """Elements of one frame: its own functional groups, then the shared ones; or those of a classic image."""
+def _find(header: Any, groups: Sequence[Any], tag: str, *sequences: str) -> tuple[Any, str]:
+    """The dataset that holds an element, and its keyword; sequences are tried in the groups.
 
-    def __init__(self, header: Any, *groups: Any) -> None:
-        self.header, self.groups = header, groups
-
-    def find(self, tag: str, *sequences: str) -> tuple[Any, str]:
-        """The dataset that holds an element, and its keyword; sequences are tried in the groups."""
-        for group in self.groups:
-            for sequence in sequences:
-                for item in _items(group, sequence)[:1]:
-                    if tag in item:
-                        return item, tag
-        return (self.header if not self.groups else {}), tag
+    The groups of a frame are its own functional groups, then the shared ones; a classic image has none.
+    """
+    items = (_items(group, sequence)[:1] for group in groups for sequence in sequences)
+    holders = [item for first in items for item in first if tag in item]
+    return (holders[0] if holders else {} if groups else header), tag
 
 
-def _slice(groups: _Groups, path: Path, frame: int, shape: tuple[int, int]) -> Slice:
-    place = _numbers(*groups.find("ImagePositionPatient", "PlanePositionSequence"), count=3, path=path)
-    sides = _numbers(*groups.find("ImageOrientationPatient", "PlaneOrientationSequence"), count=6, path=path)
-    spacing = _numbers(*groups.find("PixelSpacing", "PixelMeasuresSequence"), count=2, path=path)
+def _slice(header: Any, groups: Sequence[Any], path: Path, frame: int, shape: tuple[int, int]) -> Slice:
+    find = partial(_find, header, groups)
+    place = _numbers(*find("ImagePositionPatient", "PlanePositionSequence"), count=3, path=path)
+    sides = _numbers(*find("ImageOrientationPatient", "PlaneOrientationSequence"), count=6, path=path)
+    spacing = _numbers(*find("PixelSpacing", "PixelMeasuresSequence"), count=2, path=path)
     lengths = math.hypot(*sides[:3]), math.hypot(*sides[3:])
     cosine = sum(a * b for a, b in zip(sides[:3], sides[3:], strict=True))
     if max(abs(lengths[0] - 1), abs(lengths[1] - 1), abs(cosine)) > _MAX_UNIT_ERROR:
-        raise InputError(
-            f"must have two directions at right angles in ImageOrientationPatient, got others in {show_path(path)}"
-        )
+        rule = "must have two directions at right angles in ImageOrientationPatient"
+        raise InputError(f"{rule}, got others in {show_path(path)}")
     if min(spacing) <= 0:
         raise InputError(f"must have a positive PixelSpacing, got another in {show_path(path)}")
-    echo = "EffectiveEchoTime" if groups.groups else "EchoTime"
-    time = "TemporalPositionIndex" if groups.groups else "TemporalPositionIdentifier"
-    kind = "FrameType" if groups.groups else "ImageType"
-    number = "FrameAcquisitionNumber" if groups.groups else "AcquisitionNumber"
-    b_value = groups.find("DiffusionBValue", "MRDiffusionSequence")
+    echo = "EffectiveEchoTime" if groups else "EchoTime"
+    time = "TemporalPositionIndex" if groups else "TemporalPositionIdentifier"
+    kind = "FrameType" if groups else "ImageType"
+    number = "FrameAcquisitionNumber" if groups else "AcquisitionNumber"
     return Slice(
         path=path,
         frame=frame,
@@ -190,12 +183,12 @@ def _slice(groups: _Groups, path: Path, frame: int, shape: tuple[int, int]) -> S
         spacing_mm=spacing,
         shape=shape,
         keys=(
-            _text(*groups.find(echo, "MREchoSequence")),
-            _text(*groups.find(time, "FrameContentSequence")),
-            "\\".join(_texts(*groups.find(kind, "MRImageFrameTypeSequence"))),
-            _text(*b_value),
-            _text(*groups.find("StackID", "FrameContentSequence")),
-            _text(*groups.find(number, "FrameContentSequence")),
+            _text(*find(echo, "MREchoSequence")),
+            _text(*find(time, "FrameContentSequence")),
+            "\\".join(_texts(*find(kind, "MRImageFrameTypeSequence"))),
+            _text(*find("DiffusionBValue", "MRDiffusionSequence")),
+            _text(*find("StackID", "FrameContentSequence")),
+            _text(*find(number, "FrameContentSequence")),
         ),
     )
 
@@ -234,7 +227,3 @@ def _count(header: Any, keyword: str, path: Path) -> int:
     if number < 1:
         raise InputError(f"must have a positive {keyword}, got none in {show_path(path)}")
     return number
-
-
-def _words(text: str) -> list[str]:
-    return [word for word in re.split(r"[\W_]+", text.casefold()) if len(word) > 1]

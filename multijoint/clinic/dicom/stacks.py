@@ -117,8 +117,7 @@ def _along_normal(slices: Sequence[Slice]) -> np.ndarray:
 def _most_at_one_place(slices: Sequence[Slice]) -> int:
     # A gap above the tolerance begins a new place: the running count of gaps numbers the places.
     places = np.sort(_along_normal(slices))
-    groups = np.cumsum(np.diff(places, prepend=places[0]) > _SAME_PLACE_MM)
-    return int(np.bincount(groups).max())
+    return int(np.bincount(np.cumsum(np.diff(places, prepend=places[0]) > _SAME_PLACE_MM)).max())
 
 
 def _stack(slices: list[Slice], keys: str) -> Stack:

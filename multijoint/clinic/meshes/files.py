@@ -48,7 +48,12 @@ def _stl(surface: BoneSurface, name: str, color: str) -> bytes:
     header = f"{_SPACE} millimetres, {name}".encode("ascii", "replace")[:_STL_HEADER]
     data[:_STL_HEADER] = header.ljust(_STL_HEADER)
     facets = np.frombuffer(data, _STL_FACET, offset=_STL_START)
-    facets["attribute"] = np.where(surface.cut, _rgb555(CUT_COLOR), _rgb555(color))
+    # 5 bits a channel, and the highest bit says that there is a colour
+    cut, own = (
+        1 << 15 | red >> 3 << 10 | green >> 3 << 5 | blue >> 3
+        for red, green, blue in map(bytes.fromhex, (CUT_COLOR[1:], color[1:]))
+    )
+    facets["attribute"] = np.where(surface.cut, cut, own)
     return bytes(data)
 
 
@@ -90,11 +95,6 @@ def _vertex_colors(surface: BoneSurface, color: str) -> np.ndarray:
     """(N, 4), red, green, blue and opacity."""
     choice = np.array([[*bytes.fromhex(each[1:]), 255] for each in (color, CUT_COLOR)], np.uint8)
     return choice[surface.cut_vertices.astype(int)]
-
-
-def _rgb555(color: str) -> int:
-    red, green, blue = (value >> 3 for value in bytes.fromhex(color[1:]))
-    return 1 << 15 | red << 10 | green << 5 | blue
 
 
 def _linear(values: np.ndarray) -> np.ndarray:

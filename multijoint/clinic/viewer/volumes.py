@@ -62,7 +62,9 @@ def show_case(case: ViewedCase) -> ShownCase:
             f"label map {show_path(case.segmentation)} must have at most {_MAX_BONES} labels, all positive, "
             f"got {len(values)} from {min(values)} to {max(values)}; give a label map of bones"
         )
-    every = _thinning(scan.array.shape)
+    every, shape = 1, scan.array.shape
+    while prod(-(-size // every) for size in shape) > _MAX_VOXELS or max(shape) > _MAX_SIDE * every:
+        every += 1
     affine = scan.affine @ np.diag([every, every, every, 1])
     step = (slice(None, None, every),) * 3
     table = np.zeros(max(values, default=0) + 1, np.uint8)
@@ -85,7 +87,7 @@ def read_mesh(path: Path) -> bytes:
     Raises:
         InputError: trimesh is not installed, or cannot read the file.
     """
-    with needs_extra("showing a mesh", "clinic"):
+    with needs_extra("showing meshes", "clinic"):
         import trimesh
     try:
         with path.open("rb") as file:
@@ -102,17 +104,8 @@ def read_mesh(path: Path) -> bytes:
         shown = trimesh.Trimesh(mesh.vertices, mesh.faces, vertex_colors=colors, process=False)
         return bytes(shown.export(file_type="ply"))
     except Exception as error:  # trimesh's readers raise whatever a broken file leads them to
-        cause = str(error) or type(error).__name__
-        raise InputError(
-            f"mesh {show_path(path)} must be a surface, got one that fails ({cause}); make it again"
-        ) from error
-
-
-def _thinning(shape: tuple[int, ...]) -> int:
-    every = 1
-    while prod(-(-size // every) for size in shape) > _MAX_VOXELS or max(shape) > _MAX_SIDE * every:
-        every += 1
-    return every
+        found = f"got one that fails ({str(error) or type(error).__name__})"
+        raise InputError(f"mesh {show_path(path)} must be a surface, {found}; make it again") from error
 
 
 def _scan_file(array: np.ndarray, affine: np.ndarray) -> bytes:
@@ -147,8 +140,7 @@ def _bones(indices: np.ndarray, legend: dict[int, LegendEntry], affine: np.ndarr
     bones = []
     for index, (value, box) in enumerate(zip(legend, boxes, strict=False), start=1):
         volume_ml, centre_mm = (0.0, None) if box is None else _measure(indices[box] == index, box, affine)
-        bone = {"value": value, **legend[value]._asdict(), "volume_ml": volume_ml, "centre_mm": centre_mm}
-        bones.append(bone)
+        bones.append({"value": value, **legend[value]._asdict(), "volume_ml": volume_ml, "centre_mm": centre_mm})
     return bones
 
 
