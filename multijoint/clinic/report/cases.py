@@ -32,13 +32,7 @@ _MOST_BYTES = 40_000  # a picture, so that 500 cases stay under 30 MB, however n
 
 @dataclass(frozen=True)
 class Picture:
-    """An image as WebP.
-
-    Args:
-        data: the file.
-        width: in pixels.
-        height: in pixels.
-    """
+    """An image as WebP, and its size in pixels."""
 
     data: bytes
     width: int
@@ -139,7 +133,9 @@ def examine_result(result: Result, sources: Sources) -> ReportedCase:
         return ReportedCase(result, notes=tuple(notes))
     try:
         volume = read_label(result.label_map)
-        domain = _domain(result, volume)
+        labels = result.labels or {int(value): f"label {value}" for value in np.unique(volume.array) if value}
+        # measurements here do not depend on the plane
+        domain = Domain(result.domain or "unknown", labels or {1: "any bone"}, "axial")
         classes = domain.encode(volume.array, source=show_path(result.label_map))
     except (InputError, OSError, MemoryError) as error:
         failed = replace(result, status="failed", cause=result.cause or _explain(error, result.label_map))
@@ -154,9 +150,8 @@ def examine_result(result: Result, sources: Sources) -> ReportedCase:
 
     scan = _read_scan(result, volume, sources, notes)
     reference = _read_reference(result, volume, domain, sources, notes)
-    scores: list[BoneScore] = []
-    if reference is not None:
-        scores = score_case(classes, reference, domain=domain, spacing_mm=volume.spacing_mm)
+    spacing_mm = volume.spacing_mm
+    scores = [] if reference is None else score_case(classes, reference, domain=domain, spacing_mm=spacing_mm)
     picture = draw_planes(
         to_canonical(classes, volume.affine),
         canonical_spacing_mm(volume.affine),
@@ -166,15 +161,9 @@ def examine_result(result: Result, sources: Sources) -> ReportedCase:
         limits=(0.0, 1.0) if scan is None else grey_limits(scan.array),
         reference=None if reference is None else to_canonical(reference, volume.affine),
     )
-    rows = score_rows(scores, case=result.case, subject=result.case, domain=domain.name, spacing_mm=volume.spacing_mm)
+    rows = score_rows(scores, case=result.case, subject=result.case, domain=domain.name, spacing_mm=spacing_mm)
     bones = _bones(result, classes, volume, domain, scores, sources)
     return ReportedCase(result, bones, tuple(flags), tuple(notes), encode_small(picture), tuple(rows))
-
-
-def _domain(result: Result, volume: Volume) -> Domain:
-    """Labels of the record, or those found; measurements here do not depend on the plane."""
-    labels = result.labels or {int(value): f"label {value}" for value in np.unique(volume.array) if value}
-    return Domain(result.domain or "unknown", labels or {1: "any bone"}, "axial")
 
 
 def _read_scan(result: Result, volume: Volume, sources: Sources, notes: list[str]) -> Volume | None:
@@ -227,7 +216,7 @@ def _bones(
         if any(row.get("cut", "").lower() in _TRUE for row in (quality, mesh)):
             flags["cut-by-field-of-view"] = None
         if score is not None and score.status in ("missed", "false_find"):
-            flags[{"missed": "missed", "false_find": "false-find"}[score.status]] = None
+            flags[score.status.replace("_", "-")] = None
         calibrated = to_number(quality.get("confidence"))
         confidence = to_number(quality.get("expected_dice")) if math.isnan(calibrated) else calibrated
         bones.append(
@@ -248,7 +237,6 @@ def _bones(
 
 def encode_small(picture: Image.Image) -> Picture:
     """WebP of the first quality that is small enough, or of the last."""
-    data = b""
     for quality in _QUALITIES:
         data = encode(picture, "WEBP", quality=quality, method=4)
         if len(data) <= _MOST_BYTES:

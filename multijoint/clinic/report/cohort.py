@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from multijoint.clinic.report.cases import ReportedBone, ReportedCase
@@ -64,7 +64,9 @@ def tabulate_cases(cases: Sequence[ReportedCase]) -> Cohort:
         _text_column("Domain", (case.result.domain for case in cases)),
         Column("Status", "number", [Cell("", key=_STATUSES.index(case.result.status)) for case in cases]),
         Column("Bones found", "number", [_found(case) for case in cases]),
-        Column("Flags, cause", "number", [_num_flags(case) for case in cases]),
+        Column(
+            "Flags, cause", "number", [Cell("", key=len(case.all_flags) + bool(case.result.cause)) for case in cases]
+        ),
     ]
     if any(math.isfinite(bone.confidence) for case in cases for bone in case.bones):
         columns.append(Column("Lowest confidence", "number", [_confidence(case) for case in cases]))
@@ -75,14 +77,14 @@ def tabulate_cases(cases: Sequence[ReportedCase]) -> Cohort:
             columns.append(Column(title, "number", [_distance(case, name) for case in cases]))
     if any(case.side for case in cases):
         columns.append(_text_column("To the model", (_SIDES.get(case.side, "") for case in cases)))
-    return Cohort(columns, _selects(cases), [_words(case) for case in cases])
+    return Cohort(columns, _selects(cases), [" ".join(_words(case)).lower() for case in cases])
 
 
-def _words(case: ReportedCase) -> str:
-    result = case.result
-    words = [_SIDES.get(case.side, ""), result.case, result.domain, result.status, result.cause, *case.notes]
-    words += [word for flag in case.all_flags for word in flag] + [bone.name for bone in case.bones]
-    return " ".join(words).lower()
+def _words(case: ReportedCase) -> Iterator[str]:
+    yield from (_SIDES.get(case.side, ""), case.result.case, case.result.domain, case.result.status, case.result.cause)
+    yield from case.notes
+    yield from (word for flag in case.all_flags for word in flag)
+    yield from (bone.name for bone in case.bones)
 
 
 def _selects(cases: Sequence[ReportedCase]) -> list[Select]:
@@ -107,10 +109,6 @@ def _found(case: ReportedCase) -> Cell:
         return Cell(DASH, key=-1)
     found, every = sum(bone.volume_ml > 0 for bone in case.bones), len(case.bones)
     return Cell(f"{found} of {every}", is_bad=found < every, key=found / every)
-
-
-def _num_flags(case: ReportedCase) -> Cell:
-    return Cell("", key=len(case.all_flags) + bool(case.result.cause))
 
 
 def _lowest(bones: Sequence[ReportedBone], values: Sequence[float], digits: int) -> Cell:

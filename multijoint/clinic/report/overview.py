@@ -1,4 +1,4 @@
-"""The head of a report of segmentations: counts of cases, each bone over all cases, models and settings."""
+"""Counts of cases, each bone over all cases, models and settings; and the bones of one case, for its card."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from custom_components.metrics.score_summaries import ScoreSummary, summarise
 from custom_components.system.pages import show_number
 
 from multijoint.clinic.report.cases import ReportedBone, ReportedCase
-from multijoint.clinic.report.tables import DASH, GRAVE, Cell, Table
+from multijoint.clinic.report.tables import DASH, GRAVE, Cell, Table, number_cell
 
-__all__ = ["Overview", "look_over"]
+__all__ = ["Overview", "look_over", "tabulate_bones"]
 
 
 class Overview(NamedTuple):
@@ -34,9 +34,9 @@ class Overview(NamedTuple):
 def look_over(cases: Sequence[ReportedCase]) -> Overview:
     """Count and summarise the cases of a report."""
     statuses = Counter(case.result.status for case in cases)
-    always = [(len(cases), "cases"), (statuses["segmented"], "segmented"), (statuses["failed"], "failed")]
     grave = sum(any(flag in GRAVE for flag, _ in case.all_flags) for case in cases)
-    others = [
+    counts = [
+        *((len(cases), "cases"), (statuses["segmented"], "segmented"), (statuses["failed"], "failed")),
         (statuses["waiting"], "not reached"),
         (grave, "with a bone missing, missed or falsely found"),
         (sum(bool(case.all_flags) for case in cases), "with any flag"),
@@ -47,11 +47,8 @@ def look_over(cases: Sequence[ReportedCase]) -> Overview:
         "Settings": [_settings(record.get("settings")) for record in records],
         "multijoint": [str(record.get("version") or "not recorded") for record in records],
     }
-    return Overview(
-        [*always, *(pair for pair in others if pair[0])],
-        _tabulate(cases),
-        [(name, _count(texts)) for name, texts in origin.items()],
-    )
+    shown = [*counts[:3], *(pair for pair in counts[3:] if pair[0])]
+    return Overview(shown, _tabulate(cases), [(name, _count(texts)) for name, texts in origin.items()])
 
 
 def _tabulate(cases: Sequence[ReportedCase]) -> Table:
@@ -108,3 +105,41 @@ def _settings(settings: object) -> str:
 def _count(texts: Sequence[str]) -> str:
     counter = Counter(texts)
     return "; ".join(text if len(counter) == 1 else f"{text} ({n} cases)" for text, n in counter.most_common())
+
+
+def tabulate_bones(case: ReportedCase) -> Table:
+    """The columns behind the name of each bone: volume, and others that some bone of the case has a value for."""
+    columns = {"Volume ml": [_volume(bone) for bone in case.bones]}
+    if any(math.isfinite(bone.surface_mm2) for bone in case.bones):
+        columns["Surface cm\u00b2"] = [number_cell(bone.surface_mm2 / 100, 1) for bone in case.bones]
+    if any(math.isfinite(bone.confidence) for bone in case.bones):
+        columns["Confidence"] = [_confidence(bone) for bone in case.bones]
+    if any(bone.score is not None for bone in case.bones):
+        scores = [_bone_scores(bone) for bone in case.bones]
+        columns |= {title: [row[k] for row in scores] for k, title in enumerate(("Dice", "ASSD mm", "MSSD mm"))}
+    rows = [list(row) for row in zip(*columns.values(), strict=True)]
+    return Table(f"Bones of {case.result.case}", list(columns), rows, num_left=0)
+
+
+def _volume(bone: ReportedBone) -> Cell:
+    if not bone.volume_ml:
+        return Cell("missing", is_bad=True)
+    return Cell(f"{bone.volume_ml:.1f}" if bone.volume_ml >= 1 else f"{bone.volume_ml:.2g}")
+
+
+def _confidence(bone: ReportedBone) -> Cell:
+    if not bone.volume_ml or not math.isfinite(bone.confidence):
+        return Cell(DASH)
+    return Cell(f"{bone.confidence:.2f}", note="" if bone.calibrated else "uncalibrated")
+
+
+def _bone_scores(bone: ReportedBone) -> list[Cell]:
+    score = bone.score
+    if score is not None and score.status == "ok":
+        return [number_cell(score.dice, 3), number_cell(score.assd_mm, 2), number_cell(score.mssd_mm, 2)]
+    dice = {
+        "absent": Cell("", note="in neither"),
+        "missed": Cell("0 missed", is_bad=True),
+        "false_find": Cell("0 false find", is_bad=True),
+    }
+    return [Cell(DASH) if score is None else dice[score.status], Cell(DASH), Cell(DASH)]

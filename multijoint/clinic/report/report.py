@@ -17,10 +17,9 @@ from custom_components.system.pages import render_page
 from custom_components.system.terminal import track
 from markupsafe import Markup
 
-from multijoint.clinic.report.cards import tabulate_bones
 from multijoint.clinic.report.cases import ReportedCase, Sources, examine_result
 from multijoint.clinic.report.cohort import tabulate_cases, worst_first
-from multijoint.clinic.report.overview import look_over
+from multijoint.clinic.report.overview import look_over, tabulate_bones
 from multijoint.clinic.report.results import Result, find_references, find_scans, read_bone_table, read_results
 from multijoint.clinic.report.run import RunRecord, is_run, read_run
 from multijoint.clinic.report.tables import GRAVE
@@ -103,20 +102,20 @@ def _seen(case: ReportedCase, run: RunRecord | None) -> ReportedCase:
     if run is None or not model or model != run.model_sha256:
         return case
     side = run.side_of(case.result.domain, case.result.case)
-    if not side:
-        return case
-    return replace(case, notes=(*case.notes, _SEEN[side]), side=side)
+    return replace(case, notes=(*case.notes, _SEEN[side]), side=side) if side else case
 
 
 def _page(cases: Sequence[ReportedCase], run: RunRecord | None, sources: Sources) -> str:
     folder = Path(__file__).with_name("page")
     style, script = ((folder / f"report.{ending}").read_text("utf-8") for ending in ("css", "js"))
+    digests = (hashlib.sha256(text.encode()).digest() for text in (style, script))
+    own_style, own_script = (f"'sha256-{base64.b64encode(digest).decode()}'" for digest in digests)
     kinds = [f"{len(cases)} {'case' if len(cases) == 1 else 'cases'}"] if cases else []
     kinds += ["a training"] if run is not None else []
     return render_page(
         folder / "report.html.j2",
         # The page may load nothing and run only its own script.
-        policy=f"default-src 'none'; img-src data:; style-src '{_digest(style)}'; script-src '{_digest(script)}'; "
+        policy=f"default-src 'none'; img-src data:; style-src {own_style}; script-src {own_script}; "
         "base-uri 'none'; form-action 'none'",
         style=Markup(style),
         script=Markup(script),
@@ -134,20 +133,12 @@ def _page(cases: Sequence[ReportedCase], run: RunRecord | None, sources: Sources
     )
 
 
-def _digest(text: str) -> str:
-    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
-
-
 def _notes(cases: Sequence[ReportedCase], run: RunRecord | None, sources: Sources) -> list[str]:
     notes = []
     if not sources.quality:
         notes.append("There is no quality.csv here: no confidence, and of the flags only those that label maps show.")
     models = {case.result.record.get("model_sha256") for case in cases} - {None}
     if run is not None and run.model_sha256 and models:
-        same = models == {run.model_sha256}
-        notes.append(
-            "All were segmented with the model of the training below."
-            if same
-            else "Not all were segmented with the model of the training below."
-        )
+        all_or_not = "All were" if models == {run.model_sha256} else "Not all were"
+        notes.append(f"{all_or_not} segmented with the model of the training below.")
     return notes

@@ -71,12 +71,8 @@ def read_results(folder: Path) -> list[Result]:
     results = [_result(row, maps) for row in read_csv(folder / REPORT)]
     listed = {result.case for result in results}
     told = ("not in segment_report.csv: made by an earlier run",) if results else ()
-    results += [
-        Result(case, "segmented", label_map=path, record=read_record(path), notes=told)
-        for case, path in maps.items()
-        if case not in listed
-    ]
-    return results
+    others = ((case, path) for case, path in maps.items() if case not in listed)
+    return results + [Result(case, "segmented", "", path, read_record(path), told) for case, path in others]
 
 
 def _result(row: Mapping[str, str], maps: Mapping[str, Path]) -> Result:
@@ -176,6 +172,6 @@ def without_folders(text: str, *files: str) -> str:
         >>> without_folders("/clinic/Smith John/a.nii: could not open /tmp/x/b.nii", "/clinic/Smith John/a.nii")
         'a.nii: could not open b.nii'
     """
-    for file in files:
-        text = text.replace(file, PurePath(file).name) if file else text
+    for file in filter(None, files):
+        text = text.replace(file, PurePath(file).name)
     return re.sub(r"(?<![\w.])(?:~|[A-Za-z]:)?[\\/](?:[^\\/\s:;,'\"]+[\\/])+", "", text)

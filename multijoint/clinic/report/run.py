@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,10 +63,8 @@ class RunRecord:
 
     def side_of(self, domain: str, case: str) -> str:
         """On which side of the split a case was; empty if on none."""
-        for side, rows in self.split.items():
-            if any((row.get("domain"), row.get("case")) == (domain, case) for row in rows):
-                return side
-        return ""
+        pairs = {side: [(row.get("domain"), row.get("case")) for row in rows] for side, rows in self.split.items()}
+        return next((side for side, own in pairs.items() if (domain, case) in own), "")
 
 
 def is_run(folder: Path) -> bool:
@@ -85,50 +83,33 @@ def read_run(folder: Path) -> RunRecord:
             f"run {show_path(folder)} must be a training's folder with one of {', '.join(_FILES)}, got none of them; "
             "give the output_dir of the training"
         )
-    split = _read_json(folder / "split.json")
-    fold = f"{split.get('fold', '')} of {split.get('num_folds', '')}" if split else ""
+    split = _read(folder / "split.json", "JSON", json.loads)
+    settings = _read(folder / "config.yaml", "YAML", yaml.safe_load)
     return RunRecord(
         log=[{name: to_number(cell) for name, cell in row.items()} for row in read_csv(folder / "log.csv")],
         split={side: split[side] for side in SIDES if isinstance(split.get(side), list)},
-        fold=fold,
-        settings=_read_settings(folder / "config.yaml"),
-        record=_read_json(folder / "run.json"),
+        fold=f"{split.get('fold', '')} of {split.get('num_folds', '')}" if split else "",
+        settings={str(name): value for name, value in settings.items() if _is_plain(value)},
+        record=_read(folder / "run.json", "JSON", json.loads),
         started=_started(folder),
         model_sha256=_model_digest(folder),
     )
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def _read(path: Path, kind: str, parse: Callable[[bytes], Any]) -> dict[str, Any]:
     try:
-        data = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path.name} of a run must be readable JSON, got: {error}; correct or remove it") from error
-    return data if isinstance(data, dict) else {}
-
-
-def _read_settings(path: Path) -> dict[str, Any]:
-    """Numbers, words and lists of them; expressions and paths are left out."""
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        data = parse(path.read_bytes())
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, yaml.YAMLError) as error:
-        raise InputError(f"config.yaml of a run must be readable YAML, got: {error}; correct or remove it") from error
-    given = data.items() if isinstance(data, dict) else ()
-    return {str(name): value for name, value in given if all(map(_is_plain, _leaves(value)))}
-
-
-def _leaves(value: Any) -> Iterator[Any]:
-    if isinstance(value, list):
-        for each in value:
-            yield from _leaves(each)
-    else:
-        yield value
+        raise InputError(f"{path.name} of a run must be readable {kind}, got: {error}; correct or remove it") from error
+    return data if isinstance(data, dict) else {}
 
 
 def _is_plain(value: Any) -> bool:
+    """Whether a setting is a number, a word or a list of them; expressions and paths are not."""
+    if isinstance(value, list):
+        return all(map(_is_plain, value))
     if isinstance(value, str):
         return not re.search(r"[\\/$@]", value)
     return value is None or isinstance(value, bool | int | float)
@@ -136,11 +117,9 @@ def _is_plain(value: Any) -> bool:
 
 def _started(folder: Path) -> str:
     """First time in the oldest of the rotated logs."""
-    logs = sorted(folder.glob("run.log*"), key=lambda path: path.name, reverse=True)
-    for path in logs:
+    for path in sorted(folder.glob("run.log*"), key=lambda path: path.name, reverse=True):
         with path.open(encoding="utf-8", errors="replace") as file:
-            match = re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d", file.read(16))
-            if match:
+            if match := re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d", file.read(16)):
                 return match[0]
     return ""
 
