@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,11 +11,12 @@ from custom_components.domains import Domain
 
 from multijoint.checks.checked_case import CheckedCase, Rule, Said
 from multijoint.checks.measures import LARGE
-from multijoint.checks.names import similar_names
 from multijoint.checks.outliers import OUTLIER_RULES, RARE
 from multijoint.checks.sides import SIDE_RULES
 
-__all__ = ["LEVELS", "RULES", "Finding", "find", "sort_findings"]
+__all__ = ["LEVELS", "RULES", "Finding", "find", "similar_names", "sort_findings"]
+
+_SIDES = ("left", "right", "lt", "rt", "l", "r")
 
 LEVELS = ("error", "warning", "note")
 """An error would spoil a training, a warning should be looked at, a note is good to know."""
@@ -109,6 +112,30 @@ def _subjects(cases: Sequence[CheckedCase], domain: Domain) -> Said:
     for names in similar_names(list(dict.fromkeys(case.subject for case in cases))):
         shown = f"{', '.join(map(repr, names[:5]))}{' ...' if len(names) > 5 else ''}"
         yield "warning", "", f"subjects {shown} look like one person; if so, give all its cases one subject:"
+
+
+def similar_names(names: Sequence[str]) -> list[list[str]]:
+    """Groups of names that differ only in case, separators, leading zeros or a side.
+
+    Returns:
+        Groups of two and more, in order.
+
+    Example:
+        >>> similar_names(["Sub_007-left", "sub7", "s1-11", "s11-1", "s01L", "S1"])
+        [['Sub_007-left', 'sub7'], ['s01L', 'S1']]
+    """
+    groups: dict[tuple[str, ...], list[str]] = {}
+    for name in names:
+        groups.setdefault(_name_key(name), []).append(name)
+    return [group for group in groups.values() if len(group) > 1]
+
+
+def _name_key(name: str) -> tuple[str, ...]:
+    """Runs of letters and of digits, in any script, without the side; the name itself if nothing is left."""
+    text = unicodedata.normalize("NFKC", name).casefold()
+    runs = [run.lstrip("0") or "0" if run.isdecimal() else run for run in re.findall(r"\d+|[^\W\d_]+", text)]
+    rest = [run for place, run in enumerate(runs) if run not in _SIDES or (place == 0 and len(run) < 3)]
+    return tuple(rest) if any(map(str.isalnum, rest)) and rest else (name,)
 
 
 def _sizes(cases: Sequence[CheckedCase], domain: Domain) -> Said:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from multijoint.phantoms.canvas import Canvas, Pose
+from multijoint.phantoms.canvas import Canvas, Contrast, Pose, mottled_marrow, paint_body, paint_bone, paint_cartilage
 from multijoint.phantoms.shapes import OUTLINES, Array, Shape, ellipsoid, outlined, plate, smooth_min, tube, union
 from multijoint.phantoms.subject import Subject
-from multijoint.phantoms.tissue import Contrast, mottled_marrow, paint_body, paint_bone, paint_cartilage
 
 __all__ = ["build_ankle", "ankle_centre_mm", "ANKLE_CONTRAST"]
 

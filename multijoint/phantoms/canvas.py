@@ -1,4 +1,4 @@
-"""The canvas of one scan: where its voxels lie in the body, and the signal painted on them so far."""
+"""The canvas of one scan: where its voxels lie in the body, and how bone, skin, fat and muscle are laid on it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from scipy.spatial.transform import Rotation
 
 from multijoint.phantoms.shapes import Array, Points, Shape
 
-__all__ = ["Canvas", "Pose", "SUB_SLICES", "noise_on_grid", "smooth_noise"]
+__all__ = ["Canvas", "Contrast", "Pose", "SUB_SLICES", "mottled_marrow", "noise_on_grid", "paint_body", "paint_bone"]
+__all__ += ["paint_cartilage", "smooth_noise"]
 
 SUB_SLICES = 3
 """Every slice is painted as this many thin ones and averaged by the scanner: partial volume along the thick side."""
@@ -138,3 +139,51 @@ def noise_on_grid(
     for weight in weights:
         coarse = np.tensordot(coarse, weight, axes=(0, 1))
     return coarse
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """Signal of each tissue under one sequence, before bias field and noise (stored units)."""
+
+    marrow: float
+    fat: float
+    muscle: float
+    cartilage: float
+    skin: float
+    tendon: float
+    cortex: float
+    physis: float
+    lung: float
+
+
+def paint_body(canvas: Canvas, skin: Array, contrast: Contrast, *, rng: np.random.Generator, fat_mm: float) -> None:
+    """Lay skin, fat of about `fat_mm` and muscle with septa of fat below a skin at signed distance `skin` (mm)."""
+    canvas.paint(skin, contrast.skin)
+    canvas.paint(skin + np.float32(1.3), contrast.fat)
+    layer = np.float32(fat_mm) * (1 + np.float32(0.25) * smooth_noise(canvas, rng=rng, wavelength_mm=50.0))
+    muscle = contrast.muscle * (1 + np.float32(0.05) * smooth_noise(canvas, rng=rng, wavelength_mm=10.0))
+    canvas.paint(skin + np.maximum(layer, np.float32(1.5)) + np.float32(1.3), muscle)
+    septa = np.abs(smooth_noise(canvas, rng=rng, wavelength_mm=26.0)) * 9 - np.float32(0.5)
+    canvas.paint(np.maximum(septa, skin + np.float32(fat_mm)), 0.5 * (contrast.fat + contrast.muscle))
+
+
+def mottled_marrow(canvas: Canvas, contrast: Contrast, *, rng: np.random.Generator) -> Array:
+    """Signal of fatty marrow, uneven as trabeculae and red marrow make it."""
+    fine = np.float32(0.045) * smooth_noise(canvas, rng=rng, wavelength_mm=7.0)
+    coarse = np.float32(0.04) * smooth_noise(canvas, rng=rng, wavelength_mm=25.0)
+    return np.float32(contrast.marrow) * (np.float32(1) + fine + coarse)
+
+
+def paint_bone(
+    canvas: Canvas, bone: Array, contrast: Contrast, *, marrow: Array, cortex_mm: float, physis: Array | None = None
+) -> None:
+    """Lay a bone: a dark cortical rim around `marrow`, crossed by a dark growth plate if one is given."""
+    canvas.paint(bone, contrast.cortex)
+    canvas.paint(bone + np.float32(cortex_mm), marrow)
+    if physis is not None:
+        canvas.paint(np.maximum(physis, bone + np.float32(0.5)), contrast.physis)
+
+
+def paint_cartilage(canvas: Canvas, bone: Array, neighbour: Array, contrast: Contrast, *, gap_mm: float) -> None:
+    """Fill the joint between two bones; call it before the bones are laid."""
+    canvas.paint(np.maximum(bone, neighbour) - np.float32(gap_mm + 0.6), contrast.cartilage)

@@ -22,14 +22,8 @@ def write_exam(folder: Path, voxels: np.ndarray, affine: np.ndarray, *, name: st
     """Write a volume as a DICOM exam of three series in three folders, with a text file among them.
 
     Series 1 is a localiser of three planes, 2 the volume, its files in a shuffled order, 3 a screenshot. The same
-    volume and name give the same bytes.
-
-    Args:
-        folder: of the exam; made if missing.
-        voxels: (X, Y, Z), int16; slices are taken along the last axis.
-        affine: index -> RAS+ position in mm, (4, 4).
-        name: of the exam, for its UIDs only.
-        is_enhanced: write the volume as one enhanced multi-frame file.
+    volume and name give the same bytes. With `is_enhanced`, the volume is one enhanced multi-frame file. Slices are
+    taken along the last axis of the voxels (X, Y, Z), int16; the affine gives RAS+ positions in mm.
 
     Raises:
         InputError: pydicom is missing.
@@ -47,17 +41,10 @@ def write_exam(folder: Path, voxels: np.ndarray, affine: np.ndarray, *, name: st
 def classic_series(
     voxels: np.ndarray, affine: np.ndarray, *, name: str, number: int = 2, description: str = "T1 axial oblique"
 ) -> list[Any]:
-    """One single-frame MR image a slice, in a shuffled order of files and instance numbers.
+    """One single-frame MR image a slice, as `pydicom.Dataset`, in a shuffled order of files and instance numbers.
 
-    Args:
-        voxels: (X, Y, Z), int16 or uint16; columns, rows and slices.
-        affine: index -> RAS+ position in mm.
-        name: of the exam, for UIDs.
-        number: of the series.
-        description: of the series.
-
-    Returns:
-        `pydicom.Dataset` objects.
+    The voxels (columns, rows, slices) are int16 or uint16; the affine gives RAS+ positions in mm. UIDs are made from
+    `name`.
     """
     order = np.random.default_rng(voxels.shape[2]).permutation(voxels.shape[2]).tolist()
     return [

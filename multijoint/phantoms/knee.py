@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from multijoint.phantoms.canvas import Canvas, Pose
+from multijoint.phantoms.canvas import Canvas, Contrast, Pose, mottled_marrow, paint_body, paint_bone, paint_cartilage
 from multijoint.phantoms.shapes import (
     OUTLINES,
     Array,
@@ -18,7 +18,6 @@ from multijoint.phantoms.shapes import (
     union,
 )
 from multijoint.phantoms.subject import Subject
-from multijoint.phantoms.tissue import Contrast, mottled_marrow, paint_body, paint_bone, paint_cartilage
 
 __all__ = ["KNEE_CONTRAST", "build_knee", "knee_centre_mm"]
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+import yaml
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
@@ -38,12 +41,12 @@ class Recipe:
     labels: Mapping[int, str]
     modality: str
     description: str
-    extent_mm: tuple[float, float, float]
+    extent_mm: Sequence[float]
     centre_mm: Callable[[float], np.ndarray]
     build: Callable[[Canvas, Subject], dict[int, Array]]
     acquisition: Acquisition
     warp_mm: float
-    isocentre_mm: tuple[float, float, float]
+    isocentre_mm: Sequence[float]
 
 
 @dataclass(frozen=True)
@@ -56,42 +59,21 @@ class Phantom:
     group: str
 
 
+_BUILDERS: dict[str, tuple[Callable[[float], np.ndarray], Callable[[Canvas, Subject], dict[int, Array]]]] = {
+    "ankle": (ankle_centre_mm, build_ankle),
+    "shoulder": (shoulder_centre_mm, build_shoulder),
+    "knee": (knee_centre_mm, build_knee),
+}
+
+
+def _recipe(name: str, *, acquisition: Mapping[str, float], **given: Any) -> Recipe:
+    centre_mm, build = _BUILDERS[name]
+    return Recipe(centre_mm=centre_mm, build=build, acquisition=Acquisition(**acquisition), **given)
+
+
 PHANTOM_DOMAINS: Mapping[str, Recipe] = {
-    "ankle": Recipe(
-        labels={1: "calcaneus", 2: "talus", 3: "tibia"},
-        modality="MR, T1-weighted gradient echo (simulated)",
-        description="Procedural ankles of children aged 5 to 17, healthy or in equinus; fibula and midfoot unlabelled.",
-        extent_mm=(140.0, 161.0, 140.0),
-        centre_mm=ankle_centre_mm,
-        build=build_ankle,
-        acquisition=Acquisition(noise=18.0, bias=0.10),
-        warp_mm=1.0,
-        isocentre_mm=(-90.0, 0.0, 0.0),
-    ),
-    "shoulder": Recipe(
-        labels={1: "humerus", 2: "scapula"},
-        modality="MR, eTHRIVE gradient echo (simulated)",
-        description="Procedural shoulders of children aged 5 to 17, healthy or with obstetrical brachial plexus palsy; "
-        "clavicle, ribs and spine unlabelled.",
-        extent_mm=(260.0, 210.0, 190.0),
-        centre_mm=shoulder_centre_mm,
-        build=build_shoulder,
-        acquisition=Acquisition(noise=26.0, bias=0.16, ghost_chance=0.5, ghost_radians=0.7),
-        warp_mm=1.2,
-        isocentre_mm=(-110.0, 0.0, 0.0),
-    ),
-    "knee": Recipe(
-        labels={1: "femur", 2: "tibia", 3: "patella"},
-        modality="MR, proton-density-weighted turbo spin echo (simulated)",
-        description="Procedural knees of children aged 5 to 17, healthy or with an unstable kneecap; "
-        "fibula unlabelled.",
-        extent_mm=(150.0, 150.0, 150.0),
-        centre_mm=knee_centre_mm,
-        build=build_knee,
-        acquisition=Acquisition(noise=22.0, bias=0.13, ghost_chance=0.3, ghost_radians=0.4),
-        warp_mm=1.1,
-        isocentre_mm=(-95.0, 0.0, 0.0),
-    ),
+    name: _recipe(name, **given)
+    for name, given in yaml.safe_load(Path(__file__).with_name("domains.yaml").read_text("utf-8")).items()
 }
 """Domain name -> how its phantoms are made."""
 

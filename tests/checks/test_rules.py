@@ -11,8 +11,8 @@ import pytest
 import yaml
 from custom_components.errors import LOG_PATHS
 
+from multijoint.checks.findings import similar_names
 from multijoint.checks.measures import edge_fits, hash_array, measure_bone, roughness, sample, shrink
-from multijoint.checks.names import similar_names
 from multijoint.checks.outliers import far_off
 from multijoint.cli import main
 from multijoint.phantoms import write_phantoms

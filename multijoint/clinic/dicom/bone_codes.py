@@ -64,12 +64,7 @@ _SAME = {
 
 @dataclass(frozen=True)
 class BoneCode:
-    """A coded concept.
-
-    Args:
-        value, scheme, meaning: as DICOM wants them.
-        side: value and meaning of the laterality, if the label says one.
-    """
+    """A coded concept as DICOM wants it; `side` is the value and meaning of the laterality, if the label says one."""
 
     value: str
     scheme: str
@@ -85,9 +80,8 @@ class BoneCode:
 def find_code(label: str, *, domain: str = "") -> BoneCode:
     """The code of a label; a private one if it is not known.
 
-    Args:
-        label: as in a manifest; case, underscores, a side and "bone" or "vertebra" behind a name do not matter.
-        domain: tried in front of a label that means nothing alone.
+    Case, underscores, a side and "bone" or "vertebra" behind a name do not matter. A label that means nothing alone is
+    tried with the domain in front.
 
     Example:
         >>> find_code("Talus_left")

@@ -23,11 +23,8 @@ def find_exams(path: Path, *, taken: Collection[str] = ()) -> list[DicomExam]:
 
     An exam is named after the folder that was given or, among several, after the uppermost folder that holds nothing of
     another one. Where that name has a word of the patient's name, identifiers or birth date in it, or is taken, it is
-    `exam_` with eight digits made from the study's UID.
-
-    Args:
-        path: a folder, or one DICOM file.
-        taken: names that are not free, in lower case.
+    `exam_` with eight digits made from the study's UID. Names in `taken`, in lower case, are not free; the path may be
+    that of one DICOM file.
     """
     paths, num_others = find_dicom_files(path)
     files: list[DicomFile] = []

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import custom_components
-from custom_components.errors import InputError, explain
+import numpy as np
+from custom_components.errors import InputError, explain, show_path
+from custom_components.io.nifti_files import MAX_VOXELS, check_size
 from custom_components.io.records import read_record, write_record
 from custom_components.io.volumes import nifti_bytes
 from custom_components.system.files import file_digest, write_atomically
 
+from multijoint.clinic.dicom.files import reading_dicom
 from multijoint.clinic.dicom.series import DicomExam, Series, choose_series
-from multijoint.clinic.dicom.volume import read_series
+from multijoint.clinic.dicom.slices import ENHANCED, Slice
 
-__all__ = ["SCANS", "ConvertedExam", "convert_exam"]
+__all__ = ["SCANS", "ConvertedExam", "convert_exam", "read_series"]
 
 SCANS = "scans"
 """Folder of the scans, in the output folder."""
@@ -27,8 +31,8 @@ class ConvertedExam:
     """An exam and its scan.
 
     Args:
-        item: of an inference data set (see `scans.list_scans`); with a `failure` if there is no scan.
-        series: the chosen one, or None if there is no scan.
+        item: of an inference data set (see `scans.list_scans`); with a `failure`, and no `series`, if there is no scan.
+        series: the chosen one.
         reused: the scan was there already.
     """
 
@@ -43,13 +47,8 @@ def convert_exam(
     """Write `scans/<case>.nii.gz` of the series to segment, whole or not at all.
 
     `scans/<case>.json` tells later calls which exam and series it is of, in hashes: no identifier is copied. A scan
-    that is there, unchanged, and made from the same files is kept as it is.
-
-    Args:
-        exam: see `find_exams`.
-        output_dir: the folder of the segmentations.
-        wanted: key or UID of a series.
-        overwrite: replace the scan of another exam or series that has the same name.
+    that is there, unchanged, and made from the same files is kept as it is; with `overwrite`, that of another exam or
+    series under the same name is replaced. `wanted` is the key or UID of a series.
 
     Returns:
         The item to segment. Whatever is wrong with the exam becomes its `failure`, one line.
@@ -69,13 +68,20 @@ def convert_exam(
 
 def _write(path: Path, series: Series, *, overwrite: bool) -> bool:
     """Write a scan and its record, unless they are there; returns whether they were."""
-    record, known = _record(series), read_record(path)
+    # The archive knows the patient by the UID, so only its hash is written.
+    places = "".join(f"{each.uid}:{each.stamp}" for each in series.files)
+    record: dict[str, Any] = {
+        "made_from": "DICOM",
+        "series_id": hashlib.sha256(f"{series.uid} {series.key}".encode()).hexdigest(),
+        "files_id": hashlib.sha256(places.encode()).hexdigest(),
+        "num_slices": len(series.stack.slices),
+        "version": custom_components.__version__,
+    }
+    known = read_record(path)
     if path.is_file() and not overwrite:
         if known.get("series_id") != record["series_id"]:
-            raise InputError(
-                f"scan {path.name} must be of the same exam and series, got one of another; choose another output "
-                "folder, or give --overwrite"
-            )
+            rule = f"scan {path.name} must be of the same exam and series, got one of another; choose another output"
+            raise InputError(f"{rule} folder, or give --overwrite")
         if known.items() >= record.items() and known.get("scan_sha256") == file_digest(path):
             return True
     content = nifti_bytes(*read_series(series))
@@ -86,13 +92,64 @@ def _write(path: Path, series: Series, *, overwrite: bool) -> bool:
     return False
 
 
-def _record(series: Series) -> dict[str, Any]:
-    # The archive knows the patient by the UID, so only its hash is written.
-    places = "".join(f"{each.uid}:{each.stamp}" for each in series.files)
-    return {
-        "made_from": "DICOM",
-        "series_id": hashlib.sha256(f"{series.uid} {series.key}".encode()).hexdigest(),
-        "files_id": hashlib.sha256(places.encode()).hexdigest(),
-        "num_slices": len(series.stack.slices),
-        "version": custom_components.__version__,
-    }
+def read_series(series: Series) -> tuple[np.ndarray, np.ndarray]:
+    """Voxels of a series with their rescale slope and intercept applied, and its affine.
+
+    Returns:
+        Voxels (columns, rows, slices), integers as stored where no slice is rescaled, else float32; and the affine,
+        index -> RAS+ position in mm.
+
+    Raises:
+        InputError: too large, a file cannot be decoded, or was changed meanwhile.
+    """
+    slices, affine = series.stack.slices, series.stack.affine
+    if affine is None:
+        raise InputError(f"series {series.key} {series.reason}; choose another one")
+    rows, columns = slices[0].shape
+    check_size(rows * columns * len(slices), limit=MAX_VOXELS, path=slices[0].path)
+    planes: dict[int, np.ndarray] = {}
+    is_scaled = False
+    for index, plane, slope, intercept in _planes(slices, is_enhanced=series.files[0].sop_class in ENHANCED):
+        if plane.shape != (rows, columns):
+            raise InputError(f"pixels of {show_path(slices[index].path)} must be {rows} x {columns}, got {plane.shape}")
+        if (slope, intercept) != (1, 0):
+            is_scaled, plane = True, (plane * np.float64(slope) + intercept).astype(np.float32)
+        planes[index] = plane
+    kind = np.float32 if is_scaled else np.result_type(*planes.values())
+    voxels = np.empty((columns, rows, len(slices)), kind, order="F")
+    for index in range(len(slices)):
+        voxels[:, :, index] = planes.pop(index).T
+    return voxels, affine
+
+
+def _planes(slices: tuple[Slice, ...], *, is_enhanced: bool) -> Iterator[tuple[int, np.ndarray, float, float]]:
+    """Index in the stack, pixels (rows, columns), slope and intercept of each slice; each file is opened once."""
+    by_path: dict[Any, list[int]] = {}
+    for index, each in enumerate(slices):
+        by_path.setdefault(each.path, []).append(index)
+    for path, indices in by_path.items():
+        name = show_path(path)
+        with reading_dicom(name) as pydicom:
+            from pydicom.pixels import iter_pixels
+
+            header = pydicom.dcmread(path, stop_before_pixels=True)
+            frames = [slices[index].frame for index in indices]
+            pixels = iter_pixels(path, indices=frames if is_enhanced else None, raw=True)
+            for index, frame, plane in zip(indices, frames, pixels, strict=True):
+                yield index, plane, *_rescaling(header, frame if is_enhanced else None, name)
+
+
+def _rescaling(header: Any, frame: int | None, name: str) -> tuple[float, float]:
+    """Slope and intercept of a frame; 1 and 0 where none are stated."""
+    holders = [header]
+    if frame is not None:
+        groups = [header.PerFrameFunctionalGroupsSequence[frame], *(header.get("SharedFunctionalGroupsSequence") or [])]
+        sequences = (group.get("PixelValueTransformationSequence") or [] for group in groups)
+        holders = [item for sequence in sequences for item in sequence]
+    for holder in holders:
+        if holder.get("RescaleSlope") is not None:
+            slope, intercept = float(holder.RescaleSlope), float(holder.get("RescaleIntercept") or 0)
+            if not (np.isfinite(slope) and np.isfinite(intercept) and slope):
+                raise InputError(f"rescale slope of {name} must be finite and not 0, got another; export it again")
+            return slope, intercept
+    return 1.0, 0.0

@@ -82,9 +82,7 @@ def read_header(path: Path, tags: Sequence[str]) -> Any:
 def reading_dicom(name: str, *, otherwise: str = "") -> Iterator[Any]:
     """Pydicom without its log, and with errors in one line that quotes no value from the file: it may name a patient.
 
-    Args:
-        name: of the file, for messages.
-        otherwise: message in case of an error, instead of the one that the file cannot be read.
+    Messages call the file `name`; `otherwise` replaces the message that it cannot be read.
 
     Raises:
         InputError: pydicom is missing, or the block failed.

@@ -43,12 +43,7 @@ def write_dicom_seg(path: Path, label_map: Path, series: Series) -> list[str]:
     Segments are numbered from 1 in the order of the label values; one of which there is no voxel is empty. All have a
     frame for each slice, so that a reader gets the whole grid back. Their codes are those of `find_code`. The frame of
     reference, study and patient are those of the images. The same label map and images give the same SOP instance UID,
-    and a file that has it already stays.
-
-    Args:
-        path: `.dcm` file to write or replace.
-        label_map: on the grid of the series, as `segment` wrote it, with its record next to it.
-        series: the chosen one.
+    and a file that has it already stays. The label map is on the grid of the series, its record next to it.
 
     Returns:
         Notes, each a line: bones without a voxel, labels that have no SNOMED CT code here.
@@ -69,9 +64,8 @@ def write_dicom_seg(path: Path, label_map: Path, series: Series) -> list[str]:
         raise InputError(f"label map {case} must have a bone to make a DICOM SEG of, got none; no SEG is written")
     sources = _sources(series)
     if not sources[0].get("FrameOfReferenceUID"):
-        raise InputError(
-            f"images of {case} must state a FrameOfReferenceUID for a DICOM SEG, got none; no SEG is written"
-        )
+        rule = f"images of {case} must state a FrameOfReferenceUID for a DICOM SEG, got none"
+        raise InputError(f"{rule}; no SEG is written")
     number = int(series.files[0].number) if series.files[0].number.isdecimal() else 0
     codes = {value: find_code(names[value], domain=str(record.get("domain", ""))) for value in values}
     number_of = np.zeros(256, np.uint8)
@@ -135,9 +129,8 @@ def _sources(series: Series) -> list[Any]:
     paths = list(dict.fromkeys(each.path for each in slices))
     is_enhanced = series.files[0].sop_class in ENHANCED
     if is_enhanced and len(paths) > 1:
-        raise InputError(
-            f"series {series.key} must be one multi-frame file for a DICOM SEG, got {len(paths)}; no SEG is written"
-        )
+        rule = f"series {series.key} must be one multi-frame file for a DICOM SEG, got {len(paths)}"
+        raise InputError(f"{rule}; no SEG is written")
     headers: list[Any] = []
     for path in paths:
         with reading_dicom(show_path(path)) as pydicom:

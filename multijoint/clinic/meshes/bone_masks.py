@@ -58,10 +58,8 @@ def bone_masks(labels: np.ndarray, affine: np.ndarray) -> Iterator[BoneMask]:
         [(7, (1, 1, 3), ('superior',))]
     """
     if labels.size and not (labels.min() >= 0 and labels.max() <= _MAX_VALUE):
-        raise InputError(
-            f"label values must be whole numbers from 0 to {_MAX_VALUE}, got {labels.min()} to {labels.max()}; "
-            "give a label map, not a scan, or renumber it"
-        )
+        rule = f"label values must be whole numbers from 0 to {_MAX_VALUE}, got {labels.min()} to {labels.max()}"
+        raise InputError(f"{rule}; give a label map, not a scan, or renumber it")
     volume = to_canonical(labels.astype(np.uint8), affine)
     canonical = affine @ inv_ornt_aff(orientation_of(affine), labels.shape)
     for bone in find_bones(volume, num_classes=_MAX_VALUE + 1):

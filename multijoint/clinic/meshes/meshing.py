@@ -48,9 +48,7 @@ def check_meshing(output_dir: Path, *, format: str) -> None:
 def find_label_maps(paths: Sequence[Path]) -> dict[str, Path]:
     """Label maps by case: their file names without extension and without `_seg`.
 
-    Args:
-        paths: files; a folder stands for the `*_seg.nii.gz` directly in it, or if there are none, for all its NIfTI
-            files.
+    A folder stands for the `*_seg.nii.gz` directly in it, or if there are none, for all its NIfTI files.
 
     Raises:
         InputError: none in a folder, or two of one case.
@@ -62,9 +60,8 @@ def find_label_maps(paths: Sequence[Path]) -> dict[str, Path]:
     for path in dict.fromkeys(found):
         case = case_of(path)
         if case in cases:
-            raise InputError(
-                f"label maps must be of different cases, got {case} twice; mesh them into folders of their own"
-            )
+            rule = f"label maps must be of different cases, got {case} twice"
+            raise InputError(f"{rule}; mesh them into folders of their own")
         cases[case] = path
     return cases
 
@@ -73,13 +70,8 @@ def mesh_case(segmentation: Path, *, case: str, format: str, output_dir: Path) -
     """Write a mesh for each bone of a label map, and its rows of `bones.csv` in place of earlier ones.
 
     A bone that the record names and the label map lacks has a row that says so. Meshes of this case that were made
-    from another label map are removed, so that all files of a case show the same segmentation.
-
-    Args:
-        segmentation: label map of values 0..255; names come from the `.json` next to it, if there is one.
-        case: its name in `bones.csv`.
-        format: one of `FORMATS`.
-        output_dir: where `meshes/` and `bones.csv` go.
+    from another label map are removed, so that all files of a case show the same segmentation. Names come from the
+    `.json` next to the label map (values 0..255), if there is one.
 
     Raises:
         InputError: the label map or an existing `bones.csv` cannot be used.

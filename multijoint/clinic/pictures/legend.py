@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from custom_components.domains import COLORS
+from custom_components.io.pictures import bone_color
 from custom_components.io.records import read_names
 
 __all__ = ["LegendEntry", "read_legend"]
@@ -23,11 +23,8 @@ def read_legend(segmentation: Path, values: Iterable[int] = ()) -> dict[int, Leg
     """Names and colours of a label map's bones, by label value.
 
     A bone keeps its colour whether or not the others are in the map: first come those that the record names, in its
-    order, then other values in theirs.
-
-    Args:
-        segmentation: label map; names come from the `.json` next to it, if there is one.
-        values: label values that must be in the legend, named or not.
+    order, then other values in theirs. The record is the `.json` next to the label map, if there is one; `values` must
+    be in the legend, named or not.
 
     Raises:
         InputError: the `.json` cannot be used.
@@ -35,6 +32,6 @@ def read_legend(segmentation: Path, values: Iterable[int] = ()) -> dict[int, Leg
     names = read_names(segmentation)
     order = [*names, *sorted(set(values) - names.keys())]
     return {
-        value: LegendEntry(names.get(value, f"label {value}"), COLORS[index % len(COLORS)])
-        for index, value in enumerate(order)
+        value: LegendEntry(names.get(value, f"label {value}"), bone_color(place))
+        for place, value in enumerate(order, 1)
     }

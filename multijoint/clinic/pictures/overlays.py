@@ -26,12 +26,7 @@ def draw_overlay(
     """Draw axial, coronal and sagittal slices through the centres of the bones, with a contour a bone.
 
     Letters at the edges say which side of the patient is where: the right is at the left, as radiologists look at it.
-
-    Args:
-        output: PNG to write.
-        image: scan.
-        segmentation: label map on the scan's grid; names come from the `.json` next to it, if there is one.
-        reference: label map outlined in white.
+    Names come from the `.json` next to the segmentation, if there is one; the reference is outlined in white.
 
     Raises:
         InputError: a file cannot be used, or grids differ.
@@ -42,7 +37,12 @@ def draw_overlay(
     found = {int(value) for each in (labels, truth) if each is not None for value in np.unique(each)} - {0}
     legend = read_legend(Path(segmentation), found)
     index_of = {value: index for index, value in enumerate(legend, start=1)}
-    maps = [None if each is None else to_canonical(_indices(each, index_of), scan.affine) for each in (labels, truth)]
+    maps: list[np.ndarray | None] = []
+    for each in (labels, truth):
+        indices = np.zeros(labels.shape, np.uint8)  # places in the legend, which decide the colours
+        for value, index in () if each is None else index_of.items():
+            indices[each == value] = index
+        maps.append(None if each is None else to_canonical(indices, scan.affine))
     assert maps[0] is not None
     planes = draw_planes(
         maps[0],
@@ -60,14 +60,6 @@ def draw_overlay(
     entries = [(entry.name, entry.color) for value, entry in legend.items() if value in found]
     _draw_legend(picture, [*entries, *([] if truth is None else [("reference", "white")])])
     write_atomically(Path(output), encode(picture, "PNG"))
-
-
-def _indices(labels: np.ndarray, index_of: dict[int, int]) -> np.ndarray:
-    """Each label value's place in the legend; colours follow it."""
-    indices = np.zeros(labels.shape, np.uint8)
-    for value, index in index_of.items():
-        indices[labels == value] = index
-    return indices
 
 
 def _draw_legend(picture: Image.Image, entries: list[tuple[str, str]]) -> None:

@@ -66,11 +66,9 @@ def write_report(
     results = read_results(folder)
     run = run or (folder if is_run(folder) else None)
     if not results and run is None:
-        raise InputError(
-            f"folder {show_path(folder)} must hold results of multijoint segment or a training's run, got neither; "
-            "segment scans into it first"
-        )
-    record = None if run is None else read_run(Path(run))
+        rule = f"folder {show_path(folder)} must hold results of multijoint segment or a training's run, got neither"
+        raise InputError(f"{rule}; segment scans into it first")
+    record = None if run is None else read_run(run)
     sources = Sources(
         scans=find_scans(folder, [Path(scan) for scan in scans]),
         references=find_references(None if references is None else Path(references)),
@@ -90,10 +88,8 @@ def _check_given(results: Sequence[Result], sources: Sources, *, scans: bool, re
     if scans and not any(result.case in sources.scans for result in drawn):
         raise InputError("scans must have the names of the cases, got none that fits; give those that were segmented")
     if references and not any(sources.reference(result) for result in drawn):
-        raise InputError(
-            "references must have the names of the cases, got none that fits; "
-            "name them <case>.nii.gz or give a manifest"
-        )
+        rule = "references must have the names of the cases, got none that fits"
+        raise InputError(f"{rule}; name them <case>.nii.gz or give a manifest")
 
 
 def _seen(case: ReportedCase, run: RunRecord | None) -> ReportedCase:

@@ -79,10 +79,8 @@ def read_run(folder: Path) -> RunRecord:
         InputError: it is no run's folder, or a file in it cannot be read.
     """
     if not is_run(folder):
-        raise InputError(
-            f"run {show_path(folder)} must be a training's folder with one of {', '.join(_FILES)}, got none of them; "
-            "give the output_dir of the training"
-        )
+        rule = f"run {show_path(folder)} must be a training's folder with one of {', '.join(_FILES)}, got none of them"
+        raise InputError(f"{rule}; give the output_dir of the training")
     split = _read(folder / "split.json", "JSON", json.loads)
     settings = _read(folder / "config.yaml", "YAML", yaml.safe_load)
     return RunRecord(

@@ -60,20 +60,16 @@ def find_cases(scans: Path, results: Path) -> list[ViewedCase]:
     """
     for kind, folder in (("scans", scans), ("results", results)):
         if not folder.is_dir():
-            raise InputError(
-                f"{kind} {show_path(folder)} must be a folder, as the other is, got none; correct the path"
-            )
+            rule = f"{kind} {show_path(folder)} must be a folder, as the other is, got none"
+            raise InputError(f"{rule}; correct the path")
     found = sorted(path for path in results.iterdir() if path.name.endswith(LABEL_MAP_ENDING) and path.name[0] != ".")
     if not found:
-        raise InputError(
-            f"folder {show_path(results)} must hold <case>{LABEL_MAP_ENDING}, got none; give another folder"
-        )
+        rule = f"folder {show_path(results)} must hold <case>{LABEL_MAP_ENDING}, got none"
+        raise InputError(f"{rule}; give another folder")
     cases = [_find_case(path, scans, results) for path in found]
     if all(case.scan is None for case in cases):
-        raise InputError(
-            f"folder {show_path(scans)} must hold the scan of a case in {show_path(results)}, such as "
-            f"{cases[0].name}.nii.gz, got none; give the folder that was segmented"
-        )
+        rule = f"folder {show_path(scans)} must hold the scan of a case in {show_path(results)}, such as"
+        raise InputError(f"{rule} {cases[0].name}.nii.gz, got none; give the folder that was segmented")
     return cases
 
 

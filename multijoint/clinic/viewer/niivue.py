@@ -35,10 +35,8 @@ def find_niivue() -> Path:
         InputError: it was not there when the package was built.
     """
     if not NIIVUE.is_file():
-        raise InputError(
-            "NiiVue must be installed for the viewer, got none; where a package registry can be reached, run: "
-            "python -m multijoint.clinic.viewer.niivue"
-        )
+        rule = "NiiVue must be installed for the viewer, got none; where a package registry can be reached, run:"
+        raise InputError(f"{rule} python -m multijoint.clinic.viewer.niivue")
     return NIIVUE
 
 

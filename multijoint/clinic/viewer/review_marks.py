@@ -24,10 +24,7 @@ class ReviewMarks:
     """A table with a row a case, written anew at each change, whole or not at all.
 
     It is read again before each change, so that changes by another viewer or a spreadsheet are kept, and so are rows of
-    cases that are not shown.
-
-    Args:
-        path: the CSV, made with the first mark.
+    cases that are not shown. The first mark makes the file.
 
     Raises:
         InputError: there is a file of that name with other columns.
@@ -52,15 +49,9 @@ class ReviewMarks:
             return {row["case"]: {column: row[column] or "" for column in MARK_COLUMNS} for row in table}
 
     def write(self, case: str, *, mark: str, comment: str = "") -> Mapping[str, str]:
-        """Put down a mark; without mark and comment, the case's row goes.
+        """Put down one of `MARKS`, or "" for none yet, and return the row.
 
-        Args:
-            case: the case id.
-            mark: one of `MARKS`, or "" for none yet.
-            comment: free text; line breaks become spaces.
-
-        Returns:
-            The row, with columns as keys.
+        Line breaks of the comment become spaces. Without mark and comment, the case's row goes.
 
         Raises:
             InputError: another mark, or too long a comment.
@@ -69,9 +60,8 @@ class ReviewMarks:
         if mark not in ("", *MARKS):
             raise InputError(f"mark of {case} must be one of {', '.join(MARKS)}, got {mark!r}; choose one of them")
         if len(comment) > _MAX_COMMENT:
-            raise InputError(
-                f"comment on {case} must have at most {_MAX_COMMENT} characters, got {len(comment)}; shorten it"
-            )
+            rule = f"comment on {case} must have at most {_MAX_COMMENT} characters, got {len(comment)}"
+            raise InputError(f"{rule}; shorten it")
         date = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
         row = {"case": case, "mark": mark, "comment": comment, "date": date}
         with self._lock:

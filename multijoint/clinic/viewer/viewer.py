@@ -43,12 +43,8 @@ class Viewer(ThreadingHTTPServer):
 
     A page asks for a case by its number, never by a path, and every address begins with a secret that only the user who
     starts the viewer sees. The server refuses a `Host` that is not the loopback address (a foreign name that resolves
-    to it, as in DNS rebinding), a request from another page, and any method but GET and POST.
-
-    Args:
-        cases: what to show.
-        marks: where marks go.
-        port: to listen at; 0 for any that is free.
+    to it, as in DNS rebinding), a request from another page, and any method but GET and POST. Port 0 is any that is
+    free.
 
     Raises:
         InputError: the port is taken, or NiiVue is not installed.

@@ -58,10 +58,8 @@ def show_case(case: ViewedCase) -> ShownCase:
     legend = read_legend(case.segmentation, (int(value) for value in np.unique(labels) if value))
     values = list(legend)
     if len(values) > _MAX_BONES or min(values, default=0) < 0:
-        raise InputError(
-            f"label map {show_path(case.segmentation)} must have at most {_MAX_BONES} labels, all positive, "
-            f"got {len(values)} from {min(values)} to {max(values)}; give a label map of bones"
-        )
+        rule = f"label map {show_path(case.segmentation)} must have at most {_MAX_BONES} labels, all positive"
+        raise InputError(f"{rule}, got {len(values)} from {min(values)} to {max(values)}; give a label map of bones")
     every, shape = 1, scan.array.shape
     while prod(-(-size // every) for size in shape) > _MAX_VOXELS or max(shape) > _MAX_SIDE * every:
         every += 1

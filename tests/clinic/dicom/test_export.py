@@ -12,7 +12,7 @@ from custom_components.io.volumes import nifti_bytes
 from support.dicom_exams import SHAPE, axis_orders, numbered, oblique, only_series, save, series, stored
 from support.processes import run
 
-from multijoint.clinic.dicom.volume import read_series
+from multijoint.clinic.dicom.export import read_series
 from multijoint.phantoms.dicom_exams import classic_series, enhanced_file
 
 
