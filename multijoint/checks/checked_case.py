@@ -40,8 +40,6 @@ class Digests:
     """SHA-256 in hexadecimal, empty where there is nothing to digest.
 
     Args:
-        image_file: the image's file.
-        label_file: the label's file.
         voxels: the image in RAS+ order.
         labels: the labels in RAS+ order; with so few voxels that chance may make them equal, empty.
         bones: the labels likewise, but only the box around all bones.
@@ -64,7 +62,6 @@ class CheckedCase:
     """A case with its measurements; an unreadable one has only `problems`.
 
     Args:
-        case: the case.
         problems: (rule, message) of each reason why it is unusable.
         remarks: warnings of the reader.
         shape: of the image, as stored.

@@ -57,30 +57,26 @@ def enhanced_file(
     voxels: np.ndarray, affine: np.ndarray, *, name: str, number: int = 2, description: str = "T1 axial oblique"
 ) -> Any:
     """One enhanced MR image with a frame a slice, in a shuffled order; see `classic_series`."""
-    from pydicom.dataset import Dataset
-
     lps = _TO_LPS @ affine
     order = np.random.default_rng(voxels.shape[2]).permutation(voxels.shape[2]).tolist()
     image = _common(_ENHANCED_MR, name, number, 1, description)
     image.ImageType = ["ORIGINAL", "PRIMARY", "VOLUME", "NONE"]
     image.AcquisitionDateTime, image.ContentQualification = "20200101000000", "RESEARCH"
     image.NumberOfFrames = len(order)
-    frames = []
-    for position, index in enumerate(order, 1):
-        plane, groups = _plane(lps, index), Dataset()
-        place, sides, content = Dataset(), Dataset(), Dataset()
-        place.ImagePositionPatient = plane.ImagePositionPatient
-        sides.ImageOrientationPatient = plane.ImageOrientationPatient
-        content.StackID, content.InStackPositionNumber = "1", index + 1
-        content.DimensionIndexValues = [1, position]
-        groups.PlanePositionSequence, groups.PlaneOrientationSequence = [place], [sides]
-        groups.FrameContentSequence = [content]
-        frames.append(groups)
-    plane, shared, measures, kind = _plane(lps, 0), Dataset(), Dataset(), Dataset()
-    measures.PixelSpacing, measures.SliceThickness = plane.PixelSpacing, plane.SliceThickness
-    kind.FrameType = image.ImageType
-    shared.PixelMeasuresSequence, shared.MRImageFrameTypeSequence = [measures], [kind]
-    image.SharedFunctionalGroupsSequence, image.PerFrameFunctionalGroupsSequence = [shared], frames
+    planes = {index: _plane(lps, index) for index in order}
+    image.PerFrameFunctionalGroupsSequence = [
+        _dataset(
+            PlanePositionSequence=[_dataset(ImagePositionPatient=planes[index].ImagePositionPatient)],
+            PlaneOrientationSequence=[_dataset(ImageOrientationPatient=planes[index].ImageOrientationPatient)],
+            FrameContentSequence=[
+                _dataset(StackID="1", InStackPositionNumber=index + 1, DimensionIndexValues=[1, position])
+            ],
+        )
+        for position, index in enumerate(order, 1)
+    ]
+    measures = _dataset(PixelSpacing=planes[0].PixelSpacing, SliceThickness=planes[0].SliceThickness)
+    kind = _dataset(FrameType=image.ImageType)
+    image.SharedFunctionalGroupsSequence = [_dataset(PixelMeasuresSequence=[measures], MRImageFrameTypeSequence=[kind])]
     _set_pixels(image, voxels.transpose(2, 1, 0)[order])
     return image
 
@@ -141,21 +137,31 @@ def _common(sop_class: str, name: str, number: int, instance: int, description: 
     return image
 
 
+def _dataset(**elements: Any) -> Any:
+    from pydicom.dataset import Dataset
+
+    dataset = Dataset()
+    for keyword, value in elements.items():
+        setattr(dataset, keyword, value)
+    return dataset
+
+
 def _plane(lps: np.ndarray, index: int) -> Any:
     """Elements of one slice along the last axis of an affine in LPS+ mm."""
-    from pydicom.dataset import Dataset
     from pydicom.valuerep import DSfloat
 
     def decimals(numbers: Sequence[float] | np.ndarray) -> list[Any]:
         return [DSfloat(float(number), auto_format=True) for number in numbers]
 
     spacing = np.linalg.norm(lps[:3, :3], axis=0)
-    plane = Dataset()
-    plane.ImageOrientationPatient = decimals((lps[:3, :2] / spacing[:2]).T.ravel())
-    plane.ImagePositionPatient = decimals((lps @ [0, 0, index, 1])[:3])
-    plane.PixelSpacing = decimals(spacing[[1, 0]])
-    plane.SliceThickness = plane.SpacingBetweenSlices = decimals(spacing[2:])[0]
-    return plane
+    thickness = decimals(spacing[2:])[0]
+    return _dataset(
+        ImageOrientationPatient=decimals((lps[:3, :2] / spacing[:2]).T.ravel()),
+        ImagePositionPatient=decimals((lps @ [0, 0, index, 1])[:3]),
+        PixelSpacing=decimals(spacing[[1, 0]]),
+        SliceThickness=thickness,
+        SpacingBetweenSlices=thickness,
+    )
 
 
 def _set_pixels(image: Any, pixels: np.ndarray) -> None:

@@ -71,11 +71,6 @@ class BoneCode:
     meaning: str
     side: tuple[str, str] | None = None
 
-    @property
-    def is_private(self) -> bool:
-        """Whether only this software knows the code."""
-        return self.scheme == PRIVATE_SCHEME
-
 
 def find_code(label: str, *, domain: str = "") -> BoneCode:
     """The code of a label; a private one if it is not known.

@@ -16,7 +16,7 @@ from custom_components.io.records import read_names, read_record
 from custom_components.io.volumes import read_label
 from custom_components.system.files import write_atomically
 
-from multijoint.clinic.dicom.bone_codes import find_code
+from multijoint.clinic.dicom.bone_codes import PRIVATE_SCHEME, find_code
 from multijoint.clinic.dicom.files import read_header, reading_dicom
 from multijoint.clinic.dicom.series import Series
 from multijoint.clinic.dicom.slices import ENHANCED
@@ -75,7 +75,7 @@ def write_dicom_seg(path: Path, label_map: Path, series: Series) -> list[str]:
     uid = generate_uid(entropy_srcs=[*entropy, "instance"])
     missing = [names[value] for value in values if value not in present]
     notes = [f"{path.name} has an empty segment: no voxel is {name}" for name in missing]
-    private = [names[value] for value in values if codes[value].is_private]
+    private = [names[value] for value in values if codes[value].scheme == PRIVATE_SCHEME]
     notes += [f"{path.name} has a private code for {name}: no SNOMED CT code is known for it" for name in private]
     if path.is_file() and _uid_of(path) == uid:
         return notes

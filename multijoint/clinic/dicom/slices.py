@@ -45,7 +45,6 @@ class Slice:
     """One plane of pixels; positions and directions in DICOM's LPS+ frame, in mm.
 
     Args:
-        path: its file.
         frame: its number in the file, from 0.
         position: centre of the first pixel.
         orientation: direction along a row, then along a column; unit vectors.
@@ -68,7 +67,6 @@ class DicomFile:
     """One instance.
 
     Args:
-        path: the file.
         uid, study, series: SOP, study and series instance UIDs.
         number, description, modality: of the series.
         sop_class: UID.

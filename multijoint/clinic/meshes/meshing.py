@@ -17,7 +17,7 @@ from multijoint.clinic.meshes.bone_masks import bone_masks
 from multijoint.clinic.meshes.files import FORMATS, mesh_bytes
 from multijoint.clinic.meshes.shapes import measure_shape, merge_bones, read_bones
 from multijoint.clinic.meshes.surfaces import bone_surface, check_trimesh
-from multijoint.clinic.pictures.legend import LegendEntry, read_legend
+from multijoint.clinic.pictures.overlays import LegendEntry, read_legend
 
 __all__ = ["MeshedCase", "check_meshing", "find_label_maps", "mesh_case"]
 
@@ -91,7 +91,7 @@ def mesh_case(segmentation: Path, *, case: str, format: str, output_dir: Path) -
             surface = bone_surface(bones[value])
             path = folder / f"{files[value]}.{format}"
             write_atomically(path, mesh_bytes(surface, format=format, name=entry.name, color=entry.color))
-            row |= measure_shape(bones[value], surface).row() | {"mesh": path.relative_to(output_dir).as_posix()}
+            row |= measure_shape(bones[value], surface) | {"mesh": path.relative_to(output_dir).as_posix()}
         else:
             row["status"] = "missing"
         rows.append(row)

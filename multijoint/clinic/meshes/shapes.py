@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from custom_components.system.files import write_csv
 from multijoint.clinic.meshes.bone_masks import BoneMask
 from multijoint.clinic.meshes.surfaces import BoneSurface
 
-__all__ = ["BONES", "BONES_COLUMNS", "BoneShape", "measure_shape", "merge_bones", "read_bones"]
+__all__ = ["BONES", "BONES_COLUMNS", "measure_shape", "merge_bones", "read_bones"]
 
 BONES = "bones.csv"
 _EXTENTS = tuple(f"extent{number}_mm" for number in (1, 2, 3))
@@ -31,47 +30,16 @@ BONES_COLUMNS = (
 _FLIP = np.array([-1.0, -1.0, 1.0])  # RAS to LPS
 
 
-@dataclass(frozen=True)
-class BoneShape:
-    """Measurements of the part of a bone that is in the field of view.
+def measure_shape(bone: BoneMask, surface: BoneSurface) -> dict[str, str]:
+    """Measure the part of a bone that is in the field of view by its voxels and by its surface.
 
-    Args:
-        volume_ml: of the voxels.
-        surface_mm2: area of the smooth surface, without the cut faces.
-        cut_area_mm2: area of the faces where the field of view cut the bone.
-        cut_sides: sides of the volume that cut it, e.g. ("superior",).
-        extents_mm: (3,), length of the surface along each principal axis.
-        axes: (3, 3), principal axes of the voxels in rows, the longest first: right-handed unit vectors in LPS.
-        centroid_mm: (3,), centre of the voxels in LPS.
-    """
+    The axes are the principal ones of the voxels, the longest first, as unit vectors in LPS. The first two point to the
+    side of the patient (left, posterior or superior) that they are closest to; the third completes a right-handed
+    system. Of a bone as wide as it is thick, the axes across are arbitrary. Extents are the lengths of the surface
+    along the axes; `surface_mm2` is without the faces where the field of view cut the bone.
 
-    volume_ml: float
-    surface_mm2: float
-    cut_area_mm2: float
-    cut_sides: tuple[str, ...]
-    extents_mm: np.ndarray
-    axes: np.ndarray
-    centroid_mm: np.ndarray
-
-    def row(self) -> dict[str, str]:
-        """Columns of `bones.csv`."""
-        numbers = {
-            "volume_ml": self.volume_ml,
-            "surface_mm2": self.surface_mm2,
-            "cut_area_mm2": self.cut_area_mm2,
-            **dict(zip(_EXTENTS, self.extents_mm, strict=True)),
-            **dict(zip(_AXES, self.axes.reshape(-1), strict=True)),
-            **dict(zip(_CENTROID, self.centroid_mm, strict=True)),
-        }
-        cut = {"cut": "yes" if self.cut_sides else "no", "cut_sides": ";".join(self.cut_sides)}
-        return {"status": "found"} | cut | {name: f"{number:.6g}" for name, number in numbers.items()}
-
-
-def measure_shape(bone: BoneMask, surface: BoneSurface) -> BoneShape:
-    """Measure a bone by its voxels and by its surface.
-
-    The first two principal axes point to the side of the patient (left, posterior or superior) that they are closest
-    to; the third completes a right-handed system. Of a bone as wide as it is thick, the axes across are arbitrary.
+    Returns:
+        Columns of `bones.csv`.
     """
     to_mm = bone.affine[:3, :3] * _FLIP[:, None]
     voxels = np.argwhere(bone.voxels)
@@ -82,15 +50,16 @@ def measure_shape(bone: BoneMask, surface: BoneSurface) -> BoneShape:
     axes *= np.sign(np.take_along_axis(axes, np.abs(axes).argmax(axis=1)[:, None], axis=1))
     axes[2] = np.cross(axes[0], axes[1])
     cut_area_mm2 = surface.cut_area_mm2
-    return BoneShape(
-        volume_ml=len(voxels) * voxel_volume_ml(bone.affine),
-        surface_mm2=surface.area_mm2 - cut_area_mm2,
-        cut_area_mm2=cut_area_mm2,
-        cut_sides=bone.cut_sides,
-        extents_mm=np.ptp(surface.vertices_mm @ axes.T, axis=0),
-        axes=axes,
-        centroid_mm=centroid,
-    )
+    numbers = {
+        "volume_ml": len(voxels) * voxel_volume_ml(bone.affine),
+        "surface_mm2": surface.area_mm2 - cut_area_mm2,
+        "cut_area_mm2": cut_area_mm2,
+        **dict(zip(_EXTENTS, np.ptp(surface.vertices_mm @ axes.T, axis=0), strict=True)),
+        **dict(zip(_AXES, axes.reshape(-1), strict=True)),
+        **dict(zip(_CENTROID, centroid, strict=True)),
+    }
+    cut = {"cut": "yes" if bone.cut_sides else "no", "cut_sides": ";".join(bone.cut_sides)}
+    return {"status": "found"} | cut | {name: f"{number:.6g}" for name, number in numbers.items()}
 
 
 def read_bones(folder: Path) -> list[dict[str, str]]:

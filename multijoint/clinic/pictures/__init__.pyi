@@ -1,4 +1,3 @@
-from .legend import LegendEntry, read_legend
-from .overlays import draw_overlay
+from .overlays import LegendEntry, draw_overlay, read_legend
 
 __all__ = ["LegendEntry", "draw_overlay", "read_legend"]

@@ -1,28 +1,52 @@
-"""A segmentation drawn over its scan: three planes through the bones, as one picture."""
+"""A segmentation drawn over its scan, with the legend of bones that meshes and pages share."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from custom_components.io.geometry import canonical_spacing_mm, to_canonical
-from custom_components.io.pictures import draw_planes, encode, grey_limits, write_text
+from custom_components.io.pictures import bone_color, draw_planes, encode, grey_limits, write_text
+from custom_components.io.records import read_names
 from custom_components.io.volumes import read_label, read_volume
 from custom_components.system.files import write_atomically
 from PIL import Image, ImageDraw, ImageFont
 
-from multijoint.clinic.pictures.legend import read_legend
-
-__all__ = ["draw_overlay"]
+__all__ = ["LegendEntry", "draw_overlay", "read_legend"]
 
 _WIDTH, _HEIGHT = 1320, 506  # pixels
 _TITLE, _LEGEND, _TEXT = 32, 46, 18
 _HANDLE = 36  # length of a line in the legend
 
 
-def draw_overlay(
-    output: str | Path, image: str | Path, segmentation: str | Path, *, reference: str | Path | None = None
-) -> None:
+class LegendEntry(NamedTuple):
+    """How a bone is called and drawn."""
+
+    name: str
+    color: str
+
+
+def read_legend(segmentation: Path, values: Iterable[int] = ()) -> dict[int, LegendEntry]:
+    """Names and colours of a label map's bones, by label value.
+
+    A bone keeps its colour whether or not the others are in the map: first come those that the record names, in its
+    order, then other values in theirs. The record is the `.json` next to the label map, if there is one; `values` must
+    be in the legend, named or not.
+
+    Raises:
+        InputError: the `.json` cannot be used.
+    """
+    names = read_names(segmentation)
+    order = [*names, *sorted(set(values) - names.keys())]
+    return {
+        value: LegendEntry(names.get(value, f"label {value}"), bone_color(place))
+        for place, value in enumerate(order, 1)
+    }
+
+
+def draw_overlay(output: Path, image: Path, segmentation: Path, *, reference: Path | None = None) -> None:
     """Draw axial, coronal and sagittal slices through the centres of the bones, with a contour a bone.
 
     Letters at the edges say which side of the patient is where: the right is at the left, as radiologists look at it.

@@ -65,7 +65,6 @@ class ReportedBone:
     Args:
         index: class index, which decides its colour.
         value: label value in the file.
-        name: of the bone.
         volume_ml: of its voxels; 0 if it is missing.
         confidence: expected Dice, 0..1; NaN without an estimate.
         calibrated: whether that was calibrated on validation exams.

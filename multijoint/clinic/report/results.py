@@ -14,16 +14,8 @@ from custom_components.errors import InputError, show_path
 from custom_components.io.nifti_files import case_id
 from custom_components.io.records import LABEL_MAP_ENDING, case_of, read_record
 
-__all__ = [
-    "Result",
-    "find_references",
-    "find_scans",
-    "read_bone_table",
-    "read_csv",
-    "read_results",
-    "to_number",
-    "without_folders",
-]
+__all__ = ["Result", "find_references", "find_scans", "read_bone_table", "read_csv", "read_results", "to_number"]
+__all__ += ["without_folders"]
 
 
 @dataclass(frozen=True)
@@ -31,10 +23,8 @@ class Result:
     """The result of one scan.
 
     Args:
-        case: its name.
         status: "segmented", "failed" or "waiting" (not reached).
         cause: of a failure.
-        label_map: if there is one.
         record: of the label map, as `ResultFolder` wrote it; empty if unknown.
         notes: for the reader.
     """

@@ -21,7 +21,6 @@ class ViewedCase:
     """One scan with its segmentation.
 
     Args:
-        name: the case id.
         scan: its NIfTI file; None if none was found.
         segmentation: label map on the scan's grid; a `.json` next to it may name the labels.
         meshes: surfaces of its bones, each called like its bone.

@@ -15,7 +15,7 @@ from custom_components.io.pictures import grey_limits
 from custom_components.io.volumes import read_label, read_volume
 from scipy import ndimage
 
-from multijoint.clinic.pictures.legend import LegendEntry, read_legend
+from multijoint.clinic.pictures.overlays import LegendEntry, read_legend
 from multijoint.clinic.viewer.cases import ViewedCase
 
 __all__ = ["ShownCase", "read_mesh", "show_case"]
