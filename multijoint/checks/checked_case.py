@@ -18,7 +18,6 @@ class BoneMeasure:
 
     Args:
         index: class index, which also gives its colour.
-        volume_ml: in millilitres.
         large: volumes of its 6-connected components from 1 % of it on, in ml, largest first.
         num_components: of any size.
         num_far: components that lie far away from the largest.

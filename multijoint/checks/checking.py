@@ -27,12 +27,7 @@ _FILE_RULES = ("missing-file", "unreadable")
 
 @dataclass(frozen=True)
 class CheckResult:
-    """Cases and findings of some data sets.
-
-    Args:
-        cases: every case of every readable manifest, in order.
-        findings: errors first.
-    """
+    """Every case of every readable manifest, in order, and the findings of the data sets, errors first."""
 
     cases: tuple[CheckedCase, ...]
     findings: tuple[Finding, ...]
@@ -47,10 +42,8 @@ def check_manifests(
 ) -> CheckResult:
     """Examine data sets as a training would meet them.
 
-    Args:
-        paths: manifests.
-        dataset_dir: where their paths start; by default the folder of each manifest.
-        num_folds: as the training's; None for leave-one-out.
+    Paths in a manifest start at `dataset_dir`, by default the manifest's own folder. The folds are as in the training,
+    None for leave-one-out.
 
     Returns:
         Cases and findings. A manifest or a case that cannot be used is a finding; the others are examined.
@@ -60,7 +53,10 @@ def check_manifests(
     files = [Path(path) for path in paths]
     dataset_dir = None if dataset_dir is None else Path(dataset_dir)
     manifests: dict[str, Manifest] = {}
-    for shown, path in zip(_show_manifests(files), files, strict=True):
+    shown_paths = [show_path(path) for path in paths]
+    for place, path in enumerate(paths, start=1):
+        shown = show_path(path)  # where several files have one name, with their number on the command line
+        shown = shown if shown_paths.count(shown) == 1 else f"{shown} #{place}"
         try:
             manifest = load_manifest(path, dataset_dir=dataset_dir, check_files=False)
         except Exception as error:
@@ -68,10 +64,8 @@ def check_manifests(
             continue
         name = manifest.domain.name
         if name in manifests:
-            text = (
-                f"domain must differ from those of the other manifests, got {name!r} twice; rename it or leave it out"
-            )
-            findings.append(Finding("error", "manifest", shown, "", text))
+            rule = f"domain must differ from those of the other manifests, got {name!r} twice"
+            findings.append(Finding("error", "manifest", shown, "", f"{rule}; rename it or leave it out"))
             continue
         manifests[name] = manifest
         own = [examine(case, manifest.domain) for case in track(manifest.cases, f"{name}: cases")]
@@ -82,12 +76,6 @@ def check_manifests(
     findings += _split_errors(list(manifests.values()), num_folds)
     findings += _shared_names(list(manifests.values()))
     return CheckResult(tuple(cases), tuple(sort_findings(findings)))
-
-
-def _show_manifests(paths: Sequence[Path]) -> list[str]:
-    """Names of files; where several have one name, with their number on the command line."""
-    names = [show_path(path) for path in paths]
-    return [name if names.count(name) == 1 else f"{name} #{place}" for place, name in enumerate(names, start=1)]
 
 
 def _manifest_error(

@@ -122,11 +122,7 @@ def edge_fits(
 ) -> tuple[float, ...]:
     """How much the image changes across the borders of labels, as they are and mirrored along each axis.
 
-    Args:
-        voxels: image.
-        classes: class indices on its grid.
-        steps: the result of `roughness`.
-        limits: intensities beyond these count as these.
+    The steps are the result of `roughness`; intensities beyond the limits count as these.
 
     Returns:
         Four mean steps in units of the usual step along the same axis; none if there are fewer than 500 borders.

@@ -23,12 +23,9 @@ _MIN_LEVELS = 16
 def far_off(values: np.ndarray, least: float) -> np.ndarray:
     """Which rows are outliers: off the median by over `least` and over four median absolute deviations.
 
-    None if there are fewer than four rows, or if more than a fifth (and more than one) would be outliers: then the
-    data set is as varied as that.
-
-    Args:
-        values: one row a case, a number or several; any of them may be off.
-        least: in the unit of the values.
+    The values are one row a case, a number or several, any of which may be off; `least` is in their unit. None is an
+    outlier if there are fewer than four rows, or if more than a fifth (and more than one) would be: then the data set
+    is as varied as that.
 
     Example:
         >>> far_off(np.array([1.0, 1.1, 0.9, 1.0, 4.0]), 1.0).tolist()

@@ -175,23 +175,20 @@ class _Outline:
         self.lower, self.upper = curve.min(0), curve.max(0)
         self._origin = self.lower - _MARGIN_MM
         axes = [np.arange(o, u + _MARGIN_MM, _STEP_MM) for o, u in zip(self._origin, self.upper, strict=True)]
-        self._table = _polygon_distance(curve, *np.meshgrid(*axes, indexing="ij")).astype(np.float32)
+        a, b = np.meshgrid(*axes, indexing="ij")
+        squared, inside = np.full(a.shape, np.inf), np.zeros(a.shape, bool)
+        for (a0, b0), (a1, b1) in zip(curve, np.roll(curve, -1, axis=0), strict=True):
+            da, db = a1 - a0, b1 - b0
+            t = np.clip(((a - a0) * da + (b - b0) * db) / (da * da + db * db), 0, 1)
+            squared = np.minimum(squared, (a - a0 - t * da) ** 2 + (b - b0 - t * db) ** 2)
+            if db != 0:
+                inside ^= ((b0 > b) != (b1 > b)) & (a < a0 + (b - b0) * da / db)
+        self._table = (np.where(inside, -1, 1) * np.sqrt(squared)).astype(np.float32)
 
     def distance(self, a: Array, b: Array) -> Array:
         a, b = np.broadcast_arrays(a, b)
         at = np.stack([(a - np.float32(self._origin[0])), (b - np.float32(self._origin[1]))]) / np.float32(_STEP_MM)
         return map_coordinates(self._table, at, order=1, mode="nearest", prefilter=False)
-
-
-def _polygon_distance(curve: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    squared, inside = np.full(a.shape, np.inf), np.zeros(a.shape, bool)
-    for (a0, b0), (a1, b1) in zip(curve, np.roll(curve, -1, axis=0), strict=True):
-        da, db = a1 - a0, b1 - b0
-        t = np.clip(((a - a0) * da + (b - b0) * db) / (da * da + db * db), 0, 1)
-        squared = np.minimum(squared, (a - a0 - t * da) ** 2 + (b - b0 - t * db) ** 2)
-        if db != 0:
-            inside ^= ((b0 > b) != (b1 > b)) & (a < a0 + (b - b0) * da / db)
-    return np.where(inside, -1, 1) * np.sqrt(squared)
 
 
 def _triple(values: np.ndarray) -> tuple[float, float, float]:

@@ -47,8 +47,11 @@ def stacks_of(slices: Sequence[Slice]) -> list[Stack]:
     found = len({each.shape for each in slices})
     if found > 1:
         return [Stack(tuple(slices), problem=f"must have one image size, got {found}")]
-    orientations = _orientations(slices)
-    if orientations > 1:
+    different: list[np.ndarray] = []
+    for own in (np.array(each.orientation) for each in slices):
+        if not any(np.abs(own - other).max() <= _ORIENTATION_TOLERANCE for other in different):
+            different.append(own)
+    if (orientations := len(different)) > 1:
         kind = " (a localiser?)" if orientations >= 3 else ""
         return [Stack(tuple(slices), problem=f"must have slices of one orientation, got {orientations}{kind}")]
     spacings = np.array([each.spacing_mm for each in slices])
@@ -70,16 +73,6 @@ def affine_of(slices: Sequence[Slice]) -> np.ndarray:
     affine[:3, 2] = np.subtract(last.position, first.position) / (len(slices) - 1)
     affine[:3, 3] = first.position
     return _TO_RAS @ affine
-
-
-def _orientations(slices: Sequence[Slice]) -> int:
-    """Number of different ones."""
-    different: list[np.ndarray] = []
-    for each in slices:
-        own = np.array(each.orientation)
-        if not any(np.abs(own - other).max() <= _ORIENTATION_TOLERANCE for other in different):
-            different.append(own)
-    return len(different)
 
 
 def _told_apart(slices: list[Slice]) -> list[tuple[list[Slice], str]]:

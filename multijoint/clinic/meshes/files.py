@@ -73,7 +73,9 @@ def _glb(surface: BoneSurface, name: str, color: str) -> bytes:
     from trimesh.exchange.gltf import export_glb
 
     colors = _vertex_colors(surface, color)
-    colors[:, :3] = np.rint(_linear(colors[:, :3] / 255) * 255)
+    values = colors[:, :3] / 255  # sRGB, which glTF wants linear
+    linear = np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
+    colors[:, :3] = np.rint(linear * 255)
     scene = Scene(base_frame="patient")
     scene.add_geometry(_mesh(surface, vertex_colors=colors), node_name=name, geom_name=name, transform=_TO_GLTF)
 
@@ -95,8 +97,3 @@ def _vertex_colors(surface: BoneSurface, color: str) -> np.ndarray:
     """(N, 4), red, green, blue and opacity."""
     choice = np.array([[*bytes.fromhex(each[1:]), 255] for each in (color, CUT_COLOR)], np.uint8)
     return choice[surface.cut_vertices.astype(int)]
-
-
-def _linear(values: np.ndarray) -> np.ndarray:
-    """What glTF wants of an sRGB colour, 0..1."""
-    return np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)

@@ -33,13 +33,7 @@ class Select(NamedTuple):
 
 
 class Cohort(NamedTuple):
-    """All cases.
-
-    Args:
-        columns: the first names the case.
-        selects: filters.
-        words: for each case, text in lower case that a search looks through.
-    """
+    """All cases: columns, of which the first names the case, filters, and for each case the text that a search sees."""
 
     columns: list[Column]
     selects: list[Select]

@@ -18,12 +18,9 @@ __all__ = ["Overview", "look_over", "tabulate_bones"]
 
 
 class Overview(NamedTuple):
-    """All cases of a report together.
+    """All cases together: numbers with their meaning, a row a domain and bone, and what made the label maps.
 
-    Args:
-        counts: numbers of cases, each with its meaning.
-        bones: a row a domain and bone.
-        origin: models, settings and versions that made the label maps; several at once are worth seeing.
+    Several models, settings or versions at once are worth seeing.
     """
 
     counts: list[tuple[int, str]]

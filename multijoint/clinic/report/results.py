@@ -129,8 +129,7 @@ def find_scans(folder: Path, given: Sequence[Path]) -> dict[str, Path]:
 def find_references(given: Path | None) -> dict[str, Path]:
     """Reference label maps by case, with its domain in front (`ankle/a01`) and without.
 
-    Args:
-        given: a manifest, or a folder with `<case>.nii.gz` or `<case>_seg.nii.gz`.
+    They come from a manifest, or from a folder with `<case>.nii.gz` or `<case>_seg.nii.gz`.
 
     Raises:
         InputError: the manifest cannot be used, or the folder holds no label map.

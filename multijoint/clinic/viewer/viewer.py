@@ -129,9 +129,9 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(HTTPStatus.OK, content, kind)
         except _Refused as refused:
             self.close_connection = True
-            self._send_json({"error": str(refused)}, status=refused.status)
+            self._send(refused.status, *_json({"error": str(refused)}))
         except (InputError, OSError, MemoryError) as error:
-            self._send_json({"error": explain(error)}, status=HTTPStatus.UNPROCESSABLE_ENTITY)
+            self._send(HTTPStatus.UNPROCESSABLE_ENTITY, *_json({"error": explain(error)}))
 
     def _check_sender(self) -> None:
         host = self.headers.get_all("Host", [])
@@ -147,29 +147,25 @@ class _Handler(BaseHTTPRequestHandler):
         if name in _PAGE_TYPES:
             return (_PAGE / name).read_bytes(), _PAGE_TYPES[name]
         if name == "cases.json":
-            return _json(self._list_cases())
+            rows = self.server.marks.read()
+            cases = [
+                {"name": case.name} | {key: rows.get(case.name, {}).get(key, "") for key in ("mark", "comment", "date")}
+                for case in self.server.cases
+            ]
+            return _json({"cases": cases, "marks": self.server.marks.path.name})
         match = re.fullmatch(r"cases/(\d{1,9})(?:\.json|/(scan|labels)\.nii|/mesh(\d{1,9})\.ply)", name, re.ASCII)
         if match is None or int(match[1]) >= len(self.server.cases):
             raise _Refused(HTTPStatus.NOT_FOUND, "not found")
         number = int(match[1])
+        meshes = self.server.cases[number].meshes
         if match[3] is not None:
-            meshes = self.server.cases[number].meshes
             if int(match[3]) >= len(meshes):
                 raise _Refused(HTTPStatus.NOT_FOUND, "not found")
             return read_mesh(meshes[int(match[3])]), "application/octet-stream"
         shown = self.server.show(number)
         if match[2] is not None:
             return (shown.scan if match[2] == "scan" else shown.labels), "application/octet-stream"
-        names = [mesh.stem for mesh in self.server.cases[number].meshes]
-        return _json({"bones": shown.bones, "every": shown.every, "meshes": names})
-
-    def _list_cases(self) -> dict[str, Any]:
-        rows = self.server.marks.read()
-        cases = [
-            {"name": case.name} | {key: rows.get(case.name, {}).get(key, "") for key in ("mark", "comment", "date")}
-            for case in self.server.cases
-        ]
-        return {"cases": cases, "marks": self.server.marks.path.name}
+        return _json({"bones": shown.bones, "every": shown.every, "meshes": [mesh.stem for mesh in meshes]})
 
     def _post(self, path: str) -> tuple[bytes, str]:
         match = re.fullmatch(r"cases/(\d{1,9})/mark", path, re.ASCII)
@@ -186,9 +182,6 @@ class _Handler(BaseHTTPRequestHandler):
         except (ValueError, KeyError, TypeError):
             raise _Refused(HTTPStatus.BAD_REQUEST, "a mark must be JSON with mark and comment") from None
         return _json(self.server.marks.write(self.server.cases[int(match[1])].name, mark=mark, comment=comment))
-
-    def _send_json(self, content: Any, *, status: HTTPStatus) -> None:
-        self._send(status, *_json(content))
 
     def _send(self, status: HTTPStatus, content: bytes, kind: str) -> None:
         self.send_response(status)

@@ -134,16 +134,15 @@ def _file(
 
 
 def _bones(indices: np.ndarray, legend: dict[int, LegendEntry], affine: np.ndarray) -> list[dict[str, Any]]:
+    bones: list[dict[str, Any]] = []
     boxes = ndimage.find_objects(indices, max_label=max(1, len(legend)))
-    bones = []
     for index, (value, box) in enumerate(zip(legend, boxes, strict=False), start=1):
-        volume_ml, centre_mm = (0.0, None) if box is None else _measure(indices[box] == index, box, affine)
-        bones.append({"value": value, **legend[value]._asdict(), "volume_ml": volume_ml, "centre_mm": centre_mm})
+        bone: dict[str, Any] = {"value": value, **legend[value]._asdict(), "volume_ml": 0.0, "centre_mm": None}
+        if box is not None:
+            voxels = np.argwhere(indices[box] == index)
+            offsets_mm = (voxels - voxels.mean(axis=0)) @ affine[:3, :3].T
+            nearest = voxels[(offsets_mm**2).sum(axis=1).argmin()] + [side.start for side in box]
+            bone["volume_ml"] = len(voxels) * voxel_volume_ml(affine)
+            bone["centre_mm"] = (affine[:3, :3] @ nearest + affine[:3, 3]).tolist()
+        bones.append(bone)
     return bones
-
-
-def _measure(mask: np.ndarray, box: tuple[slice, ...], affine: np.ndarray) -> tuple[float, list[float]]:
-    voxels = np.argwhere(mask)
-    offsets_mm = (voxels - voxels.mean(axis=0)) @ affine[:3, :3].T
-    nearest = voxels[(offsets_mm**2).sum(axis=1).argmin()] + [side.start for side in box]
-    return len(voxels) * voxel_volume_ml(affine), (affine[:3, :3] @ nearest + affine[:3, 3]).tolist()
