@@ -12,7 +12,7 @@ from custom_components.io.volumes import nifti_bytes
 from custom_components.system.files import write_atomically
 
 from multijoint.phantoms.dicom_exams import write_exam
-from multijoint.phantoms.recipes import PHANTOM_DOMAINS, Recipe, make_phantom
+from multijoint.phantoms.recipes import PHANTOM_DOMAINS, make_phantom
 
 __all__ = ["PHANTOM_DOMAINS", "write_phantoms"]
 
@@ -71,11 +71,6 @@ def _write_domain(folder: Path, name: str, *, num_cases: int, seed: int, size: i
             write_exam(exam, phantom.image, phantom.affine, name=f"{case} {seed}", is_enhanced=index % 2 == 1)
         rows.append(f"{{name: {case}, image: {image}, label: {label}, subject: {case}, group: {phantom.group}}}")
     manifest = folder / "manifest.yaml"
-    write_atomically(manifest, _manifest(name, recipe, rows, seed=seed).encode())
-    return manifest
-
-
-def _manifest(name: str, recipe: Recipe, rows: Sequence[str], *, seed: int) -> str:
     labels = ", ".join(f"{value}: {bone}" for value, bone in recipe.labels.items())
     lines = [
         f"# Synthetic {name} phantoms, written by `multijoint phantoms`: procedural shapes, no patient data.",
@@ -90,4 +85,5 @@ def _manifest(name: str, recipe: Recipe, rows: Sequence[str], *, seed: int) -> s
         "cases:",
         *(f"  - {row}" for row in rows),
     ]
-    return "\n".join(lines) + "\n"
+    write_atomically(manifest, ("\n".join(lines) + "\n").encode())
+    return manifest

@@ -17,8 +17,7 @@ from scipy.ndimage import label as label_components
 
 from multijoint.phantoms import PHANTOM_DOMAINS, write_phantoms
 from multijoint.phantoms.canvas import Canvas, Pose
-from multijoint.phantoms.recipes import make_phantom
-from multijoint.phantoms.scanner import rasterise
+from multijoint.phantoms.recipes import make_phantom, rasterise
 from multijoint.phantoms.shapes import ellipsoid, outlined, plate, smooth_min, tube
 from multijoint.phantoms.subject import Subject
 

@@ -83,8 +83,7 @@ def _study_beside(path: Path, given: Path, studies: Mapping[str, Sequence[DicomF
 def _case_name(folder: Path, study: str, files: Iterable[DicomFile], used: Collection[str]) -> str:
     folder = Path(os.path.abspath(folder))
     name = folder.stem if folder.is_file() else folder.name
-    if name.casefold() in _GENERIC:
-        name = folder.parent.name
+    name = folder.parent.name if name.casefold() in _GENERIC else name
     words = frozenset().union(*(file.identity for file in files))
     is_free = name and not tells(name, words) and name.casefold() not in used
     return name if is_free else _coded(study)

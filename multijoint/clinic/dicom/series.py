@@ -151,9 +151,8 @@ def _stacks(key: str, uid: str, files: Sequence[DicomFile]) -> list[Series]:
     result = []
     for number, stack in enumerate(stacks, 1):
         kind, request = _kind(files[0], stack)
-        verdict, reason = (
-            ("refused", stack.problem) if stack.problem else ("on request", request) if request else ("usable", "")
-        )
+        usable = ("on request", request) if request else ("usable", "")
+        verdict, reason = ("refused", stack.problem) if stack.problem else usable
         text = f"{description} ({stack.keys})" if stack.keys else description
         own = key if len(stacks) == 1 else f"{key}.{number}"
         result.append(Series(own, uid, text, kind, tuple(files), stack, verdict, reason))

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from multijoint.clinic.meshes.surfaces import BoneSurface, check_trimesh
+from multijoint.clinic.meshes.surfaces import BoneSurface
 
 __all__ = ["CUT_COLOR", "FORMATS", "mesh_bytes"]
 
@@ -33,11 +33,7 @@ def mesh_bytes(surface: BoneSurface, *, format: str, name: str, color: str) -> b
             are in LPS mm as elsewhere; the matrix of the node, called like the bone, makes metres with y upwards.
         name: of the bone.
         color: of the bone, "#rrggbb".
-
-    Raises:
-        InputError: trimesh is not installed.
     """
-    check_trimesh()
     return {"stl": _stl, "ply": _ply, "glb": _glb}[format](surface, name, color)
 
 
