@@ -19,7 +19,6 @@ class BoneMeasure:
     Args:
         index: class index, which also gives its colour.
         large: volumes of its 6-connected components from 1 % of it on, in ml, largest first.
-        num_components: of any size.
         num_far: components that lie far away from the largest.
         centre_mm: its centre in RAS+ mm, from a corner of the field of view.
         at_edge: whether it reaches the edge of the field of view, which may then have cut it.
@@ -62,13 +61,11 @@ class CheckedCase:
 
     Args:
         problems: (rule, message) of each reason why it is unusable.
-        remarks: warnings of the reader.
         shape: of the image, as stored.
         sizes: of the image, in RAS+ order.
         spacing_mm: in RAS+ order.
         axes: axis codes as stored, such as "LPS".
         thick_plane: plane whose normal is the one axis with much larger voxels; None if there is none.
-        digests: of files and contents.
         thumbnail: the image in RAS+ order in a few voxels, zero mean, unit length.
         bone_thumbnail: likewise of the box around all bones.
         layout: where the bones are: the labels likewise, a small copy a bone of the domain.
@@ -79,7 +76,6 @@ class CheckedCase:
         roughness: steps between neighbours along the smoothest axis, see `measures.roughness`.
         fits: how well labels follow the image's edges as they are and mirrored, see `measures.edge_fits`.
         bones: by name; those that the label map has.
-        picture: JPEG of three planes.
     """
 
     case: Case

@@ -48,7 +48,6 @@ class Recipe:
     """How the phantoms of one domain are made.
 
     Args:
-        labels: label value -> bone.
         modality, description: for the manifest.
         extent_mm: field of view along x, y (in plane) and z.
         centre_mm: scale of a subject -> middle of the field of view in reference mm.
@@ -137,7 +136,10 @@ def acquire(canvas: Canvas, acquisition: Acquisition, *, rng: np.random.Generato
     moved, amplitude = rng.random() < acquisition.ghost_chance, rng.uniform(0.4, 1.0) * acquisition.ghost_radians
     period, phase = rng.uniform(5, 11), rng.uniform(0, 2 * np.pi, image.shape[2])
     if moved:
-        image = _ghosted(image, amplitude=amplitude, period=period, phase=phase)
+        # Periodic phase error along the phase-encoding axis (the second), each slice at its own moment of the breath.
+        lines = np.arange(image.shape[1])[:, None]
+        error = np.exp(1j * amplitude * np.sin(2 * np.pi * lines / period + phase)).astype(np.complex64)
+        image = np.abs(np.fft.ifft(np.fft.fft(image, axis=1) * error, axis=1)).astype(np.float32)
     real, imaginary = (acquisition.noise * rng.standard_normal(image.shape, np.float32) for _ in range(2))
     image = np.sqrt((image + real) ** 2 + imaginary**2)
     return np.clip(np.rint(image), 0, 1500).astype(np.int16)
@@ -182,11 +184,3 @@ def _joined(bone: NDArray[np.bool_], *, spare: NDArray[np.bool_]) -> NDArray[np.
 def _thick(values: Array) -> Array:
     x, y, z = values.shape
     return values.reshape(x, y, z // SUB_SLICES, SUB_SLICES).mean(axis=3)
-
-
-def _ghosted(image: Array, *, amplitude: float, period: float, phase: np.ndarray | float) -> Array:
-    """Periodic phase error along the phase-encoding axis (the second), each slice at its own moment of the breath."""
-    lines = np.arange(image.shape[1])[:, None]
-    error = np.exp(1j * amplitude * np.sin(2 * np.pi * lines / period + phase)).astype(np.complex64)
-    spectrum = np.fft.fft(image, axis=1)
-    return np.abs(np.fft.ifft(spectrum * error, axis=1)).astype(np.float32)

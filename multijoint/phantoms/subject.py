@@ -19,7 +19,6 @@ class Subject:
     Args:
         age_years: 5 to 17.
         scale: size relative to the adult whose bones the shapes describe.
-        left: the left side is scanned.
         pathological: the bones have the deformity of their domain.
         physis_mm: thickness of the growth plates, 0 once closed.
         rng: the stream that goes on to pose and shape this subject.

@@ -28,12 +28,9 @@ SCANS = "scans"
 
 @dataclass(frozen=True)
 class ConvertedExam:
-    """An exam and its scan.
+    """An item of an inference data set (see `scans.list_scans`), with a `failure`, and no `series`, if it has no scan.
 
-    Args:
-        item: of an inference data set (see `scans.list_scans`); with a `failure`, and no `series`, if there is no scan.
-        series: the chosen one.
-        reused: the scan was there already.
+    `reused` says that the scan was there already.
     """
 
     item: dict[str, Any]

@@ -34,10 +34,8 @@ class Series:
     Args:
         key: what `--series` calls it: the series number, with `.2` behind it for the second stack, and `-2` for the
             second series of that number.
-        uid: series instance UID.
         description: as shown: withheld where it names the patient.
         kind: modality, and more where it is not a plain image.
-        files: its instances.
         stack: its slices in order.
         verdict: "usable"; "on request", taken only when named; or "refused".
         reason: for a verdict other than usable, as the end of a sentence that begins with the series.
@@ -59,7 +57,6 @@ class DicomExam:
 
     Args:
         name: for files and messages; says nothing of the patient.
-        series: in order of their numbers.
         problems: a line for each file that cannot be read.
         num_others: files in the same folder that are not DICOM.
     """

@@ -69,7 +69,6 @@ class DicomFile:
     Args:
         uid, study, series: SOP, study and series instance UIDs.
         number, description, modality: of the series.
-        sop_class: UID.
         image_type: its values, in upper case, those of the frames included.
         identity: words by which the patient could be recognised, in lower case; none if the file says that it has been
             de-identified.

@@ -30,7 +30,6 @@ class Stack:
     """Slices in order along their normal (the direction of the rows x that of the columns).
 
     Args:
-        slices: in order.
         keys: what tells it from the other stacks of its series, such as "echo 4.6".
         affine: index (column, row, slice) -> RAS+ position in mm, (4, 4); None if there is a problem.
         problem: why it is no volume, as the end of a sentence that begins with the series.

@@ -1,5 +1,4 @@
-from .files import FORMATS
-from .meshing import MeshedCase, check_meshing, find_label_maps, mesh_case
+from .meshing import FORMATS, MeshedCase, check_meshing, find_label_maps, mesh_case
 from .shapes import BONES, BONES_COLUMNS
 
 __all__ = ["BONES", "BONES_COLUMNS", "FORMATS", "MeshedCase", "check_meshing", "find_label_maps", "mesh_case"]

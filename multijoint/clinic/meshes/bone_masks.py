@@ -24,7 +24,6 @@ class BoneMask:
     """The voxels of a bone in their bounding box, in closest RAS+ axis order whatever the order in the file.
 
     Args:
-        value: label value.
         voxels: boolean array (X, Y, Z); each of its six sides holds a voxel of the bone.
         affine: voxel index in the box -> RAS+ position in mm, (4, 4).
         cut: (3, 2), whether the box touches the first and the last voxel of the volume along each axis: there the

@@ -69,8 +69,6 @@ class ReportedBone:
         confidence: expected Dice, 0..1; NaN without an estimate.
         calibrated: whether that was calibrated on validation exams.
         surface_mm2: NaN unless it was meshed.
-        flags: possible faults.
-        score: against the reference, if there is one.
     """
 
     index: int
@@ -96,8 +94,6 @@ class ReportedCase:
     Args:
         result: of the scan; "failed" if its label map cannot be used.
         bones: in class order; none without a label map.
-        flags: of the case as a whole.
-        notes: sentences.
         picture: None without a label map.
         rows: of the table of scores, see `score_tables.score_rows`.
         side: of the split of the model's training, see `run.SIDES`; empty if unknown.

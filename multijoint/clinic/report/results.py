@@ -24,9 +24,7 @@ class Result:
 
     Args:
         status: "segmented", "failed" or "waiting" (not reached).
-        cause: of a failure.
         record: of the label map, as `ResultFolder` wrote it; empty if unknown.
-        notes: for the reader.
     """
 
     case: str

@@ -19,7 +19,6 @@ class Cell(NamedTuple):
     """One cell.
 
     Args:
-        text: to show.
         note: small, behind the text.
         is_bad: whether it is drawn as something to act on.
         key: for sorting a column; a missing number counts as the worst.
