@@ -43,13 +43,9 @@ def find_duplicates(cases: Sequence[CheckedCase]) -> Iterator[Finding]:
             continue
         if float((one.bone_thumbnail * two.bone_thumbnail).sum()) > _ALIKE:
             yield _image(one, two, "the same around the same labels, cropped or padded", nearly=True)
-        elif one.digests.labels == two.digests.labels and _person(one) != _person(two):
+        elif one.digests.labels == two.digests.labels and (one.domain, one.subject) != (two.domain, two.subject):
             text = f"labels must differ from those of {_name(one, two)}, got the same for another image; correct them"
             yield Finding("error", "duplicate", two.domain, two.name, text)
-
-
-def _person(case: CheckedCase) -> tuple[str, str]:
-    return case.domain, case.subject
 
 
 def _name(case: CheckedCase, beside: CheckedCase) -> str:
@@ -59,7 +55,7 @@ def _name(case: CheckedCase, beside: CheckedCase) -> str:
 def _image(first: CheckedCase, second: CheckedCase, how: str, *, nearly: bool = False) -> Finding:
     level = "error"
     remedy = "leave one out, or a split trains on one and tests on the other"
-    if _person(first) == _person(second):
+    if (first.domain, first.subject) == (second.domain, second.subject):
         level, remedy = "note" if nearly else "warning", "both are of one subject, so no split parts them"
     elif nearly:
         remedy = "leave one out or give both one subject, or a split trains on one and tests on the other"

@@ -115,10 +115,7 @@ def _subjects(cases: Sequence[CheckedCase], domain: Domain) -> Said:
 
 
 def similar_names(names: Sequence[str]) -> list[list[str]]:
-    """Groups of names that differ only in case, separators, leading zeros or a side.
-
-    Returns:
-        Groups of two and more, in order.
+    """Groups, of two and more, of names that differ only in case, separators, leading zeros or a side; in order.
 
     Example:
         >>> similar_names(["Sub_007-left", "sub7", "s1-11", "s11-1", "s01L", "S1"])

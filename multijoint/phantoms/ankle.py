@@ -27,10 +27,6 @@ def build_ankle(canvas: Canvas, subject: Subject) -> dict[int, Array]:
 
     Healthy feet are near the neutral position. Pathological ones are in equinus, pointing downwards with a flattened
     talar dome, as in spastic cerebral palsy.
-
-    Returns:
-        Label value -> signed distance to the bone in mm. The joint gaps hold whatever the pose, since the tibia and the
-        calcaneus are cut back from the talus. Growth plates belong to their bone.
     """
     flexion = subject.about(-20, 5) if subject.pathological else subject.about(0, 6)
     foot = Pose((flexion, subject.about(0, 4), subject.about(0, 4)))

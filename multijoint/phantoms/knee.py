@@ -38,10 +38,6 @@ def build_knee(canvas: Canvas, subject: Subject) -> dict[int, Array]:
 
     Pathological knees are those of an unstable kneecap: a shallow femoral groove, the patella high, tilted and drawn to
     the outer side.
-
-    Returns:
-        Label value -> signed distance to the bone in mm. The joint gaps hold whatever the pose, since tibia and patella
-        are cut back from the femur. Growth plates belong to their bone.
     """
     sick = subject.pathological
     shank = Pose((subject.about(-6, 3), subject.about(0, 2), subject.about(0, 4)), pivot=(0, -6, 16))

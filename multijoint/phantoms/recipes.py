@@ -51,7 +51,8 @@ class Recipe:
         modality, description: for the manifest.
         extent_mm: field of view along x, y (in plane) and z.
         centre_mm: scale of a subject -> middle of the field of view in reference mm.
-        build: paints a subject on a canvas and returns the labelled bones' distances.
+        build: paints a subject on a canvas and returns label value -> signed distance to the bone in mm. Joint gaps
+            hold whatever the pose, since bones are cut back from one another; growth plates belong to their bone.
         acquisition: receive field, ghosts and noise of the sequence.
         warp_mm: how much the bones' shapes vary.
         isocentre_mm: world position of the field of view for a left side; mirrored for a right one.

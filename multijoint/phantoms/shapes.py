@@ -131,12 +131,8 @@ def plate(
 ) -> Shape:
     """Thin curved sheet: a polygon bent over a height field.
 
-    Args:
-        polygon: outline in the two axes other than `normal`, in axis order.
-        normal: axis (0, 1, 2) across the sheet.
-        height: the two in-sheet coordinates -> position of the sheet's middle along `normal`, in mm; slopes below 1.
-        thickness: in mm.
-        blend: rounding of the rim, in mm.
+    The polygon lies in the two axes other than `normal` (0, 1, 2), the axis across the sheet, in axis order. `height`
+    gives the position of the sheet's middle along it, in mm, with slopes below 1; `blend` rounds the rim, in mm.
     """
     outline = _Outline(polygon)
     first, second = (axis for axis in range(3) if axis != normal)

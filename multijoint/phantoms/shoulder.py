@@ -27,12 +27,8 @@ def build_shoulder(canvas: Canvas, subject: Subject) -> dict[int, Array]:
     """Paint a child's shoulder.
 
     Pathological shoulders are those of obstetrical brachial plexus palsy: a small flattened head that has slipped
-    backwards in a retroverted glenoid, a small scapula, the arm turned inwards.
-
-    Returns:
-        Label value -> signed distance to the bone in mm. The joint gap holds whatever the pose, since the scapula is
-        cut back from the humerus. Growth plates belong to their bone. The blade is never thinner than 2 voxels nor
-        spine and acromion than 1 slice, so that a coarse grid still shows them.
+    backwards in a retroverted glenoid, a small scapula, the arm turned inwards. The blade is never thinner than 2
+    voxels nor spine and acromion than 1 slice, so that a coarse grid still shows them.
     """
     sick = subject.pathological
     turn = subject.about(-45 if sick else -10, 10)

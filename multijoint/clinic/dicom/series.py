@@ -103,22 +103,17 @@ def format_exam(exam: DicomExam, chosen: Series | None = None) -> str:
     """A table, a line a series; the chosen one is marked."""
     rows: list[tuple[str, ...]] = [("series", "description", "kind", "slices", "voxels mm", "verdict")]
     for each in exam.series:
+        shape, spacing = "-", "-"
+        if each.stack.slices:
+            first, affine = each.stack.slices[0], each.stack.affine
+            depth = [] if affine is None else [float((affine[:3, 2] ** 2).sum() ** 0.5)]
+            shape = f"{len(each.stack.slices)} of {first.shape[1]}x{first.shape[0]}"
+            spacing = " x ".join(f"{size:.3g}" for size in (*first.spacing_mm[::-1], *depth))
         verdict = each.verdict if not each.reason else f"{each.verdict}: {each.reason}"
-        rows.append((each.key, each.description or "-", each.kind, *_size(each.stack), verdict))
+        rows.append((each.key, each.description or "-", each.kind, shape, spacing, verdict))
     marks = ["  ", *("* " if each is chosen else "  " for each in exam.series)]
     lines = [f"exam {exam.name}", *(mark + line for mark, line in zip(marks, align_columns(rows), strict=True))]
     return "\n".join([*lines, *(f"  unreadable: {problem}" for problem in exam.problems)])
-
-
-def _size(stack: Stack) -> tuple[str, str]:
-    if not stack.slices:
-        return "-", "-"
-    first = stack.slices[0]
-    sizes = [first.spacing_mm[1], first.spacing_mm[0]]
-    if stack.affine is not None:
-        sizes.append(float((stack.affine[:3, 2] ** 2).sum() ** 0.5))
-    shape = f"{len(stack.slices)} of {first.shape[1]}x{first.shape[0]}"
-    return shape, " x ".join(f"{size:.3g}" for size in sizes)
 
 
 def series_of(files: Sequence[DicomFile]) -> list[Series]:

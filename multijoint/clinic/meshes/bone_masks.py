@@ -44,9 +44,7 @@ class BoneMask:
 def bone_masks(labels: np.ndarray, affine: np.ndarray) -> Iterator[BoneMask]:
     """The bones of a label map, in the order of their values.
 
-    Args:
-        labels: label values, an integer array (X, Y, Z); 0 is background.
-        affine: voxel index -> RAS+ position in mm, (4, 4).
+    Labels are integers (X, Y, Z), 0 for background; the affine, (4, 4), is voxel index -> RAS+ position in mm.
 
     Raises:
         InputError: values outside 0..255.
