@@ -75,7 +75,6 @@ class CheckedCase:
         contrast: mean intensity in the bones over that of the whole image, both from the 1 % percentile.
         roughness: steps between neighbours along the smoothest axis, see `measures.roughness`.
         fits: how well labels follow the image's edges as they are and mirrored, see `measures.edge_fits`.
-        bones: by name; those that the label map has.
     """
 
     case: Case

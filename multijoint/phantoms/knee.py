@@ -49,7 +49,9 @@ def build_knee(canvas: Canvas, subject: Subject) -> dict[int, Array]:
     )
     gap = subject.about(2.2, 0.25)
     femur = canvas.field(_femur(subject))
-    tibia = np.maximum(canvas.field(_tibia(subject), shank), np.float32(gap) - femur)
+    shaft = outlined(subject.vary_views(_OUTLINES["tibia"], 0.5, 0.5, 0.6), blend=subject.about(12.0, 0.8))
+    spines = union([ellipsoid((x, -4, 2), (4, 8, 6)) for x in (-4, 5)], blend=2.0)
+    tibia = np.maximum(canvas.field(union([shaft, spines], blend=4.0), shank), np.float32(gap) - femur)
     width, height = subject.about(22, 0.8), subject.about(21, 0.8)
     kneecap = union([ellipsoid((0, 39, 20), (width, 11, height)), ellipsoid((0, 36, 4), (8, 7, 9))], blend=8.0)
     patella = np.maximum(canvas.field(kneecap, cap), np.float32(gap) - np.minimum(femur, tibia))
@@ -84,12 +86,6 @@ def _femur(subject: Subject) -> Shape:
         return -smooth_min(-notched, groove.distance(points), 5.0)
 
     return Shape(body.lower, body.upper, distance)
-
-
-def _tibia(subject: Subject) -> Shape:
-    body = outlined(subject.vary_views(_OUTLINES["tibia"], 0.5, 0.5, 0.6), blend=subject.about(12.0, 0.8))
-    spines = union([ellipsoid((x, -4, 2), (4, 8, 6)) for x in (-4, 5)], blend=2.0)
-    return union([body, spines], blend=4.0)
 
 
 def _physes(canvas: Canvas, subject: Subject, shank: Pose) -> tuple[Array | None, Array | None]:

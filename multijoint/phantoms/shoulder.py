@@ -55,7 +55,15 @@ def build_shoulder(canvas: Canvas, subject: Subject) -> dict[int, Array]:
     _paint_thorax(canvas, chest, bones, contrast)
     paint_cartilage(canvas, humerus, scapula, contrast, gap_mm=gap)
     cortex, marrow = subject.about(1.5, 0.2), mottled_marrow(canvas, contrast, rng=rng)
-    physis = canvas.field(_physis(subject, canvas), arm) if subject.physis_mm > 0 else None
+    physis = None
+    if subject.physis_mm > 0:
+        middle, square = subject.about(-9, 1), [(-40.0, -40.0), (40.0, -40.0), (40.0, 40.0), (-40.0, 40.0)]
+
+        def tented(x: Array, y: Array) -> Array:
+            return middle - np.float32(0.012) * ((x + 6) ** 2 + y**2) + np.float32(0.15) * (-x)
+
+        thickness = subject.physis_mm / canvas.mm_per_unit
+        physis = canvas.field(plate(square, normal=2, height=tented, thickness=thickness), arm)
     paint_bone(canvas, humerus, contrast, marrow=marrow, cortex_mm=cortex, physis=physis)
     paint_bone(canvas, scapula, contrast, marrow=marrow, cortex_mm=0.8 * cortex)
     paint_bone(canvas, clavicle, contrast, marrow=marrow, cortex_mm=cortex)
@@ -111,16 +119,6 @@ def _scapula(subject: Subject, canvas: Canvas) -> Shape:
         return np.float32(small) * whole.distance((x + np.float32(30 - 30 / small), y, z))
 
     return Shape(whole.lower, whole.upper, distance)
-
-
-def _physis(subject: Subject, canvas: Canvas) -> Shape:
-    middle = subject.about(-9, 1)
-    square = [(-40.0, -40.0), (40.0, -40.0), (40.0, 40.0), (-40.0, 40.0)]
-
-    def tented(x: Array, y: Array) -> Array:
-        return middle - np.float32(0.012) * ((x + 6) ** 2 + y**2) + np.float32(0.15) * (-x)
-
-    return plate(square, normal=2, height=tented, thickness=subject.physis_mm / canvas.mm_per_unit)
 
 
 def _paint_soft_tissue(canvas: Canvas, humerus: Array, scapula: Array, arm: Pose, *, skin: Array) -> None:

@@ -103,8 +103,11 @@ def write_dicom_seg(path: Path, label_map: Path, series: Series) -> list[str]:
             content_description="Bones segmented by multijoint; research only",
             series_description="Bone segmentation (research only)",
         )
-        if series.files[0].sop_class in ENHANCED:
-            _restore_frame_numbers(segmentation, series)
+        for group in segmentation.PerFrameFunctionalGroupsSequence if series.files[0].sop_class in ENHANCED else ():
+            for derivation in group.get("DerivationImageSequence") or ():
+                for source in derivation.SourceImageSequence:  # a frame of the file, not of the header cut down
+                    place = int(source.ReferencedFrameNumber) - 1
+                    source.ReferencedFrameNumber = series.stack.slices[place].frame + 1
         buffer = io.BytesIO()
         segmentation.save_as(buffer, enforce_file_format=True)
     write_atomically(path, buffer.getvalue())
@@ -163,14 +166,6 @@ def _cut_down(header: Any, frames: Sequence[int]) -> None:
                 delattr(group, keyword)
     header.SharedFunctionalGroupsSequence, header.PerFrameFunctionalGroupsSequence = [shared], per_frame
     header.NumberOfFrames = len(per_frame)
-
-
-def _restore_frame_numbers(segmentation: Any, series: Series) -> None:
-    """References to frames of the file, in place of those to frames of the header that was cut down."""
-    for group in segmentation.PerFrameFunctionalGroupsSequence:
-        for derivation in group.get("DerivationImageSequence") or ():
-            for source in derivation.SourceImageSequence:
-                source.ReferencedFrameNumber = series.stack.slices[int(source.ReferencedFrameNumber) - 1].frame + 1
 
 
 def _description(number: int, name: str, code: Any, record: Mapping[str, Any]) -> Any:

@@ -94,9 +94,8 @@ def _spread(values: Sequence[float], digits: int, *, most: bool = True) -> Cell:
 
 
 def _settings(settings: object) -> str:
-    if not isinstance(settings, dict):
-        return "not recorded"
-    return ", ".join(f"{name} {value}" for name, value in settings.items())
+    given = settings.items() if isinstance(settings, dict) else None
+    return "not recorded" if given is None else ", ".join(f"{name} {value}" for name, value in given)
 
 
 def _count(texts: Sequence[str]) -> str:

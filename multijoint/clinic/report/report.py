@@ -42,7 +42,7 @@ def write_report(
     references: str | Path | None = None,
     run: str | Path | None = None,
 ) -> Path:
-    """Write a report of a folder of segmentations, of a training's folder, or of both.
+    """Write a report of a folder of segmentations, of a training's folder, or of both; returns its path.
 
     A case that cannot be read is a row with its cause; it costs the report nothing else. The page holds names of cases
     but no folders, asks nothing from the network and is written whole or not at all.
@@ -53,9 +53,6 @@ def write_report(
         scans: files and folders of the scans, as `segment` was given them; those in the folder's `scans/` are found.
         references: manifest, or folder of label maps by case, to score against.
         run: folder of the training that made the model.
-
-    Returns:
-        The file.
 
     Raises:
         InputError: there is nothing to report on, or no given scan or reference fits a case.

@@ -35,8 +35,6 @@ class Table(NamedTuple):
 
     Args:
         label: for screen readers.
-        header: of its columns.
-        rows: cells, one for each column.
         num_left: columns set to the left; the others, of numbers, to the right.
     """
 

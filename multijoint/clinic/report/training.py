@@ -26,7 +26,6 @@ class Chart:
     """Curves and axes in the coordinates of an SVG, x to the right and y down, rounded to a tenth.
 
     Args:
-        first, last: epochs.
         levels: y and text of each horizontal line.
         epochs: x and text of each tick.
         best: x and number of the epoch to mark.

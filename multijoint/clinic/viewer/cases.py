@@ -79,10 +79,8 @@ def _find_case(segmentation: Path, scans: Path, results: Path) -> ViewedCase:
         candidates.append(scans / recorded)
     scan = next((path for path in candidates if path.is_file()), None)
     folder = results / "meshes" / name
-    every = sorted(folder.iterdir()) if folder.is_dir() else []
+    every = [path for path in sorted(folder.iterdir()) if path.name[0] != "."] if folder.is_dir() else []
     meshes: dict[str, Path] = {}
-    for suffix in MESH_SUFFIXES:
-        for path in every:
-            if path.suffix.lower() == suffix and path.name[0] != ".":
-                meshes.setdefault(path.stem, path)
+    for suffix in reversed(MESH_SUFFIXES):  # the first of them comes last, and stays
+        meshes |= {path.stem: path for path in reversed(every) if path.suffix.lower() == suffix}
     return ViewedCase(name, scan, segmentation, tuple(meshes[bone] for bone in sorted(meshes)))
