@@ -53,8 +53,8 @@ def check_manifests(
     files = [Path(path) for path in paths]
     dataset_dir = None if dataset_dir is None else Path(dataset_dir)
     manifests: dict[str, Manifest] = {}
-    shown_paths = [show_path(path) for path in paths]
-    for place, path in enumerate(paths, start=1):
+    shown_paths = [show_path(path) for path in files]
+    for place, path in enumerate(files, start=1):
         shown = show_path(path)  # where several files have one name, with their number on the command line
         shown = shown if shown_paths.count(shown) == 1 else f"{shown} #{place}"
         try:

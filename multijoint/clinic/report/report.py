@@ -65,7 +65,7 @@ def write_report(
     if not results and run is None:
         rule = f"folder {show_path(folder)} must hold results of multijoint segment or a training's run, got neither"
         raise InputError(f"{rule}; segment scans into it first")
-    record = None if run is None else read_run(run)
+    record = None if run is None else read_run(Path(run))
     sources = Sources(
         scans=find_scans(folder, [Path(scan) for scan in scans]),
         references=find_references(None if references is None else Path(references)),
