@@ -258,5 +258,5 @@ def test_the_command_prints_writes_and_exits(
 
 
 def test_a_case_that_breaks_the_program_is_an_error_of_that_case(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(examining, "_shrunk", lambda *_: (_ for _ in ()).throw(MemoryError()))
+    monkeypatch.setattr(examining, "shrink", lambda *_: (_ for _ in ()).throw(MemoryError()))
     assert ("error", "unreadable", "ankle_000") in found(folder)
