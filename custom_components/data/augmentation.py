@@ -14,8 +14,6 @@ from monai.transforms import MapTransform, Randomizable
 from torch import Tensor
 from torch.nn.functional import grid_sample
 
-__all__ = ["RandFlipRotateTranslated"]
-
 
 class RandFlipRotateTranslated(Randomizable, MapTransform):
     """Randomly flip, rotate and translate a slice and its label together, resampling once.

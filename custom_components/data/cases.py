@@ -10,8 +10,6 @@ from typing import Any
 from custom_components.errors import InputError, show_path
 from custom_components.io.nifti_files import case_id
 
-__all__ = ["Case", "as_case", "take_corrections"]
-
 
 @dataclass(frozen=True)
 class Case:

@@ -17,8 +17,6 @@ from monai.transforms import Randomizable
 from torch import Tensor
 from torch.utils.data import Dataset
 
-__all__ = ["SliceDataset"]
-
 _logger = logging.getLogger(__name__)
 
 

@@ -9,8 +9,6 @@ from typing import Any
 
 from custom_components.errors import InputError
 
-__all__ = ["check_relative", "is_dataset_json", "match_pattern", "translate_dataset_json"]
-
 
 def check_relative(value: str, *, key: str, where: str) -> str:
     """The path as given, unless it is absolute (on any system) or leaves its folder by `..`.

@@ -20,8 +20,6 @@ from custom_components.io.geometry import orientation_of
 from custom_components.io.nifti_files import case_id
 from custom_components.io.volumes import read_grid
 
-__all__ = ["Manifest", "load_manifest", "load_manifests"]
-
 _TOP: dict[str, Any] = {
     **dict.fromkeys(
         ("domain", "description", "modality", "plane", "licence", "source", "root", "tested", "corrections"), str

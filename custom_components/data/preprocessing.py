@@ -17,16 +17,6 @@ from custom_components.system.threads import map_exactly
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-__all__ = [
-    "Preprocessing",
-    "classes_at",
-    "pixel_spacing_mm",
-    "restore_stack",
-    "slice_size",
-    "stack_labels",
-    "stack_slices",
-]
-
 _MOST_PIXELS = 2**28  # 4096 slices of 256 x 256: a thin, long volume of few voxels must not take all memory
 _CHUNK = 32  # slices restored at once on a GPU: bounds memory on a large scan
 

@@ -9,8 +9,6 @@ import numpy as np
 from custom_components.errors import InputError
 from torch.utils.data import Sampler
 
-__all__ = ["DomainBalancedBatchSampler", "SampleKey"]
-
 
 @dataclass(frozen=True, slots=True)
 class SampleKey:

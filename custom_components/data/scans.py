@@ -12,8 +12,6 @@ from custom_components.errors import InputError, show_path
 from custom_components.io.nifti_files import case_id
 from custom_components.io.records import LABEL_MAP_ENDING, record_path
 
-__all__ = ["list_cases", "list_scans"]
-
 
 def list_scans(images: Sequence[str | Path | Mapping[str, Any]] | str | Path) -> list[dict[str, Any]]:
     """Items of an inference data set from paths; a folder stands for the NIfTI files directly in it.

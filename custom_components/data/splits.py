@@ -11,8 +11,6 @@ from custom_components.data.manifests import Manifest
 from custom_components.errors import InputError
 from custom_components.system.terminal import align_columns
 
-__all__ = ["Split", "count_folds", "describe", "make_splits", "split_of"]
-
 
 @dataclass(frozen=True)
 class Split:

@@ -22,8 +22,6 @@ from monai.engines import SupervisedEvaluator
 from monai.transforms import Compose
 from torch.utils.data import Dataset
 
-__all__ = ["VolumeDataset", "VolumeEvaluator"]
-
 _logger = logging.getLogger(__name__)
 _MAX_LISTED = 5  # failures named in the last line
 

@@ -16,8 +16,6 @@ from monai.data import MetaTensor
 from monai.inferers import SliceInferer
 from torch import Tensor
 
-__all__ = ["SlicewiseInferer"]
-
 Result = TypeVar("Result")
 
 

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from custom_components.models.trained_model import TrainedModel
     from custom_components.networks.unet import MultiDomainUNet
 
-__all__ = ["PRECISIONS", "QuantisedNetwork", "build_inference_network", "int8_path", "precision_of"]
-
 PRECISIONS = ("float32", "int8")
 
 _ONE_THREAD_A_SLICE = {

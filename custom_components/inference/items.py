@@ -9,8 +9,6 @@ import numpy as np
 from custom_components.io.volumes import Volume
 from torch import Tensor
 
-__all__ = ["VolumeItem"]
-
 
 class VolumeItem(TypedDict, total=False):
     """One scan on its way from a file to a label map.

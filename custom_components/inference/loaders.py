@@ -13,8 +13,6 @@ import numpy as np
 import torch
 from custom_components.label_maps import memory_axes
 
-__all__ = ["VolumeLoader"]
-
 _PART = 2**24  # bytes of a volume sent at a time
 
 

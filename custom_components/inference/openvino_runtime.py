@@ -8,8 +8,6 @@ from typing import Any, cast
 
 from custom_components.errors import needs_extra
 
-__all__ = ["import_openvino", "openvino_core"]
-
 _CONVERTER = "openvino.tools.ovc"
 
 

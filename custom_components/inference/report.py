@@ -18,9 +18,6 @@ from custom_components.system.terminal import attach_bar
 from custom_components.system.termination import at_termination
 from ignite.engine import Engine, Events
 
-__all__ = ["REPORT", "REPORT_COLUMNS", "ReportHandler", "read_report", "waiting_row", "write_report"]
-
-
 REPORT = "segment_report.csv"
 
 REPORT_COLUMNS = ("file", "status", "cause", "seconds", "output", "flags")

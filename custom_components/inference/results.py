@@ -20,8 +20,6 @@ from custom_components.system.files import file_digest
 if TYPE_CHECKING:
     from custom_components.models.trained_model import TrainedModel
 
-__all__ = ["ResultFolder"]
-
 
 class ResultFolder:
     """Label maps `<case>_seg.nii.gz`, each with a record `<case>_seg.json` of its origin and its quality.

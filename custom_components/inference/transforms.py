@@ -18,8 +18,6 @@ from monai.transforms import MapTransform
 if TYPE_CHECKING:
     from custom_components.models.trained_model import TrainedModel
 
-__all__ = ["DecodeLabelsd", "ReadVolumed", "RestoreSourceGridd", "StackSlicesd"]
-
 
 class ReadVolumed(MapTransform):
     """Read and check a volume: the path under `keys` becomes its voxels, `source` its geometry.

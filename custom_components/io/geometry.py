@@ -13,17 +13,6 @@ from custom_components.errors import InputError, show_path
 from nibabel.orientations import apply_orientation
 from nibabel.quaternions import quat2mat
 
-__all__ = [
-    "canonical_spacing_mm",
-    "corners_apart",
-    "find_affine",
-    "forms_apart_mm",
-    "orientation_of",
-    "spacing_of",
-    "to_canonical",
-    "voxel_volume_ml",
-]
-
 MM_OF_UNIT = {0: 1.0, 1: 1e3, 2: 1.0, 3: 1e-3}
 """By NIfTI code: unknown (taken as mm), metre, mm, micron."""
 

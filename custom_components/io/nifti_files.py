@@ -15,8 +15,6 @@ from typing import BinaryIO
 
 from custom_components.errors import InputError, show_path
 
-__all__ = ["MAX_BYTES", "MAX_VOXELS", "Content", "case_id", "check_name", "check_size", "open_content"]
-
 MAX_VOXELS = "MULTIJOINT_MAX_VOXELS"
 """Environment variable: how many voxels a volume may have; 2**29 unless set."""
 

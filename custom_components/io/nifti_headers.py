@@ -13,8 +13,6 @@ from custom_components.errors import InputError, show_path
 from custom_components.io.geometry import MM_OF_UNIT
 from custom_components.io.nifti_files import MAX_BYTES, MAX_VOXELS, Content, check_size
 
-__all__ = ["data_type", "parse_header", "read_header", "shape_of", "skip_to_voxels"]
-
 _CLASSES = (nib.Nifti1Header, nib.Nifti2Header)
 _DTYPES = {2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 768: "u4", 1024: "i8", 1280: "u8"}
 _OTHER_DTYPES = {

@@ -12,8 +12,6 @@ from custom_components.errors import InputError, show_path
 from custom_components.io.nifti_files import Content
 from custom_components.io.nifti_headers import data_type, shape_of
 
-__all__ = ["read_voxels"]
-
 _PART = 2**20  # voxels converted at once
 _MAX_TRAILING = 512  # bytes; some writers fill up the last block
 _MAX_FRACTION = 1e-4  # rounding error of a scaled label value

@@ -16,8 +16,6 @@ from custom_components.io.planes import bone_areas, find_planes, plane_edges, ta
 from PIL import Image, ImageColor, ImageDraw, ImageFont
 from skimage.measure import find_contours
 
-__all__ = ["bone_color", "draw_plane", "draw_planes", "encode", "find_outlines", "grey_limits", "write_text"]
-
 _FINER = 2  # everything is drawn that many times larger and then reduced, so that lines come out smooth
 _LINE, _REFERENCE_LINE = 2, 4.5
 _DIMMED = 0.4  # brightness of a bone's area where no scan lies under it

@@ -7,8 +7,6 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from custom_components.label_maps import memory_axes
 
-__all__ = ["bone_areas", "find_planes", "plane_edges", "take_plane"]
-
 _AS_GOOD = 0.98
 _LETTERS = ("RL", "AP", "SI")  # the positive end of each patient axis, then the other
 

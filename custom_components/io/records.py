@@ -15,18 +15,6 @@ from custom_components.errors import InputError, show_path
 from custom_components.io.nifti_files import case_id
 from custom_components.system.files import file_digest, write_atomically
 
-__all__ = [
-    "LABEL_MAP_ENDING",
-    "RECORD_ENDING",
-    "case_of",
-    "is_finished",
-    "label_map_path",
-    "read_names",
-    "read_record",
-    "record_path",
-    "write_record",
-]
-
 _SUFFIX = "_seg"
 LABEL_MAP_ENDING = f"{_SUFFIX}.nii.gz"
 RECORD_ENDING = f"{_SUFFIX}.json"

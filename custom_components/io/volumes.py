@@ -19,8 +19,6 @@ from custom_components.io.nifti_voxels import read_voxels
 from custom_components.system.files import write_atomically
 from nibabel.orientations import apply_orientation, inv_ornt_aff
 
-__all__ = ["Volume", "nifti_bytes", "on_grid", "read_grid", "read_label", "read_volume", "volume_of", "write_label_map"]
-
 _LOG = logging.getLogger(__name__)
 _MAX_GRID_ERROR_MM = 1e-3  # between the corners of two grids
 _STORED = [np.dtype(kind) for kind in ("u1", "i1", "u2", "i2", "u4", "i4", "f4", "f8")]

@@ -14,8 +14,6 @@ from custom_components.label_maps import Bone, find_bones, memory_axes
 from custom_components.metrics.nearest_voxels import ClassVoxels
 from custom_components.metrics.surface_distances import bone_surfaces, check_mask, check_spacing, symmetric_distances
 
-__all__ = ["BoneScore", "STATUSES", "SliceDice", "dice_coefficient", "score_case", "score_predictions", "slice_dice"]
-
 STATUSES = {(True, True): "ok", (False, True): "missed", (True, False): "false_find", (False, False): "absent"}
 """Whether (prediction, reference) have the bone -> status of its score."""
 

@@ -27,8 +27,6 @@ from custom_components.system.terminal import attach_bar
 from ignite.engine import Engine, Events
 from monai.utils.enums import CommonKeys as Keys
 
-__all__ = ["ScoreHandler", "check_evaluation"]
-
 _logger = logging.getLogger(__name__)
 _FILES = ("metrics.csv", "metrics_before.csv", "slices.csv", "summary.csv", "summary.txt", QUALITY_TABLE)
 

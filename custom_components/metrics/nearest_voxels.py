@@ -15,8 +15,6 @@ from itertools import product
 import numpy as np
 from scipy.spatial import KDTree
 
-__all__ = ["ClassVoxels"]
-
 _NUM_STEPS = 256
 """Number of grid positions around a voxel that are tried before the k-d tree is queried."""
 

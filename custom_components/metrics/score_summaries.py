@@ -14,8 +14,6 @@ from custom_components.metrics.score_tables import ALL_BONES, CONNECTIVITY, chec
 from custom_components.metrics.surface_distances import BORDERS, check_border
 from custom_components.system.terminal import align_columns
 
-__all__ = ["ScoreSummary", "format_summary", "summarise", "write_summary_csv"]
-
 
 @dataclass(frozen=True)
 class ScoreSummary:

@@ -13,8 +13,6 @@ from custom_components.metrics.bone_scores import STATUSES, BoneScore
 from custom_components.metrics.surface_distances import check_border
 from custom_components.system.files import write_csv
 
-__all__ = ["ALL_BONES", "COLUMNS", "CONNECTIVITY", "check_rows", "score_rows", "write_scores_csv", "write_table"]
-
 _MEASURES = ("label", "dice", "assd_mm", "mssd_mm", "status")
 COLUMNS = ("case", "subject", "domain", *_MEASURES, "border", "connectivity", "spacing_mm")
 """Header of `metrics.csv` and keys of a row; the last three state how the distances were measured."""

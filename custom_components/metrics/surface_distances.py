@@ -10,16 +10,6 @@ from custom_components.errors import InputError
 from custom_components.label_maps import Bone
 from custom_components.metrics.nearest_voxels import ClassVoxels
 
-__all__ = [
-    "BORDERS",
-    "bone_surfaces",
-    "check_border",
-    "check_mask",
-    "check_spacing",
-    "surface_voxels",
-    "symmetric_distances",
-]
-
 BORDERS = {
     "inside": "the outside of the array counts as foreground: a bone cut by the field of view has no surface there",
     "surface": "the outside of the array counts as background: the cut face of a bone is surface",

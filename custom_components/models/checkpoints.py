@@ -19,18 +19,6 @@ from custom_components.networks.parameters import is_finite
 from custom_components.networks.unet import MultiDomainUNet
 from torch import Tensor
 
-__all__ = [
-    "RESUMABLE",
-    "build_network",
-    "check_domains",
-    "describe_model",
-    "load_checkpoint",
-    "load_model",
-    "load_weights",
-    "save_checkpoint",
-    "state_dict_bytes",
-]
-
 RESUMABLE = ("last.pt", "previous.pt")
 """File names of the two checkpoints from which a run can be resumed, newest first."""
 

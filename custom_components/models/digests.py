@@ -13,8 +13,6 @@ from pathlib import Path
 from custom_components.errors import InputError
 from custom_components.system.files import write_atomically
 
-__all__ = ["digest_path", "intact_digest", "read_checked", "write_generation", "write_with_digest"]
-
 _logger = logging.getLogger(__name__)
 
 

@@ -12,8 +12,6 @@ from custom_components.networks.folding import fold_network
 from custom_components.networks.norms import DomainSpecificBatchNorm2d
 from torch import Tensor, nn
 
-__all__ = ["fold_domain", "select_domain"]
-
 
 def select_domain(model: TrainedModel, domain: str | None) -> TrainedModel:
     """Reduce a model to one domain, with bitwise identical logits.

@@ -12,8 +12,6 @@ from custom_components.errors import InputError
 from custom_components.quality.calibration import DomainQuality
 from torch import Tensor
 
-__all__ = ["FORMAT", "QUALITY", "QUALITY_WEIGHTS", "TrainedModel"]
-
 FORMAT = "multijoint-1"
 """Format of the content of a checkpoint."""
 

@@ -6,8 +6,6 @@ import torch
 from custom_components.networks.norms import DomainSpecificBatchNorm2d, FoldedNorm
 from torch import Tensor, nn
 
-__all__ = ["AttentionGate", "ConvBlock", "OpenGate"]
-
 
 class ConvBlock(nn.Module):
     """Twice: 3x3 convolution with bias, norm, ReLU.

@@ -11,8 +11,6 @@ from custom_components.networks.parameters import is_finite
 from custom_components.networks.unet import MultiDomainUNet
 from torch import Tensor, nn
 
-__all__ = ["SharedLayers", "domain_state", "load_shared", "shared_state"]
-
 
 class SharedLayers(nn.Module):
     """Layers that hospitals share, without norms and heads; a server starts from them and averages them.

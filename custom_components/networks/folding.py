@@ -10,8 +10,6 @@ from custom_components.networks.norms import DomainSpecificBatchNorm2d, FoldedNo
 from custom_components.networks.unet import MultiDomainUNet
 from torch import nn
 
-__all__ = ["fold_network"]
-
 
 def fold_network(network: MultiDomainUNet) -> MultiDomainUNet:
     """A copy without any norm, whose logits for the domain that `network` answers for are the same but for rounding.

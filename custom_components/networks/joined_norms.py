@@ -10,8 +10,6 @@ from torch import Tensor, nn
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-__all__ = ["can_join", "normalise_parts"]
-
 _through_norm = torch.ops.aten.native_batch_norm_backward.default
 _through_relu = torch.ops.aten.threshold_backward.grad_input
 

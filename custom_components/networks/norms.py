@@ -10,8 +10,6 @@ from custom_components.networks.joined_norms import can_join, normalise_parts
 from custom_components.networks.synchronised_norms import normalise_over_ranks
 from torch import Tensor, nn
 
-__all__ = ["DomainSpecificBatchNorm2d", "FoldedNorm", "group_by_domain"]
-
 
 def group_by_domain(domains: Tensor, num_domains: int) -> tuple[Tensor, list[tuple[int, int]]]:
     """Stable order that makes a batch contiguous by domain, and the runs it then consists of.

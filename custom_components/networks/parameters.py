@@ -9,8 +9,6 @@ from custom_components.networks.norms import DomainSpecificBatchNorm2d
 from custom_components.networks.unet import MultiDomainUNet
 from torch import Tensor
 
-__all__ = ["count_parameters", "group_parameters", "is_finite"]
-
 
 def group_parameters(
     network: MultiDomainUNet, *, learning_rate: float, head_factor: float = 1.0

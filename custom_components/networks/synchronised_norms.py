@@ -11,8 +11,6 @@ from torch import Tensor, nn
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-__all__ = ["normalise_over_ranks"]
-
 
 def normalise_over_ranks(x: Tensor, groups: Sequence[tuple[int, int]], norms: Iterable[nn.Module]) -> Tensor:
     """Batch norm of each domain with the mean and variance of its samples in ALL processes.

@@ -13,8 +13,6 @@ from custom_components.networks.blocks import AttentionGate, ConvBlock, OpenGate
 from custom_components.networks.norms import DomainSpecificBatchNorm2d, group_by_domain
 from torch import Tensor, nn
 
-__all__ = ["EmbeddingForward", "MultiDomainUNet", "answer_for"]
-
 
 class MultiDomainUNet(nn.Module):
     """One 2D U-Net for K domains, each with its own label set.

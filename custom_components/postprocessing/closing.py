@@ -15,8 +15,6 @@ import numpy as np
 from custom_components.errors import InputError
 from custom_components.label_maps import check_label_map, find_bones, memory_axes
 
-__all__ = ["spherical_closing"]
-
 
 def spherical_closing(labels: np.ndarray, *, num_classes: int, radius: int = 2) -> np.ndarray:
     """Close holes and clefts of each bone with a ball, without changing other bones.

@@ -16,8 +16,6 @@ from scipy import ndimage
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-__all__ = ["component_sizes", "largest_component"]
-
 _FEW_RUNS = 2**16
 _VOXELS_A_RUN = 32
 """Joining takes about 100 bytes per run: with more than one run in 32 voxels, labelling voxels takes less memory."""

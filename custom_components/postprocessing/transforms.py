@@ -14,8 +14,6 @@ from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform
 
-__all__ = ["KeepLargestComponentd", "SphericalClosingd"]
-
 
 class _LabelMapTransform(MapTransform):
     """Apply `_process` to class-index maps of shape (1, H, W, D), keeping type, dtype, device and metadata."""

@@ -10,8 +10,6 @@ from typing import Any
 import numpy as np
 from custom_components.errors import InputError
 
-__all__ = ["Calibration", "DomainQuality", "fit_calibration"]
-
 _INSIDE = (0.01, 0.9999)  # beyond, the logit of an expected Dice is infinite or outweighs all others
 _TRIALS = 10.0  # weight of a bone
 _OFFSET_DEVIATION, _SLOPE_DEVIATION = 0.7, 0.25  # of the normal priors

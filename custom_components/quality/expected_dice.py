@@ -6,8 +6,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["ExpectedDice"]
-
 
 class ExpectedDice:
     """Expected Dice of each output channel for one volume, assuming that the probabilities are correct.

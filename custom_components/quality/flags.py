@@ -13,8 +13,6 @@ from custom_components.label_maps import find_bones, memory_axes
 from custom_components.postprocessing.components import component_sizes
 from custom_components.quality.calibration import DomainQuality
 
-__all__ = ["FLAGS", "FlagRules", "count_components", "find_flags", "measure_quality"]
-
 FLAGS = (
     "missing",
     "several-components",

@@ -10,8 +10,6 @@ from custom_components.io.records import label_map_path, read_record
 from custom_components.quality.flags import FlagRules, count_components, find_flags
 from custom_components.system.files import write_csv
 
-__all__ = ["QUALITY_COLUMNS", "QUALITY_TABLE", "gather_quality", "quality_rows", "shorten_flags", "write_quality"]
-
 QUALITY_TABLE = "quality.csv"
 QUALITY_COLUMNS = (
     *("case", "domain", "label", "bone", "volume_ml", "confidence", "components", "changed", "cut", "flags"),

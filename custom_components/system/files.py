@@ -17,8 +17,6 @@ import numpy as np
 from custom_components.errors import InputError, show_path
 from custom_components.system.termination import at_termination
 
-__all__ = ["TEMPORARY", "file_digest", "remove_stale_temporaries", "write_arrays", "write_atomically", "write_csv"]
-
 TEMPORARY = ".*.tmp-*"
 """Pattern of the names of temporary files: `.<final name>.tmp-<process>`."""
 

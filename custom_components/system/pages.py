@@ -6,8 +6,6 @@ import math
 from pathlib import Path
 from typing import Any
 
-__all__ = ["render_page", "show_number"]
-
 
 def render_page(template: Path, **values: Any) -> str:
     """Fill a template; every value is escaped, unless it is `markupsafe.Markup`, and a missing one is an error.

@@ -7,8 +7,6 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
-__all__ = ["QUIET", "align_columns", "attach_bar", "shows_bars", "track", "write_line"]
-
 QUIET = "MULTIJOINT_QUIET"
 """Environment variable; `1` keeps everything but errors from the terminal."""
 

@@ -9,8 +9,6 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 
-__all__ = ["at_termination", "ending_on_sigterm"]
-
 _actions: list[Callable[[], object]] = []
 
 

@@ -9,8 +9,6 @@ from typing import TypeVar
 import torch
 from custom_components.system.terminal import track
 
-__all__ = ["map_exactly"]
-
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 

@@ -16,8 +16,6 @@ from custom_components.networks.norms import DomainSpecificBatchNorm2d
 from custom_components.networks.unet import MultiDomainUNet
 from custom_components.training.nearest_domain import find_nearest_domain
 
-__all__ = ["VALIDATE_FROM", "extend_network", "join_domains", "split_subjects"]
-
 VALIDATE_FROM = 6
 """Least number of subjects of which one validates; of fewer all are trained on, and the last weights are kept."""
 

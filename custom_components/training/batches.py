@@ -8,8 +8,6 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-__all__ = ["SliceTarget", "prepare_slices"]
-
 
 class SliceTarget(NamedTuple):
     """Target of a batch: label (N, 1, H, W); domains (N,) and cases (N,), both on the CPU."""

@@ -17,8 +17,6 @@ from custom_components.networks.unet import MultiDomainUNet
 from custom_components.system.files import write_arrays
 from torch.utils.data import DataLoader
 
-__all__ = ["EmbeddingExtractor"]
-
 _logger = logging.getLogger(__name__)
 
 

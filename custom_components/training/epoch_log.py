@@ -24,8 +24,6 @@ from ignite.engine import Engine, Events
 from monai.engines import SupervisedEvaluator
 from torch.optim import Optimizer
 
-__all__ = ["EpochLog"]
-
 _logger = logging.getLogger(__name__)
 
 

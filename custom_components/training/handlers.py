@@ -15,8 +15,6 @@ from custom_components.training.state import TrainingState, load_newest
 from ignite.engine import Engine, Events
 from ignite.handlers import EarlyStopping
 
-__all__ = ["CheckpointHandler", "EarlyStopHandler", "ResumeHandler", "SetSamplerEpoch"]
-
 _logger = logging.getLogger(__name__)
 
 

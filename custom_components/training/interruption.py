@@ -15,8 +15,6 @@ from custom_components.training.state import TrainingState
 from ignite.engine import Engine, Events
 from monai.engines.utils import IterationEvents
 
-__all__ = ["InterruptionHandler"]
-
 _logger = logging.getLogger(__name__)
 _DEAD_LOADER = re.compile(r"DataLoader worker .*(killed by signal: (?P<signal>[\w ]+)|exited unexpectedly)")
 _LOADER_REASONS = {None: "out of memory?", "Killed": "out of memory?", "Bus error": "shared memory full?"}

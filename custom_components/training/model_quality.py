@@ -34,8 +34,6 @@ from custom_components.quality.calibration import DomainQuality, fit_calibration
 from custom_components.training.runs import TrainingRun
 from monai.transforms import Compose
 
-__all__ = ["calibrate_checkpoint", "calibrate_model", "calibrate_run", "describe_quality"]
-
 _logger = logging.getLogger(__name__)
 
 

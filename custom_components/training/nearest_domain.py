@@ -11,8 +11,6 @@ from custom_components.data.datasets import SliceDataset
 from custom_components.networks.unet import MultiDomainUNet
 from torch import Tensor, nn
 
-__all__ = ["explained_variance", "find_nearest_domain"]
-
 _logger = logging.getLogger(__name__)
 _MOST_SLICES = 64
 _CHUNK = 8  # slices per forward pass

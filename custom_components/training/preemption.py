@@ -16,8 +16,6 @@ from typing import Any
 
 from custom_components.errors import explain
 
-__all__ = ["EXIT_CODE", "Preemption"]
-
 EXIT_CODE = 128 + signal.SIGTERM
 """Exit code of a process after SIGTERM, as shells report it."""
 

@@ -30,8 +30,6 @@ from custom_components.workflows.monai_workarounds import active_config
 from custom_components.workflows.settings import plain
 from torch import Tensor
 
-__all__ = ["TrainingRun"]
-
 _logger = logging.getLogger(__name__)
 
 _LOG = "run.log"

@@ -20,8 +20,6 @@ from custom_components.training.runs import TrainingRun
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-__all__ = ["TrainingState", "load_newest"]
-
 _logger = logging.getLogger(__name__)
 _save_once = first_rank_only(save_checkpoint)
 

@@ -24,8 +24,6 @@ from monai.engines import SupervisedEvaluator
 from monai.handlers import TensorBoardStatsHandler
 from monai.utils.enums import CommonKeys as Keys
 
-__all__ = ["Tracking", "draw_slice", "name_run"]
-
 _LOG = logging.getLogger(__name__)
 _NUM_SLICES = 3  # of a domain
 _LEAST = 256  # pixels of the longer side of a picture

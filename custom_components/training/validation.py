@@ -14,8 +14,6 @@ from ignite.metrics import Metric
 from monai.utils.enums import CommonKeys as Keys
 from torch import Tensor
 
-__all__ = ["StackDice"]
-
 
 class StackDice(Metric):
     """Mean 3D Dice of the validation cases on the network's own grid, before post-processing.

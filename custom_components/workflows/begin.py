@@ -20,8 +20,6 @@ from custom_components.workflows.monai_workarounds import (
 from custom_components.workflows.settings import check_settings
 from monai.utils import set_determinism
 
-__all__ = ["begin", "report_errors_plainly", "select_device"]
-
 _INTERRUPTED = 130
 
 

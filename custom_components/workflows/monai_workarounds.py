@@ -18,18 +18,6 @@ from monai.bundle import ConfigParser, ConfigWorkflow
 if TYPE_CHECKING:
     from monai.handlers import MLFlowHandler
 
-__all__ = [
-    "OWN_FOLDER",
-    "active_config",
-    "as_list",
-    "find_mlflow_handlers",
-    "hide_engine_errors",
-    "hide_missing_log_file",
-    "hide_settings",
-    "name_empty_run",
-    "raise_own_errors",
-]
-
 OWN_FOLDER = (
     "$next((str(frame.frame.f_locals['self'].config_root_path.resolve().parent) for frame in inspect.stack(0) "
     "if 'config_root_path' in getattr(frame.frame.f_locals.get('self'), '__dict__', ())), '.')"

@@ -12,8 +12,6 @@ from custom_components.models.digests import write_with_digest
 from custom_components.models.trained_model import TrainedModel
 from custom_components.system.files import file_digest
 
-__all__ = ["checked_datasets", "identify", "new_folder", "publish"]
-
 
 def checked_datasets(datasets: Sequence[Manifest], *, model: TrainedModel) -> Sequence[Manifest]:
     """Return the data sets if the model knows their domains, with the same labels and planes.

@@ -9,8 +9,6 @@ from typing import Any
 from custom_components.errors import InputError, suggest
 from monai.bundle.properties import InferProperties, TrainProperties
 
-__all__ = ["check_settings", "plain"]
-
 _WORKFLOW_KEYS = {"imports", "initialize", "run", "finalize", "_meta_"}
 _WORKFLOW_KEYS |= {"training", "evaluating", "inference", "embedding_slices"}
 _WORKFLOW_KEYS |= {"displayable_configs"}  # what annotation tools let their users choose

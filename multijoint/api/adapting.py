@@ -13,8 +13,6 @@ from custom_components.errors import InputError, suggest
 from multijoint.api.opening import open_model
 from multijoint.running import find_bundle, run_workflow
 
-__all__ = ["adapt_model", "adaptation_settings"]
-
 _CONFIGS = ("train.yaml", "adapt.yaml")
 # Set by the arguments or the model, or part of how a workflow is built.
 _FIXED = {"base", "manifests", "output_dir", "dataset_dir", "freeze", "like", "bundle_root", "domains", "split"}

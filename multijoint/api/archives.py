@@ -22,8 +22,6 @@ from multijoint.cluster.processes import ProcessFailure, run_process
 from multijoint.cluster.resources import Resources
 from multijoint.cluster.tasks import run_tasks
 
-__all__ = ["segment_on_cluster", "segment_share"]
-
 _SHARE = 16  # scans of a process; starting it takes little time compared to them
 
 

@@ -16,8 +16,6 @@ from multijoint.clinic.dicom.exams import find_exams
 from multijoint.clinic.dicom.export import ConvertedExam
 from multijoint.clinic.dicom.series import DicomExam, Series, choose_series
 
-__all__ = ["find_scans", "list_series", "write_segs"]
-
 _NIFTI = (".nii", ".nii.gz")
 _LOG = logging.getLogger(__name__)
 

@@ -21,8 +21,6 @@ from multijoint.clinic.dicom.seg import check_highdicom
 from multijoint.clinic.dicom.series import RULE, format_exam
 from multijoint.clinic.meshes.meshing import check_meshing, find_label_maps
 
-__all__ = ["segment_exams"]
-
 _LOG = logging.getLogger(__name__)
 
 

@@ -18,8 +18,6 @@ from multijoint.experiments.jobs.gathering import gather
 from multijoint.experiments.jobs.plan import Plan, load_plan, make_plan, run_plan
 from multijoint.experiments.jobs.run_job import JobState, read_state
 
-__all__ = ["format_jobs", "format_states", "gather", "job_states", "open_plan", "run_jobs"]
-
 
 def open_plan(folder: Path, **requested: Any) -> Plan:
     """A new plan if `requested` has manifests, else that of an earlier call with the requested changes.

@@ -9,8 +9,6 @@ from custom_components.errors import InputError, explain, list_first
 
 from multijoint.clinic.meshes.meshing import MeshedCase, mesh_case
 
-__all__ = ["format_meshed", "mesh_cases"]
-
 
 def mesh_cases(cases: Mapping[str, Path], *, format: str, output_dir: Path) -> Iterator[MeshedCase]:
     """Mesh label maps one after another.

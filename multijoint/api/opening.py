@@ -6,8 +6,6 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["open_model"]
-
 
 @contextlib.contextmanager
 def open_model(model: str | Path, *, trust: bool = False) -> Iterator[Path]:

@@ -13,8 +13,6 @@ from custom_components.quality.flags import FlagRules
 from multijoint.api.opening import open_model
 from multijoint.running import run_workflow
 
-__all__ = ["report_version", "run_inference", "segment"]
-
 
 def segment(
     images: Sequence[Any],

@@ -18,8 +18,6 @@ from scipy import ndimage
 
 from multijoint.running import find_bundle
 
-__all__ = ["DOMAIN", "SLICE_SIZE", "Workplace", "magnify", "multijoint", "run_command", "run_measured"]
-
 DOMAIN = "ankle"
 """Domain of the scans."""
 

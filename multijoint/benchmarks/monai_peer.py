@@ -26,8 +26,6 @@ from monai.transforms import (
 )
 from skimage.morphology import ball, closing
 
-__all__ = ["main"]
-
 
 def main(checkpoint: Path, domain: str, image: Path, out: Path) -> None:
     """Segment one scan."""

@@ -8,8 +8,6 @@ import numpy as np
 
 from multijoint.benchmarks.fixtures import magnify
 
-__all__ = ["BONES", "NUM_CLASSES", "SHAPE", "SPACING_MM", "make_noisy_knee"]
-
 SHAPE = (256, 256, 194)
 SPACING_MM = (0.6, 0.6, 0.8)
 

@@ -18,8 +18,6 @@ from multijoint.benchmarks.fixtures import Workplace
 from multijoint.benchmarks.noisy_knee import NUM_CLASSES, make_noisy_knee
 from multijoint.benchmarks.rows import Row, Target, interleave
 
-__all__ = ["clean", "postprocess"]
-
 _RADIUS = 2  # the default of `SphericalClosingd`, and the paper's
 
 

@@ -13,8 +13,6 @@ from custom_components.system.terminal import track
 from multijoint.benchmarks.fixtures import Workplace
 from multijoint.benchmarks.rows import Row
 
-__all__ = ["BENCHMARKS", "run_benchmarks"]
-
 BENCHMARKS = {
     "dsbn": "training:domain_specific_norm",
     "train-loop": "training:training_loop",

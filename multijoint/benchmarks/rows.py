@@ -17,8 +17,6 @@ from typing import Any
 
 from custom_components.system.terminal import align_columns
 
-__all__ = ["Row", "Target", "device_name", "format_rows", "interleave"]
-
 _PACKAGES = ("torch", "monai", "numpy", "scipy", "scikit-image")
 
 

@@ -18,8 +18,6 @@ from multijoint.benchmarks.fixtures import DOMAIN, SLICE_SIZE, Workplace, multij
 from multijoint.benchmarks.rows import Row, Target, interleave
 from multijoint.running import find_bundle
 
-__all__ = ["check_same", "float32", "int8", "int8_accuracy", "many_volumes", "memory", "overhead", "start"]
-
 _OPTIONS = ("--domain", DOMAIN, "--device", "cpu", "--overwrite", "--output")
 _LEAST_DICE = {"float32": 0.9999, "int8": 0.95}  # of our label map and the peer's; below it, they clearly differ
 _PACKAGES = ("openvino", "onnx", "onnxruntime")  # of int8

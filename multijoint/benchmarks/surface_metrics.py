@@ -19,8 +19,6 @@ from multijoint.benchmarks.noisy_knee import BONES, NUM_CLASSES, SPACING_MM, mak
 from multijoint.benchmarks.postprocessing import clean
 from multijoint.benchmarks.rows import Row, Target, interleave
 
-__all__ = ["surface_metrics"]
-
 _DOMAIN = Domain("knee", dict(enumerate(BONES, start=1)), "axial")
 _REPETITIONS = {"MONAI": 5, "surface-distance": 2}
 _PART = 500  # points whose distances to all others are computed at once

@@ -31,8 +31,6 @@ from multijoint.benchmarks.fixtures import Workplace, run_command
 from multijoint.benchmarks.rows import Row, Target, interleave
 from multijoint.running import find_bundle
 
-__all__ = ["augmentation", "domain_specific_norm", "print_peak_memory", "training_loop"]
-
 _BATCH = 32  # as in train.yaml
 _SLICE_SIZE, _NUM_SLICES = 256, 20
 _MAX_ROTATION, _MAX_TRANSLATION = np.pi / 4, _SLICE_SIZE / 4  # of train.yaml
@@ -60,7 +58,7 @@ def domain_specific_norm(place: Workplace) -> Iterator[Row]:
         yield Row(f"{name}, time", ours, peer, "s", n, Target(time_limit))
         # Freed memory must leave the process, or the peak depends on the order of the allocated sizes.
         env = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536"}
-        code = "from multijoint.benchmarks.training import *; print_peak_memory({}, {!r}, {})"
+        code = "from multijoint.benchmarks.training import print_peak_memory as peak; peak({}, {!r}, {})"
         commands = [[sys.executable, "-c", code.format(num_domains, norm, size)] for norm in ("domain", "shared")]
         ours, peer = (float(run_command(command, env=env).split()[-1]) for command in commands)
         yield Row(f"{name}, memory", ours, peer, "MiB", 1, Target(1.05))

@@ -9,8 +9,6 @@ import numpy as np
 from custom_components.data.cases import Case
 from custom_components.domains import Domain
 
-__all__ = ["BoneMeasure", "Digests", "CheckedCase", "Rule", "Said", "no_array"]
-
 
 @dataclass(frozen=True)
 class BoneMeasure:

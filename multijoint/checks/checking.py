@@ -19,8 +19,6 @@ from multijoint.checks.duplicates import find_duplicates
 from multijoint.checks.examining import examine
 from multijoint.checks.findings import Finding, find, sort_findings
 
-__all__ = ["CheckResult", "check_manifests"]
-
 _LEAST_SUBJECTS = 3
 _FILE_RULES = ("missing-file", "unreadable")
 

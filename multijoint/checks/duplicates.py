@@ -10,8 +10,6 @@ import numpy as np
 from multijoint.checks.checked_case import CheckedCase
 from multijoint.checks.findings import Finding
 
-__all__ = ["find_duplicates"]
-
 _ALIKE = 0.99  # correlation; of different people's images up to 0.90 has been seen
 _ROWS = 256  # compared at once
 _COARSE = 0.9  # correlation of still smaller copies from which on it is worth to look closer

@@ -20,8 +20,6 @@ from scipy import ndimage
 from multijoint.checks.checked_case import BoneMeasure, CheckedCase, Digests, no_array
 from multijoint.checks.measures import edge_fits, hash_array, measure_bone, roughness, sample, shrink, slabs, unit
 
-__all__ = ["examine"]
-
 _THUMBNAIL = 24  # voxels a side of the small copy that near duplicates are found with
 _PICTURE_SIZE = (640, 170)
 _MOST_VALUES = 1000  # label values told apart

@@ -14,8 +14,6 @@ from multijoint.checks.measures import LARGE
 from multijoint.checks.outliers import OUTLIER_RULES, RARE
 from multijoint.checks.sides import SIDE_RULES
 
-__all__ = ["LEVELS", "RULES", "Finding", "find", "similar_names", "sort_findings"]
-
 _SIDES = ("left", "right", "lt", "rt", "l", "r")
 
 LEVELS = ("error", "warning", "note")

@@ -8,8 +8,6 @@ from collections.abc import Iterator
 import numpy as np
 from scipy import ndimage
 
-__all__ = ["LARGE", "edge_fits", "hash_array", "measure_bone", "roughness", "sample", "shrink", "unit"]
-
 LARGE = 0.01
 """Share of a bone from which on a component counts as large, such as the epiphysis beyond a growth plate."""
 

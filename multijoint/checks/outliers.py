@@ -10,8 +10,6 @@ from custom_components.domains import Domain
 
 from multijoint.checks.checked_case import CheckedCase, Rule, Said
 
-__all__ = ["RARE", "far_off", "OUTLIER_RULES"]
-
 RARE = 0.2
 """A property that a larger share of the cases has is no outlier."""
 

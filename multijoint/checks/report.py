@@ -19,8 +19,6 @@ from multijoint.checks.checked_case import CheckedCase
 from multijoint.checks.checking import CheckResult
 from multijoint.checks.findings import LEVELS, Finding
 
-__all__ = ["format_cases", "format_finding", "prepare_folder", "write_check"]
-
 _PERCENTILES = ("min", "p1", "median", "p99", "max")
 _COLUMNS = (
     *("domain", "case", "subject", "status", "findings", "shape", "spacing_mm", "axes", "thick_plane", "image_sha256"),

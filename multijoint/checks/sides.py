@@ -10,8 +10,6 @@ from custom_components.domains import Domain
 
 from multijoint.checks.checked_case import CheckedCase, Rule, Said
 
-__all__ = ["SIDE_RULES"]
-
 _FEW = 10  # cases that it takes to tell which way round is usual ...
 _FEW_SIDES = 12  # ... and that all but one by chance do not show the same side, where a data set mixes them
 _ENDS = ("left and right", "front and back", "top and bottom")

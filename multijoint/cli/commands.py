@@ -8,9 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-__all__ = ["ADDRESS", "COMMANDS", "DEVICE", "MANIFESTS", "MESH_FORMATS", "TRUST", "Argument", "Command"]
-__all__ += ["choice", "command", "dataset_dir", "either", "flag", "log_paths", "number", "path", "text"]
-
 Argument = Callable[[argparse._ActionsContainer], object]
 """Adds itself to a parser or to a group of arguments."""
 

@@ -16,8 +16,6 @@ import custom_components
 from multijoint.cli.commands import COMMANDS
 from multijoint.cli.presenting import present
 
-__all__ = ["main", "make_parser"]
-
 _GROUPS = {
     "start with your data": ["init", "check", "phantoms"],
     "segment, look, measure": ["segment", "dicom", "report", "view", "mesh", "overlay"],

@@ -16,8 +16,6 @@ from custom_components.system.terminal import QUIET
 
 from multijoint.cli.commands import COMMANDS
 
-__all__ = ["present", "print_written", "record"]
-
 _COMMON = ("command", "debug", "quiet", "json", "log_paths")  # options that `present` obeys itself
 _results: list[dict[str, Any]] = []
 

@@ -10,8 +10,6 @@ from typing import Any
 import yaml
 from custom_components.errors import InputError
 
-__all__ = ["parse_numbers", "parse_settings", "parse_subjects"]
-
 
 def parse_settings(given: Sequence[str]) -> dict[str, Any]:
     """Settings from `name=value` pairs and YAML files of settings, later ones over earlier ones.

@@ -11,8 +11,6 @@ from custom_components.errors import InputError, needs_extra
 
 from multijoint.cluster.resources import Resources, Task, num_processors
 
-__all__ = ["run_on_ray"]
-
 _RETRIES = 3  # after the loss of a machine; a task that raised an exception is not repeated
 
 

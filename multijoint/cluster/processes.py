@@ -10,8 +10,6 @@ import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-__all__ = ["ProcessFailure", "describe_exit", "run_process", "stop_processes"]
-
 _LOG_BYTES = 5 * 2**20  # a longer log is renamed before a new one starts
 _running: set[subprocess.Popen[bytes]] = set()
 _lock = threading.RLock()  # a signal handler may interrupt the thread that holds it

@@ -9,8 +9,6 @@ from typing import Any
 
 from custom_components.errors import InputError
 
-__all__ = ["Resources", "Task", "num_processors", "room_here", "visible_gpus"]
-
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 

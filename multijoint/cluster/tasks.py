@@ -12,8 +12,6 @@ from custom_components.errors import InputError
 from multijoint.cluster.on_ray import run_on_ray
 from multijoint.cluster.resources import Resources, Task, room_here, visible_gpus
 
-__all__ = ["ENGINES", "run_tasks"]
-
 ENGINES = ("local", "ray")
 
 

@@ -13,8 +13,6 @@ from custom_components.system.files import file_digest
 
 from multijoint.discovery.pairing import Pair, Pairing
 
-__all__ = ["find_corrected", "is_results_folder"]
-
 
 def is_results_folder(folder: Path) -> bool:
     """Whether a folder holds results of `multijoint segment`."""

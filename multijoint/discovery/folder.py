@@ -14,8 +14,6 @@ from multijoint.discovery.label_names import find_label_names, read_label_names
 from multijoint.discovery.manifest_writing import earlier_names
 from multijoint.discovery.pairing import find_pairs
 
-__all__ = ["find_dataset"]
-
 
 def find_dataset(
     folder: Path,

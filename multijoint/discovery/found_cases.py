@@ -17,8 +17,6 @@ from custom_components.system.terminal import align_columns, track
 
 from multijoint.discovery.pairing import Pair
 
-__all__ = ["FoundCase", "FoundDataset", "format_dataset", "name_cases", "read_cases"]
-
 _THICK = 1.2  # times as long along one axis: such a voxel shows the acquisition plane
 _AROUND = re.compile(r"(?i)[_\-. ]+(left|right|lt|rt|l|r|ses-?\w+|visit-?\d+|v\d+|tp-?\d+|pre|post|baseline|followup)$")
 

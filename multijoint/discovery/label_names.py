@@ -11,8 +11,6 @@ from pathlib import Path
 from custom_components.errors import InputError, show_path
 from custom_components.io.records import RECORD_ENDING
 
-__all__ = ["find_label_names", "read_label_names"]
-
 _MOST_BYTES = 2**20  # of a file of names
 _SNAP = re.compile(r'^\s*(\d+)\s+\d+\s+\d+\s+\d+\s+[\d.]+\s+\d\s+\d\s+"(.*)"\s*$')
 _COLOURS = re.compile(r"^\s*(\d+)\s+(\S+)\s+\d+\s+\d+\s+\d+\s+\d+\s*$")

@@ -14,8 +14,6 @@ from custom_components.system.files import write_atomically
 
 from multijoint.discovery.found_cases import FoundCase, FoundDataset
 
-__all__ = ["earlier_names", "write_manifest"]
-
 
 def write_manifest(
     path: Path,

@@ -10,8 +10,6 @@ from pathlib import Path, PurePosixPath
 
 from custom_components.io.nifti_files import case_id
 
-__all__ = ["Pairing", "Pair", "find_pairs"]
-
 _LABEL_WORDS = frozenset(
     (
         *("seg", "dseg", "segmentation", "segmentations", "label", "labels", "labelmap", "labelmaps", "lbl"),

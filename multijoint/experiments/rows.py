@@ -16,8 +16,6 @@ from custom_components.system.files import write_atomically
 if TYPE_CHECKING:  # pandas is of the extra `experiments`; planning needs only the names below
     import pandas as pd
 
-__all__ = ["ALL_SUBJECTS", "COLUMNS", "exam_scores", "main_rows", "read_rows", "write_rows", "write_table"]
-
 ALL_SUBJECTS = "all"
 """Value of `train_subjects` of a job that trained on every subject its fold leaves."""
 

@@ -8,8 +8,6 @@ from multijoint.phantoms.canvas import Canvas, Contrast, Pose, mottled_marrow, p
 from multijoint.phantoms.shapes import OUTLINES, Array, Shape, ellipsoid, outlined, plate, smooth_min, tube, union
 from multijoint.phantoms.subject import Subject
 
-__all__ = ["build_ankle", "ankle_centre_mm", "ANKLE_CONTRAST"]
-
 ANKLE_CONTRAST = Contrast(
     marrow=900, fat=1050, muscle=400, cartilage=560, skin=420, tendon=90, cortex=70, physis=330, lung=0
 )

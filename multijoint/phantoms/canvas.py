@@ -10,9 +10,6 @@ from scipy.spatial.transform import Rotation
 
 from multijoint.phantoms.shapes import Array, Points, Shape
 
-__all__ = ["Canvas", "Contrast", "Pose", "SUB_SLICES", "mottled_marrow", "noise_on_grid", "paint_body", "paint_bone"]
-__all__ += ["paint_cartilage", "smooth_noise"]
-
 SUB_SLICES = 3
 """Every slice is painted as this many thin ones and averaged by the scanner: partial volume along the thick side."""
 

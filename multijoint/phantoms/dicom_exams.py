@@ -11,8 +11,6 @@ import numpy as np
 from custom_components.errors import needs_extra
 from custom_components.system.files import write_atomically
 
-__all__ = ["classic_series", "enhanced_file", "write_exam"]
-
 _TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _MR, _ENHANCED_MR = "1.2.840.10008.5.1.4.1.1.4", "1.2.840.10008.5.1.4.1.1.4.1"
 _SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"

@@ -19,8 +19,6 @@ from multijoint.phantoms.shapes import (
 )
 from multijoint.phantoms.subject import Subject
 
-__all__ = ["KNEE_CONTRAST", "build_knee", "knee_centre_mm"]
-
 KNEE_CONTRAST = Contrast(
     marrow=760, fat=880, muscle=300, cartilage=640, skin=360, tendon=80, cortex=65, physis=250, lung=0
 )

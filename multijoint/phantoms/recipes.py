@@ -21,8 +21,6 @@ from multijoint.phantoms.shapes import Array
 from multijoint.phantoms.shoulder import build_shoulder, shoulder_centre_mm
 from multijoint.phantoms.subject import Subject, draw_subject
 
-__all__ = ["PHANTOM_DOMAINS", "Acquisition", "Phantom", "Recipe", "acquire", "make_phantom", "rasterise"]
-
 _LEAST_COVER, _BRIDGE_COVER = 0.4, 0.1
 
 

@@ -13,21 +13,6 @@ import yaml
 from numpy.typing import NDArray
 from scipy.ndimage import map_coordinates
 
-__all__ = [
-    "OUTLINES",
-    "Array",
-    "Outline",
-    "Points",
-    "Shape",
-    "ellipsoid",
-    "outlined",
-    "plate",
-    "smooth_max",
-    "smooth_min",
-    "tube",
-    "union",
-]
-
 Array = NDArray[np.float32]
 Points = tuple[Array, Array, Array]
 Outline = Sequence[tuple[float, float]]

@@ -8,8 +8,6 @@ from multijoint.phantoms.canvas import Canvas, Contrast, Pose, mottled_marrow, p
 from multijoint.phantoms.shapes import OUTLINES, Array, Points, Shape, ellipsoid, plate, smooth_min, tube, union
 from multijoint.phantoms.subject import Subject
 
-__all__ = ["SHOULDER_CONTRAST", "build_shoulder", "shoulder_centre_mm"]
-
 SHOULDER_CONTRAST = Contrast(
     marrow=680, fat=560, muscle=370, cartilage=820, skin=300, tendon=110, cortex=80, physis=260, lung=45
 )

@@ -9,8 +9,6 @@ import numpy as np
 
 from multijoint.phantoms.shapes import Outline
 
-__all__ = ["Subject", "draw_subject"]
-
 
 @dataclass(frozen=True)
 class Subject:

@@ -14,8 +14,6 @@ from custom_components.system.files import write_atomically
 from multijoint.phantoms.dicom_exams import write_exam
 from multijoint.phantoms.recipes import PHANTOM_DOMAINS, make_phantom
 
-__all__ = ["PHANTOM_DOMAINS", "write_phantoms"]
-
 
 def write_phantoms(
     out: str | Path,

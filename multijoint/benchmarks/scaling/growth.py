@@ -16,8 +16,6 @@ from scipy.optimize import nnls
 
 from multijoint.experiments.figures.layout import format_logarithmic, save_figure, style_axes
 
-__all__ = ["Curve", "Growth", "draw_curves", "fit_growth", "read_curves", "write_curves"]
-
 _EXPONENTS = np.arange(5, 301) / 100
 _NOISE = 0.05  # relative difference of two measurements of the same
 _COLUMNS = ("axis", "cost", "unit", "repetitions", "size", "value")

@@ -23,8 +23,6 @@ from multijoint.benchmarks.scaling.growth import Curve, draw_curves, fit_growth,
 from multijoint.benchmarks.scaling.synthetic_scans import domain_of, make_labels, save_model, save_scan
 from multijoint.benchmarks.scaling.workloads import classifier, clean_and_score, draw_epoch, training_step
 
-__all__ = ["SIZES", "rows_of", "scale"]
-
 SIZES: dict[str, tuple[int, ...]] = {
     "volumes": (10, 32, 100, 316, 1000),
     "domains": (2, 4, 8, 16, 32, 64),

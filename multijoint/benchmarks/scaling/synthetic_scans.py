@@ -13,8 +13,6 @@ from custom_components.models.checkpoints import save_checkpoint
 from custom_components.models.trained_model import TrainedModel
 from custom_components.networks.unet import MultiDomainUNet
 
-__all__ = ["WIDTHS", "add_islands", "domain_of", "make_labels", "save_model", "save_scan"]
-
 _CELLS = (6, 5)  # grid of the bones, fixed so that their size does not depend on their number
 WIDTHS = (8, 16)
 """Widths of the network."""

@@ -18,8 +18,6 @@ from torch import Tensor
 
 from multijoint.benchmarks.scaling.synthetic_scans import WIDTHS, add_islands, domain_of
 
-__all__ = ["classifier", "clean_and_score", "draw_epoch", "training_step"]
-
 _BATCH, _SIDE = 64, 32  # slices, and their pixels
 _DEEP = (8, 16, 32, 64, 128)  # as many norms as in the default network, but narrow, so that norms dominate
 _SLICES_OF_A_DOMAIN, _SHARE = 2000, 4  # in all, and in a batch

@@ -6,8 +6,6 @@ import hashlib
 import re
 from dataclasses import dataclass
 
-__all__ = ["PRIVATE_SCHEME", "BoneCode", "find_code"]
-
 PRIVATE_SCHEME = "99MULTIJOINT"
 """Coding scheme designator of labels that have no code here; 99 marks it as private."""
 

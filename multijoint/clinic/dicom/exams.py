@@ -13,8 +13,6 @@ from multijoint.clinic.dicom.files import find_dicom_files
 from multijoint.clinic.dicom.series import DicomExam, series_of, tells
 from multijoint.clinic.dicom.slices import DicomFile, read_file
 
-__all__ = ["find_exams"]
-
 _GENERIC = ("dicom", "dcm", "dicoms")  # folders inside an exam's own
 
 

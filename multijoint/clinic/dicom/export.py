@@ -20,8 +20,6 @@ from multijoint.clinic.dicom.files import reading_dicom
 from multijoint.clinic.dicom.series import DicomExam, Series, choose_series
 from multijoint.clinic.dicom.slices import ENHANCED, Slice
 
-__all__ = ["SCANS", "ConvertedExam", "convert_exam", "read_series"]
-
 SCANS = "scans"
 """Folder of the scans, in the output folder."""
 

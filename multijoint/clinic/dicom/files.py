@@ -14,8 +14,6 @@ from typing import Any
 from custom_components.errors import InputError, needs_extra, show_path
 from custom_components.io.nifti_files import MAX_BYTES, check_size
 
-__all__ = ["find_dicom_files", "is_dicom", "reading_dicom", "read_header"]
-
 DEFLATED = "1.2.840.10008.1.2.1.99"
 _MAGIC, _MAGIC_AT = b"DICM", 128
 _DICOMDIR = "1.2.840.10008.1.3.10"

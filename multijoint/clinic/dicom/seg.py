@@ -21,8 +21,6 @@ from multijoint.clinic.dicom.files import read_header, reading_dicom
 from multijoint.clinic.dicom.series import Series
 from multijoint.clinic.dicom.slices import ENHANCED
 
-__all__ = ["check_highdicom", "write_dicom_seg"]
-
 # Elements that the SEG copies from the images; a scanner's export may lack them.
 _EMPTY_IF_MISSING = (
     *("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "StudyID", "StudyDate", "StudyTime"),

@@ -13,8 +13,6 @@ from custom_components.system.terminal import align_columns
 from multijoint.clinic.dicom.slices import CLASSIC, ENHANCED, DicomFile
 from multijoint.clinic.dicom.stacks import MIN_SLICES, Stack, stacks_of
 
-__all__ = ["RULE", "DicomExam", "Series", "choose_series", "format_exam", "series_of", "tells"]
-
 RULE = (
     f"* is taken: the only usable series of its exam (MR; one grid of at least {MIN_SLICES} equally spaced slices; no "
     "localiser; neither derived nor phase), or the one named with --series"

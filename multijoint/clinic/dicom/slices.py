@@ -14,8 +14,6 @@ from custom_components.errors import InputError, show_path
 
 from multijoint.clinic.dicom.files import read_header, reading_dicom
 
-__all__ = ["ENHANCED", "KEYS", "DicomFile", "Slice", "read_file"]
-
 KEYS = ("echo", "time", "type", "b-value", "stack", "acquisition")
 """Properties that tell apart two slices of a series at one place, in the order in which they are tried."""
 

@@ -11,8 +11,6 @@ from custom_components.errors import InputError
 
 from multijoint.clinic.dicom.slices import KEYS, Slice
 
-__all__ = ["MIN_SLICES", "Stack", "stacks_of"]
-
 MIN_SLICES = 5
 """Fewer are no volume."""
 

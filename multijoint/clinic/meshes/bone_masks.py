@@ -11,8 +11,6 @@ from custom_components.io.geometry import orientation_of, to_canonical
 from custom_components.label_maps import find_bones
 from nibabel.orientations import inv_ornt_aff
 
-__all__ = ["SIDES", "BoneMask", "bone_masks"]
-
 SIDES = (("left", "right"), ("posterior", "anterior"), ("inferior", "superior"))
 """For each axis of a volume in closest RAS+ order, the side of the patient at its first and at its last voxel."""
 

@@ -22,8 +22,6 @@ from multijoint.clinic.meshes.shapes import measure_shape, merge_bones, read_bon
 from multijoint.clinic.meshes.surfaces import BoneSurface, bone_surface, check_trimesh
 from multijoint.clinic.pictures.overlays import LegendEntry, read_legend
 
-__all__ = ["CUT_COLOR", "FORMATS", "MeshedCase", "check_meshing", "find_label_maps", "mesh_bytes", "mesh_case"]
-
 _FOLDER = "meshes"
 
 FORMATS = ("stl", "ply", "glb")

@@ -15,8 +15,6 @@ from custom_components.system.files import write_csv
 from multijoint.clinic.meshes.bone_masks import BoneMask
 from multijoint.clinic.meshes.surfaces import BoneSurface
 
-__all__ = ["BONES", "BONES_COLUMNS", "measure_shape", "merge_bones", "read_bones"]
-
 BONES = "bones.csv"
 _EXTENTS = tuple(f"extent{number}_mm" for number in (1, 2, 3))
 _AXES = tuple(f"axis{number}_{letter}" for number in (1, 2, 3) for letter in "lps")

@@ -9,8 +9,6 @@ from custom_components.errors import needs_extra
 
 from multijoint.clinic.meshes.bone_masks import BoneMask
 
-__all__ = ["MAX_DISTANCE", "BoneSurface", "bone_surface", "check_trimesh"]
-
 MAX_DISTANCE = 0.49
 """How far a vertex may lie from the surface of the mask, as a share of a voxel along each of its axes."""
 

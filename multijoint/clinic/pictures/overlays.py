@@ -14,8 +14,6 @@ from custom_components.io.volumes import read_label, read_volume
 from custom_components.system.files import write_atomically
 from PIL import Image, ImageDraw, ImageFont
 
-__all__ = ["LegendEntry", "draw_overlay", "read_legend"]
-
 _WIDTH, _HEIGHT = 1320, 506  # pixels
 _TITLE, _LEGEND, _TEXT = 32, 46, 18
 _HANDLE = 36  # length of a line in the legend

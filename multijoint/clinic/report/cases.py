@@ -22,8 +22,6 @@ from PIL import Image
 
 from multijoint.clinic.report.results import Result, to_number, without_folders
 
-__all__ = ["Picture", "ReportedBone", "ReportedCase", "Sources", "encode_small", "examine_result"]
-
 _TRUE = ("true", "1", "yes")
 _PICTURE_SIZE = (960, 340)
 _QUALITIES = (72, 50, 30, 10)

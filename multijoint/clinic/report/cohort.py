@@ -10,8 +10,6 @@ from typing import NamedTuple
 from multijoint.clinic.report.cases import ReportedBone, ReportedCase
 from multijoint.clinic.report.tables import DASH, GRAVE, Cell, number_cell
 
-__all__ = ["Cohort", "tabulate_cases", "worst_first"]
-
 _STATUSES = ("failed", "waiting", "segmented")
 _SIDES = {"training": "trained on", "validation": "validated on", "testing": "unseen"}
 

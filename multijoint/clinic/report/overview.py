@@ -14,8 +14,6 @@ from custom_components.system.pages import show_number
 from multijoint.clinic.report.cases import ReportedBone, ReportedCase
 from multijoint.clinic.report.tables import DASH, GRAVE, Cell, Table, number_cell
 
-__all__ = ["Overview", "look_over", "tabulate_bones"]
-
 
 class Overview(NamedTuple):
     """All cases together: numbers with their meaning, a row a domain and bone, and what made the label maps.

@@ -25,8 +25,6 @@ from multijoint.clinic.report.run import RunRecord, is_run, read_run
 from multijoint.clinic.report.tables import GRAVE
 from multijoint.clinic.report.training import describe_training
 
-__all__ = ["write_report"]
-
 _SEEN = {
     "training": "the model was trained on this case, so this is no test of it",
     "validation": "the model was chosen by its Dice on this case, among others, so this is no fair test of it",

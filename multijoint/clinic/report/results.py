@@ -14,9 +14,6 @@ from custom_components.errors import InputError, show_path
 from custom_components.io.nifti_files import case_id
 from custom_components.io.records import LABEL_MAP_ENDING, case_of, read_record
 
-__all__ = ["Result", "find_references", "find_scans", "read_bone_table", "read_csv", "read_results", "to_number"]
-__all__ += ["without_folders"]
-
 
 @dataclass(frozen=True)
 class Result:

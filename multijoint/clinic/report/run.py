@@ -15,8 +15,6 @@ from custom_components.errors import InputError, show_path
 
 from multijoint.clinic.report.results import read_csv, to_number
 
-__all__ = ["SIDES", "RunRecord", "is_run", "read_run"]
-
 SIDES = {"training": "Trained on", "validation": "Validated on", "testing": "Held out for the test"}
 """Side of a split -> its title."""
 

@@ -7,8 +7,6 @@ from typing import NamedTuple
 
 from custom_components.system.pages import show_number
 
-__all__ = ["DASH", "GRAVE", "Cell", "Table", "number_cell"]
-
 GRAVE = ("missing", "missed", "false-find")
 """Flags that make a result unusable as it is; drawn heavier."""
 

@@ -14,8 +14,6 @@ from typing import Any, ClassVar
 from multijoint.clinic.report.run import SIDES, RunRecord
 from multijoint.clinic.report.tables import Cell, Table, number_cell
 
-__all__ = ["describe_training"]
-
 _LOSSES = ("loss", "cross_entropy", "contrastive")
 _DICE = "val_mean_dice"
 _COUNTS = {f"{_DICE}_n": "bones", f"{_DICE}_missed": "missed", f"{_DICE}_false_finds": "false finds"}

@@ -10,8 +10,6 @@ from custom_components.errors import InputError, show_path
 from custom_components.io.nifti_files import case_id
 from custom_components.io.records import LABEL_MAP_ENDING, case_of, read_record
 
-__all__ = ["MESH_SUFFIXES", "ViewedCase", "find_cases", "pair_case"]
-
 MESH_SUFFIXES = (".ply", ".stl", ".glb")
 """Of the meshes that can be shown; of several for one bone, the first of these is."""
 

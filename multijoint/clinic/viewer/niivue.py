@@ -17,8 +17,6 @@ from pathlib import Path
 
 from custom_components.errors import InputError
 
-__all__ = ["NIIVUE", "NIIVUE_VERSION", "fetch_npm_package", "find_niivue", "install_niivue"]
-
 NIIVUE = Path(__file__).with_name("page") / "niivue.js"
 """The script; made when the package is built, not kept in the repository."""
 

@@ -11,8 +11,6 @@ from pathlib import Path
 from custom_components.errors import InputError, show_path
 from custom_components.system.files import write_csv
 
-__all__ = ["MARKS", "MARK_COLUMNS", "ReviewMarks"]
-
 MARKS = ("good", "needs correction")
 MARK_COLUMNS = ("case", "mark", "comment", "date")
 """Header of the CSV; a date is local time with its zone, ISO 8601."""

@@ -19,8 +19,6 @@ from multijoint.clinic.viewer.cases import ViewedCase
 from multijoint.clinic.viewer.review_marks import ReviewMarks
 from multijoint.clinic.viewer.volumes import ShownCase, read_mesh, show_case
 
-__all__ = ["Viewer"]
-
 _ADDRESS = "127.0.0.1"
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "[::1]"})
 _PAGE = Path(__file__).with_name("page")

@@ -18,8 +18,6 @@ from scipy import ndimage
 from multijoint.clinic.pictures.overlays import LegendEntry, read_legend
 from multijoint.clinic.viewer.cases import ViewedCase
 
-__all__ = ["ShownCase", "read_mesh", "show_case"]
-
 _MAX_VOXELS = 2**26  # NiiVue keeps about 12 bytes a voxel, and a browser's tab ends near 4 GiB
 _MAX_SIDE = 2048  # of a 3D texture, everywhere
 _MAX_BONES = 255

@@ -18,8 +18,6 @@ from multijoint.experiments.figures.layout import add_axes, add_legend, format_l
 from multijoint.experiments.jobs.methods import known_methods, title_of
 from multijoint.experiments.rows import ALL_SUBJECTS, exam_scores, main_rows
 
-__all__ = ["draw_few_subjects", "draw_learning_curves"]
-
 # Colours (Okabe and Ito), lines and markers of the paper's seven methods in its order; each alone distinguishes them.
 _COLORS = ["#56B4E9", "#E69F00", "#009E73", "#0072B2", "#CC79A7", "#D55E00", "#000000"]
 _LINES = [(0, (5, 1.5)), (0, (5, 1.5, 1, 1.5)), (0, (2, 1)), (0, (1, 1)), (0, (8, 2)), (0, (5, 1, 1, 1, 1, 1)), "-"]

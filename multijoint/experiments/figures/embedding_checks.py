@@ -15,8 +15,6 @@ from sklearn.metrics import silhouette_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-__all__ = ["MAX_SLICES", "EmbeddingChecks", "check_embeddings", "choose_slices"]
-
 MAX_SLICES = 3000
 """Largest number of slices; more are sampled, since the silhouette compares every pair."""
 

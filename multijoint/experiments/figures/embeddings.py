@@ -20,8 +20,6 @@ from multijoint.experiments.figures.embedding_checks import EmbeddingChecks, che
 from multijoint.experiments.figures.layout import add_axes, add_legend, wrap_name
 from multijoint.experiments.jobs.methods import title_of
 
-__all__ = ["check_methods", "draw_embeddings"]
-
 PAPER_METHODS = ("unet-dsl", "proposed")
 """Without and with the contrastive term."""
 

@@ -18,8 +18,6 @@ from matplotlib.lines import Line2D
 from multijoint.experiments.figures.layout import add_axes, add_legend, wrap_name
 from multijoint.experiments.jobs.methods import title_of
 
-__all__ = ["draw_exams"]
-
 _REFERENCE = "#FF1E1E"
 # Colours of Okabe and Ito that show on a dark scan and are far from red for colour-blind readers (the green is
 # brighter), then white and a violet that is distinct from the blue.

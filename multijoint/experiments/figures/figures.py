@@ -20,8 +20,6 @@ from multijoint.experiments.figures.exams import draw_exams
 from multijoint.experiments.figures.layout import save_figure
 from multijoint.experiments.rows import read_rows, write_table
 
-__all__ = ["write_figures"]
-
 _logger = logging.getLogger(__name__)
 
 # On top of matplotlib's defaults, whatever the reader's own settings: the same files give the same bytes, and text in

@@ -15,8 +15,6 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-__all__ = ["add_axes", "add_legend", "format_logarithmic", "save_figure", "style_axes", "wrap_name"]
-
 
 def wrap_name(name: str, width: int) -> str:
     r"""Break a name into lines of at most `width` characters, also after its underscores, plus signs and hyphens.

@@ -21,8 +21,6 @@ from multijoint.experiments.jobs.experiment import Job
 from multijoint.experiments.jobs.plan import Plan
 from multijoint.experiments.rows import read_rows
 
-__all__ = ["estimate_seconds"]
-
 _START_SECONDS = 10.0  # for a process to start: imports and configuration
 _FORWARD_SHARE = 0.35  # of a training step that its forward pass takes
 _NETWORK = ("widths", "norm", "head", "attention", "embedding")

@@ -22,8 +22,6 @@ from multijoint.experiments.rows import exam_scores, main_rows
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["save_examples"]
-
 _RULE = (
     "Best, median and worst exam of each data set by exam Dice averaged over the methods, first seed; the slice with "
     "the most bones in the reference and, among those, the largest reference area."

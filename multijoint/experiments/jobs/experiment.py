@@ -17,8 +17,6 @@ from multijoint.experiments.jobs.methods import Method
 from multijoint.experiments.rows import ALL_SUBJECTS
 from multijoint.running import find_bundle
 
-__all__ = ["Experiment", "Job", "job_folder", "read_experiment", "training_settings"]
-
 _OF_JOBS = ("manifests", "dataset_dir", "fold", "seed", "output_dir", "resume", "snapshots", "train_subjects")
 
 

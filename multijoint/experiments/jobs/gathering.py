@@ -16,8 +16,6 @@ from multijoint.experiments.jobs.experiment import job_folder
 from multijoint.experiments.jobs.methods import known_methods
 from multijoint.experiments.rows import read_rows, write_rows
 
-__all__ = ["gather"]
-
 _LOSSES = ("loss", "cross_entropy", "contrastive")
 _SCORE = "val_mean_dice"
 

@@ -12,8 +12,6 @@ from custom_components.errors import InputError, suggest
 
 from multijoint.running import find_bundle
 
-__all__ = ["Method", "known_methods", "select_methods", "title_of"]
-
 
 @dataclass(frozen=True)
 class Method:

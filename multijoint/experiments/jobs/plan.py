@@ -21,8 +21,6 @@ from multijoint.experiments.jobs.methods import Method, select_methods
 from multijoint.experiments.jobs.run_job import JobState, run_job
 from multijoint.experiments.rows import ALL_SUBJECTS
 
-__all__ = ["Plan", "load_plan", "make_plan", "plan_jobs", "run_plan"]
-
 
 @dataclass(frozen=True)
 class Plan:

@@ -21,8 +21,6 @@ from multijoint.cluster import ProcessFailure, run_process
 from multijoint.experiments.jobs.experiment import Experiment, Job, job_folder
 from multijoint.running import find_bundle
 
-__all__ = ["JobState", "read_state", "run_job"]
-
 
 @dataclass(frozen=True)
 class JobState:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import numpy as np
 from monai.transforms import RandBiasField
 
-__all__ = ["DEGRADATIONS", "degrade"]
-
 DEGRADATIONS = ("none", "noise", "bias", "motion", "contrast", "crop")
 
 _NOISE = 0.08  # of the 99th percentile, standard deviation of both channels behind Rician noise

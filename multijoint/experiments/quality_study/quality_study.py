@@ -29,8 +29,6 @@ from custom_components.system.terminal import align_columns
 from multijoint.experiments.quality_study.degradations import DEGRADATIONS, degrade
 from multijoint.running import run_workflow
 
-__all__ = ["STUDY_COLUMNS", "auroc", "study_quality", "summarise_study"]
-
 STUDY_COLUMNS = ("model", "degradation", *QUALITY_COLUMNS, "dice")
 """Header of the study's `bones.csv`."""
 

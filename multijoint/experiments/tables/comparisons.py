@@ -15,8 +15,6 @@ from multijoint.experiments.tables.statistics import (
     signed_rank_p_value,
 )
 
-__all__ = ["ALL_DOMAINS", "COMPARED", "compare_exams", "compare_slices"]
-
 ALL_DOMAINS = "all data sets"
 """Value of `domain` of a comparison that pools them."""
 

@@ -11,16 +11,6 @@ import pandas as pd
 from multijoint.experiments.jobs.methods import title_of
 from multijoint.experiments.tables.summaries import UNITS
 
-__all__ = [
-    "LEVEL",
-    "draw_exam_comparison",
-    "draw_grid",
-    "draw_scores",
-    "draw_slice_comparison",
-    "draw_stages",
-    "format_p",
-]
-
 LEVEL = 0.05
 """A smaller p is bold."""
 

@@ -9,8 +9,6 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import stats
 
-__all__ = ["bootstrap_interval", "correct_holm", "ks_p_value", "rank_biserial", "signed_rank_p_value"]
-
 
 def ks_p_value(first: np.ndarray, second: np.ndarray) -> float:
     """Two-sided p of a Kolmogorov-Smirnov test of samples (N,) and (M,) from one distribution; NaN if one is empty.

@@ -10,8 +10,6 @@ from custom_components.errors import InputError
 from multijoint.experiments.jobs.methods import title_of
 from multijoint.experiments.rows import exam_scores, main_rows, read_rows
 
-__all__ = ["STAGES", "UNITS", "find_gaps", "read_main_rows", "summarise_exams"]
-
 UNITS = {"dice": "percent", "assd": "mm", "mssd": "mm"}
 """Score -> its unit in the tables."""
 

@@ -23,8 +23,6 @@ from multijoint.experiments.tables.markdown import (
 )
 from multijoint.experiments.tables.summaries import find_gaps, read_main_rows, summarise_exams
 
-__all__ = ["write_tables"]
-
 _DEFAULT = "proposed"
 
 

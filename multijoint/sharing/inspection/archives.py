@@ -18,17 +18,6 @@ from custom_components.errors import InputError
 from multijoint.sharing.inspection.report import Concern
 from multijoint.sharing.inspection.zip_members import Member, ZipFault, read_data, read_members
 
-__all__ = [
-    "Limits",
-    "UnsafeArchive",
-    "check_archive",
-    "check_members",
-    "check_name",
-    "open_plain",
-    "other_archive",
-    "unpack",
-]
-
 _OTHERS = (
     (0, b"\x1f\x8b", "gzip (.gz, .tar.gz)"),
     (0, b"BZh", "bzip2"),

@@ -11,8 +11,6 @@ from multijoint.sharing.inspection.archives import check_name
 from multijoint.sharing.inspection.known_targets import Known, is_target_key, walk
 from multijoint.sharing.inspection.report import Concern
 
-__all__ = ["check_config", "check_large_files", "check_logging"]
-
 _OUTSIDE = re.compile(r"(/|~|\\|[A-Za-z]:[\\/]|file:|(.*[\\/])?\.\.([\\/]|$))", re.DOTALL)
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 _SPECIAL = ("_target_", "_mode_", "_requires_", "_disabled_", "_desc_")

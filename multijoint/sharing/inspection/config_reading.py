@@ -9,8 +9,6 @@ from typing import Any, NoReturn
 
 import yaml
 
-__all__ = ["ConfigFault", "read_config"]
-
 _MOST_BYTES = {"json": 4 * 2**20, "yaml": 2**18}
 _MOST_DEPTH = 40
 _MOST_VALUES = 20_000

@@ -12,8 +12,6 @@ from custom_components.networks.unet import MultiDomainUNet
 from multijoint.sharing.inspection.report import Concern, printable
 from multijoint.sharing.inspection.state_dicts import StoredTensor
 
-__all__ = ["check_model", "describe_domains"]
-
 _FILE = "configs/inference.json"
 _DESCRIBE = (
     "custom_components.models.describe_model",

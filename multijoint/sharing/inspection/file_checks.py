@@ -15,8 +15,6 @@ from multijoint.sharing.inspection.pickles import is_program
 from multijoint.sharing.inspection.report import FOREIGN_CODE, Concern
 from multijoint.sharing.packaging.metadata import CHECKSUMS
 
-__all__ = ["check_checksums", "check_code", "check_content", "list_files"]
-
 _PACKAGE = "custom_components"
 _START = 2**20
 _TEXT = {".md", ".txt", ".json", ".yaml", ".yml", ".conf", ".csv", ".sha256", ".rst", ""}

@@ -25,8 +25,6 @@ from multijoint.sharing.inspection.onnx_checks import check_onnx
 from multijoint.sharing.inspection.report import Concern, Report, printable
 from multijoint.sharing.inspection.weight_checks import check_torchscript, check_weights, script_configs
 
-__all__ = ["inspect_bundle", "inspect_folder", "open_bundle"]
-
 _LARGE_FILES = ("large_files.yml", "large_files.yaml", "large_files.json")
 _WEIGHTS = "models/model.pt"
 _MOST_SECONDS = 120

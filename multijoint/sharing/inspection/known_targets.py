@@ -17,8 +17,6 @@ from custom_components.models.trained_model import TrainedModel
 from multijoint.running import find_bundle
 from multijoint.sharing.packaging.configurations import bundle_file, packaged_configs
 
-__all__ = ["Known", "is_target_key", "known_of_release", "packaged_by_this_release", "walk"]
-
 _DOMAINS = tuple(Domain(name, {1: name}, "axial") for name in ("first", "second"))
 _NORMS = ("domain", "folded")
 

@@ -10,8 +10,6 @@ from typing import Any
 from multijoint.sharing.inspection.archives import open_plain
 from multijoint.sharing.inspection.report import Concern
 
-__all__ = ["check_onnx"]
-
 _MOST_BYTES = 2**28
 _DOMAINS = {"", "ai.onnx"}
 _MOST_NODES = 200_000

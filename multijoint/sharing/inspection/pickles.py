@@ -6,8 +6,6 @@ import pickletools
 from collections.abc import Iterator
 from typing import Any
 
-__all__ = ["PickleFault", "is_program", "list_globals", "read_instructions"]
-
 _MOST_BYTES = 2**20
 _MOST_TEXT = 2**16
 _CALLS = {"REDUCE", "BUILD", "INST", "OBJ", "NEWOBJ", "NEWOBJ_EX", "EXT1", "EXT2", "EXT4"}

@@ -11,8 +11,6 @@ from typing import Any
 
 import custom_components
 
-__all__ = ["ALWAYS_REFUSED", "FOREIGN_CODE", "LEVELS", "Concern", "Report", "printable"]
-
 LEVELS = ("unsafe", "warning", "note")
 """Worst first. An unsafe part may run code, leave its folder or exhaust the machine, or is not the kind it claims."""
 

@@ -13,8 +13,6 @@ from typing import Any
 
 from multijoint.sharing.inspection.pickles import PickleFault, list_globals, read_instructions
 
-__all__ = ["ITEM_SIZES", "PLAIN_GLOBALS", "StateFault", "StoredTensor", "read_state_dict"]
-
 _KINDS = {8: ("Double", "Long"), 4: ("Float", "Int"), 2: ("Half", "BFloat16", "Short"), 1: ("Char", "Byte", "Bool")}
 ITEM_SIZES = {f"{kind}Storage": size for size, kinds in _KINDS.items() for kind in kinds}
 """Storages of real numbers and the bytes of one number."""

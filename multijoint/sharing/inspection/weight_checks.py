@@ -22,8 +22,6 @@ from multijoint.sharing.inspection.state_dicts import (
 )
 from multijoint.sharing.inspection.zip_members import Member, ZipFault, read_data, read_members
 
-__all__ = ["check_torchscript", "check_weights", "script_configs"]
-
 _STATE_RECORD = re.compile(
     r"data\.pkl|\.format_version|\.storage_alignment|byteorder|version|\.data/serialization_id|data/\d+"
 )

@@ -16,8 +16,6 @@ from custom_components.workflows.monai_workarounds import OWN_FOLDER
 
 from multijoint.running import find_bundle
 
-__all__ = ["as_json", "bundle_config", "bundle_file", "describe", "packaged_configs"]
-
 Config = dict[str, Any]
 
 _DEVICE = {"_target_": "custom_components.workflows.select_device", "name": "auto"}

@@ -20,8 +20,6 @@ from custom_components.models.checkpoints import build_network, save_checkpoint
 from custom_components.models.single_domain import fold_domain
 from custom_components.models.trained_model import TrainedModel
 
-__all__ = ["export_onnx", "export_torchscript", "plain_bytes", "quiet"]
-
 _OPSET = 20
 
 

@@ -20,8 +20,6 @@ from custom_components.models.trained_model import TrainedModel
 
 from multijoint.running import run_workflow
 
-__all__ = ["MOST_FALL", "BoneDice", "check_fall", "compare_precisions", "divide_cases"]
-
 MOST_FALL = 0.001
 """Of the mean Dice of a bone: 0.1 points."""
 

@@ -19,8 +19,6 @@ from multijoint.sharing.packaging.configurations import as_json, describe
 from multijoint.sharing.packaging.held_out import BoneDice, compare_precisions, divide_cases
 from multijoint.sharing.packaging.quantising import calibration_slices, quantise
 
-__all__ = ["measure_int8", "quantise_model", "with_digest", "write_networks"]
-
 
 def quantise_model(
     model: TrainedModel, manifests: Sequence[str | Path], *, dataset_dir: str | Path | None = None

@@ -12,8 +12,6 @@ from custom_components.models.trained_model import TrainedModel
 
 from multijoint.sharing.packaging.held_out import BoneDice
 
-__all__ = ["CHECKSUMS", "describe_single", "fill_metadata"]
-
 CHECKSUMS = "checksums.sha256"
 _PACKAGES = ("nibabel", "scipy", "scikit-image", "pytorch-ignite", "pyyaml", "fire", "tensorboard", "tqdm")
 """Requirements of the components and of MONAI's command line, in addition to MONAI, PyTorch and NumPy."""

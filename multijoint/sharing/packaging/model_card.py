@@ -16,8 +16,6 @@ from custom_components.models.trained_model import TrainedModel
 
 from multijoint.sharing.packaging.held_out import BoneDice
 
-__all__ = ["data_licence", "data_rows", "model_card", "read_scores"]
-
 _UNKNOWN = "not recorded"
 
 

@@ -27,8 +27,6 @@ from multijoint.sharing.packaging.metadata import CHECKSUMS, describe_single, fi
 from multijoint.sharing.packaging.model_card import data_licence, data_rows, model_card, read_scores
 from multijoint.sharing.packaging.shipped import shipped_code
 
-__all__ = ["package"]
-
 _EARLIEST = (1980, 1, 1, 0, 0, 0)  # that a zip can say
 
 

@@ -17,8 +17,6 @@ from torch import Tensor
 
 from multijoint.sharing.packaging.exports import export_onnx, plain_bytes, quiet
 
-__all__ = ["NUM_SLICES", "calibration_slices", "quantise"]
-
 NUM_SLICES = 32
 """Slices that a domain is calibrated on."""
 

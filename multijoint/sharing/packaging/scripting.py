@@ -10,8 +10,6 @@ from pathlib import Path
 import torch
 from custom_components.models.checkpoints import build_network, load_model
 
-__all__ = ["script"]
-
 _LEFT_OUT = (".data/serialization_id", "byteorder", "version")  # which the writer adds by itself
 
 

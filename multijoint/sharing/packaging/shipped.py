@@ -6,8 +6,6 @@ from pathlib import Path
 
 import custom_components
 
-__all__ = ["SHIPPED", "shipped_code"]
-
 SHIPPED = {
     "": "distributed domains errors label_maps losses",
     "data": "augmentation cases datasets layouts manifests preprocessing sampling scans splits",
