@@ -38,15 +38,19 @@ class EpochLog:
     the end of the epoch, since reading a loss would wait for the GPU.
 
     The loss's `terms` are averaged over the epoch, the evaluator's metrics logged in epochs that validate. An earlier
-    `log.csv` in `output_dir` is continued.
+    `log.csv` in `output_dir` is continued. The log registers with the `TrainingState` that it is given. A configuration
+    cannot name the log by its place among the handlers, since other tools put handlers before it.
     """
 
     output_dir: Path
     loss: MultiDomainSegmentationLoss
     optimizer: Optimizer
     evaluator: SupervisedEvaluator
+    state: Any = None
 
     def __post_init__(self) -> None:
+        if self.state is not None:
+            self.state.log = self
         self.path = Path(self.output_dir) / "log.csv"
         self._rows: list[dict[str, Any]] = []
         self._reset()

@@ -43,8 +43,8 @@ class TrainingState:
     run: TrainingRun
     optimizer: Optimizer
     lr_scheduler: LRScheduler
-    log: EpochLog
     sampler: DomainBalancedBatchSampler
+    log: EpochLog = field(default=None)  # type: ignore[assignment]  # the log registers itself
     scaler: Any = field(default=None, init=False)
     epoch: int = field(default=0, init=False)
     steps: int = field(default=0, init=False)

@@ -267,6 +267,8 @@ def test_the_domain_is_switched(dist: Path, scans: dict[str, Path], tmp_path: Pa
 
 def test_training_on_what_another_tool_hands_over(dist: Path, manifests: dict[str, str], tmp_path: Path) -> None:
     root = Path(shutil.copytree(dist / JOINT, tmp_path / JOINT))
+    handlers = json.loads((root / "configs/train.json").read_text())["train"]["handlers"]
+    handlers.insert(0, handlers[0])  # MONAI Label puts one of its own first
     folder = Path(manifests["ankle"]).parent
     items = [
         {kind: str(folder / f"{kind}s/ankle_{number:03d}.nii.gz") for kind in ("image", "label")} for number in (0, 1)
@@ -278,6 +280,7 @@ def test_training_on_what_another_tool_hands_over(dist: Path, manifests: dict[st
             workflow = ConfigWorkflow(
                 config_file=str(root / "configs/train.json"), workflow_type="train", logging_file=False, device="cpu",
                 **{"train#dataset#data": items[:1], "validate#dataset#data": items[1:], "train#trainer#max_epochs": 1},
+                **{"train#handlers": handlers},
             )  # fmt: skip
             workflow.initialize()
             workflow.run()
