@@ -8,7 +8,7 @@ import io
 import json
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -65,14 +65,11 @@ def _run(options: argparse.Namespace) -> tuple[int, str | None]:
     from custom_components.errors import LOG_PATHS, InputError, explain, needs_extra
     from custom_components.system.termination import ending_on_sigterm
 
-    if getattr(options, "log_paths", False):
-        os.environ[LOG_PATHS] = "1"
-    if options.debug:
-        os.environ["MULTIJOINT_DEBUG"] = "1"
+    variables = {LOG_PATHS: getattr(options, "log_paths", False), "MULTIJOINT_DEBUG": options.debug}
     command = COMMANDS[options.command]
     extra = needs_extra(f"multijoint {options.command}", command.extra) if command.extra else contextlib.nullcontext()
     try:
-        with ending_on_sigterm(), extra:
+        with _switched_on([name for name, asked in variables.items() if asked]), ending_on_sigterm(), extra:
             command.run(**{name: value for name, value in vars(options).items() if name not in _COMMON})
     except (InputError, OSError) as error:
         if options.debug:
@@ -86,12 +83,25 @@ def _run(options: argparse.Namespace) -> tuple[int, str | None]:
 
 
 @contextlib.contextmanager
+def _switched_on(names: Sequence[str]) -> Iterator[None]:
+    """Set environment variables for the command and its processes, and put back what was there before."""
+    before = {name: os.environ.get(name) for name in names}
+    os.environ.update(dict.fromkeys(names, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
+
+
+@contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Show only errors on the terminal, here and in child processes; log files stay complete."""
     import logging
 
-    earlier, root = os.environ.get(QUIET), logging.getLogger()
-    os.environ[QUIET] = "1"
+    root = logging.getLogger()
     console = logging.StreamHandler()
     console.setLevel(logging.ERROR)
     others, level = [each for each in root.handlers if type(each) is logging.StreamHandler], root.level
@@ -99,11 +109,8 @@ def _quiet() -> Iterator[None]:
     root.handlers = [*(each for each in root.handlers if each not in others), console]
     root.setLevel(logging.INFO)
     try:
-        yield
+        with _switched_on([QUIET]):
+            yield
     finally:
         root.handlers = [*(each for each in root.handlers if each is not console), *others]
         root.setLevel(level)
-        if earlier is None:
-            os.environ.pop(QUIET, None)
-        else:
-            os.environ[QUIET] = earlier

@@ -11,6 +11,7 @@ import termios
 from pathlib import Path
 
 import pytest
+from custom_components.errors import InputError
 from custom_components.system import terminal as progress
 from custom_components.system.terminal import QUIET, track
 from support.bundles import BUNDLES
@@ -84,6 +85,14 @@ def test_quiet_prints_nothing_here_and_in_processes_that_are_started(
     assert tuple(capfd.readouterr()) == ("", "")
     assert QUIET not in os.environ
     assert command == "init" or any((tmp_path / "out").iterdir())
+
+
+def test_what_a_command_switches_on_ends_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MULTIJOINT_DEBUG", "0")
+    before = dict(os.environ)
+    with pytest.raises(InputError):
+        main(["--debug", "phantoms", str(tmp_path), "--domains", "elbow", "--quiet"])
+    assert dict(os.environ) == before
 
 
 def test_quiet_still_says_what_went_wrong(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

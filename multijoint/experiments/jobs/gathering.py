@@ -100,7 +100,8 @@ def _log_summary(log: Sequence[dict[str, str]]) -> dict[str, Any]:
     import pandas as pd
 
     names = ["epoch", "steps", "epoch_seconds", "seconds", "slices_per_second", "peak_memory_mib", _SCORE]
-    table = pd.DataFrame(log).reindex(columns=names).apply(pd.to_numeric).set_index("epoch")
+    # pandas reads an empty text as a missing number, but not the text "nan".
+    table = pd.DataFrame(log).reindex(columns=names).replace("nan", "").apply(pd.to_numeric).set_index("epoch")
     total, scores = table.sum(), table[_SCORE].dropna()
     slices = (table["slices_per_second"] * table["seconds"]).sum()
     return {
