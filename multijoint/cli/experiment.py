@@ -90,14 +90,18 @@ def _parse(requested: dict[str, Any]) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _stopping_on_signals() -> Iterator[None]:
-    """On SIGINT and SIGTERM, terminate the jobs, so that this process still gathers the finished rows."""
+    """On SIGINT and SIGTERM, terminate the jobs, so that this process still gathers the finished rows.
+
+    A signal that is ignored stays ignored: a script's background jobs are not for Ctrl-C to end.
+    """
     from multijoint.cluster.processes import stop_processes
 
     def stop(number: int, frame: FrameType | None) -> None:
         stop_processes()
         raise KeyboardInterrupt
 
-    earlier = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    heard = [each for each in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(each) is not signal.SIG_IGN]
+    earlier = {number: signal.signal(number, stop) for number in heard}
     try:
         yield
     finally:
