@@ -17,7 +17,10 @@ BENCH := runs/bench
 help: ## Show this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
-# Python compiles what is imported at the first import; pip would spend a minute on all the rest.
+# Python compiles what is imported at the first import; pip would spend a minute on all the rest. Where the environment
+# forbids to keep what is compiled, as many containers do, each process would compile for 15 s.
+unexport PYTHONDONTWRITEBYTECODE
+
 .venv/ready: pyproject.toml constraints.txt hatch_build.py multijoint/clinic/viewer/niivue.py
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --no-compile --upgrade-strategy only-if-needed -c constraints.txt -e ".[dev]"
