@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 import torch
 from custom_components import distributed, losses
@@ -20,6 +21,8 @@ from multijoint.phantoms import write_phantoms
 
 collect_ignore = ["consumers", "peers"]  # each has an environment of its own
 catch_ignored_signals()
+hypothesis.settings.register_profile("untimed", deadline=None)  # processors differ
+hypothesis.settings.load_profile("untimed")
 
 
 # Files that take long begin first, so that no process waits for another at the end.

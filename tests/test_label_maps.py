@@ -36,7 +36,7 @@ def test_bones_by_hand():
 
 
 @given(labels=all_maps, part=parts)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_runs_are_those_of_a_loop(labels, part):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(voxel_runs, "_PART", part)
@@ -48,7 +48,7 @@ def test_runs_are_those_of_a_loop(labels, part):
 
 
 @given(data=st.data(), labels=all_maps, part=parts)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_bones_are_scipys_boxes_and_sizes_however_the_map_lies(data, labels, part):
     stored = data.draw(stored_anyhow(labels))
     np.testing.assert_array_equal(stored, labels)

@@ -52,7 +52,7 @@ def test_cross_entropy_by_hand() -> None:
 
 
 @given(copies=st.integers(1, 4), order=st.permutations(range(6)))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_more_images_of_a_domain_do_not_weigh_more(copies: int, order: list[int]) -> None:
     loss = MultiDomainCrossEntropyLoss([3, 3])
     logits, target = randn(6, 3, 2, 2), torch.arange(24).reshape(6, 2, 2) % 3
@@ -129,7 +129,7 @@ def test_value_and_gradient_equal_the_loops(temperature: float) -> None:
 
 
 @given(order=st.permutations(range(8)), scales=st.lists(st.floats(1e-3, 1e3), min_size=8, max_size=8))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_order_and_length_of_embeddings_do_not_matter(order: list[int], scales: list[float]) -> None:
     loss, embeddings = SupervisedContrastiveLoss(), randn(8, 4)
     once = loss(embeddings, EIGHT_DOMAINS).item()

@@ -26,7 +26,7 @@ def test_the_bones_are_cut_and_touch_and_have_islands(maps):
 
 
 @given(labels=all_maps | sparse_maps)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_scikit_images_post_processing_is_ours(labels):
     expected = postprocessing.clean(labels)
     for cropped in (False, True):

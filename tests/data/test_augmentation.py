@@ -110,7 +110,7 @@ def test_rotation_is_rigid_in_millimetres(angle: float) -> None:
 
 
 @given(seed=st.integers(0, 2**32 - 1))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_image_and_label_stay_aligned_and_no_value_is_invented(seed: int) -> None:
     label = torch.zeros(1, 40, 30, dtype=torch.uint8)
     label[:, 8:30, 10:24] = 7
@@ -128,7 +128,7 @@ def test_image_and_label_stay_aligned_and_no_value_is_invented(seed: int) -> Non
 
 
 @given(shape=st.tuples(st.integers(1, 70), st.integers(1, 70)), seed=st.integers(0, 2**32 - 1), ratio=st.floats(0.5, 2))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_grid_is_that_of_affine_grid(shape: tuple[int, int], seed: int, ratio: float) -> None:
     """Up to rounding, which differs between processors."""
     drawn = RandFlipRotateTranslated().set_random_state(seed=seed).randomize()

@@ -48,7 +48,7 @@ def test_three_domains_take_turns_with_the_extra_places() -> None:
 
 
 @given(sizes=SIZES, share=st.integers(1, 6), seed=st.integers(0, 99), epoch=st.integers(1, 9))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_equal_shares_and_no_sample_lost(sizes: list[int], share: int, seed: int, epoch: int) -> None:
     sampler, domains = make_sampler(sizes, share * len(sizes), seed=seed), domain_of(sizes)
     sampler.set_epoch(epoch)
@@ -68,7 +68,7 @@ def test_equal_shares_and_no_sample_lost(sizes: list[int], share: int, seed: int
 
 
 @given(sizes=SIZES, batch_size=st.integers(4, 17))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_uneven_batch_sizes_lose_nothing_and_stay_within_one(sizes: list[int], batch_size: int) -> None:
     sampler, domains = make_sampler(sizes, batch_size), domain_of(sizes)
     batches = list(sampler)
@@ -85,7 +85,7 @@ def test_uneven_batch_sizes_lose_nothing_and_stay_within_one(sizes: list[int], b
 
 
 @given(sizes=SIZES, seed=st.integers(0, 99), epoch=st.integers(1, 9))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_order_is_a_function_of_seed_and_epoch_alone(sizes: list[int], seed: int, epoch: int) -> None:
     used, fresh = make_sampler(sizes, 8, seed=seed), make_sampler(sizes, 8, seed=seed)
     list(used)
@@ -113,7 +113,7 @@ def test_order_differs_between_epochs_seeds_and_cycles() -> None:
 
 
 @given(sizes=SIZES, num_ranks=st.integers(1, 3), spare=st.integers(0, 5))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_ranks_together_see_the_batch_of_one_process(sizes: list[int], num_ranks: int, spare: int) -> None:
     batch_size, domains = len(sizes) * num_ranks + spare, domain_of(sizes)
     ranks = [list(make_sampler(sizes, batch_size, rank=rank, num_ranks=num_ranks)) for rank in range(num_ranks)]
@@ -133,7 +133,7 @@ def test_ranks_together_see_the_batch_of_one_process(sizes: list[int], num_ranks
 
 
 @given(sizes=SIZES, batch_size=st.integers(4, 17), min_batches=st.integers(1, 12))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_an_epoch_has_its_least_number_of_batches(sizes: list[int], batch_size: int, min_batches: int) -> None:
     ordinary, sampler = make_sampler(sizes, batch_size), make_sampler(sizes, batch_size, min_batches=min_batches)
     batches = list(sampler)

@@ -7,7 +7,7 @@ from custom_components.data.manifests import Manifest
 from custom_components.data.splits import Split, count_folds, describe, make_splits
 from custom_components.domains import Domain
 from custom_components.errors import InputError
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 
@@ -79,7 +79,6 @@ def test_three_folds_deal_the_subjects_round_robin() -> None:
     assert subjects(split.training, "ankle") == ["s01", "s04"]
 
 
-@settings(deadline=None)
 @given(
     scans=st.lists(st.lists(st.integers(1, 3), min_size=3, max_size=7), min_size=1, max_size=3),
     folds=st.none() | st.just(3),

@@ -89,7 +89,7 @@ def cases(draw):
 @given(maps=cases(), spacing_mm=st.tuples(*[st.floats(0.1, 10.0)] * 3), border=st.sampled_from(["inside", "surface"]))
 @example(maps=[ONE_VOXEL, 2 * ONE_VOXEL, ONE_VOXEL], spacing_mm=(0.5, 1.0, 3.0), border="inside")
 @example(maps=[np.ones_like(ONE_VOXEL), 0 * ONE_VOXEL, ONE_VOXEL], spacing_mm=(0.5, 1.0, 3.0), border="inside")
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_agrees_with_each_bone_by_itself(maps, spacing_mm, border):
     *predictions, reference = maps
     found = score_predictions(predictions, reference, domain=BONES, spacing_mm=spacing_mm, border=border)
@@ -134,7 +134,7 @@ def test_a_bone_that_fills_the_array_is_found_but_has_no_distances():
 
 
 @given(pair=mask_pairs)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_dice_agrees_with_monai_and_is_symmetric(pair):
     prediction, reference = pair
     dice = dice_coefficient(prediction, reference)
@@ -163,7 +163,7 @@ def test_slice_dice_by_hand():
 
 
 @given(pair=mask_pairs, slice_axis=st.integers(0, 2))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_slice_dice_is_the_dice_of_each_slice(pair, slice_axis):
     prediction, reference = pair
     result = slice_dice(prediction, reference, slice_axis=slice_axis)

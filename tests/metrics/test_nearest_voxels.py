@@ -41,7 +41,7 @@ def test_by_hand():
     spacing_mm=(5.0, 5.0, 0.001),
     num_steps=nearest_voxels._NUM_STEPS,
 )
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_agrees_with_all_pairs(sets, spacing_mm, num_steps):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(nearest_voxels, "_NUM_STEPS", num_steps)

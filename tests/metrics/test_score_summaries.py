@@ -76,7 +76,7 @@ statuses = st.sampled_from(["ok", "missed", "false_find", "absent"])
     ),
     seed=st.randoms(use_true_random=False),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_summary_agrees_with_the_statistics_module_and_ignores_the_order_of_rows(entries, seed):
     rows = [
         row(f"c{i}", domain, label, dice, mm, 2 * mm) if status == "ok" else lost(f"c{i}", status, label, domain)

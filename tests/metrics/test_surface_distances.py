@@ -92,7 +92,7 @@ def test_the_border_decides_whether_a_cut_face_is_surface(border, core, voxels):
 
 
 @given(pair=mask_pairs(), border=borders)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_surface_agrees_with_scipys_erosion(pair, border):
     for mask in pair:
         before = mask.copy()
@@ -102,7 +102,7 @@ def test_surface_agrees_with_scipys_erosion(pair, border):
 
 
 @given(pair=mask_pairs(), spacing_mm=spacings, border=borders)
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=250)
 @example(pair=[np.ones((3, 3, 3), bool), np.ones((3, 3, 3), bool)], spacing_mm=(1.0, 1.0, 1.0), border="inside")
 @example(pair=[np.ones((3, 3, 3), bool), np.ones((3, 3, 3), bool)], spacing_mm=(1.0, 1.0, 1.0), border="surface")
 @example(pair=[np.zeros((2, 3, 4), bool), np.ones((2, 3, 4), bool)], spacing_mm=(1.0, 1.0, 1.0), border="surface")
@@ -142,7 +142,7 @@ def test_agrees_with_distance_transforms(border):
 @given(
     pair=mask_pairs(), spacing_mm=spacings, border=borders, axes=st.permutations(range(3)), scale=st.floats(0.1, 10.0)
 )
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_invariances(pair, spacing_mm, border, axes, scale):
     prediction, reference = pair
     expected = measure(prediction, reference, spacing_mm, border)
@@ -164,7 +164,7 @@ def test_invariances(pair, spacing_mm, border, axes, scale):
 
 
 @given(pair=mask_pairs(), border=borders)
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_identical_masks_are_0_mm_apart(pair, border):
     mask = pair[0]
     assume(surface_voxels(mask, border=border).any())

@@ -51,7 +51,7 @@ def one_after_another(x: Tensor, sizes: list[int], norms: list[nn.BatchNorm2d], 
     relu=st.booleans(),
     seed=st.integers(0, 1000),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_to_the_bit_what_the_norms_give_one_after_another(
     sizes: list[int],
     shape: tuple[int, int],

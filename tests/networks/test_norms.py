@@ -83,13 +83,13 @@ def test_every_sample_is_normalised_by_its_own_domain(num_domains: int, training
 
 
 @given(domains=st.lists(st.integers(0, 3), min_size=1, max_size=8), training=st.booleans())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_any_mixture_in_any_order_equals_separate_norms(domains: list[int], training: bool) -> None:
     check_against_separate_norms(5, domains, training=training)
 
 
 @given(order=st.permutations(range(6)))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_permuting_the_batch_permutes_the_output(order: list[int]) -> None:
     images, domains = make_batch([0, 1, 1, 2, 0, 1])
     first, second = make_norm(3), make_norm(3)

@@ -59,7 +59,7 @@ def test_closing_does_not_erode_a_bone_cut_by_the_field_of_view():
 
 
 @given(data=st.data(), labels=all_maps, radius=st.integers(0, 3))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @example(data=None, labels=np.full((3, 4, 5), 2, np.uint8), radius=2)  # one bone is everything
 @example(data=None, labels=np.full((1, 1, 1), 1, np.uint8), radius=2)
 @example(data=None, labels=np.array([[[1, 0, 2]], [[0, 0, 0]], [[1, 0, 2]]], np.uint8), radius=3)
@@ -73,7 +73,7 @@ def test_agrees_with_skimage_on_the_whole_padded_array(data, labels, radius):
 
 
 @given(labels=st.one_of(sparse_maps, long_maps()), radius=st.integers(4, 9))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_agrees_with_distances_where_a_ball_spans_bytes(labels, radius):
     closed = spherical_closing(labels, num_classes=NUM_CLASSES, radius=radius)
     np.testing.assert_array_equal(closed, expected_closing(labels, radius, closed_by_distances))
@@ -102,7 +102,7 @@ def test_renumbering_the_bones_changes_only_voxels_at_equal_distance():
 
 
 @given(labels=blocky_maps(), shift=st.tuples(*[st.integers(0, 4)] * 3), axes=st.permutations(range(3)))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_closing_moves_with_the_bones(labels, shift, axes):
     closed = spherical_closing(labels, num_classes=NUM_CLASSES)
     pads = [(before, 3) for before in shift]

@@ -60,7 +60,7 @@ def test_connectivity_joins_faces_edges_corners(connectivity, count):
 
 
 @given(data=st.data(), labels=all_maps, connectivity=st.integers(1, 3), way=ways)
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 def test_agrees_with_skimage(data, labels, connectivity, way):
     stored = data.draw(stored_anyhow(labels))
     with pytest.MonkeyPatch.context() as patch:
@@ -86,7 +86,7 @@ def orientations(draw):
 
 
 @given(data=st.data(), labels=all_maps, affine=orientations(), way=ways)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_ties_are_settled_in_canonical_order(data, labels, affine, way):
     stored = data.draw(stored_anyhow(labels))
     with pytest.MonkeyPatch.context() as patch:

@@ -115,7 +115,7 @@ def test_the_new_domain_comes_last_and_must_be_new() -> None:
 
 
 @given(num_subjects=st.integers(1, 12), unlabelled=st.integers(0, 2))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_all_labelled_subjects_are_learned_from(num_subjects: int, unlabelled: int) -> None:
     data = manifest(num_subjects, unlabelled=unlabelled)
     training, validation, testing = subjects(split_subjects([data]))

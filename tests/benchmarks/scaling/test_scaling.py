@@ -19,7 +19,7 @@ SIZES = np.array([10, 32, 100, 316, 1000])
 TINY = {"volumes": (3, 4, 5), "domains": (2, 3, 4), "slices": (5, 6, 7), "bones": (2, 5, 30)}
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(constant=st.floats(0, 1), last=st.floats(10, 100), exponent=st.floats(0.5, 1) | st.floats(1.25, 2.5))
 def test_the_exponent_is_found_beside_a_constant(constant: float, last: float, exponent: float) -> None:
     found = fit_growth(SIZES, constant + last * (SIZES / 1000) ** exponent)
@@ -27,7 +27,7 @@ def test_the_exponent_is_found_beside_a_constant(constant: float, last: float, e
     assert found.at(1000) == pytest.approx(constant + last, rel=0.05)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(st.floats(-0.02, 0.02), min_size=5, max_size=5), st.floats(0, 0.1))
 def test_noise_makes_no_steep_growth(noise: list[float], slope: float) -> None:
     assert fit_growth(SIZES, (5 + slope * SIZES) * (1 + np.array(noise))).exponent <= 1.1

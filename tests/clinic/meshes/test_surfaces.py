@@ -57,7 +57,7 @@ def test_closed_as_large_as_the_mask_and_near_it(mask: str, affine: str) -> None
     check(MASKS[mask], AFFINES[affine])
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(all_maps)
 def test_whatever_the_mask(labels: np.ndarray) -> None:
     for value in np.unique(labels[labels > 0]):

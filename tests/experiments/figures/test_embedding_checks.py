@@ -134,7 +134,7 @@ def test_same_input_gives_same_numbers_also_when_sampled() -> None:
     assert (np.diff(chosen) > 0).all()
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(st.floats(0.1, 100))
 def test_length_of_an_embedding_does_not_matter(scale: float) -> None:
     by_norm = noise(40, 2, 4)

@@ -58,7 +58,7 @@ def test_signed_rank_p_by_hand():
 
 
 @given(differences)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_signed_rank_p_and_effect_agree_with_enumeration(values):
     nonzero = values[values != 0]
     ranks = stats.rankdata(np.abs(nonzero))
@@ -107,7 +107,7 @@ def test_holm_by_hand():
 
 
 @given(st.lists(st.floats(0, 1), max_size=8))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_holm_keeps_the_order_and_never_helps(p_values):
     corrected = correct_holm(p_values)
     pairs = sorted(zip(p_values, corrected, strict=True))
