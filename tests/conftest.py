@@ -51,6 +51,12 @@ def amount(request: pytest.FixtureRequest) -> Callable[[int, int], int]:
     return lambda short, long: long if full else short
 
 
+@pytest.fixture(scope="session")
+def fork(amount: Callable[[int, int], int]) -> bool:
+    """Whether a command to be killed may be a fork of this process; under `--faults` it is a new Python."""
+    return bool(amount(1, 0))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> None:
     """Networks this small lose more than they gain by threads."""

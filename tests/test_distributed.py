@@ -100,7 +100,7 @@ def two_processes(tmp_path_factory: pytest.TempPathFactory) -> list[dict]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    torch.multiprocessing.spawn(spawned, (port, str(folder)), nprocs=2, daemon=True)
+    torch.multiprocessing.start_processes(spawned, (port, str(folder)), nprocs=2, daemon=True, start_method="fork")
     return [torch.load(folder / f"{process}.pt", weights_only=True) for process in (0, 1)]
 
 

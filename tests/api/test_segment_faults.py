@@ -6,10 +6,10 @@ import random
 import re
 import shutil
 import signal
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from resource import RLIMIT_FSIZE, getpagesize, setrlimit
 from subprocess import DEVNULL, PIPE, STDOUT
@@ -23,6 +23,7 @@ from custom_components.inference.results import ResultFolder
 from custom_components.inference.transforms import ReadVolumed
 from custom_components.io.volumes import read_label
 from support.commands import error_line, read_report, scan_of, segment
+from support.forking import Forked, start
 from support.hostile_nifti import write_corpus
 from support.models import make_model
 from support.processes import Process
@@ -83,10 +84,10 @@ def test_killed_while_writing_segmentations(manifests: dict[str, str], tmp_path:
     print(f"killed {number} times: 0 partial files, {finished} finished, {temporaries} temporaries removed")
 
 
-def start_segment(trained: Path, out: Path, *scans: Path, **how: Any) -> Process:
-    command = [sys.executable, "-m", "multijoint.cli", "segment", *map(str, scans), "--device", "cpu"]
+def start_segment(trained: Path, out: Path, *scans: Path, fork: bool, **how: Any) -> Forked | Process:
+    command = ["multijoint.cli", "segment", *map(str, scans), "--device", "cpu"]
     command += ["--checkpoint", str(trained / "model.pt"), "--domain", "ankle", "--output", str(out)]
-    return Process(command, **{"stdout": PIPE, "stderr": STDOUT} | how)
+    return start(command, fork=fork, **{"stdout": PIPE, "stderr": STDOUT} | how)
 
 
 @pytest.fixture
@@ -99,13 +100,15 @@ def scans(manifests: dict[str, str], tmp_path: Path) -> Path:
     return folder
 
 
-def test_killed_runs_are_finished_by_the_next(trained: Path, scans: Path, tmp_path: Path, amount: Amount) -> None:
+def test_killed_runs_are_finished_by_the_next(
+    trained: Path, scans: Path, tmp_path: Path, fork: bool, amount: Amount
+) -> None:
     assert segment(trained, tmp_path / "whole", scans) == 0
     expected = {path.name: path.read_bytes() for path in (tmp_path / "whole").glob("*.nii.gz")}
     out, generator, states = tmp_path / "out", random.Random(1), []
     for number in range(amount(2, 20)):
         shutil.rmtree(out, ignore_errors=True)
-        process = start_segment(trained, out, scans)
+        process = start_segment(trained, out, scans, fork=fork)
         while not (out / "segment_report.csv").exists() and process.poll() is None:
             time.sleep(0.01)
         time.sleep(generator.uniform(0, 0.6))
@@ -126,7 +129,7 @@ def test_killed_runs_are_finished_by_the_next(trained: Path, scans: Path, tmp_pa
     print(f"runs stopped with {states} of {len(expected)} scans written; each finished by the next call, same bytes")
 
 
-def test_disk_full(trained: Path, tmp_path: Path) -> None:
+def test_disk_full(trained: Path, tmp_path: Path, fork: bool) -> None:
     """A limit on files acts as a full disk does: less than a label map, then less than a report."""
     scans = [tmp_path / f"noise{number}.nii.gz" for number in range(2)]
     for number, scan in enumerate(scans):
@@ -137,7 +140,8 @@ def test_disk_full(trained: Path, tmp_path: Path) -> None:
     assert max(path.stat().st_size for path in (tmp_path / "whole").glob("*.[jc]s*")) < smallest - 1
     for limit, wanted in ((smallest - 1, "2 of 2 scans could not be segmented"), (20, "segment_report.csv: could not")):
         out, most = tmp_path / f"limit{limit}", (limit, limit)
-        process = start_segment(trained, out, *scans, preexec_fn=lambda most=most: setrlimit(RLIMIT_FSIZE, most))
+        set_limit = partial(setrlimit, RLIMIT_FSIZE, most)
+        process = start_segment(trained, out, *scans, fork=fork, preexec_fn=set_limit)
         lines = process.communicate(timeout=60)[0].strip().splitlines()
         assert process.returncode == 1
         assert lines[-1].startswith("error: ")
@@ -201,7 +205,7 @@ def test_memory_stays_flat_over_many_volumes(trained: Path, scans: Path, tmp_pat
     many.mkdir()
     for index in range(number):
         shutil.copy(source, many / f"v{index:03d}.nii.gz")
-    process = start_segment(trained, out, many, stdout=DEVNULL)
+    process = start_segment(trained, out, many, fork=False, stdout=DEVNULL)
     samples: list[tuple[int, int]] = []
     while process.poll() is None:
         try:

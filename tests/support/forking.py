@@ -1,29 +1,124 @@
-"""Jobs of an experiment as forks of the process that runs the tests, which has imported everything already.
+"""Commands of `python -m` as forks of the process that runs the tests, which has imported everything already.
 
-`python -m monai.bundle` spends most of a small job's time on imports. The tests that kill and terminate jobs start real
-processes, and compare what these write with what the forks have written.
+Such a command spends most of a small job's time on imports. A fork has a process, a session and children of its own,
+so it is killed, terminated and interrupted as any other. With `--faults` the commands that are killed are new Pythons,
+and some always are: what they write is compared with what forks have written.
 """
 
 from __future__ import annotations
 
 import contextlib
 import logging
+import multiprocessing
 import os
 import runpy
 import signal
 import subprocess
 import sys
+import tempfile
+import threading
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from types import SimpleNamespace
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import pytest
 import torch
+from support.processes import LIMIT_S, Process
 
 from multijoint.cluster import processes
 
-__all__ = ["forked_jobs"]
+__all__ = ["Forked", "forked_jobs", "start"]
+
+
+def start(command: Sequence[object], *, fork: bool, **how: Any) -> Forked | Process:
+    """Start `python -m MODULE ARGUMENTS`, as a fork or anew; `how` is what `Forked` takes."""
+    make = Forked if fork and not torch.cuda.is_available() else Process
+    return make([sys.executable, "-m", *command], **how)
+
+
+class Forked:
+    """What the tests use of `Process`, for `python -m MODULE ARGUMENTS`.
+
+    Args:
+        command: program and arguments.
+        limit: seconds after which it and its children are killed.
+        stdout, stderr: PIPE or DEVNULL; PIPE and STDOUT for both in one.
+        env, cwd: of the process; None keeps those of the tests.
+        preexec_fn: called first in the child.
+    """
+
+    def __init__(
+        self, command: Sequence[object], *, limit: float = LIMIT_S, stdout: int = subprocess.DEVNULL,
+        stderr: int = subprocess.DEVNULL, env: Mapping[str, str] | None = None, cwd: Path | None = None,
+        preexec_fn: Callable[[], None] | None = None,
+    ) -> None:  # fmt: skip
+        words = [str(word) for word in command]
+        assert words[:2] == [sys.executable, "-m"], words
+        read, write = os.pipe() if stdout == subprocess.PIPE else (-1, os.open(os.devnull, os.O_WRONLY))
+        self.stdout = open(read, encoding="utf-8") if read >= 0 else None  # noqa: SIM115
+        self.stderr = tempfile.TemporaryFile("w+", encoding="utf-8") if stderr == subprocess.PIPE else None  # noqa: SIM115
+        errors = {subprocess.STDOUT: write, subprocess.PIPE: self.stderr.fileno() if self.stderr else -1}.get(stderr)
+
+        def work() -> None:
+            os.setsid()
+            if self.stdout:
+                self.stdout.close()
+            if preexec_fn:
+                preexec_fn()
+            if cwd:
+                os.chdir(cwd)
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            with forked_jobs():
+                sys.exit(_become(words[2:], (write, nowhere if errors is None else errors), env or dict(os.environ)))
+
+        sys.stdout.flush()
+        self._process = multiprocessing.get_context("fork").Process(target=work)
+        self._process.start()
+        os.close(write)
+        self.pid: int = self._process.pid or 0
+        self._timer = threading.Timer(limit, self.kill_all)
+        self._timer.daemon = True
+        self._timer.start()
+
+    @property
+    def returncode(self) -> int | None:
+        """The exit code, negative for a signal; None while it runs."""
+        return self._process.exitcode
+
+    def poll(self) -> int | None:
+        return self.returncode
+
+    def wait(self, timeout: float | None = None) -> int:
+        self._process.join(timeout)
+        if self.returncode is None:
+            raise subprocess.TimeoutExpired("a fork", timeout or 0)
+        self._timer.cancel()
+        return self.returncode
+
+    def communicate(self, timeout: float | None = None) -> tuple[str, str]:
+        """What it has written and nobody has read, once it has ended."""
+        with self.stdout or contextlib.nullcontext(), self.stderr or contextlib.nullcontext():
+            output = self.stdout.read() if self.stdout else ""
+            self.wait(timeout)
+            if self.stderr:
+                self.stderr.seek(0)
+            return output, self.stderr.read() if self.stderr else ""
+
+    def send_signal(self, number: int) -> None:
+        os.kill(self.pid, number)
+
+    def terminate(self) -> None:
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+    def kill_all(self) -> None:
+        """Kill it and its children, unless all have ended."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, signal.SIGKILL)
 
 
 @contextlib.contextmanager
@@ -55,7 +150,7 @@ class Fork:
         if self.pid == 0:
             code = 1
             try:
-                code = _become(command[2:], stdout.fileno(), env)
+                code = _become(command[2:], (stdout.fileno(), stdout.fileno()), env)
             finally:
                 os._exit(code)
 
@@ -67,11 +162,11 @@ class Fork:
         os.kill(self.pid, signal.SIGTERM)
 
 
-def _become(arguments: Sequence[str], output: int, environment: Mapping[str, str]) -> int:
+def _become(arguments: Sequence[str], outputs: tuple[int, int], environment: Mapping[str, str]) -> int:
     """Be as good as a new process that runs a module; its exit code."""
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    os.dup2(output, 1)
-    os.dup2(output, 2)
+    for number, output in enumerate(outputs, start=1):
+        os.dup2(output, number)
     sys.stdout, sys.stderr = (open(each, "w", buffering=1, closefd=False) for each in (1, 2))  # noqa: SIM115
     os.environ.clear()
     os.environ.update(environment)
@@ -80,16 +175,25 @@ def _become(arguments: Sequence[str], output: int, environment: Mapping[str, str
     logging.getLogger().handlers.clear()
     logging.getLogger().setLevel(logging.WARNING)
     warnings.resetwarnings()
+    if environment.get("PYTHONWARNINGS") == "ignore":
+        warnings.simplefilter("ignore")
     torch.set_num_threads(int(environment.get("OMP_NUM_THREADS", "1")))
     sys.argv = list(arguments)
     sys.excepthook = sys.__excepthook__
     try:
         runpy.run_module(arguments[0], run_name="__main__", alter_sys=True)
     except SystemExit as end:
-        return end.code if isinstance(end.code, int) else int(end.code is not None)
+        return _code_of(end)
     except BaseException:
-        sys.excepthook(*sys.exc_info())  # type: ignore[arg-type]  # which a workflow may have replaced
+        try:
+            sys.excepthook(*sys.exc_info())  # type: ignore[arg-type]  # which a workflow may have replaced
+        except SystemExit as end:
+            return _code_of(end)
         return 1
     finally:
         sys.stdout.flush()
     return 0
+
+
+def _code_of(end: SystemExit) -> int:
+    return end.code if isinstance(end.code, int) else int(end.code is not None)

@@ -5,7 +5,6 @@ import os
 import random
 import signal
 import socket
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -27,7 +26,7 @@ from ignite.engine import Events
 from monai.bundle import ConfigWorkflow
 from monai.engines.utils import IterationEvents
 from support.bundles import BUNDLES, SMALL, Run
-from support.processes import Process
+from support.forking import start
 
 Amount = Callable[[int, int], int]
 ROOT = BUNDLES / "multijoint_mr_bone_segmentation"
@@ -235,16 +234,17 @@ class Training:
     Args:
         folder: of the run.
         manifests: what it trains on.
+        fork: of this process, or a new Python.
         settings: overrides.
     """
 
-    def __init__(self, folder: Path, manifests: dict[str, str], **settings: Any) -> None:
+    def __init__(self, folder: Path, manifests: dict[str, str], *, fork: bool, **settings: Any) -> None:
         given = {**SETTINGS, "manifests": list(manifests.values()), "output_dir": folder, **settings}
-        command = [sys.executable, "-m", "monai.bundle", "run", "training"]
+        command = ["monai.bundle", "run", "training"]
         command += ["--config_file", str(ROOT / "configs" / "train.yaml"), "--bundle_root", str(ROOT)]
         command += [part for name, value in given.items() for part in (f"--{name}", str(value))]
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
-        self.process = Process(command, env=environment, stdout=PIPE, stderr=PIPE, cwd=BUNDLES.parent)
+        self.process = start(command, fork=fork, env=environment, stdout=PIPE, stderr=PIPE, cwd=BUNDLES.parent)
         self.output = ""
 
     def wait_for(self, text: str) -> None:
@@ -290,6 +290,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 def test_stopped_by_signals_at_random_moments_a_run_comes_to_the_same_bits(
     workers: int,
+    fork: bool,
     epochs: int,
     reference: Path,
     manifests: dict[str, str],
@@ -301,7 +302,8 @@ def test_stopped_by_signals_at_random_moments_a_run_comes_to_the_same_bits(
     generator = random.Random(workers)
     num_terminated, seconds, places = amount(1, 10), [], []
     for number in range(num_terminated + 1):
-        training = Training(tmp_path, manifests, max_epochs=epochs, num_workers=workers, resume=number > 0)
+        settings = {"max_epochs": epochs, "num_workers": workers, "resume": number > 0}
+        training = Training(tmp_path, manifests, fork=fork and workers > 0, **settings)
         training.wait_for("continuing after epoch" if number else "epoch 2/")
         time.sleep(generator.uniform(0, epochs / 24 / (num_terminated + 1)))
         start = time.monotonic()
@@ -320,8 +322,8 @@ def test_stopped_by_signals_at_random_moments_a_run_comes_to_the_same_bits(
             assert place.endswith("continue with --resume true")
             places.append(place.split(" in ")[1].split(";")[0])
             assert place.split("WARNING ")[1] in (tmp_path / "run.log").read_text()
-    settings = {**SETTINGS, "manifests": list(manifests.values()), "output_dir": str(tmp_path), "max_epochs": epochs}
-    run_bundle("multijoint", ["train.yaml"], num_workers=workers, resume=True, **settings)
+    whole = {**SETTINGS, "manifests": list(manifests.values()), "output_dir": str(tmp_path), "max_epochs": epochs}
+    run_bundle("multijoint", ["train.yaml"], num_workers=workers, resume=True, **whole)
     assert same_training(tmp_path, reference)
     assert not list(tmp_path.rglob(TEMPORARY))
     assert max(seconds) < 10
@@ -329,9 +331,9 @@ def test_stopped_by_signals_at_random_moments_a_run_comes_to_the_same_bits(
 
 
 def test_a_killed_data_loading_process_is_reported_and_ctrl_c_is_one_word(
-    manifests: dict[str, str], tmp_path: Path
+    manifests: dict[str, str], fork: bool, tmp_path: Path
 ) -> None:
-    training = Training(tmp_path, manifests, max_epochs=1000, num_workers=1)
+    training = Training(tmp_path, manifests, fork=fork, max_epochs=1000, num_workers=1)
     training.wait_for("epoch 1/1000")
     training.wait_for("Epoch[1] Complete")
     children = Path(f"/proc/{training.process.pid}/task/{training.process.pid}/children").read_text().split()
@@ -342,7 +344,7 @@ def test_a_killed_data_loading_process_is_reported_and_ctrl_c_is_one_word(
         "error: a data loading process was killed (out of memory?); the last checkpoint is kept: lower num_workers "
         "and continue with --resume true"
     ]
-    training = Training(tmp_path, manifests, max_epochs=1000, num_workers=1, resume=True)
+    training = Training(tmp_path, manifests, fork=fork, max_epochs=1000, num_workers=1, resume=True)
     training.wait_for("continuing after epoch")
     training.wait_for("Complete")
     os.killpg(training.process.pid, signal.SIGINT)

@@ -8,7 +8,7 @@ import signal
 import sys
 import time
 from pathlib import Path
-from subprocess import DEVNULL
+from subprocess import DEVNULL, PIPE
 from typing import NamedTuple
 
 import numpy as np
@@ -17,8 +17,8 @@ from custom_components.io.geometry import to_canonical
 from custom_components.io.volumes import read_label, read_volume
 from custom_components.metrics.bone_scores import dice_coefficient
 from support.bundles import BUNDLES
-from support.forking import forked_jobs
-from support.processes import Process, run
+from support.forking import Forked, forked_jobs, start
+from support.processes import Process
 
 from multijoint.cli import main
 from multijoint.experiments.jobs.examples import save_examples
@@ -222,16 +222,16 @@ def test_what_makes_no_experiment_is_one_line(
 
 
 def test_an_experiment_killed_twice_ends_with_the_same_rows(
-    experiment: tuple[Path, Call], phantoms: list[str], tmp_path: Path
+    experiment: tuple[Path, Call], phantoms: list[str], fork: bool, tmp_path: Path
 ) -> None:
     """First with all its processes, then alone, so that the second call's job lives on while the third begins."""
     folder = tmp_path / "exp"
-    command = [sys.executable, "-m", "multijoint.cli", "experiment", "--manifests", *phantoms]
+    command = ["multijoint.cli", "experiment", "--manifests", *phantoms]
     command += ["--methods", "proposed", "--folds", "0", "--out", str(folder), "--set", *SETTINGS]
     job = job_folder(folder, "proposed/seed0_fold00")
 
-    def start() -> Process:
-        return Process(command, stdout=DEVNULL, cwd=BUNDLES.parent)
+    def begin() -> Forked | Process:
+        return start(command, fork=fork, stdout=DEVNULL, cwd=BUNDLES.parent)
 
     def wait_for(path: Path) -> None:
         end = time.monotonic() + 120
@@ -239,20 +239,20 @@ def test_an_experiment_killed_twice_ends_with_the_same_rows(
             assert time.monotonic() < end, path
             time.sleep(0.002)
 
-    first = start()
+    first = begin()
     wait_for(job / "train" / "last.pt")
     os.killpg(first.pid, signal.SIGKILL)
     first.wait()
     assert not (job / "job.json").exists()
     (job / "train" / ".model.pt.tmp-1").write_bytes(b"half")
 
-    second = start()
+    second = begin()
     wait_for(job / "evaluating.log")
     second.kill()
     second.wait()
     assert not (job / "job.json").exists()
 
-    assert start().wait() == 0
+    assert begin().wait() == 0
     assert not list(folder.rglob(".*.tmp-*"))
     whole = experiment[0]
     for name in ("cases", "slices"):
@@ -264,16 +264,21 @@ def test_an_experiment_killed_twice_ends_with_the_same_rows(
 
 
 def test_ray_gives_the_same_rows_and_label_maps(
-    experiment: tuple[Path, Call], phantoms: list[str], tmp_path: Path
+    experiment: tuple[Path, Call], phantoms: list[str], fork: bool, tmp_path: Path
 ) -> None:
-    """In processes of their own: Ray leaves threads and warnings behind."""
+    """In processes of their own: Ray leaves threads and warnings behind. Its workers are new Pythons."""
     folder = tmp_path / "exp"
-    common = [sys.executable, "-m", "multijoint.cli"]
     ray = ["--engine", "ray"]
+
+    def end(*arguments: object) -> tuple[int | None, str]:
+        process = start(["multijoint.cli", *arguments], fork=fork, stdout=DEVNULL, stderr=PIPE, cwd=BUNDLES.parent)
+        errors = process.communicate()[1]
+        return process.returncode, errors
+
     whole = ["experiment", "--manifests", *phantoms, "--methods", "proposed", "--folds", "0", "--out", folder]
     whole += [*ray, "--set", *SETTINGS]
-    done = run([*common, *whole], cwd=BUNDLES.parent)
-    assert done.returncode == 0, done.stderr
+    code, errors = end(*whole)
+    assert code == 0, errors
     earlier = read_rows(experiment[0], "cases")
     earlier = earlier[earlier["method"] == "proposed"]
     assert read_rows(folder, "cases").equals(earlier.reset_index(drop=True))
@@ -283,9 +288,9 @@ def test_ray_gives_the_same_rows_and_label_maps(
     bad.write_bytes(b"no scan")
     model = job_folder(folder, "proposed/seed0_fold00") / "train" / "model.pt"
     segment = ["segment", str(scan), str(bad), "--domain", "ankle", "--checkpoint", str(model), "--device", "cpu"]
-    done = run([*common, *segment, *ray, "--output", tmp_path / "out"], cwd=BUNDLES.parent)
-    assert done.returncode == 1
-    line = done.stderr.strip().splitlines()[-1]
+    code, errors = end(*segment, *ray, "--output", tmp_path / "out")
+    assert code == 1
+    line = errors.strip().splitlines()[-1]
     assert line.startswith("error: 1 of 2 scans could not be segmented, see segment_report.csv: bad.nii.gz: ")
     report = (tmp_path / "out" / "segment_report.csv").read_text()
     assert "ankle_000.nii.gz,written," in report
