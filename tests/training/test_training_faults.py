@@ -289,14 +289,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def test_stopped_by_signals_at_random_moments_a_run_comes_to_the_same_bits(
-    workers: int,
-    fork: bool,
-    epochs: int,
-    reference: Path,
-    manifests: dict[str, str],
-    run_bundle: Run,
-    amount: Amount,
-    tmp_path: Path,
+    workers: int, fork: bool, epochs: int, reference: Path, manifests: dict[str, str], amount: Amount, tmp_path: Path
 ) -> None:
     """Terminated again and again, then killed, in the process alone and in its data loading processes too."""
     generator = random.Random(workers)
@@ -322,8 +315,8 @@ def test_stopped_by_signals_at_random_moments_a_run_comes_to_the_same_bits(
             assert place.endswith("continue with --resume true")
             places.append(place.split(" in ")[1].split(";")[0])
             assert place.split("WARNING ")[1] in (tmp_path / "run.log").read_text()
-    whole = {**SETTINGS, "manifests": list(manifests.values()), "output_dir": str(tmp_path), "max_epochs": epochs}
-    run_bundle("multijoint", ["train.yaml"], num_workers=workers, resume=True, **whole)
+    last = Training(tmp_path, manifests, fork=fork, max_epochs=epochs, num_workers=workers, resume=True)
+    assert last.end() == 0, last.output
     assert same_training(tmp_path, reference)
     assert not list(tmp_path.rglob(TEMPORARY))
     assert max(seconds) < 10
