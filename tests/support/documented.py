@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import runpy
 import shlex
@@ -18,8 +17,8 @@ from pathlib import Path
 from subprocess import PIPE
 
 from support.bundles import BUNDLES
-from support.forking import forked_jobs
-from support.processes import Process, run
+from support.forking import forked_jobs, start
+from support.processes import run
 
 from multijoint.cli import main
 
@@ -180,18 +179,17 @@ def _run_bundle(arguments: list[str]) -> int:
 
 def _view(arguments: list[str]) -> int:
     """Until its page has been fetched, then Ctrl-C."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    call = [sys.executable, "-m", "multijoint.cli", *arguments]
-    call += [] if "--no-browser" in arguments else ["--no-browser"]
-    with Process(call, stdout=PIPE, env=environment) as process:
-        assert process.stdout is not None
-        first = process.stdout.readline()
-        address = re.search(r"http://127\.0\.0\.1:\S+", first)
-        if address:
-            with urllib.request.urlopen(address[0], timeout=20) as page:
-                assert b"<title>" in page.read()
-            process.send_signal(signal.SIGINT)
-        return process.wait(timeout=60)
+    more = [] if "--no-browser" in arguments else ["--no-browser"]
+    process = start(["multijoint.cli", *arguments, *more], fork=True, stdout=PIPE)
+    assert process.stdout is not None
+    first = process.stdout.readline()
+    address = re.search(r"http://127\.0\.0\.1:\S+", first)
+    if address:
+        with urllib.request.urlopen(address[0], timeout=20) as page:
+            assert b"<title>" in page.read()
+        process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    return process.wait()
 
 
 def copy(source: Path) -> Callable[[Path], object]:
