@@ -93,7 +93,7 @@ class Forked:
     def wait(self, timeout: float | None = None) -> int:
         self._process.join(timeout)
         if self.returncode is None:
-            raise subprocess.TimeoutExpired("a fork", timeout or 0)
+            raise TimeoutError(f"a fork has not ended within {timeout} s")
         self._timer.cancel()
         return self.returncode
 
@@ -174,6 +174,9 @@ def _become(arguments: Sequence[str], outputs: tuple[int, int], environment: Map
     signal.signal(signal.SIGINT, signal.default_int_handler)
     logging.getLogger().handlers.clear()
     logging.getLogger().setLevel(logging.WARNING)
+    for name in logging.root.manager.loggerDict:  # what commands before have silenced
+        if name.partition(".")[0] in ("custom_components", "ignite", "monai", "multijoint"):
+            logging.getLogger(name).setLevel(logging.NOTSET)
     warnings.resetwarnings()
     if environment.get("PYTHONWARNINGS") == "ignore":
         warnings.simplefilter("ignore")
