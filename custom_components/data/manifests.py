@@ -68,7 +68,8 @@ def load_manifest(path: str | Path, *, dataset_dir: str | Path | None = None, ch
         raise InputError(f"domain in {path} must be lower-case letters, digits, _ or -, got {name!r}; rename it")
     root = base / check_relative(data.get("root", "."), key="root", where=str(path))
     if check_files and not root.is_dir():
-        raise InputError(f"root of {path} must be an existing folder, got {root}; set root: or the data set folder")
+        shown = show_path(root)
+        raise InputError(f"root of {path} must be an existing folder, got {shown}; set root: or the data set folder")
     entries = data["cases"] if isinstance(data["cases"], list) else _expand(data["cases"], root, path, check_files)
     cases = tuple(_read_case(entry, index, root, data, path) for index, entry in enumerate(entries))
     if "corrections" in data:
@@ -172,7 +173,8 @@ def _expand(pattern: dict[str, Any], root: Path, path: Path, check_files: bool) 
     _check_keys(pattern, _PATTERN, required=("image",), where=where)
     entries = match_pattern(pattern, root, where=where)
     if check_files and not entries:
-        raise InputError(f"{where} must match files in {root}, got none for {pattern['image']}; check root and pattern")
+        found = f"in {show_path(root)}, got none for {pattern['image']}"
+        raise InputError(f"{where} must match files {found}; check root and pattern")
     return entries
 
 

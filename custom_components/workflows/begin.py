@@ -15,6 +15,7 @@ from custom_components.workflows.monai_workarounds import (
     active_config,
     hide_engine_errors,
     hide_settings,
+    keep_tracking_in_its_folder,
     name_empty_run,
 )
 from custom_components.workflows.settings import check_settings
@@ -64,6 +65,7 @@ def begin(*, seed: int | None = None) -> None:
         hide_settings()
     check_settings(active_config())
     name_empty_run()
+    keep_tracking_in_its_folder()
     if seed is not None:
         set_determinism(seed=seed)
 

@@ -6,11 +6,14 @@ The rest of the project uses MONAI as documented. When a behaviour changes upstr
 from __future__ import annotations
 
 import contextlib
+import functools
 import inspect
 import logging
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import monai.utils
 from custom_components.errors import InputError, find_cause
 from ignite.engine import Engine, Events
 from monai.bundle import ConfigParser, ConfigWorkflow
@@ -81,6 +84,22 @@ def hide_settings() -> None:
     Upstream: https://github.com/Project-MONAI/MONAI/issues/7513.
     """
     logging.getLogger("monai.bundle.scripts").setLevel(logging.WARNING)
+
+
+def keep_tracking_in_its_folder() -> None:
+    """Let `--tracking mlflow` write `mlruns.db` into the run's folder, whatever its name.
+
+    Behaviour: MONAI percent-encodes the path of the database, and SQLAlchemy takes it as it is: for `a run` or `Müller`
+    MLflow fills a new folder called `a%20run` or `M%C3%BCller`. A path with `?` or `#` is left to MONAI.
+    Upstream: https://github.com/Project-MONAI/MONAI/pull/9032 (which began to encode).
+    """
+    encode = inspect.unwrap(monai.utils.path_to_sqlite_uri)
+
+    @functools.wraps(encode)
+    def plain(path: Any) -> str:
+        return encode(path) if set("?#") & set(str(path)) else f"sqlite:///{Path(path).absolute().as_posix()}"
+
+    monai.utils.path_to_sqlite_uri = plain
 
 
 def hide_missing_log_file() -> None:

@@ -176,11 +176,12 @@ def test_manifests_that_cannot_be_used(
     (folder / "bytes.yaml").write_bytes(bytes(range(256)))
     data = yaml.safe_load((folder / "manifest.yaml").read_text())
     (folder / "none.yaml").write_text(yaml.safe_dump(data | {"domain": "none", "cases": {"image": "no/{case}.nii"}}))
-    names = ["deep.yaml", "bytes.yaml", "manifest.yaml", "manifest.yaml", "none.yaml", "missing.yaml"]
+    (folder / "root.yaml").write_text(yaml.safe_dump(data | {"domain": "root", "root": "of JOHN SMITH/scans"}))
+    names = ["root.yaml", "deep.yaml", "bytes.yaml", "manifest.yaml", "manifest.yaml", "none.yaml", "missing.yaml"]
     assert main(["check", *(str(folder / name) for name in names)]) == 1
     printed = capsys.readouterr()
     errors = [line for line in printed.out.splitlines() if line.startswith("error")]
-    for start in ("deep.yaml [man", "bytes.yaml [man", "manifest.yaml #4 [man", "missing.yaml [man", "none [man"):
+    for start in ("deep.yaml [man", "bytes.yaml [man", "manifest.yaml #5 [man", "missing.yaml [man", "none [man"):
         assert any(line.startswith(f"error   {start}") for line in errors), start
     assert "SMITH" not in printed.out + printed.err
     assert "Traceback" not in printed.out + printed.err

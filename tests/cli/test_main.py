@@ -18,7 +18,7 @@ JOINT = BUNDLES / "multijoint_mr_bone_segmentation"
 
 def test_phantoms_are_written_and_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["phantoms", str(tmp_path), "--domains", "shoulder", "--cases", "1", "--size", "32"]) == 0
-    assert capsys.readouterr().out.split() == [str(tmp_path / "shoulder" / "manifest.yaml")]
+    assert capsys.readouterr().out.splitlines() == [str(tmp_path / "shoulder" / "manifest.yaml")]
     assert (tmp_path / "shoulder" / "labels" / "shoulder_000.nii.gz").is_file()
     assert main(["phantoms", str(tmp_path), "--domains", "elbow"]) == 1
     assert "elbow" in error_line(capsys)

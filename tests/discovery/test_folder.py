@@ -1,6 +1,7 @@
 """`multijoint init`: layouts found, labels named, people and planes guessed, the manifest written or nothing."""
 
 import json
+import shlex
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -183,7 +184,7 @@ def test_a_manifest_is_replaced_only_when_asked_and_keeps_its_names(
     printed = capsys.readouterr().out
     assert "label 2  label_2, in 3 of 3 cases, 0.024 ml on average" in printed  # 8 voxels of 3 mm3
     assert "names    made up: rename them in the manifest" in printed
-    assert f"multijoint check {path} --out check" in printed
+    assert f"multijoint check {shlex.quote(str(path))} --out check" in printed
 
     path.write_text(path.read_text().replace("label_2", "talus"))
     before = path.read_bytes()

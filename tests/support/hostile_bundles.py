@@ -386,7 +386,7 @@ def _configs() -> list[Hostile]:
         _changed("import-statement", r"unknown expression '\$import", INFERENCE, config(
             lambda mark: {"imports": ["$import sys", "$import antigravity"]})),
         _changed("target-system", "unknown _target_ 'os.system'", INFERENCE, config(
-            lambda mark: {"x": {"_target_": "os.system", "command": "touch CANARY"}})),
+            lambda mark: {"x": {"_target_": "os.system", "command": "touch 'CANARY'"}})),
         _changed("target-subprocess", "unknown _target_ 'subprocess.run'", "train.json", config(
             lambda mark: {"x": {"_target_": "subprocess.run", "args": ["touch", "CANARY"]}}, "configs/train.json")),
         _changed("target-eval", "unknown _target_ 'builtins.eval'", INFERENCE, config(
@@ -422,7 +422,7 @@ def _configs() -> list[Hostile]:
             "[loggers]\nkeys=root\n[handlers]\nkeys=h\n[formatters]\nkeys=\n[logger_root]\nhandlers=h\n[handler_h]\n"
             "class=StreamHandler\nargs=(open('CANARY', 'w'),)\n"))),
         _changed("yaml-object", "YAML tag", "more.yaml", text(
-            "configs/more.yaml", "x: !!python/object/apply:os.system ['touch CANARY']\n")),
+            "configs/more.yaml", "x: !!python/object/apply:os.system [\"touch 'CANARY'\"]\n")),
         _changed("yaml-alias-bomb", "anchor or alias", "more.yaml", text("configs/more.yaml", bomb), always=True),
         _changed("yaml-depth-bomb", "depth bomb", "more.yaml", text(
             "configs/more.yaml", "[" * 900 + "]" * 900), always=True),

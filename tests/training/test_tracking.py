@@ -16,7 +16,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 @pytest.fixture(scope="module")
 def tracked(manifests: dict[str, str], run_bundle: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a run of two epochs with `--tracking mlflow`."""
-    folder = tmp_path_factory.mktemp("tracked") / "run"
+    folder = tmp_path_factory.mktemp("tracked") / "a run of Müller"
     run_bundle(
         "multijoint",
         ["train.yaml"],
