@@ -107,6 +107,11 @@ class SphericalClosingd(_LabelMapTransform):
         return spherical_closing(labels, num_classes=num_classes, radius=self.radius)
 
 
+def default_steps(keys: KeysCollection) -> list[MapTransform]:
+    """The post-processing of `inference.yaml` by its default numbers, on which the confidence is calibrated."""
+    return [KeepLargestComponentd(keys), SphericalClosingd(keys)]
+
+
 def _as_integers(labels: np.ndarray, key: Hashable) -> np.ndarray:
     """Convert whole numbers stored as floats to integers of as few bytes as possible."""
     low, high = labels.min(initial=0), labels.max(initial=0)

@@ -29,7 +29,7 @@ from custom_components.models.checkpoints import (
     save_checkpoint,
 )
 from custom_components.models.trained_model import QUALITY, TrainedModel
-from custom_components.postprocessing.transforms import KeepLargestComponentd, SphericalClosingd
+from custom_components.postprocessing.transforms import default_steps
 from custom_components.quality.calibration import DomainQuality, fit_calibration
 from custom_components.training.runs import TrainingRun
 from monai.transforms import Compose
@@ -168,13 +168,13 @@ def _segment_all(model: TrainedModel, cases: Sequence[Case], device: torch.devic
     for case in cases:
         _label_of(case)
     read = Compose([ReadVolumed("image"), StackSlicesd("image", model=model)])
-    clean = [RestoreSourceGridd("pred", model=model), KeepLargestComponentd("pred"), SphericalClosingd("pred")]
+    steps = [RestoreSourceGridd("pred", model=model), *default_steps("pred"), compare]
     evaluator = VolumeEvaluator(
         device=device,
         val_data_loader=VolumeDataset(list_cases(cases), read),  # iterated as it is: read here, one after another
         network=build_network(model).to(device),
         inferer=SlicewiseInferer(roi_size=model.preprocessing.image_size, spatial_dim=2, sw_batch_size=16),
-        postprocessing=Compose([*clean, compare]),
+        postprocessing=Compose(steps),
     )
     evaluator.run()
     evaluator.finish()

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
-from custom_components.postprocessing.transforms import KeepLargestComponentd, SphericalClosingd
+from custom_components.postprocessing.transforms import default_steps
 from monai.data import MetaTensor
 from monai.transforms import Compose
 from scipy import ndimage
@@ -49,7 +49,7 @@ def postprocess(place: Workplace) -> Iterator[Row]:
 
 def clean(labels: np.ndarray) -> np.ndarray:
     """Clean a map of class indices with the transforms of the bundles."""
-    steps = Compose([KeepLargestComponentd("pred"), SphericalClosingd("pred", radius=_RADIUS)])
+    steps = Compose(default_steps("pred"))
     item = {"pred": MetaTensor(torch.from_numpy(labels)[None], affine=torch.eye(4))}
     return np.asarray(steps(item)["pred"])[0]
 

@@ -8,9 +8,11 @@ import torch
 from custom_components.errors import InputError
 from custom_components.postprocessing.closing import spherical_closing
 from custom_components.postprocessing.components import component_sizes, largest_component
-from custom_components.postprocessing.transforms import KeepLargestComponentd, SphericalClosingd
+from custom_components.postprocessing.transforms import KeepLargestComponentd, SphericalClosingd, default_steps
+from monai.bundle import ConfigParser
 from monai.data import MetaTensor
 from monai.transforms import Compose
+from support.bundles import config_files
 
 
 def interlocked() -> np.ndarray:
@@ -117,6 +119,26 @@ def test_a_map_keeps_its_order_in_memory():
     pred = large_bones(torch.uint8, "F")
     for clean in (KeepLargestComponentd("pred"), SphericalClosingd("pred")):
         assert clean({"pred": pred})["pred"][0].stride() == pred[0].stride()
+
+
+@pytest.mark.parametrize(
+    ("names", "key"),
+    [(["inference.yaml"], "postprocessing"), (["train.yaml", "evaluate.yaml"], "validate#postprocessing")],
+)
+def test_configurations_take_the_default_steps(names: list[str], key: str) -> None:
+    """Confidence is calibrated on `default_steps`: a step that is added to one is added to all."""
+    parser = ConfigParser()
+    parser.read_config(config_files("multijoint", *names))
+    listed = parser[f"{key}#transforms"]
+    kinds = [each["_target_"].rpartition(".")[2] for each in listed]
+    own = listed[kinds.index("CopyItemsd") + 1 : kinds.index("DecodeLabelsd")]
+    assert {each.pop("keys") for each in own} == {"pred"}
+    found = [(each.pop("_target_").rpartition(".")[2], each) for each in own]
+    steps = [(type(step).__name__, vars(step)) for step in default_steps("pred")]
+    assert [name for name, _ in found] == [name for name, _ in steps]
+    for (_, given), (_, default) in zip(found, steps, strict=True):
+        numbers = {name: parser[value[1:]] if str(value).startswith("@") else value for name, value in given.items()}
+        assert numbers.items() <= default.items()
 
 
 @pytest.mark.parametrize("transform", [KeepLargestComponentd, SphericalClosingd])

@@ -13,7 +13,7 @@ from custom_components.inference.inferers import SlicewiseInferer
 from custom_components.losses import MultiDomainSegmentationLoss
 from custom_components.metrics.bone_scores import score_case
 from custom_components.networks.unet import EmbeddingForward, MultiDomainUNet
-from custom_components.postprocessing.transforms import KeepLargestComponentd, SphericalClosingd
+from custom_components.postprocessing.transforms import default_steps
 from torch import Tensor
 
 from multijoint.benchmarks.scaling.synthetic_scans import WIDTHS, add_islands, domain_of
@@ -83,7 +83,7 @@ def clean_and_score(truth: np.ndarray) -> None:
     """
     domain = domain_of(int(truth.max()))
     item: dict[Any, Any] = {"pred": add_islands(truth)[None]}
-    for clean in (KeepLargestComponentd("pred"), SphericalClosingd("pred")):
+    for clean in default_steps("pred"):
         item = clean(item)
     cleaned = item["pred"][0]
     if not np.array_equal(cleaned, truth):
