@@ -40,7 +40,7 @@ class InputError(ValueError):
 def find_cause(error: BaseException, *kinds: type[BaseException]) -> BaseException | None:
     """The first exception of the given kinds in `error`'s chain of causes, itself included.
 
-    MONAI wraps whatever a component raises in a RuntimeError of its own.
+    MONAI wraps every exception of a component in its own RuntimeError.
 
     Example:
         >>> try:

@@ -19,7 +19,7 @@ from support.processes import catch_ignored_signals
 
 from multijoint.phantoms import write_phantoms
 
-collect_ignore = ["consumers", "peers"]  # each has an environment of its own
+collect_ignore = ["consumers", "peers"]  # each has its own environment
 catch_ignored_signals()
 hypothesis.settings.register_profile("untimed", deadline=None)  # processors differ
 hypothesis.settings.load_profile("untimed")

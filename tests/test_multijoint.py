@@ -1,4 +1,4 @@
-"""The front door: what `import multijoint` offers, and what it leaves unread until it is used."""
+"""The front door: the names that `import multijoint` offers, and the modules that it reads only on use."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The rules of the house: where modules are, what they import, what faces and configurations name."""
+"""The rules of the house: places and imports of modules, names in faces and configurations."""
 
 import ast
 import importlib
@@ -96,7 +96,7 @@ def test_no_circle_of_modules_and_none_of_packages() -> None:
     packages: dict[str, set[str]] = {}
     for module, others in EDGES.items():
         if module in FACES:
-            continue  # names what the package holds, and nothing inside imports it
+            continue  # names the package's contents, and nothing inside imports it
         own = module.rpartition(".")[0]
         packages.setdefault(own, set()).update(
             {other if other in FACES else other.rpartition(".")[0] for other in others} - {own}
@@ -138,7 +138,7 @@ def test_only_commands_print_and_nothing_imports_a_star() -> None:
 
 
 def targets_of(value: Any) -> Iterator[str]:
-    """What a configuration names: values of `_target_`, and components inside expressions."""
+    """The components that a configuration names: values of `_target_`, and names inside expressions."""
     if isinstance(value, dict):
         for key, each in value.items():
             if str(key).rpartition("#")[2] == "_target_":

@@ -160,7 +160,7 @@ class VolumeEvaluator(SupervisedEvaluator):
 class _Stages:
     """A loader's items after two stages of work.
 
-    The second stage runs in a thread of its own, one item behind the first: item k is post-processed while the network
+    The second stage runs in its own thread, one item behind the first: item k is post-processed while the network
     predicts item k + 1, and at most two volumes are in memory. An item with a `failure`, or one that is `finished`,
     passes unchanged; an exception of a stage becomes a `failure`.
     """

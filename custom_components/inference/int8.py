@@ -21,7 +21,7 @@ PRECISIONS = ("float32", "int8")
 
 _ONE_THREAD_A_SLICE = {
     "PERFORMANCE_HINT": "THROUGHPUT",
-    "INFERENCE_PRECISION_HINT": "f32",  # of what is not int8; a processor's bfloat16 would give other labels
+    "INFERENCE_PRECISION_HINT": "f32",  # of the parts that are not int8; a processor's bfloat16 would give other labels
     "ENABLE_CPU_PINNING": False,  # two processes would sit on the same cores
 }
 
@@ -151,7 +151,7 @@ class QuantisedNetwork(nn.Module):
                 graph = self._graphs.pop(index, None) or self._read(index)
                 compiled = openvino_core().compile_model(graph, "CPU", options)
                 # The first inference runs on this thread alone. OpenVINO looks up NumPy in it and releases Python's
-                # lock while it holds one of its own, so the first calls of two threads can deadlock.
+                # lock while it holds another, so the first calls of two threads can deadlock.
                 first = compiled.create_infer_request()
                 first.infer([np.zeros(compiled.input().shape, dtype=np.float32)])
                 self._compiled[index] = compiled, [first]

@@ -1,4 +1,4 @@
-"""Label maps of an output folder and the records beside them, `<case>_seg.nii.gz` and `<case>_seg.json`.
+"""Label maps of an output folder and their records, `<case>_seg.nii.gz` and `<case>_seg.json`.
 
 A record states what a label map was made from, how, and what was measured of each bone. Its keys are those that
 `inference.results.ResultFolder` writes.
@@ -26,7 +26,7 @@ def label_map_path(folder: Path, case: str) -> Path:
 
 
 def record_path(label_map: Path) -> Path:
-    """File of the record beside a label map.
+    """File of a label map's record.
 
     Example:
         >>> record_path(Path("out/a01_seg.nii.gz")).as_posix()

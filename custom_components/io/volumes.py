@@ -115,7 +115,7 @@ def read_grid(path: str | Path) -> tuple[tuple[int, int, int], np.ndarray]:
 
 
 def volume_of(array: np.ndarray, affine: np.ndarray, *, name: str = "image.nii") -> Volume:
-    """A volume that was read by somebody else, held to the same rules as a file.
+    """A volume from an array and its affine, held to the same rules as a file.
 
     Shape:
         array (X, Y, Z) of any numeric type; affine (4, 4), voxel index -> RAS+ position in mm.

@@ -23,7 +23,7 @@ from multijoint.cli.presenting import print_written
     example="multijoint adapt --bundle dist/multijoint_mr_bone_segmentation --manifest knee.yaml --out runs/knee",
 )
 def adapt(bundle: Path, settings: list[str], **arguments: Any) -> None:
-    """Add a data set to a trained model: a norm and a head of its own, from one subject on."""
+    """Add a data set to a trained model: its own norm and head, from one subject on."""
     import logging
 
     from multijoint.api.adapting import adapt_model

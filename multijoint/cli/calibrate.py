@@ -13,7 +13,7 @@ from multijoint.cli.commands import DEVICE, MANIFESTS, command, dataset_dir, pat
     example="multijoint calibrate --checkpoint runs/x/model.pt --manifests ankle/manifest.yaml",
 )
 def calibrate(checkpoint: Path, manifests: list[Path], dataset_dir: Path | None, device: str) -> None:
-    """Let a trained model know how sure it may be, from its validation exams; a training does so at its end."""
+    """Calibrate a trained model's confidence on its validation exams, as a training does at its end."""
     from custom_components.data.manifests import load_manifests
     from custom_components.training.model_quality import calibrate_checkpoint, describe_quality
     from custom_components.workflows.begin import select_device

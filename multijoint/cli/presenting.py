@@ -84,7 +84,7 @@ def _run(options: argparse.Namespace) -> tuple[int, str | None]:
 
 @contextlib.contextmanager
 def _switched_on(names: Sequence[str]) -> Iterator[None]:
-    """Set environment variables for the command and its processes, and put back what was there before."""
+    """Set environment variables for the command and its processes, and restore their earlier values."""
     before = {name: os.environ.get(name) for name in names}
     os.environ.update(dict.fromkeys(names, "1"))
     try:

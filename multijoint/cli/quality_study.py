@@ -18,7 +18,7 @@ from multijoint.cli.commands import DEVICE, MANIFESTS, command, dataset_dir, pat
     extra="experiments",
 )
 def quality_study(checkpoints: list[Path], **arguments: Any) -> None:
-    """Measure how well confidence and flags find bad segmentations, on exams that nobody was trained on."""
+    """Measure how well confidence and flags find bad segmentations, on exams that no model was trained on."""
     import logging
 
     from multijoint.experiments import study_quality

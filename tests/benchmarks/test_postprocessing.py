@@ -1,4 +1,4 @@
-"""What the benchmarks of cleaning and of scores compare with is right: small maps, every rule."""
+"""The peers of the post-processing and score benchmarks are right: small maps, every rule."""
 
 import numpy as np
 import pytest

@@ -20,7 +20,7 @@ def rows_of(folder: Path) -> list[dict[str, str]]:
 
 @pytest.fixture
 def box(tmp_path: Path) -> Path:
-    """A box of 8 x 12 x 20 mm, whole, beside one that the field of view cuts; oblique by nothing."""
+    """A whole box of 8 x 12 x 20 mm, and one that the field of view cuts; oblique by nothing."""
     labels = np.zeros((20, 20, 20), np.uint8)
     labels[4:8, 5:11, 3:13] = 1
     labels[12:16, 5:9, 14:] = 3

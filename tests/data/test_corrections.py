@@ -19,7 +19,7 @@ from multijoint.cli import main
 
 
 def edited(image: nibabel.Nifti1Image) -> np.ndarray:
-    """The label map after somebody has painted a few voxels of bone 1."""
+    """The label map after a user has painted a few voxels of bone 1."""
     array = np.asarray(image.dataobj).copy()
     place = np.argwhere(array == 1).mean(axis=0).astype(int)
     array[tuple(slice(index - 1, index + 2) for index in place)] = 1
@@ -29,7 +29,7 @@ def edited(image: nibabel.Nifti1Image) -> np.ndarray:
 
 
 def as_stored(array: np.ndarray, image: nibabel.Nifti1Image, axes: str, dtype: type) -> nibabel.Nifti1Image:
-    """What a program writes that stores volumes in its own axis order and type, with an extension of its own."""
+    """The file of a program that stores volumes in its own axis order and type, with a header extension."""
     whole = nibabel.Nifti1Image(array.astype(dtype), image.affine)
     target = nibabel.orientations.axcodes2ornt(tuple(axes))
     turned = whole.as_reoriented(nibabel.orientations.ornt_transform(nibabel.io_orientation(image.affine), target))
@@ -66,7 +66,7 @@ def test_another_grid_is_still_refused(manifests: dict[str, str], tmp_path: Path
         nibabel.save(image, tmp_path / "label.nii.gz")
         with pytest.raises(InputError, match=message):
             read_label(tmp_path / "label.nii.gz", like=scan)
-    nibabel.save(flipped, tmp_path / "label.nii.gz")  # nobody can tell: the voxels are where the file says
+    nibabel.save(flipped, tmp_path / "label.nii.gz")  # no one can tell: the voxels are where the file says
     assert (read_label(tmp_path / "label.nii.gz", like=scan).array != np.asarray(label.dataobj)).any()
 
 
@@ -94,7 +94,7 @@ def test_corrected_results_are_found_checked_and_trained_on(
     init = ["init", str(out), "--scans", str(scans), "--domain", "ankle"]
     assert main(init) == 1
     assert "nobody has corrected it; --all takes it too" in capsys.readouterr().err
-    for number in range(3):  # somebody draws the bones anew
+    for number in range(3):  # a user draws the bones again
         reference = nibabel.load(Path(manifests["ankle"]).parent / "labels" / f"ankle_00{number}.nii.gz")
         nibabel.save(
             as_stored(edited(reference), reference, "LPS", np.float64), out / f"ankle_00{number}_seg.nii.gz"

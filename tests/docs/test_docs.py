@@ -1,8 +1,8 @@
 """Every command of README.md and docs/**/*.md runs, on small phantoms, in the order of its page.
 
 A page in docs/ is covered by being there. A fenced block without a language holds commands; others are called `text`,
-`yaml`, ... What a page needs and does not make itself is in `supplies`; what somebody does between two commands is in
-`BY_HAND`; what cannot be run here is in `NOT_RUN`. How commands are made small enough stands in documented.py.
+`yaml`, ... Files that a page needs and does not make are in `supplies`; steps by hand between two commands are in
+`BY_HAND`; commands that cannot run here are in `NOT_RUN`. How commands are made small enough stands in documented.py.
 """
 
 import argparse
@@ -142,7 +142,7 @@ def supplies(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Callable[[Pa
 
 
 def correct(folder: Path) -> None:
-    """Somebody draws the bones of two results anew, as they are in the phantoms' labels."""
+    """A user draws the bones of two results again, as they are in the phantoms' labels."""
     write_phantoms(folder / "truth", domains=["ankle"], num_cases=3, size=40)
     for number in range(3):
         label = folder / "truth" / "ankle" / "labels" / f"ankle_00{number}.nii.gz"
@@ -295,7 +295,7 @@ def test_reference_has_every_command_with_every_option() -> None:
 
 @pytest.mark.parametrize("name", ["train.yaml", "evaluate.yaml", "inference.yaml"])
 def test_reference_has_every_setting_with_its_default(name: str) -> None:
-    """What is neither a part made by `_target_` nor one computed from others is a setting; and those that are both."""
+    """A setting is neither a part made by `_target_` nor computed from others; a few are listed although computed."""
     config = yaml.safe_load((ROOT / JOINT / "configs" / name).read_text())
     listed = {key.strip("`"): default for key, default, _ in rows_below(name, "settings.md")}
     assert set(listed) <= set(config)

@@ -151,7 +151,7 @@ def test_label_maps_are_the_same_bytes(
             images=[str(scan)],
             output_dir=str(folder),
             slice_batch_size=batch,
-            num_workers=again,  # read here, and in a process of its own
+            num_workers=again,  # read here, and in a separate process
             device="cpu",
         )
         maps.add((folder / "ankle_000_seg.nii.gz").read_bytes())

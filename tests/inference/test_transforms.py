@@ -52,7 +52,7 @@ def write_image(path: Path) -> Path:
 def logits_of(
     classes: np.ndarray, model: TrainedModel, domain: int, *, channels: list[int], total: int
 ) -> torch.Tensor:
-    """What a perfect network would answer: (total, rows, columns, slices), class i in channel `channels[i]`."""
+    """The output of a perfect network: (total, rows, columns, slices), class i in channel `channels[i]`."""
     plane = model.domains[domain].plane
     stack = stack_labels(classes, AFFINE, plane=plane, settings=model.preprocessing)
     in_channels = torch.tensor(channels)[stack.long()]

@@ -1,4 +1,4 @@
-"""Random damage: no header, no flipped bit may crash the reader or change what it reads unseen."""
+"""Random damage: no header, no flipped bit may crash the reader or change its result unnoticed."""
 
 import gzip
 import time

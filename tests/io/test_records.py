@@ -1,4 +1,4 @@
-"""Label maps and the records beside them."""
+"""Label maps and their records."""
 
 import json
 from pathlib import Path

@@ -156,7 +156,7 @@ def test_cases_that_cannot_be_scored_are_named_and_in_no_mean(item: dict, tmp_pa
 
 def test_a_run_that_scores_nothing_leaves_no_numbers_of_an_earlier_one(item: dict, tmp_path: Path) -> None:
     score(tmp_path, [{**item, "pred_before": torch.zeros(1, 6, 6, 6, dtype=torch.uint8)}])
-    (tmp_path / "scores" / "quality.csv").touch()  # of a run that saves what it segments
+    (tmp_path / "scores" / "quality.csv").touch()  # of a run that saves its label maps
     assert {path.name for path in (tmp_path / "scores").iterdir()} == set(_FILES)
     rows, _ = score(tmp_path, failing_cases(item, tmp_path))
     assert rows == []
@@ -186,7 +186,7 @@ def test_an_unknown_convention_is_refused_before_any_case(tmp_path: Path) -> Non
 
 @pytest.fixture(scope="module")
 def overflowing(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The trained model with an ankle head whose logits exceed what a float holds; the shoulder's is as it was."""
+    """The trained model with an ankle head whose logits overflow a float; the shoulder's is as it was."""
     model = load_model(trained / "model.pt")
     weights = {name: torch.full_like(w, 3e38) if name.startswith("heads.0") else w for name, w in model.weights.items()}
     path = tmp_path_factory.mktemp("overflowing") / "model.pt"

@@ -46,7 +46,7 @@ def test_agrees_with_all_pairs(sets, spacing_mm, num_steps):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(nearest_voxels, "_NUM_STEPS", num_steps)
         first, *others = (ClassVoxels(*each, spacing_mm=spacing_mm) for each in sets)
-        for number, other in enumerate(others, start=1):  # the second time with what the first has made
+        for number, other in enumerate(others, start=1):  # the second time with the first one's tables
             for one, two, (voxels, classes), (to_voxels, to_classes) in (
                 (first, other, sets[0], sets[number]),
                 (other, first, sets[number], sets[0]),

@@ -1,4 +1,4 @@
-"""Digests beside files; what single bit flips and kills do stands in test_training_faults.py."""
+"""Digests of files; bit flips and kills are tested in test_training_faults.py."""
 
 import hashlib
 import io

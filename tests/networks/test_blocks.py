@@ -7,7 +7,7 @@ TOLERANCE = {"atol": 1e-5, "rtol": 1e-5}
 
 
 def randomise(module: nn.Module, *, seed: int = 0) -> nn.Module:
-    """Give every weight and statistic a value of its own."""
+    """Give every weight and statistic a different value."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, tensor in module.state_dict().items():

@@ -88,7 +88,7 @@ class NNUNet:
     def predict(self, scans: Path, output: Path, *, mirroring: bool = True, processes: int) -> list[str]:
         """The command that a user gives; `processes` to preprocess, and as many to write.
 
-        The bar is switched off because nobody looks at it.
+        The bar is switched off: no one looks at it.
         """
         command = [self.bin / "nnUNetv2_predict", "-i", scans, "-o", output, "-d", 1, "-c", "2d", "-f", 0]
         command += ["-device", "cpu", "--disable_progress_bar"]
@@ -98,12 +98,12 @@ class NNUNet:
 
     @staticmethod
     def scan_name(name: str) -> str:
-        """What it asks a scan's file to be called."""
+        """The name that it wants for a scan's file."""
         return f"{name}_0000.nii.gz"
 
     @staticmethod
     def result_name(name: str) -> str:
-        """What it calls the label map."""
+        """Its name for the label map."""
         return f"{name}.nii.gz"
 
 

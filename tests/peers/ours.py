@@ -101,12 +101,12 @@ class Multijoint:
 
     @staticmethod
     def result_name(name: str) -> str:
-        """What it calls the label map."""
+        """Its name for the label map."""
         return f"{name}_seg.nii.gz"
 
 
 def size_for(sizes: list[tuple[int, int]]) -> tuple[int, int]:
-    """The median size of slices, each side rounded up to what the network can halve four times."""
+    """The median size of slices, each side rounded up to a size that the network can halve four times."""
     median = [sorted(side)[len(side) // 2] for side in zip(*sizes, strict=True)]
     step = 2 ** (len(NETWORK) - 1)
     rows, columns = (math.ceil(side / step) * step for side in median)

@@ -55,7 +55,7 @@ def predict(
 ) -> Iterator[Row]:
     """Seconds and peak memory of both for so many volumes.
 
-    nnU-Net runs as it comes, and with the number of processes that is quickest here, with and without mirroring.
+    nnU-Net runs by default, and with the number of processes that is quickest here, with and without mirroring.
 
     Raises:
         RuntimeError: a process failed, or there is not a label map on the grid of every scan.

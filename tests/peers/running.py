@@ -1,4 +1,4 @@
-"""Processes to their end, and what a training has come to."""
+"""Running processes to their end, and the results of a training."""
 
 import statistics
 import subprocess

@@ -84,7 +84,7 @@ def test_contested_voxels_go_to_the_nearer_bone_then_to_the_lower_class():
     block = np.tile(np.array([1, 2, 0, 0, 1, 2], np.uint8), (15, 15, 1))
     # Voxel 2 lies 1 from bone 2 and 2 from bone 1; voxel 3 lies 1 from bone 1 and 2 from bone 2.
     assert spherical_closing(block, num_classes=3, radius=3)[7, 7].tolist() == [1, 2, 2, 1, 1, 2]
-    # Voxel 2 lies 1 from both: the lower class, whichever bone it is.
+    # Voxel 2 lies 1 from both: the lower class, for any bone.
     block = np.tile(np.array([2, 1, 0, 2, 1], np.uint8), (15, 15, 1))
     assert spherical_closing(block, num_classes=3, radius=3)[7, 7].tolist() == [2, 1, 1, 2, 1]
     assert spherical_closing(SWAP[block], num_classes=3, radius=3)[7, 7].tolist() == [1, 2, 1, 1, 2]

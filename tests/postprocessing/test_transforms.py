@@ -1,4 +1,4 @@
-"""The MONAI transforms around largest component and closing: types, metadata, memory, and what they refuse."""
+"""The MONAI transforms around largest component and closing: types, metadata, memory, refusals."""
 
 import tracemalloc
 

@@ -1,4 +1,4 @@
-"""What is measured of a bone, and each flag by a small case made for it."""
+"""The measures of a bone, and each flag by a small case made for it."""
 
 from pathlib import Path
 from typing import Any

@@ -24,7 +24,7 @@ def oblique() -> np.ndarray:
 
 
 def numbered() -> np.ndarray:
-    """Each voxel has a value of its own."""
+    """Each voxel has a different value."""
     return np.arange(np.prod(SHAPE), dtype=np.int16).reshape(SHAPE) - 100
 
 

@@ -111,7 +111,7 @@ class Folder:
         (path / "bundles").symlink_to(BUNDLES)
 
     def provide(self, words: tuple[str, ...]) -> None:
-        """Make what a command reads."""
+        """Make the files that a command reads."""
         for option, word in zip(("", *words), words, strict=False):
             if option in _WRITTEN_BY:
                 continue
@@ -125,7 +125,7 @@ class Folder:
         """Run a command, smaller than its page has it.
 
         Raises:
-            KeyError: nobody has said how to run it.
+            KeyError: it is of no kind that can be run here.
         """
         self.provide(command.words)
         program, *arguments = command.words
@@ -170,7 +170,7 @@ def _run_bundle(arguments: list[str]) -> int:
     sys.argv = ["monai.bundle", *arguments]
     try:
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "parsing config_file", UserWarning)  # MONAI's: only run what you trust
+            warnings.filterwarnings("ignore", "parsing config_file", UserWarning)  # of MONAI, about trust
             runpy.run_module("monai.bundle", run_name="__main__")
     finally:
         sys.argv, sys.path[:], sys.excepthook = earlier

@@ -1,8 +1,8 @@
 """Commands of `python -m` as forks of the process that runs the tests, which has imported everything already.
 
-Such a command spends most of a small job's time on imports. A fork has a process, a session and children of its own,
+Such a command spends most of a small job's time on imports. A fork has its own process, session and children,
 so it is killed, terminated and interrupted as any other. With `--faults` the commands that are killed are new Pythons,
-and some always are: what they write is compared with what forks have written.
+and some always are: their files are compared with those of forks.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def start(command: Sequence[object], *, fork: bool, **how: Any) -> Forked | Proc
 
 
 class Forked:
-    """What the tests use of `Process`, for `python -m MODULE ARGUMENTS`.
+    """The part of `Process` that the tests use, for `python -m MODULE ARGUMENTS`.
 
     Args:
         command: program and arguments.
@@ -98,7 +98,7 @@ class Forked:
         return self.returncode
 
     def communicate(self, timeout: float | None = None) -> tuple[str, str]:
-        """What it has written and nobody has read, once it has ended."""
+        """Its output that has not been read yet, once it has ended."""
         with self.stdout or contextlib.nullcontext(), self.stderr or contextlib.nullcontext():
             output = self.stdout.read() if self.stdout else ""
             self.wait(timeout)

@@ -1,7 +1,7 @@
 """A minimal packaged bundle, and hostile ones made from it: archives, code, configurations, checkpoints, exports.
 
 Each hostile bundle carries a payload that would leave a mark, a file called canary, if it ever ran, or would write
-beside its folder, or would exhaust the machine. All are made at test time; none is stored.
+next to its folder, or would exhaust the machine. All are made at test time; none is stored.
 """
 
 from __future__ import annotations

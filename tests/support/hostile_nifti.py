@@ -1,4 +1,4 @@
-"""A corpus of hostile and of unusual NIfTI files, each with what the reader must make of it.
+"""A corpus of hostile and of unusual NIfTI files, each with the answer that the reader must give.
 
 `write_corpus(folder)` writes it anywhere, e.g. to try another program:
 

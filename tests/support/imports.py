@@ -36,7 +36,7 @@ def parse(path: Path) -> ast.Module:
 def imports_of(module: str) -> frozenset[str]:
     """Modules of this project that a module imports, at its top, in a function or for annotations.
 
-    A lazy face imports what its stub names. `from package import name` is an import of `package.name` where that is a
+    A lazy face imports the names of its stub. `from package import name` is an import of `package.name` where that is a
     module, else of the package.
     """
     known = {name: path for package in PACKAGES for name, path in modules_of(package).items()}

@@ -1,7 +1,7 @@
 """Processes that tests start. None waits for ever, and signals end them wherever the suite runs.
 
 A process that a shell starts in the background ignores SIGINT, one under nohup ignores SIGHUP, and their children
-inherit that: Ctrl-C could not end what a test starts. `catch_ignored_signals`, called once for the suite, gives the
+inherit that: Ctrl-C could not end a test's processes. `catch_ignored_signals`, called once for the suite, gives the
 children the default.
 """
 
@@ -33,7 +33,7 @@ def catch_ignored_signals() -> None:
 
 
 class Process(subprocess.Popen[str]):
-    """A process in a session of its own, which SIGKILL ends with all its children after a limit.
+    """A process in its own session, which SIGKILL ends with all its children after a limit.
 
     So every wait for it ends: for a line, `wait`, `communicate` and the end of a `with` block, which kills it too.
 
@@ -73,7 +73,7 @@ def run(command: Sequence[object], *, check: bool = False, **how: Any) -> subpro
 
     Args:
         command: program and arguments.
-        check: fail, with what it wrote, unless its code is 0.
+        check: fail, with its errors, unless its code is 0.
         how: what `Process` takes.
     """
     with Process(command, **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | how) as process:

@@ -1,4 +1,4 @@
-"""Adding a domain to a trained network: who trains, what is frozen, and what is refused."""
+"""Adding a domain to a trained network: who trains, which weights are frozen, and refusals."""
 
 from pathlib import Path
 

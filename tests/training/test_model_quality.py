@@ -244,7 +244,7 @@ def test_a_second_call_keeps_the_rows_of_finished_scans(
     assert (out / "a_seg.json").stat() == times
     for before, after in zip(first, second[:6], strict=True):
         assert {**before, "flags": ""} == {**after, "flags": ""}
-        assert after["flags"].split(";")[-1] == "low-confidence"  # rules apply to what was finished before as well
+        assert after["flags"].split(";")[-1] == "low-confidence"  # rules apply to results finished before as well
     report = read_table(out / "segment_report.csv")
     assert [row["status"] for row in report] == ["skipped", "written", "written"]
     assert report[0]["flags"] == report[2]["flags"]

@@ -1,4 +1,4 @@
-"""The state of a training: what a checkpoint holds of it, and what is taken up from one."""
+"""The state of a training: saved in a checkpoint, and restored from one."""
 
 import shutil
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What a training survives: damaged and half-written checkpoints, signals at any moment, dead loaders, a full disk."""
+"""Faults that a training survives: damaged and half-written checkpoints, signals, dead loaders, a full disk."""
 
 import csv
 import os
@@ -92,7 +92,7 @@ def test_no_flipped_bit_passes_for_a_checkpoint(digest: bool, amount: Amount, tm
 
 
 def save_for_ever(folder: Path, ready: int) -> None:
-    """In a process of its own: checkpoints 1, 2, 3, ..., and after each its number to the pipe."""
+    """In a separate process: checkpoints 1, 2, 3, ..., and after each its number to the pipe."""
     for number in range(1, 100_000):
         save_checkpoint(folder / "last.pt", make_model(seed=number), resume={"steps": 0})
         os.write(ready, number.to_bytes(4, "little"))
@@ -229,11 +229,11 @@ def test_another_length_of_the_epoch_is_refused_amid_one(
 
 
 class Training:
-    """A training in a process of its own, from the command line, and what it prints.
+    """A training in a separate process, from the command line, and its output.
 
     Args:
         folder: of the run.
-        manifests: what it trains on.
+        manifests: its data sets.
         fork: of this process, or a new Python.
         settings: overrides.
     """
@@ -248,7 +248,7 @@ class Training:
         self.output = ""
 
     def wait_for(self, text: str) -> None:
-        """Read what it prints up to a line with the text."""
+        """Read its output up to a line with the text."""
         assert self.process.stdout is not None
         for line in self.process.stdout:
             self.output += line

@@ -129,7 +129,7 @@ def _bones(folder: Path, sizes: tuple[int, ...], repetitions: int) -> Iterator[C
 
 
 def _save(path: Path, truth: np.ndarray) -> _Job:
-    """Write a scan and a model beside it."""
+    """Write a scan, and a model next to it."""
     model = path.with_name(f"{case_id(path)}.pt")
     save_scan(path, truth)
     save_model(model, truth)

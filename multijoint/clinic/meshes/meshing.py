@@ -143,7 +143,7 @@ def _folder_of(output_dir: Path, case: str) -> Path:
 
 
 def _file_names(legend: Mapping[int, LegendEntry]) -> dict[int, str]:
-    """A file name for each bone, also where names differ only in what a file name cannot hold."""
+    """A file name for each bone, also where names differ only in characters that a file name cannot hold."""
     names = {value: _safe(entry.name) for value, entry in legend.items()}
     taken = [name.casefold() for name in names.values()]
     return {value: f"{name}_{value}" if taken.count(name.casefold()) > 1 else name for value, name in names.items()}

@@ -87,7 +87,7 @@ class ReportedBone:
 
 @dataclass(frozen=True)
 class ReportedCase:
-    """One case: its result with what was found in it.
+    """One case: its result and its findings.
 
     Args:
         result: of the scan; "failed" if its label map cannot be used.

@@ -64,7 +64,7 @@ numpy.savez(sys.argv[2], voxels=itk.array_from_image(image).T, lps=lps)
 
 
 def test_itk_reads_the_same_volume(tmp_path: Path) -> None:
-    """ITK's GDCM reader shares no code with pydicom; in a process of its own, since it brings a GDCM of its own."""
+    """ITK's GDCM reader shares no code with pydicom; in a separate process, since ITK contains another GDCM."""
     voxels, affine = read(tmp_path / "series", series())
     command = [sys.executable, "-c", ITK_READS, str(tmp_path / "series"), str(tmp_path / "read.npz")]
     run(command, check=True)

@@ -193,7 +193,7 @@ def test_sorted_and_filtered_in_a_browser(out: Path, browser: Chromium, width: i
     assert page.evaluate(shown) == ["ankle_000", "ankle_001", "ankle_002", "x"]
     assert page.evaluate("document.querySelector('#cohort th').getAttribute('aria-sort')") == "ascending"
     page.evaluate(f"document.querySelector({header!r}).focus()")
-    page.press("Enter")  # the keyboard does what the mouse does
+    page.press("Enter")  # the keyboard works like the mouse
     assert page.evaluate(shown)[0] == "x"
     change = "e.dispatchEvent(new Event('input', {bubbles: true}))"
     choose = f"(e => {{ e.value = %r; {change}; }})(document.forms.controls.%s)"

@@ -1,4 +1,4 @@
-"""The viewer: what its server refuses, and what its page shows in a real browser."""
+"""The viewer: requests that its server refuses, and its page in a real browser."""
 
 import csv
 import http.client
@@ -166,7 +166,7 @@ def test_it_renders_and_takes_marks(viewer: Viewer, browser: Chromium, width: in
     assert min(amounts) > 50, amounts  # each bone
     page.evaluate("(e => { e.value = 0; e.dispatchEvent(new Event('input')); })(document.getElementById('opacity'))")
     without = picture(page)[top:bottom, left:right]
-    # What is left of the colours are the surfaces in 3D.
+    # The remaining colours are the surfaces in 3D.
     assert sum(amount(without, color) for color in COLORS[:3]) < 0.6 * sum(amounts)
 
     page.evaluate("(e => { e.value = 50; e.dispatchEvent(new Event('input')); })(document.getElementById('opacity'))")

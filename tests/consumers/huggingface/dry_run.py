@@ -57,7 +57,7 @@ def stay_home() -> None:
 
 
 def check_rules(folder: Path) -> None:
-    """The rules must pass the sample and name what is wrong with each spoilt one."""
+    """The rules must pass the sample and name the fault of each damaged one."""
     for number, (spoil, fault) in enumerate([(lambda _: None, ""), *SPOILS]):
         sample = folder / str(number)
         write_sample(sample)

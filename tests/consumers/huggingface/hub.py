@@ -1,4 +1,4 @@
-"""A Hugging Face Hub of one repository on this machine: it keeps what is pushed and gives it to who asks."""
+"""A Hugging Face Hub of one repository on this machine: it keeps the files pushed to it, and serves them."""
 
 import base64
 import hashlib

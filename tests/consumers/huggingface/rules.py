@@ -1,4 +1,4 @@
-"""What a packaged bundle's folder must be before it goes to a hub."""
+"""Rules for a packaged bundle's folder before it goes to a hub."""
 
 import hashlib
 import io
@@ -14,7 +14,7 @@ LARGEST = 50 * 10**9  # bytes the Hub takes in one file
 SECRETS = re.compile(
     rb"hf_[A-Za-z0-9]{30,}|gh[pousr]_[A-Za-z0-9]{36}|AKIA[0-9A-Z]{16}|-----BEGIN [A-Z ]*PRIVATE KEY-----"
 )
-# Folders that belong to whoever made it. Not every absolute path: `/usr/bin/env` tells nothing of anybody.
+# Folders of the person who made it. Not every absolute path: `/usr/bin/env` identifies no one.
 PATHS = re.compile(rb"(?<![\w.-])(?:/home|/root|/Users|/work|/tmp|/mnt|/scratch|[A-Za-z]:\\+Users)[/\\]+[\w.-]+")
 CACHES = re.compile(r"(^|/)(__pycache__|\.git|\.cache|\.DS_Store|\.ipynb_checkpoints|[^/]*\.pyc)(/|$)")
 LINK = re.compile(r"\]\((?!https?://|mailto:|#)([^)\s]+)")
@@ -56,7 +56,7 @@ def _parts(name: str, data: bytes) -> Iterator[tuple[str, bytes]]:
 
 
 def _card_faults(folder: Path) -> list[str]:
-    """MONAI copies docs/README.md to README.md in the root and puts metadata of its own before it."""
+    """MONAI copies docs/README.md to README.md in the root and puts its own metadata before it."""
     path, faults = folder / "docs" / "README.md", []
     if not path.is_file():
         return []

@@ -43,7 +43,7 @@ def _archive(folder: Path) -> None:
         archive.writestr("model/code/debug.pkl", b"/home/somebody/networks.py" * 9)
 
 
-# What it does, and a part of the fault that must be named.
+# The damage, and a part of the fault that must be named.
 SPOILS: list[tuple[Callable[[Path], object], str]] = [
     (lambda folder: (folder / "LICENSE").unlink(), "LICENSE: missing"),
     (lambda folder: (folder / "models" / "model.pt").unlink(), "neither there nor in large_files.yml"),

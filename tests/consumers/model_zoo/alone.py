@@ -1,4 +1,4 @@
-"""An unpacked bundle in an environment of its declared requirements: the plain command segments what it was made for.
+"""An unpacked bundle in an environment of its declared requirements: the plain command segments scans of its domains.
 
 Run by the environment's own python. `multijoint`, which makes phantoms and reference label maps, is a command of the
 project's environment.
@@ -22,7 +22,7 @@ NUM_CASES = 4  # enough to train on, validate and test
 
 
 def main() -> None:
-    """Check every domain of one bundle; the last line says what was seen."""
+    """Check every domain of one bundle; the last line is the verdict."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("bundle", type=Path, help="the unpacked folder")
     parser.add_argument("--zip", type=Path, required=True, help="what it was unpacked from")
@@ -98,7 +98,7 @@ def check_grid(scan: Path, label_map: Path, labels: dict[int, str]) -> list[int]
 
 
 def run(*command: object, cwd: Path, extra: dict[str, str] | None = None) -> None:
-    """Run a command to its end, or end with what it said."""
+    """Run a command to its end, or end with its output."""
     done = subprocess.run(
         [str(part) for part in command], cwd=cwd, env=os.environ | (extra or {}), capture_output=True, text=True
     )

@@ -1,4 +1,4 @@
-"""What the zoo wants of a bundle's files, read without running anything of the bundle."""
+"""The zoo's rules for a bundle's files, checked without running any of its code."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""The rules must be able to fail: each spoilt copy of a bundle that passes must be refused for its cause."""
+"""The rules must be able to fail: each damaged copy of a bundle that passes must be refused for its cause."""
 
 import argparse
 import json
@@ -39,7 +39,7 @@ def append(folder: Path, name: str, text: str) -> None:
     path.write_text(path.read_text() + text)
 
 
-# What it does, and how the line of the fault begins.
+# The damage, and how the line of the fault begins.
 SPOILS: list[tuple[str, Callable[[Path], object], str]] = [
     ("a missing LICENSE", lambda folder: (folder / "LICENSE").unlink(), "files: LICENSE is missing"),
     ("no weights", lambda folder: (folder / "models" / "model.pt").unlink(), "files: models/model.pt is missing"),

@@ -1,4 +1,4 @@
-"""Unpack the zip of a packaged bundle as a stranger would, and write down what it says it requires.
+"""Unpack the zip of a packaged bundle as a stranger would, and write down its declared requirements.
 
 Needs the standard library alone, for there is no environment yet.
 """
@@ -36,14 +36,14 @@ def main() -> None:
 
 
 def requirements(metadata: dict) -> list[str]:
-    """What the metadata declares, as pip reads it; a version without an operator means exactly this one."""
+    """The requirements of the metadata, as pip reads them; a version without an operator means exactly this one."""
     versions = {"monai": metadata["monai_version"], "torch": metadata["pytorch_version"]}
     versions |= {"numpy": metadata["numpy_version"]} | metadata["required_packages_version"]
     return [f"{name}{version}" if version[0] in "<>=!~" else f"{name}=={version}" for name, version in versions.items()]
 
 
 def fetch_large_files(folder: Path, bundle: Path) -> None:
-    """Stand in for the download: take what `large_files.yml` names from the folder beside the zip, by its digest."""
+    """Stand in for the download: take the files of `large_files.yml` from the folder next to the zip, by digest."""
     listing = folder / "large_files.yml"
     if not listing.is_file():
         return

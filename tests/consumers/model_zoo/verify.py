@@ -80,7 +80,7 @@ def main() -> int:
 
 
 def outcome(step: Callable[[], Any]) -> Iterator[str]:
-    """What a rule finds: the lines that it yields, or the error that it, MONAI or PyTorch raises."""
+    """The faults that a rule finds: the lines that it yields, or the error that it, MONAI or PyTorch raises."""
     try:
         found = step()
         if isinstance(found, Iterator):
@@ -136,7 +136,7 @@ def check_load(bundle: Path, kind: str, work: Path) -> Iterator[str]:
 
 
 def check_properties(bundle: Path, kind: str, phantoms: Path, work: Path) -> Iterator[str]:
-    """A workflow must initialize, and have what its kind must have under the names that MONAI knows."""
+    """A workflow must initialize, and have the properties of its kind under MONAI's names."""
     path = find(bundle / "configs", kind)
     if path is None:
         return

@@ -45,7 +45,7 @@ def main() -> None:
 
 
 def check(bundle: Path, multijoint: str, work: Path) -> str:
-    """Run everything; returns what was seen."""
+    """Run everything; returns the findings."""
     config = json.loads((bundle / "configs" / "inference.json").read_text())
     domains = {each["name"]: dict(map(tuple, each["labels"])) for each in config["model"]["domains"]}
     name = config.get("displayable_configs", config)["domain"] or next(iter(domains))
@@ -93,7 +93,7 @@ def hard_geometry(volume: Any) -> tuple[np.ndarray, np.ndarray]:
 
 
 def run_command(command: Sequence[object], *, cwd: Path | None = None, **environment: str) -> None:
-    """Run a command to its end, or end with what it said."""
+    """Run a command to its end, or end with its output."""
     words = [str(part) for part in command]
     done = subprocess.run(words, capture_output=True, text=True, cwd=cwd, env=os.environ | environment)
     if done.returncode:

@@ -50,7 +50,7 @@ def main() -> None:
 
 
 def check(bundle: Path, multijoint: str, work: Path) -> str:
-    """Run everything; returns what was seen."""
+    """Run everything; returns the findings."""
     config = json.loads((bundle / "configs" / "inference.json").read_text())
     domains = {each["name"]: each["labels"] for each in config["model"]["domains"]}
     options = config.get("displayable_configs", {})
@@ -90,7 +90,7 @@ def check(bundle: Path, multijoint: str, work: Path) -> str:
 
 
 def check_training(url: str, model: str, cases: Path, domain: str, bundle: Path, own: Path) -> str:
-    """Train twice on labelled phantoms, and look at the weights; returns what was seen."""
+    """Train twice on labelled phantoms, and look at the weights; returns the findings."""
     for index in range(NUM_TRAINING_CASES):
         put_case(url, cases, f"{domain}_{index:03d}")
     offered = requests.get(f"{url}/info/", timeout=60).json()["trainers"][model]["config"]
@@ -107,7 +107,7 @@ def check_training(url: str, model: str, cases: Path, domain: str, bundle: Path,
 
 
 def run_command(*command: object) -> None:
-    """Run a command to its end, or end with what it said."""
+    """Run a command to its end, or end with its output."""
     done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
     if done.returncode:
         raise SystemExit(f"{' '.join(map(str, command))} ended with {done.returncode}:\n{done.stdout}{done.stderr}")

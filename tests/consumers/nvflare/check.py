@@ -25,7 +25,7 @@ class Broken(Exception):
 
 
 def check(sites: Path, job: Path, *, layers: dict[str, Any], num_rounds: int) -> str:
-    """Check everything and write `crossed.json` beside the sites.
+    """Check everything and write `crossed.json` next to the sites.
 
     Args:
         sites: folder with a folder a site.
@@ -34,7 +34,7 @@ def check(sites: Path, job: Path, *, layers: dict[str, Any], num_rounds: int) ->
         num_rounds: of the job.
 
     Returns:
-        One line about what was seen.
+        One line about the findings.
 
     Raises:
         Broken: something does not hold.

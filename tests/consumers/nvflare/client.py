@@ -1,6 +1,6 @@
 """One hospital: trains from a bundle's configuration, and sends and receives the shared layers alone.
 
-Where its data are is written in a file of its own, `$MULTIJOINT_SITES/<site name>/site.json`, not in the job: the
+Where its data are is written in a separate file, `$MULTIJOINT_SITES/<site name>/site.json`, not in the job: the
 server never learns it.
 """
 
@@ -86,7 +86,7 @@ def train(
     def take_over() -> None:  # after the run's own start, which reads last.pt
         load_shared(network, received)
         before.update(shared_state(network))
-        state.best = None  # what was best before an average is another model
+        state.best = None  # the best model before an average is another model
         for name in before if freeze else ():
             network.get_parameter(name).requires_grad_(False)
 

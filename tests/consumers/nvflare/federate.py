@@ -45,7 +45,7 @@ def main() -> None:
 
 
 def make_site(folder: Path, site: str, options: argparse.Namespace) -> None:
-    """Phantoms of the site's own, one more that no training sees, and what its client must know."""
+    """The site's own phantoms, one more that no training sees, and its client's settings."""
     domain, number = SITES[site], list(SITES).index(site)
     for name, cases, seed in (("data", options.cases, number), ("unseen", 1, 100 + number)):
         run_multijoint("phantoms", folder / name, "--domains", domain, "--cases", cases, "--seed", seed)

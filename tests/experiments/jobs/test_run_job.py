@@ -58,7 +58,7 @@ def broken(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def experiment(phantoms: list[str], broken: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Call]:
-    """Two methods and one that fails; and what the call said."""
+    """Two methods and one that fails, and the output of the call."""
     folder = tmp_path_factory.mktemp("experiment") / "exp"
     arguments = ["--methods", f"unet-base,proposed,proposed+{broken}", "--folds", "0", "--out", str(folder)]
     return folder, call("experiment", "--manifests", *phantoms, *arguments, "--set", *SETTINGS)

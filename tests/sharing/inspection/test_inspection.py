@@ -53,7 +53,7 @@ def good(tmp_path_factory):
 
 @pytest.fixture
 def temporary(tmp_path, monkeypatch):
-    """Where private folders go; what is left in it, an inspection forgot."""
+    """Where private folders go; a folder left in it was forgotten by an inspection."""
     folder = tmp_path / "temporary"
     folder.mkdir()
     monkeypatch.setenv("TMPDIR", str(folder))

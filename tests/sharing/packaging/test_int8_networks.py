@@ -150,7 +150,7 @@ def test_the_packaged_configuration_runs_them(dist: Path, manifest: Manifest, tm
 def test_a_spoilt_network_is_refused(
     checkpoint: Path, manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Calibrated on slices without any contrast, so that it cannot tell what is bright."""
+    """Calibrated on slices without any contrast, so that it cannot tell bright from dark."""
     right = calibration_slices
     monkeypatch.setattr(int8_networks, "calibration_slices", lambda *args, **how: [0 * x for x in right(*args, **how)])
     command = ["--debug", "package", str(BUNDLES / NAME), "--checkpoint", str(checkpoint), "--out", str(tmp_path)]

@@ -1,4 +1,4 @@
-"""A packaged bundle runs on its own, everywhere the same, and says what it is without saying whom it saw."""
+"""A packaged bundle runs on its own, everywhere the same, and describes itself without naming its subjects."""
 
 import csv
 import hashlib
@@ -47,7 +47,7 @@ def dist(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def without_exports(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Package in a second what is not about TorchScript and ONNX."""
+    """Package in a second, for tests that are not about TorchScript and ONNX."""
     for name in ("export_torchscript", "export_onnx"):
         monkeypatch.setattr(packaging, name, lambda model, *, domain, **_: f"{domain} {model.digest}".encode())
 
@@ -268,7 +268,7 @@ def test_the_domain_is_switched(dist: Path, scans: dict[str, Path], tmp_path: Pa
 def test_training_on_what_another_tool_hands_over(dist: Path, manifests: dict[str, str], tmp_path: Path) -> None:
     root = Path(shutil.copytree(dist / JOINT, tmp_path / JOINT))
     handlers = json.loads((root / "configs/train.json").read_text())["train"]["handlers"]
-    handlers.insert(0, handlers[0])  # MONAI Label puts one of its own first
+    handlers.insert(0, handlers[0])  # MONAI Label puts its own first
     folder = Path(manifests["ankle"]).parent
     items = [
         {kind: str(folder / f"{kind}s/ankle_{number:03d}.nii.gz") for kind in ("image", "label")} for number in (0, 1)
