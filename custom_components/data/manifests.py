@@ -89,7 +89,11 @@ def load_manifest(path: str | Path, *, dataset_dir: str | Path | None = None, ch
 def load_manifests(
     paths: str | Path | Sequence[str | Path], *, dataset_dir: str | Path | None = None
 ) -> list[Manifest]:
-    """Read one manifest per domain, in the given order; a single path may be given as it is.
+    """Read one manifest per domain, in the given order.
+
+    Args:
+        paths: manifest files, or a single one.
+        dataset_dir: folder that their relative paths start from; by default that of each manifest.
 
     Raises:
         InputError: no path, two manifests of one domain, or see `load_manifest`.

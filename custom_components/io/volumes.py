@@ -97,7 +97,11 @@ def read_volume(path: str | Path, *, kind: Literal["image", "label"] = "image") 
 
 
 def read_label(path: str | Path, *, like: Volume | None = None) -> Volume:
-    """Read a label map; with `like`, in the axis order of that image, on whose grid it must lie.
+    """Read a label map.
+
+    Args:
+        path: NIfTI file of whole numbers.
+        like: image on whose grid it must lie; the label map is returned in its axis order.
 
     Raises:
         InputError: see `read_volume`; or a value is not a whole number; or shape or affine differ from the image's

@@ -51,7 +51,7 @@ class SliceDice(NamedTuple):
 
 
 def dice_coefficient(prediction: np.ndarray, reference: np.ndarray) -> float:
-    """Overlap of two boolean masks: twice the intersection over the sum of the sizes.
+    """Overlap of two boolean masks of one shape: twice the intersection over the sum of the sizes.
 
     Returns:
         0..1; 0.0 when one mask is empty, NaN when both are.

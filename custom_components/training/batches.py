@@ -20,7 +20,12 @@ class SliceTarget(NamedTuple):
 def prepare_slices(
     batch: Mapping[str, Any], device: torch.device | str | None = None, non_blocking: bool = False, **to: Any
 ) -> tuple[Tensor, SliceTarget, tuple[Tensor], dict[str, Any]]:
-    """Image, target, and domains for the network from `SliceDataset` items; a `prepare_batch` of MONAI's engines."""
+    """Image, target, and domains for the network from `SliceDataset` items; a `prepare_batch` of MONAI's engines.
+
+    Args:
+        batch: `image` (N, C, H, W) float32, `label` (N, 1, H, W) class indices, `domain` and `case` (N,) indices.
+        device, non_blocking, to: as for `Tensor.to`. Domain and case indices stay on the CPU.
+    """
     image = batch["image"].to(device, non_blocking=non_blocking, memory_format=torch.channels_last, **to)
     label = batch["label"].to(device, non_blocking=non_blocking)
     return image, SliceTarget(label, batch["domain"], batch["case"]), (batch["domain"],), {}

@@ -22,8 +22,12 @@ class StackDice(Metric):
     A bone that is neither predicted nor present is not counted; a missed or invented one counts as 0. The value is the
     mean over domains of each domain's mean over cases and bones, NaN if there is nothing to count; `<name>_<domain>`
     holds those of each domain. `<name>_n` is the number of bones counted over all cases, `<name>_missed` and
-    `<name>_false_finds` are the numbers of those missed and invented. `case_domains` holds the domain index of each
-    validation case.
+    `<name>_false_finds` are the numbers of those missed and invented.
+
+    Args:
+        domains: of the network, in its order.
+        case_domains: index of each validation case's domain.
+        head: `domain` or `shared`, as for `MultiDomainUNet`.
 
     Raises:
         InputError: logits that are not finite; names the epoch and the case.
