@@ -24,7 +24,9 @@ def prepare_slices(
 
     Args:
         batch: `image` (N, C, H, W) float32, `label` (N, 1, H, W) class indices, `domain` and `case` (N,) indices.
-        device, non_blocking, to: as for `Tensor.to`. Domain and case indices stay on the CPU.
+        device: of image and label; domain and case indices stay on the CPU.
+        non_blocking: as for `Tensor.to`.
+        **to: more for the image, as for `Tensor.to`.
     """
     image = batch["image"].to(device, non_blocking=non_blocking, memory_format=torch.channels_last, **to)
     label = batch["label"].to(device, non_blocking=non_blocking)
