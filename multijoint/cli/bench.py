@@ -11,7 +11,7 @@ from multijoint.cli.presenting import record
     text("names", "NAME", "which benchmarks (default all, under half an hour)", nargs="*"),
     flag(
         "--quick",
-        "measure each figure once, on small inputs, without targets (about 4 minutes); written to FOLDER/quick",
+        "measure each figure once, on small inputs, without targets (about 5 minutes); written to FOLDER/quick",
     ),
     path("--out", "FOLDER", "data, models, figures (%(default)s)", default=Path("runs/bench")),
     example="multijoint bench postprocess surface-metrics",
