@@ -8,7 +8,7 @@ from multijoint.cli.presenting import record
 
 
 @command(
-    text("names", "NAME", "which benchmarks (default all, under half an hour)", nargs="*"),
+    text("names", "NAME", "which benchmarks (default all, about half an hour)", nargs="*"),
     flag(
         "--quick",
         "measure each figure once, on small inputs, without targets (about 5 minutes); written to FOLDER/quick",

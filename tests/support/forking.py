@@ -25,7 +25,7 @@ from typing import Any, BinaryIO
 
 import pytest
 import torch
-from support.processes import LIMIT_S, Process
+from support.processes import LIMIT_S, Process, kill_session
 
 from multijoint.cluster import processes
 
@@ -56,10 +56,11 @@ class Forked:
     ) -> None:  # fmt: skip
         words = [str(word) for word in command]
         assert words[:2] == [sys.executable, "-m"], words
-        read, write = os.pipe() if stdout == subprocess.PIPE else (-1, os.open(os.devnull, os.O_WRONLY))
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        read, output = os.pipe() if stdout == subprocess.PIPE else (-1, os.dup(nowhere))
         self.stdout = open(read, encoding="utf-8") if read >= 0 else None  # noqa: SIM115
         self.stderr = tempfile.TemporaryFile("w+", encoding="utf-8") if stderr == subprocess.PIPE else None  # noqa: SIM115
-        errors = {subprocess.STDOUT: write, subprocess.PIPE: self.stderr.fileno() if self.stderr else -1}.get(stderr)
+        errors = self.stderr.fileno() if self.stderr else output if stderr == subprocess.STDOUT else nowhere
 
         def work() -> None:
             os.setsid()
@@ -69,16 +70,15 @@ class Forked:
                 preexec_fn()
             if cwd:
                 os.chdir(cwd)
-            nowhere = os.open(os.devnull, os.O_WRONLY)
             with forked_jobs():
-                sys.exit(_become(words[2:], (write, nowhere if errors is None else errors), env or dict(os.environ)))
+                sys.exit(_become(words[2:], (output, errors), env or dict(os.environ)))
 
         sys.stdout.flush()
         self._process = multiprocessing.get_context("fork").Process(target=work)
         self._process.start()
-        os.close(write)
+        os.close(output), os.close(nowhere)
         self.pid: int = self._process.pid or 0
-        self._timer = threading.Timer(limit, self.kill_all)
+        self._timer = threading.Timer(limit, kill_session, [self.pid])
         self._timer.daemon = True
         self._timer.start()
 
@@ -115,11 +115,6 @@ class Forked:
     def kill(self) -> None:
         self.send_signal(signal.SIGKILL)
 
-    def kill_all(self) -> None:
-        """Kill it and its children, unless all have ended."""
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.pid, signal.SIGKILL)
-
 
 @contextlib.contextmanager
 def forked_jobs() -> Iterator[None]:
@@ -130,11 +125,11 @@ def forked_jobs() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         if not torch.cuda.is_available():
             names = {"DEVNULL": subprocess.DEVNULL, "STDOUT": subprocess.STDOUT}
-            patch.setattr(processes, "subprocess", SimpleNamespace(Popen=Fork, **names))
+            patch.setattr(processes, "subprocess", SimpleNamespace(Popen=_ForkedJob, **names))
         yield
 
 
-class Fork:
+class _ForkedJob:
     """What `run_process` uses of Popen, for `python -m MODULE ARGUMENTS`.
 
     Descriptors stay open, so the lock of a job lives as long as its process does.

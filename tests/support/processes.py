@@ -16,7 +16,7 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
-__all__ = ["LIMIT_S", "Process", "catch_ignored_signals", "run"]
+__all__ = ["LIMIT_S", "Process", "catch_ignored_signals", "kill_session", "run"]
 
 LIMIT_S = 300.0
 _running: set[Process] = set()
@@ -54,8 +54,7 @@ class Process(subprocess.Popen[str]):
 
     def kill_all(self) -> None:
         """Kill it and its children, unless all have ended."""
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.pid, signal.SIGKILL)
+        kill_session(self.pid)
 
     def wait(self, timeout: float | None = None) -> int:
         code = super().wait(timeout)
@@ -66,6 +65,12 @@ class Process(subprocess.Popen[str]):
     def __exit__(self, *error: Any) -> None:
         self.kill_all()
         super().__exit__(*error)
+
+
+def kill_session(pid: int) -> None:
+    """Kill the process that leads a session, and its children, unless all have ended."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signal.SIGKILL)
 
 
 def run(command: Sequence[object], *, check: bool = False, **how: Any) -> subprocess.CompletedProcess[str]:

@@ -299,7 +299,7 @@ def test_stopped_by_signals_at_random_moments_a_run_comes_to_the_same_bits(
         training = Training(tmp_path, manifests, fork=fork and workers > 0, **settings)
         training.wait_for("continuing after epoch" if number else "epoch 2/")
         time.sleep(generator.uniform(0, epochs / 24 / (num_terminated + 1)))
-        start = time.monotonic()
+        asked = time.monotonic()
         assert training.process.poll() is None, "too late"
         if number == num_terminated:
             os.killpg(training.process.pid, signal.SIGKILL)
@@ -308,7 +308,7 @@ def test_stopped_by_signals_at_random_moments_a_run_comes_to_the_same_bits(
             kill = os.killpg if number % 2 else os.kill
             kill(training.process.pid, signal.SIGTERM)
             assert training.end() == 143, training.output
-            seconds.append(time.monotonic() - start)
+            seconds.append(time.monotonic() - asked)
             assert training.errors == []
             (place,) = (line for line in training.output.splitlines() if "stopped by SIGTERM" in line)
             assert "stopped by SIGTERM in epoch" in place
