@@ -1,4 +1,4 @@
-from .bone_scores import BoneScore, SliceDice, dice_coefficient, score_case, score_predictions, slice_dice
+from .bone_scores import BoneScore, SliceDice, dice_as_one, dice_coefficient, score_case, score_predictions, slice_dice
 from .evaluation import ScoreHandler, check_evaluation
 from .surface_distances import BORDERS, surface_voxels
 
@@ -8,6 +8,7 @@ __all__ = [
     "ScoreHandler",
     "SliceDice",
     "check_evaluation",
+    "dice_as_one",
     "dice_coefficient",
     "score_case",
     "score_predictions",

@@ -1,4 +1,4 @@
-"""Scores of each bone of a case: Dice, surface distances, and whether it was found, missed or invented."""
+"""Scores of each bone of a case: Dice, surface distances, whether it was found, missed, invented or misnamed."""
 
 from __future__ import annotations
 
@@ -32,6 +32,8 @@ class BoneScore:
         mssd_mm: maximum symmetric surface distance in mm; NaN unless both masks have a surface.
         status: "ok" (in both), "missed" (only in the reference), "false_find" (only in the prediction) or "absent"
             (in neither: not counted).
+        taken_for: name of the other bone as which most of it was predicted (a level error), see `score_case`; empty if
+            there is none.
     """
 
     label: str
@@ -40,6 +42,7 @@ class BoneScore:
     assd_mm: float
     mssd_mm: float
     status: str
+    taken_for: str = ""
 
 
 class SliceDice(NamedTuple):
@@ -66,6 +69,26 @@ def dice_coefficient(prediction: np.ndarray, reference: np.ndarray) -> float:
     _check_masks(prediction, reference)
     total = np.count_nonzero(prediction) + np.count_nonzero(reference)
     return float(2 * np.count_nonzero(prediction & reference) / total) if total else math.nan
+
+
+def dice_as_one(prediction: np.ndarray, reference: np.ndarray) -> float:
+    """Dice of all bones as one: how well bone was found, whatever its name.
+
+    Args:
+        prediction: class indices or label values, 0 for background, of any shape.
+        reference: likewise, of the same shape.
+
+    Returns:
+        0..1; 0.0 when one map has no bone, NaN when neither has.
+
+    Raises:
+        InputError: the maps differ in shape.
+
+    Example:
+        >>> dice_as_one(np.array([0, 2, 2, 0]), np.array([0, 1, 2, 1]))
+        0.8
+    """
+    return dice_coefficient(prediction > 0, reference > 0)
 
 
 def slice_dice(prediction: np.ndarray, reference: np.ndarray, *, slice_axis: int) -> SliceDice:
@@ -103,6 +126,9 @@ def score_case(
 ) -> list[BoneScore]:
     """Score every bone of one case in 3D, on the grid of the source.
 
+    A bone of the reference is taken for another, a level error, if it shares more voxels with that other predicted bone
+    than with its own prediction. Background does not count: a bone with no predicted bone on it is no level error.
+
     Args:
         prediction: class indices of `domain`, whole numbers of any type, shape (H, W, D).
         reference: class indices of `domain`, of the same shape.
@@ -121,7 +147,7 @@ def score_case(
         >>> reference = np.zeros((4, 4, 4), dtype=int)
         >>> reference[1:3, 1:3, 1:3] = 1
         >>> score_case(np.zeros_like(reference), reference, domain=foot, spacing_mm=(1.0, 1.0, 1.0))
-        [BoneScore(label='talus', value=7, dice=0.0, assd_mm=nan, mssd_mm=nan, status='missed')]
+        [BoneScore(label='talus', value=7, dice=0.0, assd_mm=nan, mssd_mm=nan, status='missed', taken_for='')]
     """
     return score_predictions([prediction], reference, domain=domain, spacing_mm=spacing_mm, border=border)[0]
 
@@ -158,6 +184,7 @@ def score_predictions(
                     _dice(found, wanted, index),
                     *distances.get(index, _UNDEFINED),
                     STATUSES[index in found.bones, index in wanted.bones],
+                    _taken_for(found, wanted, index, ["", *domain.labels.values()]),
                 )
                 for index, (value, label) in enumerate(domain.labels.items(), start=1)
             ]
@@ -191,6 +218,16 @@ def _dice(prediction: _Measured, reference: _Measured, index: int) -> float:
     )
     overlap = np.count_nonzero((prediction.labels[box] == index) & (reference.labels[box] == index))
     return float(2 * overlap / sum(bone.num_voxels for bone in bones))
+
+
+def _taken_for(prediction: _Measured, reference: _Measured, index: int, names: Sequence[str]) -> str:
+    if index not in reference.bones:
+        return ""
+    box = reference.bones[index].box
+    overlaps = np.bincount(prediction.labels[box][reference.labels[box] == index], minlength=len(names))
+    overlaps[0] = 0
+    other = int(overlaps.argmax())
+    return names[other] if overlaps[other] > overlaps[index] else ""
 
 
 def _check_masks(prediction: np.ndarray, reference: np.ndarray) -> None:

@@ -14,7 +14,7 @@ from custom_components.errors import InputError, failure_of, show_path
 from custom_components.io.geometry import to_canonical
 from custom_components.io.records import read_record
 from custom_components.io.volumes import read_label
-from custom_components.metrics.bone_scores import score_predictions, slice_dice
+from custom_components.metrics.bone_scores import dice_as_one, score_predictions, slice_dice
 from custom_components.metrics.score_summaries import format_summary, write_summary_csv
 from custom_components.metrics.score_tables import score_rows, write_scores_csv
 from custom_components.metrics.surface_distances import check_border
@@ -36,7 +36,8 @@ class ScoreHandler:
 
     At the end writes
 
-    - `metrics.csv`: columns `score_tables.COLUMNS`, the scores and the conventions of their distances,
+    - `metrics.csv`: the scores, the conventions of their distances (`score_tables.COLUMNS`), and how the bones were
+      named (`score_tables.NAMING`),
     - `metrics_before.csv`: the same before post-processing, if the item holds that prediction as `pred_before`,
     - `slices.csv`: 2D Dice and areas of every bone and slice of the acquisition plane, counted in RAS+ order,
     - `quality.csv`: quality measures of each bone and its Dice, for items whose `saved` label map has a record,
@@ -106,7 +107,10 @@ class ScoreHandler:
         if "pred_before" in item:
             predictions.append(np.asarray(item["pred_before"])[0])
         scores = score_predictions(predictions, reference, domain=domain, **how)
-        after, *before = (score_rows(each, **exam, **how) for each in scores)
+        after, *before = (
+            score_rows(each, **exam, **how, dice_as_one=dice_as_one(found, reference))
+            for each, found in zip(scores, predictions, strict=True)
+        )
         masks = [to_canonical(classes, source.affine) for classes in (prediction, reference)]
         slices = [exam | row for row in _slice_rows(*masks, domain=domain)]
         record = read_record(item["saved"]) if "saved" in item else {}

@@ -31,6 +31,9 @@ class ScoreSummary:
         dice_mean, dice_sd: Dice, 0..1.
         assd_mean_mm, assd_sd_mm: average symmetric surface distance in mm.
         mssd_mean_mm, mssd_sd_mm: maximum symmetric surface distance in mm.
+        level_errors: rows whose bone was taken for another, see `bone_scores.score_case`.
+        level_errors_percent: `level_errors` of the `n` rows.
+        dice_as_one_mean: Dice of all bones as one, mean over exams; NaN but for `ALL_BONES`.
     """
 
     domain: str
@@ -47,6 +50,9 @@ class ScoreSummary:
     assd_sd_mm: float
     mssd_mean_mm: float
     mssd_sd_mm: float
+    level_errors: int
+    level_errors_percent: float
+    dice_as_one_mean: float
 
 
 def summarise(rows: Sequence[Mapping[str, Any]]) -> list[ScoreSummary]:
@@ -115,19 +121,23 @@ def format_summary(rows: Sequence[Mapping[str, Any]], *, border: str, failures: 
         InputError: as `write_summary_csv`.
     """
     header = ["domain", "bone", "n", "missed", "false", "absent"]
-    table = [[*header, "Dice % (sd)", "n dist", "ASSD mm (sd)", "MSSD mm (sd)"]]
+    table = [[*header, "Dice % (sd)", "n dist", "ASSD mm (sd)", "MSSD mm (sd)", "level errors (%)", "as one %"]]
     for each in _summarise_all(rows, border, failures):
         counts = [str(count) for count in (each.n, each.missed, each.false_finds, each.absent)]
         dice = _mean_and_sd(100 * each.dice_mean, 100 * each.dice_sd, 1)
         assd = _mean_and_sd(each.assd_mean_mm, each.assd_sd_mm, 2)
         mssd = _mean_and_sd(each.mssd_mean_mm, each.mssd_sd_mm, 1)
-        table.append([each.domain, each.label, *counts, dice, str(each.n_distance), assd, mssd])
+        named = f"{each.level_errors} {_number(each.level_errors_percent, 1, '({})')}"
+        as_one = _number(100 * each.dice_as_one_mean, 1)
+        table.append([each.domain, each.label, *counts, dice, str(each.n_distance), assd, mssd, named, as_one])
     return "\n".join(
         [
             *align_columns(table, num_left=2),
             "n: bones in the reference, of which missed have no prediction; false: predicted but not in the reference; "
             "absent: in neither, not counted.",
             "Dice: mean over n + false, where missed and false count as 0. Distances: mean over n dist, those defined.",
+            "Level errors: bones of the reference that overlap most with another predicted bone, background left out, "
+            "and their share of n. As one: Dice of all bones as one, whatever their names, mean over exams.",
             f"Surface convention, border={border}: {BORDERS[border]}; connectivity={CONNECTIVITY}: a surface voxel has "
             "a neighbour across a face outside its bone. Each case by its own spacing in mm.",
             _describe_failures(failures, any_scored=bool(rows)),
@@ -165,7 +175,11 @@ def _summary(domain: str, label: str, rows: Sequence[Mapping[str, Any]]) -> Scor
     missed, false_finds = statuses.count("missed"), statuses.count("false_find")
     moments = [value for column in columns for value in _moments(column)]
     counts = (statuses.count("ok") + missed, missed, false_finds, statuses.count("absent"))
-    return ScoreSummary(domain, label, *counts, len(columns[0]), len(columns[1]), *moments)
+    taken = sum(bool(row.get("taken_for")) for row in rows)
+    percent = 100 * taken / counts[0] if counts[0] else math.nan
+    exams = {row["case"]: row.get("dice_as_one", math.nan) for row in rows} if label == ALL_BONES else {}
+    as_one, _ = _moments([dice for dice in exams.values() if not math.isnan(dice)])
+    return ScoreSummary(domain, label, *counts, len(columns[0]), len(columns[1]), *moments, taken, percent, as_one)
 
 
 def _moments(values: list[float]) -> tuple[float, float]:
@@ -174,7 +188,8 @@ def _moments(values: list[float]) -> tuple[float, float]:
 
 
 def _mean_and_sd(mean: float, sd: float, digits: int) -> str:
-    return " ".join(
-        "-" if math.isnan(value) else style.format(f"{value:.{digits}f}")
-        for value, style in ((mean, "{}"), (sd, "({})"))
-    )
+    return f"{_number(mean, digits)} {_number(sd, digits, '({})')}"
+
+
+def _number(value: float, digits: int, style: str = "{}") -> str:
+    return "-" if math.isnan(value) else style.format(f"{value:.{digits}f}")

@@ -10,6 +10,7 @@ from custom_components.errors import InputError
 from custom_components.metrics.bone_scores import (
     STATUSES,
     BoneScore,
+    dice_as_one,
     dice_coefficient,
     score_case,
     score_predictions,
@@ -177,6 +178,47 @@ def test_slice_dice_is_the_dice_of_each_slice(pair, slice_axis):
     if weights.sum():
         weighted = np.nansum(result.dice * weights) / weights.sum()
         assert weighted == pytest.approx(dice_coefficient(prediction, reference))
+
+
+def test_a_bone_is_taken_for_the_other_that_covers_most_of_it():
+    """Found apart from named: the right voxels under wrong names are level errors, and perfect as one."""
+    reference = np.zeros((4, 4, 4), np.uint8)
+    for index in range(1, 5):
+        reference[index - 1] = index  # 16 voxels of each bone
+    prediction = reference.copy()
+    prediction[0] = 2  # the talus named calcaneus
+    prediction[1, :2] = 3  # half of the calcaneus named tibia, a tie
+    prediction[2] = 0  # three voxels of the tibia named fibula, the others missed
+    prediction[2, 0, :3] = 4
+    scores = score_case(prediction, reference, domain=FOOT, spacing_mm=SPACING_MM)
+    assert [score.taken_for for score in scores] == ["calcaneus", "", "fibula", ""]
+    assert [score.status for score in scores] == ["missed", "ok", "ok", "ok"]  # some tibia was found, elsewhere
+    assert dice_as_one(prediction, reference) == pytest.approx(2 * 51 / (51 + 64))
+    # A predicted bone where there is none, or background on a bone, is no level error.
+    lost = score_case(
+        np.where(reference == 1, 0, 1), np.where(reference == 1, 1, 0), domain=FOOT, spacing_mm=SPACING_MM
+    )
+    assert [score.taken_for for score in lost] == [""] * 4
+
+
+@given(maps=st.tuples(all_maps, st.integers(0, 3)))
+@settings(max_examples=40)
+def test_what_a_bone_is_taken_for_is_what_counting_says(maps):
+    reference, shift = maps
+    prediction = np.roll(reference, shift)
+    for index, score in enumerate(score_case(prediction, reference, domain=BONES, spacing_mm=SPACING_MM), start=1):
+        counts = [int(((prediction == other) & (reference == index)).sum()) for other in range(1, NUM_CLASSES)]
+        largest = max(counts)
+        wrong = largest > counts[index - 1]
+        assert score.taken_for == (f"bone {counts.index(largest) + 1}" if wrong else "")
+
+
+def test_all_bones_as_one_by_hand():
+    assert dice_as_one(np.array([1, 2, 0, 0]), np.array([2, 1, 0, 0])) == 1.0
+    assert dice_as_one(np.array([1, 0]), np.array([0, 0])) == 0.0
+    assert math.isnan(dice_as_one(np.zeros(2, int), np.zeros(2, int)))
+    with pytest.raises(InputError, match="prediction must have the shape of the reference"):
+        dice_as_one(np.zeros(2, int), np.zeros(3, int))
 
 
 def test_errors_name_the_remedy():

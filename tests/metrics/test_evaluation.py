@@ -109,6 +109,21 @@ def test_slices_and_scores_before_post_processing_by_hand(item: dict, tmp_path: 
     assert [row["dice"] for row in talus] == ["0", *["nan"] * 5]
 
 
+def test_level_errors_and_all_bones_as_one_by_hand(item: dict, tmp_path: Path) -> None:
+    """The calcaneus is found whole under the talus's name; before post-processing under its own."""
+    prediction = torch.zeros(1, 6, 6, 6, dtype=torch.uint8)
+    prediction[0, 2:4, 2:4, 1:3] = 2
+    before = torch.zeros(1, 6, 6, 6, dtype=torch.uint8)
+    before[0, 2:4, 2:4, 1:3] = 1
+    rows, _ = score(tmp_path, [{**item, "pred": prediction, "pred_before": before}])
+    named = [(row["label"], row["status"], row["taken_for"], row["dice_as_one"]) for row in rows]
+    assert named == [("calcaneus", "missed", "talus", "0.941176"), ("talus", "ok", "", "0.941176")]  # 16 of 17
+    before_rows = read(tmp_path / "scores" / "metrics_before.csv")
+    assert [(row["taken_for"], row["dice_as_one"]) for row in before_rows] == [("", "0.941176")] * 2
+    *_, ankle = read(tmp_path / "scores" / "summary.csv")
+    assert (ankle["level_errors"], ankle["level_errors_percent"], ankle["dice_as_one_mean"]) == ("1", "50", "0.941176")
+
+
 def test_slices_count_from_the_feet_whatever_the_file_order(item: dict, tmp_path: Path) -> None:
     flipped = np.diag([1, 1, -3, 1.0])
     for name in ("scan.nii", "reference.nii"):

@@ -15,7 +15,7 @@ from support.score_rows import NAN, ankle_and_shoulder, lost, row
 
 SUMMARY_HEADER = (
     "domain,label,n,missed,false_finds,absent,n_dice,n_distance,dice_mean,dice_sd,assd_mean_mm,assd_sd_mm,"
-    "mssd_mean_mm,mssd_sd_mm,border,connectivity,cases_failed,failed_cases"
+    "mssd_mean_mm,mssd_sd_mm,level_errors,level_errors_percent,dice_as_one_mean,border,connectivity,cases_failed,failed_cases"
 )
 
 
@@ -50,7 +50,7 @@ def test_summary_by_hand():
 def test_only_absent_bones_have_no_mean():
     (talus, _) = summarise([lost("c1", "absent"), lost("c2", "absent")])
     assert (talus.n, talus.n_dice, talus.n_distance, talus.absent) == (0, 0, 0, 2)
-    assert all(math.isnan(value) for value in dataclasses.astuple(talus)[8:])
+    assert all(math.isnan(value) for value in dataclasses.astuple(talus)[8:14])
     assert summarise([]) == []
 
 
@@ -104,11 +104,29 @@ def test_summary_agrees_with_the_statistics_module_and_ignores_the_order_of_rows
         assert again[8:] == pytest.approx(before[8:], abs=1e-9, nan_ok=True)
 
 
+def test_level_errors_are_of_bones_and_all_bones_as_one_of_exams():
+    rows = [
+        row("c1") | {"taken_for": "tibia", "dice_as_one": 0.9},
+        row("c1", label="tibia") | {"taken_for": "", "dice_as_one": 0.9},
+        lost("c1", "absent", "fibula") | {"taken_for": "", "dice_as_one": 0.9},
+        lost("c2", "missed") | {"taken_for": "tibia", "dice_as_one": 0.6},
+        row("c3") | {"taken_for": "", "dice_as_one": NAN},
+    ]
+    talus, tibia, fibula, ankle = summarise(rows)
+    assert [each.level_errors for each in (talus, tibia, fibula, ankle)] == [2, 0, 0, 2]
+    percent = [each.level_errors_percent for each in (talus, tibia, fibula, ankle)]
+    assert percent == pytest.approx([200 / 3, 0, NAN, 50], nan_ok=True)
+    # Each exam counts once, however many bones it has.
+    assert ankle.dice_as_one_mean == pytest.approx(0.75)
+    assert math.isnan(talus.dice_as_one_mean)
+    assert " ".join(format_summary(rows, border="inside").splitlines()[4].split()).endswith(" 2 (50.0) 75.0")
+
+
 def test_the_text_table_shows_counts_and_convention():
     lines = format_summary(ankle_and_shoulder(), border="inside").splitlines()
     assert lines[0].split("  ")[0] == "domain"
-    assert " ".join(lines[1].split()) == "ankle talus 2 0 1 0 46.7 (41.6) 2 2.00 (1.41) 7.0 (4.2)"
-    assert " ".join(lines[2].split()) == "ankle tibia 2 1 0 1 45.0 (63.6) 1 2.00 - 6.0 -"
+    assert " ".join(lines[1].split()) == "ankle talus 2 0 1 0 46.7 (41.6) 2 2.00 (1.41) 7.0 (4.2) 0 (0.0) -"
+    assert " ".join(lines[2].split()) == "ankle tibia 2 1 0 1 45.0 (63.6) 1 2.00 - 6.0 - 0 (0.0) -"
     assert lines[3].startswith("ankle     all bones")
     assert len({len(line) for line in lines[:6]}) == 1, "columns must line up"
     assert "nan" not in "\n".join(lines)
@@ -118,7 +136,7 @@ def test_the_text_table_shows_counts_and_convention():
     assert "counts as background" in format_summary([], border="surface")
     assert format_summary([], border="inside").endswith("No case was scored.")
     only_absent = format_summary([lost("c1", "absent")], border="inside").splitlines()
-    assert " ".join(only_absent[1].split()) == "ankle talus 0 0 0 1 - - 0 - - - -"
+    assert " ".join(only_absent[1].split()) == "ankle talus 0 0 0 1 - - 0 - - - - 0 - -"
 
 
 def test_summary_csv_by_hand(tmp_path):
@@ -127,10 +145,10 @@ def test_summary_csv_by_hand(tmp_path):
     write_summary_csv(path, ankle_and_shoulder(), border="inside", failures=failures)
     header, talus, _, ankle, humerus, _, knee = path.read_text().splitlines()
     assert header == SUMMARY_HEADER
-    assert talus == "ankle,talus,2,0,1,0,3,2,0.466667,0.416333,2,1.41421,7,4.24264,inside,6,2,c7; c8"
+    assert talus == "ankle,talus,2,0,1,0,3,2,0.466667,0.416333,2,1.41421,7,4.24264,0,0,nan,inside,6,2,c7; c8"
     assert ankle.startswith("ankle,all bones,4,1,1,1,5,3,0.46,")
-    assert humerus == "shoulder,humerus,1,0,0,0,1,1,0.7,nan,3,nan,20,nan,inside,6,0,"
-    assert knee == "knee,all bones,0,0,0,0,0,0,nan,nan,nan,nan,nan,nan,inside,6,1,k1"
+    assert humerus == "shoulder,humerus,1,0,0,0,1,1,0.7,nan,3,nan,20,nan,0,0,nan,inside,6,0,"
+    assert knee == "knee,all bones,0,0,0,0,0,0,nan,nan,nan,nan,nan,nan,0,nan,nan,inside,6,1,k1"
     with path.open(newline="") as file:
         read = list(csv.DictReader(file))
     for each, found in zip(summarise(ankle_and_shoulder()), read, strict=False):
@@ -141,7 +159,7 @@ def test_summary_csv_by_hand(tmp_path):
 def test_cases_that_were_not_scored_are_named(tmp_path):
     text = format_summary([row()], border="inside", failures=[("ankle", "c7"), ("knee", "k1")])
     assert text.splitlines()[-1] == "NOT SCORED, and in no mean above: 2 cases: ankle/c7, knee/k1."
-    assert " ".join(text.splitlines()[3].split()) == "knee all bones 0 0 0 0 - - 0 - - - -"
+    assert " ".join(text.splitlines()[3].split()) == "knee all bones 0 0 0 0 - - 0 - - - - 0 - -"
     nothing = format_summary([], border="inside", failures=[("knee", "k1")])
     assert nothing.splitlines()[-1] == "NOT SCORED, so there is no mean: 1 case: knee/k1."
 

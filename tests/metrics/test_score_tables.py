@@ -9,26 +9,33 @@ import pytest
 from custom_components.errors import InputError
 from custom_components.metrics.bone_scores import BoneScore
 from custom_components.metrics.score_summaries import summarise
-from custom_components.metrics.score_tables import ALL_BONES, COLUMNS, CONNECTIVITY, score_rows, write_scores_csv
+from custom_components.metrics.score_tables import (
+    ALL_BONES,
+    COLUMNS,
+    CONNECTIVITY,
+    NAMING,
+    score_rows,
+    write_scores_csv,
+)
 from custom_components.metrics.surface_distances import surface_voxels
 from support.score_rows import NAN, lost, row
 
-HEADER = "case,subject,domain,label,dice,assd_mm,mssd_mm,status,border,connectivity,spacing_mm"
+HEADER = "case,subject,domain,label,dice,assd_mm,mssd_mm,status,border,connectivity,spacing_mm,taken_for,dice_as_one"
 
 
 def test_csv_is_exact(tmp_path):
     path = tmp_path / "metrics.csv"
     rows = [
-        row(dice=2 / 3, assd_mm=0.1234567, mssd_mm=12),
+        row(dice=2 / 3, assd_mm=0.1234567, mssd_mm=12) | {"taken_for": "tibia", "dice_as_one": 0.875},
         lost("c2", "missed", 'os "trigonum", left'),
         lost("c3", "absent"),
     ]
     write_scores_csv(path, rows)
     assert path.read_bytes().decode() == (
         f"{HEADER}\n"
-        "c1,subject of c1,ankle,talus,0.666667,0.123457,12,ok,inside,6,0.5x0.5x3\n"
-        'c2,subject of c2,ankle,"os ""trigonum"", left",0,nan,nan,missed,inside,6,0.5x0.5x3\n'
-        "c3,subject of c3,ankle,talus,nan,nan,nan,absent,inside,6,0.5x0.5x3\n"
+        "c1,subject of c1,ankle,talus,0.666667,0.123457,12,ok,inside,6,0.5x0.5x3,tibia,0.875\n"
+        'c2,subject of c2,ankle,"os ""trigonum"", left",0,nan,nan,missed,inside,6,0.5x0.5x3,,nan\n'
+        "c3,subject of c3,ankle,talus,nan,nan,nan,absent,inside,6,0.5x0.5x3,,nan\n"
     )
     with path.open(newline="") as file:
         read = list(csv.DictReader(file))
@@ -57,13 +64,12 @@ def test_an_older_csv_survives_a_failed_write(tmp_path, monkeypatch):
 
 
 def test_rows_come_from_scores():
-    scores = [BoneScore("talus", 7, 0.9, 0.5, 4.0, "ok"), BoneScore("tibia", 9, 0.0, NAN, NAN, "missed")]
-    rows = score_rows(
-        scores, case="c1", subject="s1", domain="ankle", spacing_mm=(0.3125, 0.3125, 4.0), border="surface"
-    )
-    assert [tuple(each) for each in rows] == [COLUMNS, COLUMNS]
+    scores = [BoneScore("talus", 7, 0.9, 0.5, 4.0, "ok", "tibia"), BoneScore("tibia", 9, 0.0, NAN, NAN, "missed")]
+    exam = {"case": "c1", "subject": "s1", "domain": "ankle"}
+    rows = score_rows(scores, **exam, spacing_mm=(0.3125, 0.3125, 4.0), border="surface", dice_as_one=0.75)
+    assert [tuple(each) for each in rows] == [(*COLUMNS, *NAMING)] * 2
     how = ["surface", 6, "0.3125x0.3125x4"]
-    assert list(rows[0].values()) == ["c1", "s1", "ankle", "talus", 0.9, 0.5, 4.0, "ok", *how]
+    assert list(rows[0].values()) == ["c1", "s1", "ankle", "talus", 0.9, 0.5, 4.0, "ok", *how, "tibia", 0.75]
     assert [each.label for each in summarise(rows)] == ["talus", "tibia", ALL_BONES]
 
 
@@ -90,6 +96,8 @@ def test_connectivity_is_that_of_the_surface():
         ([row(assd_mm=None)], "must be finite numbers or NaN, got"),
         ([row(mssd_mm=math.inf)], "must be finite numbers or NaN, got .*inf"),
         ([row(status="lost")], r"must go with its status \(one of ok, missed, false_find, absent\), got .*'lost'"),
+        ([row() | {"dice_as_one": "0.9"}], "dice_as_one of talus .* must be a number and taken_for another bone"),
+        ([row() | {"taken_for": "talus"}], "must be a number and taken_for another bone; score the case again"),
         ([row(dice=NAN)], "numbers of talus .* must go with its status .*'ok'"),
         ([row(dice=1.1)], "must go with its status .*'ok'"),
         ([row(assd_mm=NAN)], "must go with its status .*'ok'"),
