@@ -19,15 +19,21 @@ if TYPE_CHECKING:  # pandas is of the extra `experiments`; planning needs only t
 ALL_SUBJECTS = "all"
 """Value of `train_subjects` of a job that trained on every subject its fold leaves."""
 
+LEAST_TYPICAL = -1
+"""Value of `fold` of a job that tests the least typical subjects, see `data.typicality`; other folds count from 0."""
+
 _JOB = {"method": str, "seed": int, "fold": int, "train_subjects": str}
 _CASE = {**_JOB, "domain": str, "case": str, "subject": str, "label": str}
+_NAMING = {"taken_for": str, "dice_as_one": float, "taken_for_before": str, "dice_as_one_before": float}
+_SCORES = {
+    **{"dice": float, "assd_mm": float, "mssd_mm": float, "status": str},
+    **{"dice_before": float, "assd_mm_before": float, "mssd_mm_before": float, "status_before": str},
+    **_NAMING,
+}
 
 COLUMNS: Mapping[str, Mapping[str, type]] = {
-    "cases": {
-        **_CASE,
-        **{"dice": float, "assd_mm": float, "mssd_mm": float, "status": str},
-        **{"dice_before": float, "assd_mm_before": float, "mssd_mm_before": float, "status_before": str},
-    },
+    "cases": {**_CASE, **_SCORES},
+    "shifted": {**_CASE, "shift": str, **_SCORES},
     "slices": {**_CASE, "slice": int, "dice": float, "prediction_area": int, "reference_area": int},
     "jobs": {
         **_JOB,
@@ -41,21 +47,26 @@ COLUMNS: Mapping[str, Mapping[str, type]] = {
 """File name without `.csv` -> its columns and their types.
 
 - `cases`: one row a bone of a tested case. `dice` (0..1), `assd_mm`, `mssd_mm` and `status` as in `metrics.BoneScore`,
-  on the scan's own grid after post-processing; `..._before` without it.
+  on the scan's own grid after post-processing; `..._before` without it. `taken_for` is the other bone as which it was
+  predicted, `dice_as_one` the Dice of all bones of the exam as one, as in `metrics.score_tables.NAMING`; rows of
+  earlier versions have neither.
+- `shifted`: the same for shifted copies of the tested cases, see `jobs.shifts`; only after `experiment --shift`.
 - `slices`: one row a bone and slice of a tested case, after post-processing. `dice` is NaN where both areas (in pixels)
   are 0.
 - `jobs`: one row a job; `domains` are joined by "+"; `border` is the surface convention of its distances.
 - `curves`: one row an epoch and quantity ("loss", "cross_entropy", "contrastive", "validation_dice"); `domain` is empty
   for a quantity of all domains.
 
-`train_subjects` is "all", or the number of training subjects of the row's own domain.
+`fold` is `LEAST_TYPICAL` for the people unlike the others. `train_subjects` is "all", or the number of training
+subjects of the row's own domain.
 """
 
 
 def read_rows(folder: str | Path, name: str) -> pd.DataFrame:
     """Read `<folder>/<name>.csv` of an experiment, `name` a key of `COLUMNS`.
 
-    The table has those columns in the order of the file, integers nullable; undefined numbers are NaN.
+    The table has those columns in the order of the file, integers nullable; undefined numbers are NaN. Columns that
+    files of earlier versions lack are empty or NaN.
 
     Raises:
         InputError: the file is missing or lacks a column, or a value has the wrong type.
@@ -69,6 +80,8 @@ def read_rows(folder: str | Path, name: str) -> pd.DataFrame:
         table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
     except (ValueError, UnicodeDecodeError) as error:
         raise InputError(f"{path} must be a CSV table, got {error}; run `multijoint experiment` again") from error
+    for column in (column for column in COLUMNS[name] if column in _NAMING and column not in table):
+        table[column] = ""
     missing = [column for column in COLUMNS[name] if column not in table]
     if missing:
         raise InputError(f"{path} must have the column {missing[0]}, got {', '.join(table)}; correct its header")
@@ -115,12 +128,15 @@ def exam_scores(cases: pd.DataFrame, *, suffix: str = "") -> pd.DataFrame:
     Returns:
         One row a method, train_subjects, seed, fold, domain, case and subject, in the order of `cases`, with `dice`
         (missed bones and false finds count 0, absent ones not at all), `assd_mm` and `mssd_mm` (over the bones whose
-        distances are defined, else NaN), `num_bones` (in the reference), `missed`, `false_finds`, `num_distances`.
+        distances are defined, else NaN), `dice_as_one`, `num_bones` (in the reference), `missed`, `false_finds`,
+        `num_distances`, and `level_errors`: bones taken for another, NaN if their naming was not scored.
     """
     keys = ["method", "train_subjects", "seed", "fold", "domain", "case", "subject"]
+    means = ["dice", "assd_mm", "mssd_mm", "dice_as_one"]
     status = cases[f"status{suffix}"]
     table = cases[keys].assign(
-        **{name: cases[f"{name}{suffix}"] for name in ("dice", "assd_mm", "mssd_mm")},
+        **{name: cases[f"{name}{suffix}"] for name in means},
+        level_errors=(cases[f"taken_for{suffix}"] != "").where(cases[f"dice_as_one{suffix}"].notna()).astype(float),
         num_bones=status.isin(["ok", "missed"]),
         missed=status == "missed",
         false_finds=status == "false_find",
@@ -128,5 +144,5 @@ def exam_scores(cases: pd.DataFrame, *, suffix: str = "") -> pd.DataFrame:
     )
     counts = ["num_bones", "missed", "false_finds", "num_distances"]
     grouped = table.groupby(keys, sort=False)
-    scores = grouped[["dice", "assd_mm", "mssd_mm"]].mean()
-    return scores.join(grouped[counts].sum().astype(np.int64)).reset_index()
+    scores = grouped[means].mean().join(grouped[counts].sum().astype(np.int64))
+    return scores.join(grouped["level_errors"].sum(min_count=1)).reset_index()

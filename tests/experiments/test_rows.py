@@ -12,15 +12,16 @@ EXAM = {"method": "proposed", "seed": 0, "fold": 1, "train_subjects": "all", "do
 
 def case_row(label: str, dice: float, assd: float, status: str, **more: object) -> dict:
     scores = {"dice": dice, "assd_mm": assd, "mssd_mm": 10 * assd, "status": status}
+    scores |= {"taken_for": more.pop("taken_for", ""), "dice_as_one": more.pop("dice_as_one", 0.6)}
     before = {f"{name}_before": value for name, value in scores.items()}
     return {**EXAM, "case": "001", "label": label, **scores, **before, **more}
 
 
 ROWS = [
     case_row("talus", 0.9, 0.5, "ok", dice_before=0.7),
-    case_row("tibia", 0.0, math.nan, "missed"),
+    case_row("tibia", 0.0, math.nan, "missed", taken_for="talus"),
     case_row("fibula", math.nan, math.nan, "absent"),
-    case_row("talus", 0.8, 1.5, "ok", case="002"),
+    case_row("talus", 0.8, 1.5, "ok", case="002", dice_as_one=math.nan),
 ]
 
 
@@ -60,6 +61,16 @@ def test_tables_that_cannot_be_trusted_are_refused(change: object, message: str,
         read_rows(tmp_path, "cases")
 
 
+def test_rows_of_an_earlier_version_have_no_naming(tmp_path: Path) -> None:
+    path = write_rows(tmp_path, "cases", ROWS)
+    names = ["taken_for", "dice_as_one", "taken_for_before", "dice_as_one_before"]
+    pd.read_csv(path, dtype=str, keep_default_na=False).drop(columns=names).to_csv(path, index=False)
+    table = read_rows(tmp_path, "cases")
+    assert set(table["taken_for"]) == {""}
+    assert table["dice_as_one"].isna().all()
+    assert exam_scores(table)["level_errors"].isna().all()
+
+
 def test_missing_table_names_the_remedy(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"must hold cases\.csv, got none; run `multijoint experiment`"):
         read_rows(tmp_path, "cases")
@@ -74,6 +85,9 @@ def test_an_exam_is_the_mean_of_its_bones() -> None:
         [2, 1, 0, 1],
         [1, 0, 0, 1],
     ]
+    # The second exam's naming was not scored.
+    assert scores["dice_as_one"].tolist() == pytest.approx([0.6, math.nan], nan_ok=True)
+    assert scores["level_errors"].tolist() == pytest.approx([1, math.nan], nan_ok=True)
     assert exam_scores(pd.DataFrame(ROWS), suffix="_before")["dice"].tolist() == [pytest.approx(0.35), 0.8]
 
 

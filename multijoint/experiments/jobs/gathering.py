@@ -64,9 +64,9 @@ def _tested(folder: Path, record: dict[str, Any], name: str) -> list[dict[str, s
 
 
 def _case_rows(folder: Path, record: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    numbers = ("dice", "assd_mm", "mssd_mm", "status")
+    numbers = ("dice", "assd_mm", "mssd_mm", "status", "taken_for", "dice_as_one")  # earlier versions lack the last two
     before = {
-        (row["domain"], row["case"], row["label"]): {f"{name}_before": row[name] for name in numbers}
+        (row["domain"], row["case"], row["label"]): {f"{name}_before": row.get(name) for name in numbers}
         for row in _tested(folder, record, "metrics_before.csv")
     }
     for row in _tested(folder, record, "metrics.csv"):

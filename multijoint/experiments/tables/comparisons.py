@@ -21,6 +21,9 @@ ALL_DOMAINS = "all data sets"
 COMPARED = {"dice": ("dice_percent", 100.0), "assd_mm": ("assd_mm", -1.0)}
 """Score compared on exams -> its name with unit, and the factor after which more is better."""
 
+FEWEST_SEEDS = 3
+"""With fewer, a difference cannot be told from the spread of seeds."""
+
 
 def compare_slices(slices: pd.DataFrame, *, against: str) -> pd.DataFrame:
     """2D Dice of each method over slices, and a Kolmogorov-Smirnov test of its distribution against one method's.
@@ -69,7 +72,10 @@ def compare_exams(cases: pd.DataFrame, *, against: str, score: str = "dice") -> 
           bootstrap interval, subjects resampled within each data set;
         - `wilcoxon_p`, and `holm_p` corrected for the methods of that data set;
         - `rank_biserial`: effect size, 1 if `against` is better for every subject;
-        - `seed_sd`: standard deviation over seeds of the mean difference, NaN for one seed.
+        - `num_seeds` of both methods, and `seed_sd`: standard deviation over them of the mean difference, NaN for one;
+        - `seed_spread`: "within" if the difference is at most 2 standard errors (`seed_sd` / root of `num_seeds`) of
+          the seeds' mean differences, so that other seeds might turn it; else "beyond"; "" for fewer than
+          `FEWEST_SEEDS` seeds.
 
         Without another method, no row.
     """
@@ -84,10 +90,10 @@ def compare_exams(cases: pd.DataFrame, *, against: str, score: str = "dice") -> 
         rows += [each | {"holm_p": p} for each, p in zip(compared, corrected, strict=True)]
     first = ["score", "domain", "method", "num_exams", "num_subjects", "bones_left_out"]
     numbers = ["mean_difference", "ci_low", "ci_high", "wilcoxon_p", "holm_p", "rank_biserial", "seed_sd"]
-    return pd.DataFrame(rows, columns=[*first, *numbers]).assign(score=COMPARED[score][0])
+    return pd.DataFrame(rows, columns=[*first, *numbers, "num_seeds", "seed_spread"]).assign(score=COMPARED[score][0])
 
 
-def _compare(cases: pd.DataFrame, method: str, against: str, score: str) -> dict[str, float]:
+def _compare(cases: pd.DataFrame, method: str, against: str, score: str) -> dict[str, float | str]:
     pair = cases[cases["method"].isin([method, against])]
     left_out = 0
     if score != "dice":
@@ -101,6 +107,8 @@ def _compare(cases: pd.DataFrame, method: str, against: str, score: str) -> dict
     by_seed = _differences(exams, ["seed", "domain", "subject", "case"], method, against, score)
     seeds = by_seed.groupby(["seed", "domain", "subject"]).mean().groupby("seed").mean()
     values = subjects.to_numpy()
+    error = float(seeds.std()) / math.sqrt(max(len(seeds), 1))
+    spread = "within" if abs(subjects.mean()) <= 2 * error else "beyond"
     low, high = bootstrap_interval([stratum.to_numpy() for _, stratum in subjects.groupby("domain")])
     return {
         "num_exams": len(differences),
@@ -112,6 +120,8 @@ def _compare(cases: pd.DataFrame, method: str, against: str, score: str) -> dict
         "wilcoxon_p": signed_rank_p_value(values),
         "rank_biserial": rank_biserial(values),
         "seed_sd": float(seeds.std()),
+        "num_seeds": len(seeds),
+        "seed_spread": spread if len(seeds) >= FEWEST_SEEDS else "",
     }
 
 

@@ -14,6 +14,9 @@ from multijoint.experiments.tables.summaries import UNITS
 LEVEL = 0.05
 """A smaller p is bold."""
 
+SPREAD = {"within": "within the spread of seeds", "beyond": "", "": ""}
+"""`seed_spread` of `comparisons.compare_exams` -> what a table says of the difference."""
+
 _HEADERS = {"dice": "Dice % ↑", "assd": "ASSD mm ↓", "mssd": "MSSD mm ↓"}
 
 
@@ -39,8 +42,8 @@ def draw_grid(lines: Sequence[Sequence[str]], *, num_text_columns: int = 1) -> s
 def draw_scores(summary: pd.DataFrame) -> str:
     """Scores of each method, columns grouped as in the paper.
 
-    The best score of a column is bold, at the printed precision and with all ties. Only methods with all exams and
-    seeds of the group compete; for distances, only those with the fewest missed bones.
+    The best mean of Dice and distances is bold, at the printed precision and with all ties. Only methods with all exams
+    and seeds of the group compete; for distances, only those with the fewest missed bones.
 
     Args:
         summary: rows of `summaries.summarise_exams` of one stage, with the heading of their columns in `group`.
@@ -71,8 +74,8 @@ def draw_slice_comparison(comparison: pd.DataFrame) -> str:
 def draw_exam_comparison(comparison: pd.DataFrame) -> str:
     """Paired comparisons, one data set and method a line, from `comparisons.compare_exams` for one score.
 
-    Corrected p below `LEVEL` are bold. The spread over seeds and the number of bones left out have a column if any is
-    not empty.
+    Corrected p below `LEVEL` are bold. The spread over seeds, what lies within it and the number of bones left out have
+    a column if any is not empty.
     """
     columns = {
         "Data set": comparison["domain"].where(comparison["domain"] != comparison["domain"].shift(), ""),
@@ -90,9 +93,28 @@ def draw_exam_comparison(comparison: pd.DataFrame) -> str:
     }
     if comparison["seed_sd"].notna().any():
         columns["sd of seeds"] = [_number(value, ".2f") for value in comparison["seed_sd"]]
+    if (comparison["seed_spread"] == "within").any():
+        columns["seeds"] = comparison["seed_spread"].map(SPREAD)
     if comparison["bones_left_out"].any():
         columns["bones left out"] = comparison["bones_left_out"].map(str)
     return draw_grid([list(columns), *zip(*columns.values(), strict=True)], num_text_columns=2)
+
+
+def name_columns(rows: pd.DataFrame) -> dict[str, dict[str, str]]:
+    """Columns beside the mean Dice, header -> index of `rows` -> cell: median and worst tenth, and naming if scored.
+
+    `rows` are those of `summaries.summarise_exams`, with an index.
+    """
+    pairs = zip(rows["dice_median_percent"], rows["dice_worst_tenth_percent"], strict=True)
+    cells = {"median / worst tenth": [_pair(median, tenth) for median, tenth in pairs]}
+    if "dice_as_one_mean_percent" in rows and rows["dice_as_one_mean_percent"].notna().any():
+        cells["as one % ↑"] = [_number(value, ".1f") for value in rows["dice_as_one_mean_percent"]]
+    if rows["level_errors"].notna().any():
+        counts = zip(rows["level_errors"], rows["level_errors_percent"], strict=True)
+        cells["level errors ↓"] = [
+            _number(count, ".0f") + ("" if math.isnan(percent) else f" ({percent:.1f} %)") for count, percent in counts
+        ]
+    return {header: dict(zip(rows.index, column, strict=True)) for header, column in cells.items()}
 
 
 def format_p(p: float) -> str:
@@ -122,6 +144,8 @@ def _score_columns(rows: pd.DataFrame) -> dict[str, dict[str, str]]:
             + (f" ({row['missed']} missed)" if row["missed"] and score != "dice" else "")
             for method, row in rows.iterrows()
         }
+        if score == "dice":
+            columns |= name_columns(rows)
     if rows["num_seeds"].max() > 1:
         spread = [f"{score}_seed_sd_{unit}" for score, unit in UNITS.items()]
         columns["sd of seeds"] = {
@@ -145,6 +169,10 @@ def _draw_groups(groups: Mapping[str, Mapping[str, Any]], methods: Sequence[str]
 
 def _mean_and_sd(mean: float, sd: float) -> str:
     return "-" if math.isnan(mean) else f"{mean:.1f} ± {_number(sd, '.1f')}"
+
+
+def _pair(first: float, second: float) -> str:
+    return "-" if math.isnan(first) else f"{first:.1f} / {second:.1f}"
 
 
 def _number(value: float, style: str) -> str:

@@ -18,10 +18,10 @@ STAGES = {"after": "", "before": "_before"}
 
 
 def read_main_rows(folder: str | Path, name: str, *, like: pd.DataFrame | None = None) -> pd.DataFrame:
-    """Read the rows of "cases" or "slices" of jobs that trained on all subjects, in an order unlike that of the file.
+    """Read "cases", "shifted" or "slices" of jobs that trained on all subjects, in an order unlike that of the file.
 
     They are ordered by method, data set and bone, each in order of first appearance (in the table `like`, if given),
-    then by case, seed and slice, so that sums over them are equal to the last bit.
+    then by case, shift, seed and slice, so that sums over them are equal to the last bit.
 
     Raises:
         InputError: the file is unusable, has no such rows, or has one of them twice.
@@ -31,7 +31,7 @@ def read_main_rows(folder: str | Path, name: str, *, like: pd.DataFrame | None =
         file = f"{name}.csv of {folder}"
         raise InputError(f"{file} must have rows of jobs trained on all subjects, got none; run such jobs first")
     by_appearance = ["method", "domain", "label"]
-    keys = [*by_appearance, "case", "seed", *(["slice"] if "slice" in table else [])]
+    keys = [*by_appearance, "case", *(key for key in ("shift", "seed", "slice") if key in table)]
     twice = table[table.duplicated(keys)]
     if len(twice):
         row = ", ".join(f"{key} {twice.iloc[0][key]}" for key in keys)
@@ -54,8 +54,12 @@ def summarise_exams(cases: pd.DataFrame, *, by_bone: bool = False) -> pd.DataFra
         - `num_exams`: exams in the Dice mean, where missed bones and false finds count 0;
         - `num_exams_distance`: exams in the distance means, those with a bone whose distances are defined;
         - `num_seeds`; `num_bones`, `missed` and `false_finds`: bones over all seeds;
+        - `level_errors`: bones over all seeds that were taken for another, and `level_errors_percent` of the bones of
+          the reference; NaN if that was not scored;
         - `<score>_mean_<unit>` and `<score>_sd_<unit>` over exams, and `<score>_seed_sd_<unit>`: the standard deviation
-          of the seeds' means. Undefined numbers are NaN.
+          of the seeds' means. Undefined numbers are NaN;
+        - `dice_median_percent` and `dice_worst_tenth_percent`, the 10th percentile (interpolated) over exams;
+        - unless `by_bone`, `dice_as_one_mean_percent`: Dice of all bones as one.
 
     Source:
         Boutillon et al., MICCAI 2021, Table 1. Its single run has no spread over seeds.
@@ -82,8 +86,9 @@ def _summarise(cases: pd.DataFrame, suffix: str, by_bone: bool) -> pd.DataFrame:
     parts = cases.groupby("label", sort=False) if by_bone else [("", cases)]
     scores = pd.concat([exam_scores(rows, suffix=suffix).assign(label=label) for label, rows in parts])
     scores = scores.rename(columns={"assd_mm": "assd", "mssd_mm": "mssd"})
-    scores["dice"] *= 100
-    names, groups = list(UNITS), scores.groupby(keys, sort=False)
+    scores[["dice", "dice_as_one"]] *= 100
+    scores["bones_named"] = scores["num_bones"].where(scores["level_errors"].notna())
+    names, groups = [*UNITS, "dice_as_one"], scores.groupby(keys, sort=False)
     exams = scores.groupby([*keys, "subject", "case"], sort=False)[names].mean().groupby(keys, sort=False)
     seeds = scores.groupby([*keys, "seed"], sort=False)[names].mean().groupby(keys, sort=False)
     table = exams[["dice", "assd"]].count().set_axis(["num_exams", "num_exams_distance"], axis=1)
@@ -93,4 +98,11 @@ def _summarise(cases: pd.DataFrame, suffix: str, by_bone: bool) -> pd.DataFrame:
         table[f"{name}_mean_{unit}"] = exams[name].mean()
         table[f"{name}_sd_{unit}"] = exams[name].std()
         table[f"{name}_seed_sd_{unit}"] = seeds[name].std()
+    table["dice_median_percent"] = exams["dice"].median()
+    table["dice_worst_tenth_percent"] = exams["dice"].quantile(0.1)
+    table["level_errors"] = groups["level_errors"].sum(min_count=1)
+    bones_named = groups["bones_named"].sum(min_count=1)
+    table["level_errors_percent"] = 100 * table["level_errors"] / bones_named.where(bones_named > 0)
+    if not by_bone:
+        table["dice_as_one_mean_percent"] = exams["dice_as_one"].mean()
     return table.reset_index()

@@ -12,9 +12,10 @@ from custom_components.system.files import write_atomically
 
 from multijoint.experiments.jobs.methods import title_of
 from multijoint.experiments.rows import main_rows, read_rows, write_table
-from multijoint.experiments.tables.comparisons import COMPARED, compare_exams, compare_slices
+from multijoint.experiments.tables.comparisons import COMPARED, FEWEST_SEEDS, compare_exams, compare_slices
 from multijoint.experiments.tables.markdown import (
     LEVEL,
+    SPREAD,
     draw_exam_comparison,
     draw_scores,
     draw_slice_comparison,
@@ -24,13 +25,17 @@ from multijoint.experiments.tables.markdown import (
 from multijoint.experiments.tables.summaries import find_gaps, read_main_rows, summarise_exams
 
 _DEFAULT = "proposed"
+_NAMING = [
+    "Level errors: bones of the reference that overlap most with another predicted bone (background left out), over "
+    "all seeds, and their share of the bones of the reference. As one: Dice of all bones as one, whatever their names."
+]
 
 
 def write_tables(folder: str | Path, *, against: str = _DEFAULT) -> list[Path]:
     """Write the paper's tables into an experiment's folder, from `cases.csv` and `slices.csv` alone.
 
-    - `table1.csv`, `table1.md`: Dice, ASSD and MSSD over exams, a method and data set, before and after
-      post-processing; `table1_bones.csv`, `table1_bones.md`: the same for each bone.
+    - `table1.csv`, `table1.md`: Dice, naming of the bones, ASSD and MSSD over exams, a method and data set, before and
+      after post-processing; `table1_bones.csv`, `table1_bones.md`: the same for each bone.
     - `table2.csv`: 2D Dice and the paper's Kolmogorov-Smirnov test; `table2_exams.csv`: paired comparisons of exams;
       `table2.md`: both.
 
@@ -144,6 +149,8 @@ def _note_scores(after: pd.DataFrame) -> list[str]:
         "missed: bones of the reference without a prediction; false: bones predicted but not in the reference. Both "
         "count as Dice 0 and have no distances. A method that misses bones averages its distances over fewer, so only "
         "those with the fewest missed bones of a group of columns compete for bold in ASSD and MSSD.",
+        "Worst tenth: 10th percentile over exams.",
+        *(_NAMING if after["level_errors"].notna().any() else []),
         *(several if num_seeds > 1 else []),
     ]
 
@@ -169,7 +176,21 @@ def _note_exams(on_exams: dict[str, pd.DataFrame], title: str) -> list[str]:
             )
     if any(rows["seed_sd"].notna().any() for rows in on_exams.values()):
         notes.append("sd of seeds: standard deviation over seeds of the mean difference.")
-    return notes
+    return [*notes, note_seeds(pd.concat(on_exams.values()))]
+
+
+def note_seeds(comparison: pd.DataFrame) -> str:
+    """What the number of seeds of `comparisons.compare_exams` lets a reader say about its differences."""
+    fewest = comparison["num_seeds"].min()
+    if fewest < FEWEST_SEEDS:
+        return (
+            f"Seeds: {fewest}, fewer than {FEWEST_SEEDS}: a difference cannot be told from the spread of seeds, "
+            "however small its p."
+        )
+    return (
+        f"{SPREAD['within']}: the difference is at most 2 standard errors of the seeds' mean differences (sd of seeds "
+        "/ root of their number), so that it may be a matter of the seeds."
+    )
 
 
 def _note_origin(folder: Path, cases: pd.DataFrame) -> list[str]:

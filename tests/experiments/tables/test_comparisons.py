@@ -93,6 +93,16 @@ def test_seeds_are_averaged_before_pairing_and_their_spread_is_given():
     assert row["num_exams"] == 2
     assert (row["mean_difference"], row["ci_low"], row["ci_high"]) == pytest.approx((18, 17, 19))
     assert row["seed_sd"] == pytest.approx(math.sqrt(50))
+    assert (row["num_seeds"], row["seed_spread"]) == (2, "")  # too few
+
+
+@pytest.mark.parametrize(("gain", "spread"), [(0.02, "within"), (0.0231, "beyond"), (-0.02, "within"), (0.0, "within")])
+def test_a_difference_of_two_standard_errors_is_within_the_spread_of_seeds(gain, spread):
+    """Seeds gain 2 points less, as much and 2 points more than the mean: standard error 2 / sqrt(3) = 1.155 points."""
+    rows = [("base", "ankle", "a1", "s1", "talus", 0.5, 1.0, seed) for seed in range(3)]
+    rows += [("ours", "ankle", "a1", "s1", "talus", 0.5 + gain + 0.02 * (seed - 1), 1.0, seed) for seed in range(3)]
+    (row,) = compare_exams(cases(*rows), against="ours").to_dict("records")
+    assert (row["num_seeds"], row["seed_spread"]) == (3, spread)
 
 
 def test_data_sets_are_pooled_and_corrected_each_by_itself():

@@ -40,14 +40,21 @@ CASES = [
 TABLE_1 = """\
 # Table 1. Scores of exams in 3D
 
-|           |          ankle |                      |                       |                        |       shoulder |               |                |                        |
-| :-------- | -------------: | -------------------: | --------------------: | ---------------------: | -------------: | ------------: | -------------: | ---------------------: |
-| Method    |       Dice % ↑ |            ASSD mm ↓ |             MSSD mm ↓ | exams / missed / false |       Dice % ↑ |     ASSD mm ↓ |      MSSD mm ↓ | exams / missed / false |
-| U-Net DSL |    65.0 ± 28.3 | 1.3 ± 0.3 (1 missed) | 11.5 ± 4.9 (1 missed) |              2 / 1 / 0 | **75.0 ± 7.1** |     2.5 ± 0.7 | **25.0 ± 7.1** |              2 / 0 / 0 |
-| Proposed  | **87.0 ± 7.1** |        **1.5 ± 0.4** |        **14.5 ± 4.9** |              2 / 0 / 0 |    57.5 ± 31.8 | **2.4 ± 0.7** | **25.0 ± 7.1** |              2 / 0 / 1 |
+|           |          ankle |                      |            |                |                      |                       |                        |       shoulder |                      |            |                |               |                |                        |
+| :-------- | -------------: | -------------------: | ---------: | -------------: | -------------------: | --------------------: | ---------------------: | -------------: | -------------------: | ---------: | -------------: | ------------: | -------------: | ---------------------: |
+| Method    |       Dice % ↑ | median / worst tenth | as one % ↑ | level errors ↓ |            ASSD mm ↓ |             MSSD mm ↓ | exams / missed / false |       Dice % ↑ | median / worst tenth | as one % ↑ | level errors ↓ |     ASSD mm ↓ |      MSSD mm ↓ | exams / missed / false |
+| U-Net DSL |    65.0 ± 28.3 |          65.0 / 49.0 |       90.0 |     1 (25.0 %) | 1.3 ± 0.3 (1 missed) | 11.5 ± 4.9 (1 missed) |              2 / 1 / 0 | **75.0 ± 7.1** |          75.0 / 71.0 |       75.0 |      0 (0.0 %) |     2.5 ± 0.7 | **25.0 ± 7.1** |              2 / 0 / 0 |
+| Proposed  | **87.0 ± 7.1** |          87.0 / 83.0 |       93.0 |      0 (0.0 %) |        **1.5 ± 0.4** |        **14.5 ± 4.9** |              2 / 0 / 0 |    57.5 ± 31.8 |          57.5 / 39.5 |       70.0 |      0 (0.0 %) | **2.4 ± 0.7** | **25.0 ± 7.1** |              2 / 0 / 1 |
 
 - Mean ± standard deviation over exams, each averaged over its bones.
 """  # noqa: E501
+
+
+AS_ONE = {
+    **{("unet-dsl", "a1"): 0.95, ("unet-dsl", "a2"): 0.85, ("unet-dsl", "s1"): 0.7, ("unet-dsl", "s2"): 0.8},
+    **{("proposed", "a1"): 0.96, ("proposed", "a2"): 0.90, ("proposed", "s1"): 0.8, ("proposed", "s2"): 0.6},
+}
+"""Dice of all bones as one; the talus that U-Net DSL missed it took for the calcaneus."""
 
 
 def write_experiment(folder, cases=CASES, seeds=(0,), borders=("inside",)):
@@ -55,7 +62,10 @@ def write_experiment(folder, cases=CASES, seeds=(0,), borders=("inside",)):
     names = ["method", "domain", "case", "label", "dice", "assd_mm", "mssd_mm", "status"]
     table = pd.concat([pd.DataFrame(cases, columns=names).assign(seed=seed, fold=0) for seed in seeds])
     table = table.assign(train_subjects="all", subject="subject of " + table["case"])
-    before = {f"{name}_before": table[name] * (0.6 if name == "dice" else 1) for name in names[4:]}
+    table["taken_for"] = (table["status"] == "missed").map({True: "calcaneus", False: ""})
+    table["dice_as_one"] = [AS_ONE[key] for key in zip(table["method"], table["case"], strict=True)]
+    scores = [*names[4:], "taken_for", "dice_as_one"]
+    before = {f"{name}_before": table[name] * (0.6 if name == "dice" else 1) for name in scores}
     write_rows(folder, "cases", table.assign(**before))
     write_rows(folder, "slices", [row for method in table["method"].unique() for row in slices_of(method)])
     jobs = [{"method": method, "border": border} for border in borders for method in table["method"].unique()]
@@ -107,24 +117,30 @@ def test_table1_is_exact(tmp_path):
     assert header == (
         "stage,method,domain,num_exams,num_exams_distance,num_seeds,num_bones,missed,false_finds,dice_mean_percent,"
         "dice_sd_percent,dice_seed_sd_percent,assd_mean_mm,assd_sd_mm,assd_seed_sd_mm,mssd_mean_mm,mssd_sd_mm,"
-        "mssd_seed_sd_mm"
+        "mssd_seed_sd_mm,dice_median_percent,dice_worst_tenth_percent,level_errors,level_errors_percent,"
+        "dice_as_one_mean_percent"
     )
-    assert first == "after,unet-dsl,ankle,2,2,1,4,1,0,65,28.2843,nan,1.3,0.282843,nan,11.5,4.94975,nan"
+    assert first == "after,unet-dsl,ankle,2,2,1,4,1,0,65,28.2843,nan,1.3,0.282843,nan,11.5,4.94975,nan,65,49,1,25,90"
 
 
 def test_bones_have_tables_of_their_own(tmp_path):
     write_tables(write_experiment(tmp_path))
     calcaneus, talus, humerus, scapula = grids(tmp_path / "table1_bones.md")
     assert [grid[0] for grid in (calcaneus, humerus)] == [
-        "| | ankle: calcaneus | | | |",
-        "| | shoulder: humerus | | | |",
+        "| | ankle: calcaneus | | | | | |",
+        "| | shoulder: humerus | | | | | |",
     ]
     assert calcaneus[2:] == [
-        "| U-Net DSL | **85.0 ± 7.1** | **1.1 ± 0.1** | **9.0 ± 1.4** | 2 / 0 / 0 |",
-        "| Proposed | **85.0 ± 7.1** | 1.5 ± 0.7 | 15.0 ± 7.1 | 2 / 0 / 0 |",
+        "| U-Net DSL | **85.0 ± 7.1** | 85.0 / 81.0 | 0 (0.0 %) | **1.1 ± 0.1** | **9.0 ± 1.4** | 2 / 0 / 0 |",
+        "| Proposed | **85.0 ± 7.1** | 85.0 / 81.0 | 0 (0.0 %) | 1.5 ± 0.7 | 15.0 ± 7.1 | 2 / 0 / 0 |",
     ]
-    assert talus[2] == "| U-Net DSL | 45.0 ± 63.6 | 2.0 ± - (1 missed) | 20.0 ± - (1 missed) | 2 / 1 / 0 |"
-    assert scapula[2:] == ["| U-Net DSL | - | - | - | 0 / 0 / 0 |", "| Proposed | **0.0 ± -** | - | - | 1 / 0 / 1 |"]
+    assert talus[2] == (
+        "| U-Net DSL | 45.0 ± 63.6 | 45.0 / 9.0 | 1 (50.0 %) | 2.0 ± - (1 missed) | 20.0 ± - (1 missed) | 2 / 1 / 0 |"
+    )
+    assert scapula[2:] == [
+        "| U-Net DSL | - | - | 0 | - | - | 0 / 0 / 0 |",
+        "| Proposed | **0.0 ± -** | 0.0 / 0.0 | 0 | - | - | 1 / 0 / 1 |",
+    ]
 
 
 def test_table2_is_exact(tmp_path):
@@ -152,9 +168,10 @@ def test_table2_is_exact(tmp_path):
     ]
     text = (tmp_path / "table2.md").read_text(encoding="utf-8")
     assert "- ankle: 2 pairs can give no Wilcoxon p below 2^(1-2) = 0.50, and no Holm p below 0.50" in text
+    assert "Seeds: 1, fewer than 3: a difference cannot be told from the spread of seeds" in text
     assert (tmp_path / "table2.csv").read_text().splitlines()[1] == "unet-dsl,4,25,12.9099,0.0285714,proposed"
     assert (tmp_path / "table2_exams.csv").read_text().splitlines()[2] == (
-        "dice_percent,ankle,unet-dsl,2,2,0,22,7,37,0.5,0.5,1,nan,proposed"
+        "dice_percent,ankle,unet-dsl,2,2,0,22,7,37,0.5,0.5,1,nan,1,,proposed"
     )
 
 
@@ -173,12 +190,50 @@ def test_seeds_are_averaged_in_each_exam_and_their_spread_stands_beside(tmp_path
     grid, _ = grids(tmp_path / "table1.md")
     # Exams: (85 + 65) / 2 and 45; seeds: 65 and 55.
     assert grid[1:3] == [
-        "| Method | Dice % ↑ | ASSD mm ↓ | MSSD mm ↓ | sd of seeds | exams / missed / false |",
-        "| U-Net DSL | 60.0 ± 21.2 | 1.3 ± 0.3 (2 missed) | 11.5 ± 4.9 (2 missed) | 7.07 / 0.00 / 0.00 | 2 / 2 / 0 |",
+        "| Method | Dice % ↑ | median / worst tenth | as one % ↑ | level errors ↓ | ASSD mm ↓ | MSSD mm ↓ |"
+        " sd of seeds | exams / missed / false |",
+        "| U-Net DSL | 60.0 ± 21.2 | 60.0 / 48.0 | 90.0 | 2 (25.0 %) | 1.3 ± 0.3 (2 missed) | 11.5 ± 4.9 (2 missed) |"
+        " 7.07 / 0.00 / 0.00 | 2 / 2 / 0 |",
     ]
     _, dice, _ = grids(tmp_path / "table2.md")
     assert dice[1].endswith("| +27.00 | +17.00 to +37.00 | 0.50 | 0.50 | +1.00 | 7.07 |")
     assert len(dice) == 2, "one data set needs no pooling"
+
+
+def test_three_seeds_tell_which_differences_lie_within_their_spread(tmp_path):
+    write_experiment(tmp_path, seeds=(0, 1, 2))
+    # The ankles of U-Net DSL change by -6, 0 and 6 points with the seed, the shoulders by -30, 0 and 30: of the mean
+    # differences +22.00 and -17.50 only the second is at most 2 standard errors, 2 * 30 / sqrt(3) = 34.6.
+    step = {("unet-dsl", "ankle"): 0.06, ("unet-dsl", "shoulder"): 0.30}
+    edit(
+        tmp_path,
+        "cases",
+        lambda table: table.assign(
+            dice=table["dice"] + [step.get((row.method, row.domain), 0) * (row.seed - 1) for row in table.itertuples()]
+        ),
+    )
+    write_tables(tmp_path)
+    _, dice, _ = grids(tmp_path / "table2.md")
+    assert dice[0].endswith("| effect | sd of seeds | seeds |")
+    assert dice[2].endswith("| +1.00 | 6.00 | |")
+    assert dice[3].endswith("| -0.33 | 30.00 | within the spread of seeds |")
+    text = (tmp_path / "table2.md").read_text(encoding="utf-8")
+    assert "- within the spread of seeds: the difference is at most 2 standard errors of the seeds' mean" in text
+    assert "cannot be told from the spread" not in text
+    table = pd.read_csv(tmp_path / "table2_exams.csv")
+    assert table[["num_seeds", "seed_spread"]].values.tolist()[1:3] == [[3, "beyond"], [3, "within"]]
+
+
+def test_rows_of_an_earlier_version_have_no_columns_of_naming(tmp_path):
+    write_experiment(tmp_path)
+    rows = pd.read_csv(tmp_path / "cases.csv", dtype=str, keep_default_na=False)
+    rows.drop(columns=[name for name in rows if "taken_for" in name or "as_one" in name]).to_csv(
+        tmp_path / "cases.csv", index=False
+    )
+    write_tables(tmp_path)
+    grid, _ = grids(tmp_path / "table1.md")
+    assert grid[2].startswith("| U-Net DSL | 65.0 ± 28.3 | 65.0 / 49.0 | 1.3 ± 0.3 (1 missed) |")
+    assert "level errors" not in (tmp_path / "table1.md").read_text(encoding="utf-8").lower()
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
@@ -204,7 +259,9 @@ def test_jobs_on_fewer_subjects_do_not_count(tmp_path):
 def test_one_exam_has_no_spread(tmp_path):
     write_tables(write_experiment(tmp_path, [row for row in CASES if row[2] in ("a1", "s1")]))
     grid, _ = grids(tmp_path / "table1.md")
-    assert grid[3].startswith("| Proposed | **92.0 ± -** | **1.2 ± -** | **11.0 ± -** | 1 / 0 / 0 |")
+    assert grid[3].startswith(
+        "| Proposed | **92.0 ± -** | 92.0 / 92.0 | 96.0 | 0 (0.0 %) | **1.2 ± -** | **11.0 ± -** | 1 / 0 / 0 |"
+    )
     _, dice, _ = grids(tmp_path / "table2.md")
     assert dice[2] == "| ankle | U-Net DSL | 1 | 1 | +7.00 | - | 1.00 | 1.00 | +1.00 |"
 
@@ -216,8 +273,13 @@ def test_an_incomplete_method_is_named_and_gets_no_bold(tmp_path):
         text = (tmp_path / name).read_text(encoding="utf-8")
         assert "fewer exams than the others. Proposed: 1 of 2 ankle exams with seed 0.\n" in text
     grid, _ = grids(tmp_path / "table1.md")
-    assert grid[3].startswith("| Proposed | 92.0 ± - | 1.2 ± - | 11.0 ± - | 1 / 0 / 0 | 57.5 ± 31.8 | **2.4")
-    assert grid[2].startswith("| U-Net DSL | **65.0 ± 28.3** | **1.3 ± 0.3** (1 missed) |")
+    assert grid[3].startswith(
+        "| Proposed | 92.0 ± - | 92.0 / 92.0 | 96.0 | 0 (0.0 %) | 1.2 ± - | 11.0 ± - | 1 / 0 / 0 |"
+    )
+    assert "| 57.5 ± 31.8 | 57.5 / 39.5 | 70.0 | 0 (0.0 %) | **2.4" in grid[3]
+    assert grid[2].startswith(
+        "| U-Net DSL | **65.0 ± 28.3** | 65.0 / 49.0 | 90.0 | 1 (25.0 %) | **1.3 ± 0.3** (1 missed) |"
+    )
 
 
 def test_the_method_to_compare_with(tmp_path):
