@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from custom_components.data.cases import Case, as_case
@@ -11,15 +12,18 @@ from custom_components.data.manifests import Manifest
 from custom_components.errors import InputError
 from custom_components.system.terminal import align_columns
 
+LEAST_TYPICAL = "least typical"
+"""Value of `fold` that tests the subjects of each data set that are farthest from the rest."""
+
 
 @dataclass(frozen=True)
 class Split:
-    """The cases of one fold; all cases of a subject lie on one side."""
+    """The cases of one fold, a number or `LEAST_TYPICAL`; all cases of a subject lie on one side."""
 
     training: tuple[Case, ...]
     validation: tuple[Case, ...]
     testing: tuple[Case, ...]
-    fold: int
+    fold: int | str
     num_folds: int
 
     def to_dict(self) -> dict[str, Any]:
@@ -48,7 +52,7 @@ def split_of(
 def make_splits(
     manifests: Sequence[Manifest],
     *,
-    fold: int,
+    fold: int | str,
     num_folds: int | None = None,
     train_subjects: Mapping[str, int] | None = None,
 ) -> Split:
@@ -60,13 +64,18 @@ def make_splits(
     fold i tests group i, group i + 1 (cyclic) validates. Either way a subject is tested exactly once over all folds.
     Subjects of equal name in two domains are two people. Cases without a label are in no split.
 
+    The fold `LEAST_TYPICAL` tests the fifth of each data set's subjects that is least like the others, by
+    `typicality.distances_from_typical`; of the remaining ones every k-th validates, a fifth of them, and the rest
+    trains (fifths are rounded, at least 1). It reads all labelled cases; `num_folds` does not matter.
+
     Args:
         manifests: one per domain.
-        fold: 0 .. `count_folds` - 1.
+        fold: 0 .. `count_folds` - 1, or `LEAST_TYPICAL`.
         num_folds: number of groups, 3 up to the subjects of the smallest data set; None for leave-one-out.
         train_subjects: domain -> how many of its training subjects to train on, for learning curves; the others of
-            that domain stay out. They count from the one after the validation subjects (cyclic), so that a larger
-            number adds subjects to those of a smaller one and other folds train on others.
+            that domain stay out. They count from the one after the validation subjects (cyclic; in `LEAST_TYPICAL`
+            from the first), so that a larger number adds subjects to those of a smaller one and other folds train on
+            others.
 
     Raises:
         InputError: fewer than 3 labelled subjects in a data set, or `num_folds`, `fold` or `train_subjects` out of
@@ -77,22 +86,25 @@ def make_splits(
         Regularization for Sparse Pediatric Datasets" (leave-one-out). Who validates in a fold without a test subject
         is our choice.
     """
-    total = count_folds(manifests, num_folds=num_folds)
-    if isinstance(fold, bool) or not isinstance(fold, int) or not 0 <= fold < total:
-        raise InputError(f"fold must be a whole number from 0 to {total - 1}, got {fold!r}; folds are counted from 0")
+    total = count_folds(manifests, num_folds=None if fold == LEAST_TYPICAL else num_folds)
+    if fold == LEAST_TYPICAL:
+        total = 1
+    elif isinstance(fold, bool) or not isinstance(fold, int) or not 0 <= fold < total:
+        raise InputError(
+            f"fold must be a whole number from 0 to {total - 1} or {LEAST_TYPICAL!r}, got {fold!r}; folds are counted "
+            "from 0"
+        )
     training, validation, testing = list[Case](), list[Case](), list[Case]()
     for manifest in manifests:
-        subjects = _subjects(manifest)
-        groups = num_folds or len(subjects)
-        group_of = {subject: index % groups for index, subject in enumerate(subjects)}
-        trained = _trained_subjects(manifest, group_of, fold, groups, train_subjects or {})
+        deal = _least_typical if isinstance(fold, str) else partial(_dealt, fold=fold, num_folds=num_folds)
+        tested, validated, left = deal(manifest)
+        trained = _trained_subjects(manifest, left, fold, train_subjects or {})
         for case in manifest.cases:
             if case.label is None:
                 continue
-            group = group_of[case.subject]
-            if group == fold:
+            if case.subject in tested:
                 testing.append(case)
-            elif group == (fold + 1) % groups:
+            elif case.subject in validated:
                 validation.append(case)
             elif case.subject in trained:
                 training.append(case)
@@ -137,14 +149,40 @@ def describe(split: Split) -> str:
         subjects = len({case.subject for case in trained})
         amount = f"{subjects} subject{'s' * (subjects != 1)}, {len(trained)} case{'s' * (len(trained) != 1)}"
         rows.append((domain, _names(tested), _names(validated), amount))
-    return "\n".join([f"fold {split.fold} of 0..{split.num_folds - 1}", *align_columns(rows)])
+    folds = "" if split.fold == LEAST_TYPICAL else f" of 0..{split.num_folds - 1}"
+    return "\n".join([f"fold {split.fold}{folds}", *align_columns(rows)])
+
+
+def _dealt(manifest: Manifest, *, fold: int, num_folds: int | None) -> tuple[list[str], list[str], list[str]]:
+    """Subjects tested, validated and left for the training, the last in the order in which they are taken."""
+    subjects = _subjects(manifest)
+    groups = num_folds or len(subjects)
+    start = (fold + 2) % groups
+    group_of = {subject: index % groups for index, subject in enumerate(subjects)}
+    tested = [subject for subject in subjects if group_of[subject] == fold]
+    validated = [subject for subject in subjects if group_of[subject] == (fold + 1) % groups]
+    return tested, validated, _without(subjects[start:] + subjects[:start], tested + validated)
+
+
+def _least_typical(manifest: Manifest) -> tuple[list[str], list[str], list[str]]:
+    """As `_dealt`."""
+    from custom_components.data.typicality import least_typical_subjects  # reads volumes: nobody else needs it
+
+    tested = least_typical_subjects(manifest)
+    rest = _without(_subjects(manifest), tested)
+    count = max(1, round(len(rest) / 5))
+    step = len(rest) // count
+    validated = rest[step // 2 :: step][:count]
+    return tested, validated, _without(rest, validated)
+
+
+def _without(subjects: Sequence[str], others: Sequence[str]) -> list[str]:
+    return [subject for subject in subjects if subject not in others]
 
 
 def _trained_subjects(
-    manifest: Manifest, group_of: Mapping[str, int], fold: int, groups: int, train_subjects: Mapping[str, int]
+    manifest: Manifest, left: Sequence[str], fold: int | str, train_subjects: Mapping[str, int]
 ) -> set[str]:
-    subjects, start, held_out = list(group_of), (fold + 2) % groups, (fold, (fold + 1) % groups)
-    left = [subject for subject in subjects[start:] + subjects[:start] if group_of[subject] not in held_out]
     wanted = train_subjects.get(manifest.domain.name, len(left))
     if isinstance(wanted, bool) or not isinstance(wanted, int) or not 1 <= wanted <= len(left):
         raise InputError(

@@ -179,8 +179,8 @@ def _summary(domain: str, label: str, rows: Sequence[Mapping[str, Any]]) -> Scor
     percent = 100 * taken / counts[0] if counts[0] else math.nan
     exams = {row["case"]: row.get("dice_as_one", math.nan) for row in rows} if label == ALL_BONES else {}
     as_one, _ = _moments([dice for dice in exams.values() if not math.isnan(dice)])
-    naming: dict[str, Any] = {"level_errors": taken, "level_errors_percent": percent, "dice_as_one_mean": as_one}
-    return ScoreSummary(domain, label, *counts, len(columns[0]), len(columns[1]), *moments, **naming)
+    numbers: list[Any] = [*counts, len(columns[0]), len(columns[1]), *moments, taken, percent, as_one]
+    return ScoreSummary(domain, label, *numbers)
 
 
 def _moments(values: list[float]) -> tuple[float, float]:

@@ -1,10 +1,12 @@
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
+from custom_components.data import typicality
 from custom_components.data.cases import Case
 from custom_components.data.manifests import Manifest
-from custom_components.data.splits import Split, count_folds, describe, make_splits
+from custom_components.data.splits import LEAST_TYPICAL, Split, count_folds, describe, make_splits
 from custom_components.domains import Domain
 from custom_components.errors import InputError
 from hypothesis import given
@@ -79,6 +81,44 @@ def test_three_folds_deal_the_subjects_round_robin() -> None:
     assert subjects(split.training, "ankle") == ["s01", "s04"]
 
 
+@pytest.fixture
+def farthest(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The fewer scans, the farther: files that are not there cannot be measured."""
+
+    def distances(manifest: Manifest) -> dict[str, float]:
+        labelled = [case.subject for case in manifest.cases if case.label]
+        return {subject: 1 / labelled.count(subject) for subject in labelled}
+
+    monkeypatch.setattr(typicality, "distances_from_typical", distances)
+
+
+@pytest.mark.usefixtures("farthest")
+def test_the_least_typical_are_tested_and_of_the_rest_every_kth_validates() -> None:
+    manifests = [manifest("ankle", [2] * 5 + [1] + [2] * 10 + [1, 1]), manifest("shoulder", [2, 1, 2], unlabelled=2)]
+    split = make_splits(manifests, fold=LEAST_TYPICAL)
+    # 18 subjects: round(3.6) tested, the first of the equally far; of the 14 others round(2.8), every 4th.
+    assert subjects(split.testing, "ankle") == ["s00", "s05", "s16", "s17"]
+    assert subjects(split.validation, "ankle") == ["s03", "s08", "s12"]
+    assert len(subjects(split.training, "ankle")) == 11
+    assert [subjects(side, "shoulder") for side in _sides(split)] == [["s00"], ["s02"], ["s01"]]
+    assert len(split.testing) == 2 + 3 + 1  # all scans of a subject
+    assert make_splits(manifests, fold=LEAST_TYPICAL, num_folds=5) == split
+    assert json.loads(json.dumps(split.to_dict()))["fold"] == "least typical"
+    assert describe(split).splitlines()[0] == "fold least typical"
+
+
+@pytest.mark.usefixtures("farthest")
+def test_fewer_training_subjects_beside_the_least_typical() -> None:
+    manifests = [manifest("ankle", [2, 2, 2, 1, 2, 2])]
+    trained = [
+        subjects(make_splits(manifests, fold=LEAST_TYPICAL, train_subjects={"ankle": number}).training, "ankle")
+        for number in (1, 2, 4)
+    ]
+    assert trained == [["s00"], ["s00", "s01"], ["s00", "s01", "s04", "s05"]]
+    with pytest.raises(InputError, match=r"whole number from 1 to 4 .those left in fold least typical"):
+        make_splits(manifests, fold=LEAST_TYPICAL, train_subjects={"ankle": 5})
+
+
 @given(
     scans=st.lists(st.lists(st.integers(1, 3), min_size=3, max_size=7), min_size=1, max_size=3),
     folds=st.none() | st.just(3),
@@ -125,9 +165,9 @@ def test_describe_is_a_row_a_domain() -> None:
     ]
 
 
-@pytest.mark.parametrize("fold", [-1, 3, 1.0, True])
-def test_fold_out_of_range(fold: int) -> None:
-    with pytest.raises(InputError, match="fold must be a whole number from 0 to 2"):
+@pytest.mark.parametrize("fold", [-1, 3, 1.0, True, "typical"])
+def test_fold_out_of_range(fold: Any) -> None:
+    with pytest.raises(InputError, match="fold must be a whole number from 0 to 2 or 'least typical'"):
         make_splits([manifest("ankle", [1, 1, 1])], fold=fold)
 
 
