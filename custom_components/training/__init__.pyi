@@ -1,16 +1,20 @@
 from .adaptation import extend_network, join_domains, split_subjects
+from .averaging import average_weights
 from .batches import SliceTarget, prepare_slices
 from .embeddings import EmbeddingExtractor
 from .epoch_log import EpochLog
-from .handlers import CheckpointHandler, EarlyStopHandler, ResumeHandler, SetSamplerEpoch
+from .handlers import AveragingHandler, CheckpointHandler, EarlyStopHandler, ResumeHandler, SetSamplerEpoch
 from .interruption import InterruptionHandler
 from .model_quality import calibrate_run
+from .norm_statistics import reestimate_run
 from .runs import TrainingRun
+from .schedules import make_schedule, moves_each_epoch
 from .state import TrainingState
 from .tracking import Tracking, name_run
 from .validation import StackDice
 
 __all__ = [
+    "AveragingHandler",
     "CheckpointHandler",
     "EarlyStopHandler",
     "EmbeddingExtractor",
@@ -23,10 +27,14 @@ __all__ = [
     "Tracking",
     "TrainingRun",
     "TrainingState",
+    "average_weights",
     "calibrate_run",
     "extend_network",
     "join_domains",
+    "make_schedule",
+    "moves_each_epoch",
     "name_run",
     "prepare_slices",
+    "reestimate_run",
     "split_subjects",
 ]

@@ -14,6 +14,7 @@ from custom_components.networks.parameters import is_finite
 from custom_components.training.state import TrainingState, load_newest
 from ignite.engine import Engine, Events
 from ignite.handlers import EarlyStopping
+from monai.engines.utils import IterationEvents
 
 _logger = logging.getLogger(__name__)
 
@@ -27,6 +28,22 @@ class SetSamplerEpoch:
     def attach(self, engine: Engine) -> None:
         """Register with a trainer."""
         engine.add_event_handler(Events.EPOCH_STARTED, lambda e: self.sampler.set_epoch(e.state.epoch))
+
+
+class AveragingHandler:
+    """Move the average of `state`, if it has one, after each step of the optimizer.
+
+    It moves before the step counts as completed, so that weights and average in `last.pt` are of the same step.
+    """
+
+    def __init__(self, state: TrainingState) -> None:
+        self.state = state
+
+    def attach(self, engine: Engine) -> None:
+        """Register with a trainer."""
+        average, network = self.state.average, self.state.run.network
+        if average is not None:
+            engine.add_event_handler(IterationEvents.MODEL_COMPLETED, lambda _: average.update_parameters(network))
 
 
 class ResumeHandler:
@@ -63,6 +80,8 @@ class ResumeHandler:
 class EarlyStopHandler:
     """Stop a training whose validation score no longer improves, by ignite's `EarlyStopping`.
 
+    The score is the one that chooses the best epoch, `TrainingState.mean_score`.
+
     It is attached to the trainer and not, as usual, to the evaluator: only the first of several processes validates
     (see `FirstRankValidation`), but all must stop. It does so after `patience` validations without improvement, with 0
     never. The count is kept in `state`, with which it is resumed.
@@ -89,7 +108,7 @@ class EarlyStopHandler:
         if score is None:
             return
         # The best score is that of the epochs before: `CheckpointHandler` comes later.
-        self._score, self._stopping.best_score = score, self.state.best
+        self._score, self._stopping.best_score = self.state.mean_score(score), self.state.best
         self._stopping.counter = 0 if self.state.best is None else self.state.num_stale
         self._stopping(engine)
         self.state.num_stale = self._stopping.counter
@@ -109,8 +128,10 @@ class CheckpointHandler:
 
     Each file is written whole or not at all; of several processes only the first one writes. Weights that are not
     finite end the training before anything is saved. The best epoch is that with the highest key metric in the state's
-    log; a run that never validated has its last weights in `model.pt`. The models of the epochs `snapshots` are kept as
-    well, as `epoch_<n>.pt`.
+    log, or mean of several, see `TrainingState.mean_score`; the recorded `validation_dice` is always its own. A run
+    that never validated has its last weights in `model.pt`. The models of the epochs `snapshots` are kept as well, as
+    `epoch_<n>.pt`. Where the state has an average of the weights, it is in all of these; `last.pt` goes on from the
+    weights themselves.
 
     Raises:
         InputError: weights that are NaN or infinite, when an epoch ends.
@@ -129,26 +150,30 @@ class CheckpointHandler:
         state, epoch = self.state, engine.state.epoch
         state.remember(epoch=epoch, steps=0, num_steps=engine.state.epoch_length)
         score = state.log.validation_score(epoch)
-        model = state.model(score)
-        if not is_finite(model.weights):
+        last = state.model(score)
+        model = last if state.average is None else state.model(score, averaged=True)
+        if not (is_finite(last.weights) and is_finite(model.weights)):
             raise InputError(
                 f"weights must stay finite, got NaN or infinity in epoch {epoch}; the checkpoints before are kept: "
                 "lower learning_rate and continue with --resume true"
             )
-        if score is not None and (state.best is None or score > state.best):
-            state.best, state.best_epoch = score, epoch
-            state.save("model.pt", model)
+        if score is not None:
+            mean, state.recent = state.mean_score(score), [*state.recent, score][-state.choose_by :]
+            if state.best is None or mean > state.best:
+                state.best, state.best_epoch = mean, epoch
+                state.save("model.pt", model)
         if epoch in self.snapshots:
             state.save(f"epoch_{epoch}.pt", model)
         # Last: a run killed before this line repeats the epoch, and writes the same files again.
-        state.save(RESUMABLE[0], model)
+        state.save(RESUMABLE[0], last)
 
     def _finish(self, engine: Engine) -> None:
         state = self.state
         if state.best is not None:
-            _logger.info("best epoch %d, validation Dice %.4f: model.pt", state.best_epoch, state.best)
+            mean = "" if state.choose_by == 1 else f" (mean of {state.choose_by} validations)"
+            _logger.info("best epoch %d, validation Dice %.4f%s: model.pt", state.best_epoch, state.best, mean)
             return
-        state.save("model.pt", state.run.model(epoch=engine.state.epoch, validation_dice=None))
+        state.save("model.pt", state.model(averaged=True))
         if state.run.split.validation:
             _logger.warning("no epoch validated: model.pt holds the last weights; lower val_interval")
         else:

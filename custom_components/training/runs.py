@@ -126,11 +126,11 @@ class TrainingRun:
             handler.close()
 
     def model(
-        self, *, epoch: int, validation_dice: float | None, buffers: Mapping[str, Tensor] | None = None
+        self, *, epoch: int, validation_dice: float | None, tensors: Mapping[str, Tensor] | None = None
     ) -> TrainedModel:
-        """The present network and its description; `buffers` replace the network's own."""
+        """The present network and its description; `tensors` replace the network's own of their names."""
         training = self._record() | {"epoch": epoch, "validation_dice": validation_dice, "split": self._seen()}
-        state = self.network.state_dict() | dict(buffers or {})
+        state = self.network.state_dict() | dict(tensors or {})
         weights = {name: tensor.detach().cpu() for name, tensor in state.items()}
         return TrainedModel(tuple(self.domains), self.preprocessing, self.network.settings(), weights, training)
 

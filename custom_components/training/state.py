@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 import math
+import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,7 @@ from custom_components.distributed import first_rank_only, num_ranks
 from custom_components.errors import InputError
 from custom_components.models.checkpoints import RESUMABLE, load_checkpoint, save_checkpoint
 from custom_components.models.trained_model import TrainedModel
+from custom_components.training.averaging import WeightAverage
 from custom_components.training.epoch_log import EpochLog
 from custom_components.training.runs import TrainingRun
 from torch.optim import Optimizer
@@ -32,10 +34,14 @@ class TrainingState:
     `remember`: the next step's forward pass changes running statistics, and the end of the epoch the learning rate,
     before a checkpoint is written. When an epoch goes on, the sampler leaves out the batches done.
 
+    `average` is that of the weights, if the training has one; it changes only where the optimizer steps, too. The best
+    epoch is that with the highest mean of `choose_by` validations.
+
     Attributes:
         epoch: epochs completed.
         steps: steps done in the next one, of `num_steps`; these are 0 before the training has started.
-        best: best validation score so far, of epoch `best_epoch`; None before the first.
+        best: best mean of validation scores so far, see `mean_score`, of epoch `best_epoch`; None before the first.
+        recent: scores of the newest validations, at most `choose_by`.
         num_stale: validations since.
         saved: epochs and steps of the newest `last.pt`.
     """
@@ -45,14 +51,21 @@ class TrainingState:
     lr_scheduler: LRScheduler
     sampler: DomainBalancedBatchSampler
     log: EpochLog = field(default=None)  # type: ignore[assignment]  # the log registers itself
+    average: WeightAverage | None = None
+    choose_by: int = 1
     scaler: Any = field(default=None, init=False)
     epoch: int = field(default=0, init=False)
     steps: int = field(default=0, init=False)
     num_steps: int = field(default=0, init=False)
     best: float | None = field(default=None, init=False)
     best_epoch: int = field(default=0, init=False)
+    recent: list[float] = field(default_factory=list, init=False)
     num_stale: int = field(default=0, init=False)
     saved: tuple[int, int] = field(default=(0, 0), init=False)
+
+    def __post_init__(self) -> None:
+        if self.choose_by < 1:
+            raise InputError(f"choose_by must be 1 or more validations, got {self.choose_by}; 1 takes each by itself")
 
     def remember(self, *, epoch: int, steps: int, num_steps: int) -> None:
         """Note the place, given as in the attributes, and copy all that changes outside of the optimizer's step."""
@@ -69,9 +82,17 @@ class TrainingState:
         """Whether all losses of the epoch so far are finite."""
         return all(bool(total.isfinite()) for total in self._copied["log"]["sums"].values())
 
-    def model(self, validation_dice: float | None = None) -> TrainedModel:
-        """The network as of the last completed step, with all that travels with it."""
-        return self.run.model(epoch=self.epoch, validation_dice=validation_dice, buffers=self._buffers)
+    def mean_score(self, score: float) -> float:
+        """Mean of the score of a validation and of those before it: `choose_by` in all, or as many as there were."""
+        return statistics.fmean([*self.recent, score][-self.choose_by :])
+
+    def model(self, validation_dice: float | None = None, *, averaged: bool = False) -> TrainedModel:
+        """The network as of the last completed step, with all that travels with it.
+
+        With `averaged` it is the average of the weights, if the training has one: the model to use and not to resume.
+        """
+        tensors = self._buffers if self.average is None or not averaged else self.average.weights()
+        return self.run.model(epoch=self.epoch, validation_dice=validation_dice, tensors=tensors)
 
     def save(self, name: str, model: TrainedModel) -> None:
         """Write a checkpoint into the run's folder; `last.pt` also holds what resuming needs."""
@@ -82,7 +103,10 @@ class TrainingState:
 
     def to_dict(self) -> dict[str, Any]:
         """Tensors and plain types; weights and running statistics travel with the model."""
-        return {
+        optional: dict[str, Any] = {} if self.average is None else {"average": dict(self.average.state_dict())}
+        if self.choose_by > 1:
+            optional["recent"] = list(self.recent)
+        return optional | {
             "optimizer": self.optimizer.state_dict() | {"param_groups": self._copied["groups"]},
             "lr_scheduler": self._copied["lr_scheduler"],
             "scaler": None if self.scaler is None else self.scaler.state_dict(),
@@ -109,7 +133,13 @@ class TrainingState:
             self.epoch, self.steps = content["training"]["epoch"], state.get("steps", 0)
             self.run.network.load_state_dict(content["model"])
             self.optimizer.load_state_dict(state["optimizer"])
+            if ("lr_lambdas" in state["lr_scheduler"]) != hasattr(self.lr_scheduler, "lr_lambdas"):
+                raise ValueError("another schedule or warmup")  # one counts epochs, the other one steps
             self.lr_scheduler.load_state_dict(state["lr_scheduler"])
+            if self.average is not None:
+                if "average" not in state:
+                    raise ValueError("weight_averaging in a training without it")
+                self.average.load_state_dict(state["average"])
             if self.scaler is not None and state["scaler"] is not None:
                 self.scaler.load_state_dict(state["scaler"])
             if self.steps and state["num_steps"] != num_steps:
@@ -117,7 +147,7 @@ class TrainingState:
             if self.steps and num_ranks() == 1:
                 self.log.load_state_dict(state["log"])
             self.best, self.best_epoch = state.get("best"), state.get("best_epoch", 0)
-            self.num_stale = state.get("num_stale", 0)
+            self.num_stale, self.recent = state.get("num_stale", 0), list(state.get("recent", []))
         except (KeyError, RuntimeError, TypeError, ValueError, AttributeError) as error:
             raise InputError(
                 f"last.pt must continue the same network, got {error}; use the run's own settings"

@@ -13,8 +13,15 @@ from custom_components.domains import Domain
 from custom_components.errors import InputError
 from custom_components.models.checkpoints import load_checkpoint
 from custom_components.networks.unet import MultiDomainUNet
+from custom_components.training.averaging import average_weights
 from custom_components.training.epoch_log import EpochLog
-from custom_components.training.handlers import CheckpointHandler, EarlyStopHandler, ResumeHandler, SetSamplerEpoch
+from custom_components.training.handlers import (
+    AveragingHandler,
+    CheckpointHandler,
+    EarlyStopHandler,
+    ResumeHandler,
+    SetSamplerEpoch,
+)
 from custom_components.training.interruption import InterruptionHandler
 from custom_components.training.preemption import Preemption
 from custom_components.training.runs import TrainingRun
@@ -28,6 +35,7 @@ def make_engine(losses: list[float]) -> Engine:
     """An engine of one batch an epoch, whose loss in epoch i is losses[i - 1]."""
 
     def step(engine: Engine, batch: int) -> dict:
+        engine.fire_event(IterationEvents.MODEL_COMPLETED)
         return {"loss": torch.tensor(losses[engine.state.epoch - 1]), "image": torch.zeros(4, 1, 2, 2)}
 
     engine = Engine(step)
@@ -66,19 +74,25 @@ def train(
     patience: int = 0,
     snapshots: tuple[int, ...] = (),
     learning_rate: float = 1e-3,
+    choose_by: int = 1,
+    decay: float = 0.0,
 ) -> Engine:
     optimizer = torch.optim.Adam(run.network.parameters(), lr=learning_rate)
     scheduler = torch.optim.lr_scheduler.PolynomialLR(optimizer, total_iters=10)
     evaluator, validate = make_evaluator(scores)
     engine = make_engine([1.0] * len(scores))
     engine.add_event_handler(Events.EPOCH_COMPLETED, validate)
-    engine.add_event_handler(Events.EPOCH_COMPLETED, lambda: run.network.heads[0].bias.data.add_(1))
+    engine.add_event_handler(Events.ITERATION_STARTED, lambda: run.network.heads[0].bias.data.add_(1))
     log = EpochLog(run.output_dir, loss=SimpleNamespace(terms={}), optimizer=optimizer, evaluator=evaluator)
     sampler = DomainBalancedBatchSampler([0], batch_size=1)
-    state = TrainingState(run, optimizer=optimizer, lr_scheduler=scheduler, log=log, sampler=sampler)
+    average = average_weights(run.network, decay=decay)
+    state = TrainingState(
+        run, optimizer=optimizer, lr_scheduler=scheduler, log=log, sampler=sampler, average=average, choose_by=choose_by
+    )
     ResumeHandler(state).attach(engine)
     EarlyStopHandler(state, patience=patience).attach(engine)
     CheckpointHandler(state, snapshots=snapshots).attach(engine)
+    AveragingHandler(state).attach(engine)
     engine.run([0], max_epochs=len(scores))
     engine.learning_rate = optimizer.param_groups[0]["lr"]
     return engine
@@ -105,6 +119,53 @@ def test_models_of_chosen_epochs_are_kept(tmp_path: Path) -> None:
         assert kept["training"]["epoch"] == epoch
         assert "resume" not in kept
         assert torch.equal(kept["model"]["heads.0.bias"], start + epoch)
+
+
+def test_the_average_is_the_model_and_the_weights_go_on(tmp_path: Path) -> None:
+    run = make_run(tmp_path, [2, 4])
+    start = run.network.heads[0].bias.detach().clone()
+    train(run, [0.1, 0.5, 0.3], snapshots=(3,), decay=0.5)
+    bias = {name: load_checkpoint(tmp_path / f"{name}.pt")["model"]["heads.0.bias"] for name in ("last", "model")}
+    bias["epoch 3"] = load_checkpoint(tmp_path / "epoch_3.pt")["model"]["heads.0.bias"]
+    # 1 after the first step, then 2/11 of 1 and 9/11 of 2, then 3/12 of that and 9/12 of 3.
+    second = 2 / 11 * 1 + 9 / 11 * 2
+    expected = {"last": 3.0, "model": second, "epoch 3": second / 4 + 3 * 3 / 4}
+    for name, risen in expected.items():
+        torch.testing.assert_close(bias[name], start + risen)
+    assert load_checkpoint(tmp_path / "last.pt")["resume"]["average"]["n_averaged"] == 3
+    resumed = make_run(tmp_path, [2, 4], resume=True)
+    train(resumed, [0.1, 0.5, 0.3, 0.9], decay=0.5)
+    third = load_checkpoint(tmp_path / "model.pt")["model"]["heads.0.bias"]
+    torch.testing.assert_close(third, start + expected["epoch 3"] * 4 / 13 + 4 * 9 / 13)
+
+
+def test_averaging_begun_in_a_resumed_run_is_refused(tmp_path: Path) -> None:
+    train(make_run(tmp_path, [2, 4]), [0.1])
+    with pytest.raises(InputError, match="got weight_averaging in a training without it; use the run's own settings"):
+        train(make_run(tmp_path, [2, 4], resume=True), [0.1, 0.2], decay=0.9)
+
+
+SCORES = [0.1, 0.9, 0.2, 0.5, 0.7, 0.4]  # means of two: 0.1, 0.5, 0.55, 0.35, 0.6, 0.55
+
+
+def test_the_best_epoch_may_be_that_of_the_best_mean(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO"):
+        train(make_run(tmp_path / "whole", [2, 4]), SCORES, choose_by=2)
+    best = load_checkpoint(tmp_path / "whole" / "model.pt")["training"]
+    assert (best["epoch"], best["validation_dice"]) == (5, 0.7)
+    assert "best epoch 5, validation Dice 0.6000 (mean of 2 validations): model.pt" in caplog.messages
+    train(make_run(tmp_path / "resumed", [2, 4]), SCORES[:4], choose_by=2)
+    assert load_checkpoint(tmp_path / "resumed" / "model.pt")["training"]["epoch"] == 3
+    train(make_run(tmp_path / "resumed", [2, 4], resume=True), SCORES, choose_by=2)
+    states = [load_checkpoint(tmp_path / name / "last.pt")["resume"] for name in ("whole", "resumed")]
+    assert [(each["best"], each["best_epoch"], each["recent"]) for each in states] == [(0.6, 5, [0.7, 0.4])] * 2
+
+
+def test_patience_counts_the_means_that_choose(tmp_path: Path) -> None:
+    assert train(make_run(tmp_path / "a", [2, 4]), SCORES, choose_by=2, patience=1).state.epoch == 4
+    assert train(make_run(tmp_path / "b", [2, 4]), SCORES, patience=1).state.epoch == 3
+    with pytest.raises(InputError, match="choose_by must be 1 or more validations, got 0"):
+        train(make_run(tmp_path / "c", [2, 4]), SCORES, choose_by=0)
 
 
 def test_patience_ends_a_run_that_no_longer_improves(tmp_path: Path) -> None:

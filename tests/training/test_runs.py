@@ -122,7 +122,7 @@ def test_model_holds_a_copy_of_what_travels(tmp_path: Path) -> None:
     assert model.network["num_classes"] == [2]
     assert model.weights.keys() == run.network.state_dict().keys()
     buffers = {name: buffer + 1 for name, buffer in run.network.named_buffers()}
-    other = run.model(epoch=4, validation_dice=0.5, buffers=buffers)
+    other = run.model(epoch=4, validation_dice=0.5, tensors=buffers)
     for name, weight in run.network.state_dict().items():
         assert torch.equal(other.weights[name], weight + (name in buffers))
 

@@ -3,6 +3,7 @@
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from custom_components.models.checkpoints import load_checkpoint
 from custom_components.networks.unet import MultiDomainUNet
 from custom_components.training.epoch_log import EpochLog
 from custom_components.training.runs import TrainingRun
+from custom_components.training.schedules import make_schedule, rate_factor
 from custom_components.training.state import TrainingState, load_newest
 
 # Written by the first release: two epochs with validation scores 0.5 and 0.4, in each of which the bias of the head,
@@ -23,7 +25,7 @@ from custom_components.training.state import TrainingState, load_newest
 OLD = Path(__file__).parent / "data" / "last_of_0.1.0.bin"
 
 
-def make_state(folder: Path, *, learning_rate: float = 1e-3) -> TrainingState:
+def make_state(folder: Path, *, learning_rate: float = 1e-3, **schedule: Any) -> TrainingState:
     case = Case("a", "ankle", Path("i.nii"), Path("l.nii"), "s")
     run = TrainingRun(
         folder,
@@ -37,7 +39,7 @@ def make_state(folder: Path, *, learning_rate: float = 1e-3) -> TrainingState:
     return TrainingState(
         run,
         optimizer=optimizer,
-        lr_scheduler=torch.optim.lr_scheduler.PolynomialLR(optimizer, total_iters=10),
+        lr_scheduler=make_schedule(optimizer, **{"power": 1.0, "max_epochs": 10, "steps_per_epoch": 3, **schedule}),
         log=log,
         sampler=DomainBalancedBatchSampler([0] * 6, batch_size=2),
     )
@@ -116,6 +118,36 @@ def test_a_learning_rate_set_anew_scales_the_one_reached(tmp_path: Path) -> None
     second.restore(load_newest(tmp_path), num_steps=3)
     assert second.optimizer.param_groups[0]["lr"] == pytest.approx(5e-3)
     assert second.lr_scheduler.base_lrs == [1e-2]
+
+
+def test_a_schedule_by_steps_goes_on_within_an_epoch(tmp_path: Path) -> None:
+    """With its own settings, and with another rate and length as if it had had them from the beginning."""
+    settings = {"schedule": "cosine", "warmup": 0.1}
+    first = make_state(tmp_path, **settings)
+    for _ in range(10):
+        step(first)
+        first.lr_scheduler.step()
+    first.remember(epoch=3, steps=1, num_steps=3)
+    first.lr_scheduler.step()  # of a step that is not remembered
+    first.save("last.pt", first.model())
+    for rate, epochs in ((1e-3, 10), (1e-2, 20)):
+        second = make_state(tmp_path, learning_rate=rate, max_epochs=epochs, **settings)
+        second.restore(load_newest(tmp_path), num_steps=3)
+        assert second.optimizer.param_groups[0]["lr"] == pytest.approx(rate * rate_factor(10, 30, **settings))
+        for number in range(11, 3 * epochs + 1):
+            second.lr_scheduler.step()
+            expected = rate * rate_factor(number, 3 * epochs, **settings)
+            assert second.optimizer.param_groups[0]["lr"] == pytest.approx(expected)
+        assert second.optimizer.param_groups[0]["lr"] == 0.0
+
+
+@pytest.mark.parametrize("schedules", [("polynomial", "cosine"), ("one-cycle", "polynomial")])
+def test_a_schedule_by_epochs_is_not_taken_for_one_by_steps(schedules: tuple[str, str], tmp_path: Path) -> None:
+    first, second = (make_state(tmp_path, schedule=schedule) for schedule in schedules)
+    first.remember(epoch=1, steps=0, num_steps=3)
+    first.save("last.pt", first.model())
+    with pytest.raises(InputError, match="got another schedule or warmup; use the run's own settings"):
+        second.restore(load_newest(tmp_path), num_steps=3)
 
 
 def test_losses_that_are_not_finite_make_a_state_bad(tmp_path: Path) -> None:

@@ -33,6 +33,9 @@ ROOT = BUNDLES / "multijoint_mr_bone_segmentation"
 SETTINGS = {**SMALL, "batch_size": 6, "device": "cpu", "learning_rate_decay": 0.9}  # 4 steps an epoch
 
 
+RECIPE = {"weight_averaging": 0.9, "schedule": "one-cycle", "choose_by": 2, "reestimate_norms": True}
+
+
 def make_model(*, seed: int = 0) -> TrainedModel:
     torch.manual_seed(seed)
     network = MultiDomainUNet([2], widths=[2, 4], domain_names=["ankle"])
@@ -133,17 +136,15 @@ def test_killed_at_any_moment_the_newest_checkpoint_or_the_one_before_is_found(a
     print(f"{num_kills} kills: all found a whole checkpoint; {num_stale} left a temporary file, which went")
 
 
-@pytest.fixture(scope="module")
-def uninterrupted(manifests: dict[str, str], run_bundle: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="module", params=[{}, RECIPE], ids=["plain", "recipe"])
+def uninterrupted(
+    request: pytest.FixtureRequest, manifests: dict[str, str], run_bundle: Run, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, dict[str, Any]]:
+    """A run never stopped, and its settings."""
     folder = tmp_path_factory.mktemp("uninterrupted") / "run"
-    run_bundle(
-        "multijoint",
-        ["train.yaml"],
-        manifests=list(manifests.values()),
-        output_dir=str(folder),
-        **{**SETTINGS, "max_epochs": 3},
-    )
-    return folder
+    settings = {**SETTINGS, "manifests": list(manifests.values()), "max_epochs": 3, **request.param}
+    run_bundle("multijoint", ["train.yaml"], output_dir=str(folder), **settings)
+    return folder, settings
 
 
 @pytest.mark.parametrize(
@@ -163,13 +164,12 @@ def test_stopped_at_a_moment_of_each_kind_a_run_goes_on_bit_for_bit(
     moment: Any,
     count: int,
     left: tuple[int, int],
-    uninterrupted: Path,
-    manifests: dict[str, str],
+    uninterrupted: tuple[Path, dict[str, Any]],
     run_bundle: Run,
     tmp_path: Path,
 ) -> None:
     """What SIGTERM's thread does is done in the trainer's own thread here, at a moment that is known."""
-    settings = {**SETTINGS, "manifests": list(manifests.values()), "output_dir": str(tmp_path), "max_epochs": 3}
+    reference, settings = uninterrupted[0], uninterrupted[1] | {"output_dir": str(tmp_path)}
 
     class Stopped(Exception):
         pass
@@ -208,7 +208,7 @@ def test_stopped_at_a_moment_of_each_kind_a_run_goes_on_bit_for_bit(
     saved = load_newest(tmp_path)
     assert (saved["training"]["epoch"], saved["resume"]["steps"]) == left
     run_bundle("multijoint", ["train.yaml"], resume=True, **settings)
-    assert same_training(tmp_path, uninterrupted)
+    assert same_training(tmp_path, reference)
 
 
 def test_another_length_of_the_epoch_is_refused_amid_one(

@@ -17,7 +17,8 @@ SHIPPED = {
     "postprocessing": "closing components transforms",
     "quality": "calibration expected_dice flags tables",
     "system": "files terminal termination threads",
-    "training": "batches epoch_log handlers interruption model_quality preemption runs state tracking validation",
+    "training": "averaging batches epoch_log handlers interruption model_quality norm_statistics preemption runs "
+    "schedules state tracking validation",
     "workflows": "begin monai_workarounds packaged settings",
 }
 """Modules by package, "" for `custom_components` itself; the face of each package, `__init__`, goes with them.

@@ -1,0 +1,79 @@
+"""The moving average of weights, against the recursion computed here."""
+
+import pytest
+import torch
+from custom_components.errors import InputError
+from custom_components.networks.unet import MultiDomainUNet
+from custom_components.training.averaging import average_weights
+
+
+def make_network() -> MultiDomainUNet:
+    torch.manual_seed(0)
+    return MultiDomainUNet([2, 3], widths=[2, 4])
+
+
+def step(network: MultiDomainUNet, number: int) -> None:
+    """New weights, running statistics and, of the first domain, number of batches."""
+    generator = torch.Generator().manual_seed(number)
+    for name, tensor in network.state_dict().items():
+        if tensor.is_floating_point() and name != "heads.1.bias":
+            tensor.copy_(torch.rand(tensor.shape, generator=generator))
+        elif "norms.0" in name:
+            tensor.add_(1)
+
+
+@pytest.mark.parametrize("decay", [0.2, 0.999])
+def test_average_is_the_recursion_with_a_decay_that_grows(decay: float) -> None:
+    network = make_network()
+    average = average_weights(network, decay=decay)
+    assert average is not None
+    expected = dict[str, torch.Tensor]()
+    for number in range(6):
+        step(network, number)
+        average.update_parameters(network)
+        for name, tensor in network.state_dict().items():
+            if number == 0 or not tensor.is_floating_point():
+                expected[name] = tensor.double()
+            else:
+                own = min(decay, (1 + number) / (10 + number))  # 2/11, 3/12, 4/13, ...
+                expected[name] = own * expected[name] + (1 - own) * tensor.double()
+    found = average.weights()
+    assert found.keys() == network.state_dict().keys()
+    for name, tensor in found.items():
+        torch.testing.assert_close(tensor.double(), expected[name], rtol=1e-5, atol=1e-6)
+    assert found["bottleneck.norm1.norms.0.num_batches_tracked"] == 6
+    assert torch.equal(found["heads.1.bias"], network.heads[1].bias)  # never changed, so the same to the last bit
+
+
+def test_average_is_a_network_of_its_own_and_answers_as_one() -> None:
+    network = make_network()
+    average = average_weights(network, decay=0.9)
+    assert average is not None
+    images, domains = torch.rand(2, 1, 8, 8), torch.tensor([0, 1])
+    before = [part.clone() for part in average.eval()(images, domains)]
+    step(network, 0)
+    assert all(map(torch.equal, average(images, domains), before))
+    average.update_parameters(network)
+    assert all(map(torch.equal, average(images, domains), network.eval().forward_with_embedding(images, domains)))
+
+
+def test_average_goes_on_from_its_state_to_the_same_bits() -> None:
+    network = make_network()
+    first, second = (average_weights(network, decay=0.99) for _ in range(2))
+    assert first is not None
+    assert second is not None
+    for number in range(6):
+        step(network, number)
+        first.update_parameters(network)
+        if number == 2:
+            second.load_state_dict({name: tensor.clone() for name, tensor in first.state_dict().items()})
+        if number > 2:
+            second.update_parameters(network)
+    assert all(torch.equal(tensor, second.weights()[name]) for name, tensor in first.weights().items())
+
+
+def test_no_decay_is_no_average_and_one_outside_is_refused() -> None:
+    assert average_weights(make_network(), decay=0) is None
+    for decay in (-0.1, 1.0):
+        with pytest.raises(InputError, match=r"weight_averaging must be 0 \(none\) or less than 1, got"):
+            average_weights(make_network(), decay=decay)
