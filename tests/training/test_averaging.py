@@ -1,10 +1,16 @@
 """The moving average of weights, against the recursion computed here."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from custom_components.errors import InputError
+from custom_components.models.checkpoints import load_checkpoint, load_model
 from custom_components.networks.unet import MultiDomainUNet
 from custom_components.training.averaging import average_weights
+from support.bundles import SMALL, Run
+
+from multijoint.phantoms import write_phantoms
 
 
 def make_network() -> MultiDomainUNet:
@@ -77,3 +83,37 @@ def test_no_decay_is_no_average_and_one_outside_is_refused() -> None:
     for decay in (-0.1, 1.0):
         with pytest.raises(InputError, match=r"weight_averaging must be 0 \(none\) or less than 1, got"):
             average_weights(make_network(), decay=decay)
+
+
+def test_a_training_validates_and_keeps_the_average_and_trains_as_without(
+    manifests: dict[str, str], trained: Path, run_bundle: Run, tmp_path: Path
+) -> None:
+    settings = {**SMALL, "manifests": list(manifests.values()), "device": "cpu", "tensorboard": False}
+    run = run_bundle("multijoint", ["train.yaml"], output_dir=str(tmp_path), weight_averaging=0.5, **settings)
+    average = run.parser.get_parsed_content("average")
+    assert run.parser.get_parsed_content("validate::evaluator").network is average
+    model, last, without = (
+        load_checkpoint(path)["model"] for path in (tmp_path / "model.pt", tmp_path / "last.pt", trained / "last.pt")
+    )
+    assert all(torch.equal(tensor, model[name]) for name, tensor in average.weights().items())
+    assert not torch.equal(model["encoder.0.conv1.weight"], last["encoder.0.conv1.weight"])
+    assert all(torch.equal(tensor, last[name]) for name, tensor in without.items())
+
+
+def test_adapting_by_all_parts_of_the_recipe_leaves_the_other_domains_to_the_last_bit(
+    trained: Path, run_bundle: Run, tmp_path: Path
+) -> None:
+    (knee,) = write_phantoms(tmp_path / "knees", domains=["knee"], num_cases=2, seed=0, size=40)
+    recipe = {"weight_averaging": 0.9, "schedule": "cosine", "warmup": 0.2, "choose_by": 2, "reestimate_norms": True}
+    run_bundle(
+        "multijoint",
+        ["train.yaml", "adapt.yaml"],
+        base=str(trained / "model.pt"),
+        manifests=[str(knee)],
+        output_dir=str(tmp_path / "run"),
+        **{"max_epochs": 2, "min_batches": 3, "batch_size": 8, "device": "cpu", "tensorboard": False},
+        **recipe,
+    )
+    before, after = (load_model(path / "model.pt") for path in (trained, tmp_path / "run"))
+    assert all(torch.equal(weight, after.weights[name]) for name, weight in before.weights.items())
+    assert [domain.name for domain in after.domains] == ["ankle", "shoulder", "knee"]
