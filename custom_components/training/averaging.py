@@ -6,8 +6,7 @@ from typing import Any
 
 import torch
 from custom_components.errors import InputError
-from custom_components.networks.unet import MultiDomainUNet
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 
@@ -19,24 +18,20 @@ class WeightAverage(AveragedModel):
     d = min(decay, (1 + n) / (10 + n)). Numbers of batches, which are whole, are copied. A tensor that does not change
     is its own average to the last bit. `decay` lies between 0 and 1.
 
-    Called as the trainer calls the network: images (N, C, H, W) and domain indices (N,). ignite's `EMAHandler` has no
-    such growth, and shares the whole numbers with the network in training.
+    Made of the network as the trainer calls it, an `EmbeddingForward`, and called in the same way. ignite's
+    `EMAHandler` has no such growth, and shares the whole numbers with the network in training.
 
     Source:
         Polyak and Juditsky 1992; the growth of the decay is that of TensorFlow's `ExponentialMovingAverage`.
     """
 
-    def __init__(self, network: MultiDomainUNet, *, decay: float) -> None:
+    def __init__(self, network: nn.Module, *, decay: float) -> None:
         self._decay = decay
         super().__init__(network, multi_avg_fn=self._move, use_buffers=True)
 
     def weights(self) -> dict[str, Tensor]:
-        """State dict of the averaged network."""
-        return dict(self.module.state_dict())
-
-    def forward(self, x: Tensor, domains: Tensor) -> Any:
-        """Logits and embeddings; see `MultiDomainUNet.forward_with_embedding`."""
-        return self.module.forward_with_embedding(x, domains)  # type: ignore[operator]
+        """State dict of the averaged `MultiDomainUNet`."""
+        return dict(self.module.get_submodule("network").state_dict())
 
     @torch.no_grad()
     def _move(self, averaged: Any, newest: Any, _: Any) -> None:
@@ -47,8 +42,8 @@ class WeightAverage(AveragedModel):
             torch._foreach_copy_(averaged, newest)
 
 
-def average_weights(network: MultiDomainUNet, *, decay: float = 0.0) -> WeightAverage | None:
-    """The average of a network to train, for `TrainingState`; None if `decay` is 0.
+def average_weights(network: nn.Module, *, decay: float = 0.0) -> WeightAverage | None:
+    """The average of an `EmbeddingForward` to train, for `TrainingState`; None if `decay` is 0.
 
     Raises:
         InputError: a decay outside 0 <= decay < 1.

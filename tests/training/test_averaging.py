@@ -6,7 +6,7 @@ import pytest
 import torch
 from custom_components.errors import InputError
 from custom_components.models.checkpoints import load_checkpoint, load_model
-from custom_components.networks.unet import MultiDomainUNet
+from custom_components.networks import EmbeddingForward, MultiDomainUNet
 from custom_components.training.averaging import average_weights
 from support.bundles import SMALL, Run
 
@@ -31,7 +31,7 @@ def step(network: MultiDomainUNet, number: int) -> None:
 @pytest.mark.parametrize("decay", [0.2, 0.999])
 def test_average_is_the_recursion_with_a_decay_that_grows(decay: float) -> None:
     network = make_network()
-    average = average_weights(network, decay=decay)
+    average = average_weights(EmbeddingForward(network), decay=decay)
     assert average is not None
     expected = dict[str, torch.Tensor]()
     for number in range(6):
@@ -53,7 +53,7 @@ def test_average_is_the_recursion_with_a_decay_that_grows(decay: float) -> None:
 
 def test_average_is_a_network_of_its_own_and_answers_as_one() -> None:
     network = make_network()
-    average = average_weights(network, decay=0.9)
+    average = average_weights(EmbeddingForward(network), decay=0.9)
     assert average is not None
     images, domains = torch.rand(2, 1, 8, 8), torch.tensor([0, 1])
     before = [part.clone() for part in average.eval()(images, domains)]
@@ -65,7 +65,7 @@ def test_average_is_a_network_of_its_own_and_answers_as_one() -> None:
 
 def test_average_goes_on_from_its_state_to_the_same_bits() -> None:
     network = make_network()
-    first, second = (average_weights(network, decay=0.99) for _ in range(2))
+    first, second = (average_weights(EmbeddingForward(network), decay=0.99) for _ in range(2))
     assert first is not None
     assert second is not None
     for number in range(6):
@@ -79,10 +79,10 @@ def test_average_goes_on_from_its_state_to_the_same_bits() -> None:
 
 
 def test_no_decay_is_no_average_and_one_outside_is_refused() -> None:
-    assert average_weights(make_network(), decay=0) is None
+    assert average_weights(EmbeddingForward(make_network()), decay=0) is None
     for decay in (-0.1, 1.0):
         with pytest.raises(InputError, match=r"weight_averaging must be 0 \(none\) or less than 1, got"):
-            average_weights(make_network(), decay=decay)
+            average_weights(EmbeddingForward(make_network()), decay=decay)
 
 
 def test_a_training_validates_and_keeps_the_average_and_trains_as_without(

@@ -12,7 +12,7 @@ from custom_components.data.splits import Split
 from custom_components.domains import Domain
 from custom_components.errors import InputError
 from custom_components.models.checkpoints import load_checkpoint
-from custom_components.networks.unet import MultiDomainUNet
+from custom_components.networks import EmbeddingForward, MultiDomainUNet
 from custom_components.training.averaging import average_weights
 from custom_components.training.epoch_log import EpochLog
 from custom_components.training.handlers import (
@@ -85,7 +85,7 @@ def train(
     engine.add_event_handler(Events.ITERATION_STARTED, lambda: run.network.heads[0].bias.data.add_(1))
     log = EpochLog(run.output_dir, loss=SimpleNamespace(terms={}), optimizer=optimizer, evaluator=evaluator)
     sampler = DomainBalancedBatchSampler([0], batch_size=1)
-    average = average_weights(run.network, decay=decay)
+    average = average_weights(EmbeddingForward(run.network), decay=decay)
     state = TrainingState(
         run, optimizer=optimizer, lr_scheduler=scheduler, log=log, sampler=sampler, average=average, choose_by=choose_by
     )
