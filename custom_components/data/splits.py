@@ -91,8 +91,8 @@ def make_splits(
         total = 1
     elif isinstance(fold, bool) or not isinstance(fold, int) or not 0 <= fold < total:
         raise InputError(
-            f"fold must be a whole number from 0 to {total - 1} or {LEAST_TYPICAL!r}, got {fold!r}; folds are counted "
-            "from 0"
+            f"fold must be a whole number from 0 to {total - 1}, got {fold!r}; folds are counted from 0, and one is "
+            f"{LEAST_TYPICAL!r}"
         )
     training, validation, testing = list[Case](), list[Case](), list[Case]()
     for manifest in manifests:

@@ -14,6 +14,7 @@ from custom_components.system.terminal import align_columns, track
 
 from multijoint.cluster.resources import Resources, room_here
 from multijoint.experiments.jobs.estimate import estimate_seconds
+from multijoint.experiments.jobs.experiment import fold_setting
 from multijoint.experiments.jobs.gathering import gather
 from multijoint.experiments.jobs.plan import Plan, load_plan, make_plan, run_plan
 from multijoint.experiments.jobs.run_job import JobState, read_state
@@ -34,7 +35,7 @@ def open_plan(folder: Path, **requested: Any) -> Plan:
 
 def job_states(plan: Plan) -> dict[str, JobState]:
     """State of each job, by its name."""
-    return {job.name: read_state(plan.experiment.folder, job.name) for job, _ in plan.jobs}
+    return {job.name: read_state(plan.experiment.folder, job.name, shifted=bool(job.shifted)) for job, _ in plan.jobs}
 
 
 def run_jobs(
@@ -103,11 +104,12 @@ def format_jobs(plan: Plan, *, engine: str = "local", at_once: int | None = None
     for (job, split), duration in zip(plan.jobs, seconds, strict=True):
         limited = ", ".join(f"{domain} {number}" for domain, number in job.train_subjects.items())
         domains = ", ".join(job.domains)
-        rows.append((job.method.name, str(job.fold), str(job.seed), domains, limited or "all", _duration(duration)))
+        fold = str(fold_setting(job.fold))
+        rows.append((job.method.name, fold, str(job.seed), domains, limited or "all", _duration(duration)))
         if not limited:
             for domain in job.domains:
                 splits.setdefault((job.fold, domain), _describe(split, domain))
-    subjects = [f"fold {fold} {domain}: {text}" for (fold, domain), text in sorted(splits.items())]
+    subjects = [f"fold {fold_setting(fold)} {domain}: {text}" for (fold, domain), text in sorted(splits.items())]
     here = max(sum(seconds) / room, *seconds)
     total = f"{len(plan.jobs)} jobs, about {_duration(here)} here ({room} at once), {_duration(sum(seconds))} in all"
     return "\n".join([*align_columns(rows), "", *subjects, "", total])

@@ -21,7 +21,7 @@ from multijoint.cli.presenting import record
         "all, or names joined by commas: unet-base,unet-joint,unet-dsl,attunet-base,attunet-joint,attunet-dsl,"
         "proposed, an override file of your own, or NAME+FILE.yaml (default all)",
     ),
-    text("--folds", "FOLDS", "all, or e.g. 0-4 (default all)"),
+    text("--folds", "FOLDS", "all, or e.g. 0-4, or least-typical: the subjects least like the others (default all)"),
     text("--seeds", "SEEDS", "e.g. 0,1,2 (default 0)"),
     text(
         "--train-subjects",
@@ -35,6 +35,7 @@ from multijoint.cli.presenting import record
         dest="settings",
         nargs="+",
     ),
+    flag("--shift", "also test shifted copies of each exam: moved, scaled, darker, brighter, blurred, cropped, ..."),
     choice("--engine", ["local", "ray"], "where jobs run (default local)"),
     ADDRESS,
     number("--threads", "N", "processor threads of a job; part of the result (default 1)"),
@@ -79,13 +80,22 @@ def _parse(requested: dict[str, Any]) -> dict[str, Any]:
 
     parsers: dict[str, Callable[[Any], Any]] = {
         "methods": lambda text: text.split(","),
-        "folds": lambda text: None if text == "all" else parse_numbers(text, name="folds"),
+        "folds": _parse_folds,
         "seeds": lambda text: parse_numbers(text, name="seeds"),
         "train_subjects": parse_subjects,
         "settings": parse_settings,
     }
-    given = {name: value for name, value in requested.items() if value is not None}
+    given = {name: value for name, value in requested.items() if value is not None and value is not False}
     return {name: parsers[name](value) if name in parsers else value for name, value in given.items()}
+
+
+def _parse_folds(given: str) -> list[int] | None:
+    from multijoint.cli.settings import parse_numbers
+    from multijoint.experiments.rows import LEAST_TYPICAL
+
+    if given == "least-typical":
+        return [LEAST_TYPICAL]
+    return None if given == "all" else parse_numbers(given, name="folds")
 
 
 @contextlib.contextmanager

@@ -18,6 +18,7 @@ from sklearn.manifold import TSNE
 
 from multijoint.experiments.figures.embedding_checks import EmbeddingChecks, check_embeddings, choose_slices
 from multijoint.experiments.figures.layout import add_axes, add_legend, wrap_name
+from multijoint.experiments.jobs.experiment import fold_setting
 from multijoint.experiments.jobs.methods import title_of
 
 PAPER_METHODS = ("unet-dsl", "proposed")
@@ -154,8 +155,8 @@ def _notes(meta: Mapping[str, Any], arrays: Mapping[str, np.ndarray], chosen: Ma
     domains = meta["domains"]
     how = (
         f"t-SNE after PCA to {' and '.join(map(str, kept))}, perplexity {' and '.join(map(str, used))}, learning rate "
-        f"200; {' and '.join(shown)}, fold {meta['fold']}, seed {meta['seed']}. Table: last epoch; probe: balanced "
-        "accuracy on validation."
+        f"200; {' and '.join(shown)}, fold {fold_setting(meta['fold'])}, seed {meta['seed']}. Table: last epoch; "
+        "probe: balanced accuracy on validation."
     )
     read = (
         "How to read: clusters speak of the images, not of the norms, only if an image stays in place under another "

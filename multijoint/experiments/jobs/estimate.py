@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -19,6 +20,7 @@ from custom_components.workflows.begin import select_device
 
 from multijoint.experiments.jobs.experiment import Job
 from multijoint.experiments.jobs.plan import Plan
+from multijoint.experiments.jobs.shifts import SHIFTS
 from multijoint.experiments.rows import read_rows
 
 _START_SECONDS = 10.0  # for a process to start: imports and configuration
@@ -33,10 +35,11 @@ def estimate_seconds(plan: Plan) -> list[float]:
     A job takes the mean time of the finished jobs of the same method, domains and number of subjects, if there are any.
     """
     measured: Mapping[Any, float] = {}
+    shares = 1 + len(SHIFTS) * bool(plan.asked.get("shift"))  # evaluations, of the exams and of their shifted copies
     if (plan.experiment.folder / "jobs.csv").is_file():
         rows = read_rows(plan.experiment.folder, "jobs")
         done = rows[rows["state"] == "done"]
-        total = done.assign(seconds=done["train_seconds"] + done["evaluate_seconds"] + _START_SECONDS)
+        total = done.assign(seconds=done["train_seconds"] + shares * done["evaluate_seconds"] + _START_SECONDS)
         measured = total.groupby(["method", "domains", "train_subjects"])["seconds"].mean().to_dict()
     num_slices = {}
     for manifest in plan.manifests:
@@ -57,13 +60,18 @@ def estimate_seconds(plan: Plan) -> list[float]:
             if kind not in rates:
                 classes = [num_classes[name] for name in job.domains]
                 rates[kind] = _seconds_per_slice(own, classes, plan.experiment.threads)
-            known = _predict(own, job, split, num_slices, rates[kind])
+            known = _predict(own, job, split, num_slices, rates[kind], shares)
         seconds.append(known)
     return seconds
 
 
 def _predict(
-    settings: Mapping[str, Any], job: Job, split: Split, num_slices: Mapping[tuple[str, str], int], rate: float
+    settings: Mapping[str, Any],
+    job: Job,
+    split: Split,
+    num_slices: Mapping[tuple[str, str], int],
+    rate: float,
+    shares: int,
 ) -> float:
     def total(cases: Sequence[Case], domain: str) -> int:
         return sum(num_slices[case.domain, case.name] for case in cases if case.domain == domain)
@@ -73,8 +81,8 @@ def _predict(
         sum(total(cases, domain) for domain in job.domains) for cases in (split.validation, split.testing)
     )
     training = settings["max_epochs"] * (trained + _FORWARD_SHARE * validated / settings["val_interval"])
-    fixed = 2 * _START_SECONDS + _SCORING_SECONDS * len(split.testing)
-    return rate * (training + _FORWARD_SHARE * tested) + fixed
+    fixed = 2 * _START_SECONDS + shares * _SCORING_SECONDS * len(split.testing)
+    return rate * (training + shares * _FORWARD_SHARE * tested) + fixed
 
 
 def _seconds_per_slice(settings: Mapping[str, Any], num_classes: Sequence[int], threads: int) -> float:
@@ -86,7 +94,9 @@ def _seconds_per_slice(settings: Mapping[str, Any], num_classes: Sequence[int], 
     loss = MultiDomainSegmentationLoss(num_classes, head=settings["head"])
     optimizer = torch.optim.Adam(network.parameters())
     domains = torch.arange(len(num_classes))
-    images = torch.rand(len(domains), 1, *settings["image_size"], device=device)
+    sizes = settings["image_size"]  # of all data sets, or by data set
+    size = max(sizes.values(), key=math.prod) if isinstance(sizes, Mapping) else sizes
+    images = torch.rand(len(domains), 1, *size, device=device)
     labels = torch.zeros_like(images, dtype=torch.uint8)
     start = 0.0
     for _ in range(2):

@@ -16,7 +16,7 @@ from custom_components.io.records import label_map_path
 from custom_components.io.volumes import read_label, read_volume
 from custom_components.system.files import write_arrays
 
-from multijoint.experiments.jobs.experiment import job_folder, read_experiment
+from multijoint.experiments.jobs.experiment import job_folder, job_stem, read_experiment
 from multijoint.experiments.rows import exam_scores, main_rows
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def save_examples(folder: Path, cases: pd.DataFrame) -> None:
 def _prediction(folder: Path, method: str, domain: str, case: str, fold: int, rows: pd.DataFrame) -> Path:
     seed = rows["seed"].min()
     for suffix in ("", f"_{domain}"):
-        place = job_folder(folder, f"{method}/seed{seed}_fold{fold:02d}{suffix}")
+        place = job_folder(folder, f"{job_stem(method, seed, fold)}{suffix}")
         path = label_map_path(place / "evaluation" / domain, case)
         if path.is_file():
             return path

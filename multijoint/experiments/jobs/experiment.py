@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from custom_components.data.cases import Case
+from custom_components.data.splits import LEAST_TYPICAL as LEAST_TYPICAL_SETTING
 from custom_components.errors import InputError, suggest
 from custom_components.system.files import write_atomically
 
 from multijoint.experiments.jobs.methods import Method
-from multijoint.experiments.rows import ALL_SUBJECTS
+from multijoint.experiments.rows import ALL_SUBJECTS, LEAST_TYPICAL
 from multijoint.running import find_bundle
 
 _OF_JOBS = ("manifests", "dataset_dir", "fold", "seed", "output_dir", "resume", "snapshots", "train_subjects")
@@ -28,10 +30,11 @@ class Job:
         name: folder below `jobs/` of the experiment.
         method: training method.
         manifests: data sets to train on, whose names are `domains`.
-        fold: fold whose subjects are tested.
+        fold: fold whose subjects are tested; `LEAST_TYPICAL` for those.
         seed: seed of the training.
         train_subjects: domain -> number of its training subjects; empty for all.
         snapshots: epochs whose embeddings are kept.
+        shifted: tested cases, with the planes of their slices, whose shifted copies are evaluated too; empty for none.
     """
 
     name: str
@@ -42,6 +45,7 @@ class Job:
     seed: int
     train_subjects: Mapping[str, int] = field(default_factory=dict)
     snapshots: tuple[int, ...] = ()
+    shifted: tuple[tuple[Case, str], ...] = ()
 
     def rows(self) -> dict[str, Any]:
         """The columns that all rows of the job start with."""
@@ -105,6 +109,16 @@ def read_experiment(folder: Path) -> Experiment:
     root = content.get("dataset_dir")
     manifests = tuple(map(Path, content["manifests"]))
     return Experiment(folder, manifests, content["settings"], content["threads"], root if root is None else Path(root))
+
+
+def fold_setting(fold: int) -> int | str:
+    """The setting `fold` of a training, for that of a job or row."""
+    return LEAST_TYPICAL_SETTING if fold == LEAST_TYPICAL else fold
+
+
+def job_stem(method: str, seed: int, fold: int) -> str:
+    """How the name of a job begins, `proposed/seed0_fold03` or `proposed/seed0_least_typical`."""
+    return f"{method}/seed{seed}_" + (f"fold{fold:02d}" if fold != LEAST_TYPICAL else "least_typical")
 
 
 def job_folder(folder: Path, name: str) -> Path:

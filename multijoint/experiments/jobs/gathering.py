@@ -23,7 +23,8 @@ _SCORE = "val_mean_dice"
 def gather(folder: Path) -> None:
     """Write `cases.csv`, `slices.csv`, `jobs.csv`, `curves.csv`, `embeddings.npz` and `examples.npz` of an experiment.
 
-    A failed job has a row in `jobs.csv` only. Without a finished job, `jobs.csv` is the only file.
+    After an evaluation of shifted copies, `shifted.csv` too. A failed job has a row in `jobs.csv` only. Without a
+    finished job, `jobs.csv` is the only file.
     """
     known = list(known_methods())
 
@@ -41,6 +42,9 @@ def gather(folder: Path) -> None:
     if not done:
         return
     write_rows(folder, "cases", [row for record in done for row in _case_rows(folder, record)])
+    shifted = [row for record in done if record.get("shifted") for row in _shifted_rows(folder, record)]
+    if shifted:
+        write_rows(folder, "shifted", shifted)
     slices = [_keys(record) | row for record in done for row in _tested(folder, record, "slices.csv")]
     write_rows(folder, "slices", slices)
     write_rows(folder, "curves", [row for record in done for row in _curve_rows(folder, record)])
@@ -57,20 +61,26 @@ def _read(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def _tested(folder: Path, record: dict[str, Any], name: str) -> list[dict[str, str]]:
+def _tested(folder: Path, record: dict[str, Any], name: str, part: str = "evaluation") -> list[dict[str, str]]:
     """Rows of an evaluation; for a job limited to few subjects, only those of the limited domain."""
-    rows = _read(job_folder(folder, record["name"]) / "evaluation" / name)
+    rows = _read(job_folder(folder, record["name"]) / part / name)
     return [row for row in rows if not record["limited"] or row["domain"] in record["limited"]]
 
 
-def _case_rows(folder: Path, record: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def _case_rows(folder: Path, record: dict[str, Any], part: str = "evaluation") -> Iterator[dict[str, Any]]:
     numbers = ("dice", "assd_mm", "mssd_mm", "status", "taken_for", "dice_as_one")  # earlier versions lack the last two
     before = {
         (row["domain"], row["case"], row["label"]): {f"{name}_before": row.get(name) for name in numbers}
-        for row in _tested(folder, record, "metrics_before.csv")
+        for row in _tested(folder, record, "metrics_before.csv", part)
     }
-    for row in _tested(folder, record, "metrics.csv"):
+    for row in _tested(folder, record, "metrics.csv", part):
         yield _keys(record) | row | before[row["domain"], row["case"], row["label"]]
+
+
+def _shifted_rows(folder: Path, record: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for row in _case_rows(folder, record, part="shifted"):
+        case, _, shift = row["case"].rpartition("_")  # the name of a copy, see `shifts.write_copies`
+        yield row | {"case": case, "shift": shift}
 
 
 def _curve_rows(folder: Path, record: dict[str, Any]) -> Iterator[dict[str, Any]]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from custom_components.data.cases import Case
 from custom_components.data.manifests import Manifest, load_manifests
 from custom_components.data.splits import Split, count_folds, make_splits
 from custom_components.errors import InputError
@@ -16,10 +17,17 @@ from custom_components.workflows.begin import select_device
 from filelock import FileLock, Timeout
 
 from multijoint.cluster import Resources, run_tasks
-from multijoint.experiments.jobs.experiment import Experiment, Job, read_experiment, training_settings
+from multijoint.experiments.jobs.experiment import (
+    Experiment,
+    Job,
+    fold_setting,
+    job_stem,
+    read_experiment,
+    training_settings,
+)
 from multijoint.experiments.jobs.methods import Method, select_methods
 from multijoint.experiments.jobs.run_job import JobState, run_job
-from multijoint.experiments.rows import ALL_SUBJECTS
+from multijoint.experiments.rows import ALL_SUBJECTS, LEAST_TYPICAL
 
 
 @dataclass(frozen=True)
@@ -31,7 +39,7 @@ class Plan:
         manifests: its data sets.
         settings: all of `train.yaml`, overrides included.
         jobs: jobs with their splits.
-        asked: methods, folds, seeds and numbers of subjects as the caller gave them.
+        asked: methods, folds, seeds, numbers of subjects and whether to shift, as the caller gave them.
     """
 
     experiment: Experiment
@@ -41,7 +49,19 @@ class Plan:
     asked: Mapping[str, Any]
 
     def save(self) -> None:
-        """Write `experiment.json` and `plan.json`; errors as `Experiment.save`."""
+        """Write `experiment.json` and `plan.json`.
+
+        Raises:
+            InputError: as `Experiment.save`, or the folder holds jobs of the other kind of fold, numbers or least
+                typical: its tables would have exams twice.
+        """
+        own = {job.fold == LEAST_TYPICAL for job, _ in self.jobs}
+        for path in (self.experiment.folder / "jobs").glob("*/*"):
+            if ("_least_typical" in path.name) not in own:
+                raise InputError(
+                    f"folds of the experiment in {self.experiment.folder} must be either numbers or least-typical, got "
+                    f"both ({path.name}); choose another --out"
+                )
         self.experiment.save()
         text = json.dumps(dict(self.asked), indent=2) + "\n"
         write_atomically(self.experiment.folder / "plan.json", text.encode())
@@ -62,6 +82,7 @@ def make_plan(
     settings: Mapping[str, Any] | None = None,
     threads: int = 1,
     dataset_dir: Path | None = None,
+    shift: bool = False,
 ) -> Plan:
     """Plan an experiment without writing anything.
 
@@ -69,12 +90,13 @@ def make_plan(
         folder: folder of all results.
         manifests: one a data set, two or more.
         methods: names for `select_methods`.
-        folds: numbers of the folds; None for all.
+        folds: numbers of the folds, or `LEAST_TYPICAL` alone; None for all numbers.
         seeds: seeds of the trainings.
         train_subjects: numbers of the domain's own training subjects, or "all".
         settings: overrides of `train.yaml`.
         threads: processor threads of a job.
         dataset_dir: folder that the manifests' paths start from; the manifest's own if None.
+        shift: whether shifted copies of the tested cases are evaluated too, see `shifts.shift_exam`.
 
     Raises:
         InputError: something does not fit; see `load_manifests`, `select_methods`, `training_settings`, `plan_jobs`.
@@ -83,7 +105,9 @@ def make_plan(
     all_settings, chosen = training_settings(settings), select_methods(methods)
     if all_settings["device"] not in ("auto", "cpu"):
         select_device(all_settings["device"])
-    asked: dict[str, Any] = {"folds": folds, "seeds": list(seeds), "train_subjects": list(train_subjects)}
+    asked: dict[str, Any] = {
+        **{"folds": folds, "seeds": list(seeds), "train_subjects": list(train_subjects), "shift": shift}
+    }
     jobs = plan_jobs(loaded, methods=chosen, settings=all_settings, **asked)
     paths = tuple(manifest.path.resolve() for manifest in loaded)
     root = None if dataset_dir is None else dataset_dir.resolve()
@@ -135,6 +159,7 @@ def plan_jobs(
     folds: Sequence[int] | None = None,
     seeds: Sequence[int] = (0,),
     train_subjects: Sequence[int | str] = (ALL_SUBJECTS,),
+    shift: bool = False,
 ) -> list[tuple[Job, Split]]:
     """All jobs with their splits, one fold of every method after the other, so that early results compare methods.
 
@@ -143,7 +168,8 @@ def plan_jobs(
     much the other data sets help it. The arguments are those of `make_plan`, all of `train.yaml` in `settings`.
 
     Raises:
-        InputError: a fold or a number of subjects is out of range, or there are fewer than 2 data sets.
+        InputError: a fold or a number of subjects is out of range, numbers of folds are given with the least typical,
+            or there are fewer than 2 data sets.
     """
     if len(manifests) < 2:
         raise InputError(f"manifests of an experiment must be two or more, got {len(manifests)}; add a data set")
@@ -151,6 +177,8 @@ def plan_jobs(
     # The paper's 10, 15, 20, 25 and 30 epochs of 30, in proportion.
     snapshots = tuple(sorted({max(1, round(epochs * part / 6)) for part in (2, 3, 4, 5, 6)}))
     folds = range(count_folds(manifests, num_folds=num_folds)) if folds is None else sorted(folds)
+    if LEAST_TYPICAL in folds and len(folds) > 1:
+        raise InputError("folds must be numbers or the least typical alone, got both; run two experiments")
     jobs = []
     for seed in seeds:
         for fold in folds:
@@ -159,12 +187,23 @@ def plan_jobs(
                     if fold >= count_folds(group, num_folds=num_folds) and len(group) < len(manifests):
                         continue  # leave-one-out: this data set has no subject left to test
                     for limit in _limits(group, train_subjects):
-                        split = make_splits(group, fold=fold, num_folds=num_folds, train_subjects=limit)
+                        split = make_splits(group, fold=fold_setting(fold), num_folds=num_folds, train_subjects=limit)
                         if limit and not any(case.domain in limit for case in split.testing):
                             continue
                         first = fold == folds[0] and seed == seeds[0] and len(group) > 1 and not limit
-                        jobs.append((_make_job(method, group, fold, seed, limit, snapshots if first else ()), split))
+                        job = _make_job(method, group, fold, seed, limit, snapshots if first else ())
+                        jobs.append((replace(job, shifted=_to_shift(group, split, limit)) if shift else job, split))
     return jobs
+
+
+def _to_shift(group: Sequence[Manifest], split: Split, limit: dict[str, int]) -> tuple[tuple[Case, str], ...]:
+    """The tested cases that the rows of a job are about, by absolute paths, with their planes."""
+    planes = {manifest.domain.name: manifest.domain.plane for manifest in group}
+    return tuple(
+        (replace(case, image=case.image.absolute(), label=case.label and case.label.absolute()), planes[case.domain])
+        for case in split.testing
+        if not limit or case.domain in limit
+    )
 
 
 def _limits(group: Sequence[Manifest], train_subjects: Sequence[int | str]) -> list[dict[str, int]]:
@@ -179,7 +218,7 @@ def _make_job(
     method: Method, group: Sequence[Manifest], fold: int, seed: int, limit: dict[str, int], epochs: tuple[int, ...]
 ) -> Job:
     domains = tuple(manifest.domain.name for manifest in group)
-    name = f"{method.name}/seed{seed}_fold{fold:02d}"
+    name = job_stem(method.name, seed, fold)
     name += f"_{domains[0]}" if method.each else ""
     name += "".join(f"_{domain}{number}" if not method.each else f"{number}" for domain, number in limit.items())
     paths = tuple(manifest.path.resolve() for manifest in group)

@@ -82,22 +82,31 @@ def draw_exam_comparison(comparison: pd.DataFrame) -> str:
         "Method": comparison["method"].map(title_of),
         "exams": comparison["num_exams"].map(str),
         "subjects": comparison["num_subjects"].map(str),
+        **exam_columns(comparison),
+    }
+    if comparison["bones_left_out"].any():
+        columns["bones left out"] = comparison["bones_left_out"].map(str)
+    return draw_grid([list(columns), *zip(*columns.values(), strict=True)], num_text_columns=2)
+
+
+def exam_columns(comparison: pd.DataFrame) -> dict[str, list[str]]:
+    """Columns of `comparisons.compare_exams` that tell differences, header -> cells; those of seeds if not empty."""
+    columns = {
         "difference": [_number(value, "+.2f") for value in comparison["mean_difference"]],
         "95 % interval": [
             "-" if math.isnan(low) else f"{low:+.2f} to {high:+.2f}"
             for low, high in zip(comparison["ci_low"], comparison["ci_high"], strict=True)
         ],
-        "Wilcoxon p": comparison["wilcoxon_p"].map(format_p),
+        "Wilcoxon p": [format_p(p) for p in comparison["wilcoxon_p"]],
         "Holm p": [_bold(format_p(p), p < LEVEL) for p in comparison["holm_p"]],
-        "effect": [_number(value, "+.2f") for value in comparison["rank_biserial"]],
     }
+    if "rank_biserial" in comparison:
+        columns["effect"] = [_number(value, "+.2f") for value in comparison["rank_biserial"]]
     if comparison["seed_sd"].notna().any():
         columns["sd of seeds"] = [_number(value, ".2f") for value in comparison["seed_sd"]]
     if (comparison["seed_spread"] == "within").any():
-        columns["seeds"] = comparison["seed_spread"].map(SPREAD)
-    if comparison["bones_left_out"].any():
-        columns["bones left out"] = comparison["bones_left_out"].map(str)
-    return draw_grid([list(columns), *zip(*columns.values(), strict=True)], num_text_columns=2)
+        columns["seeds"] = [SPREAD[value] for value in comparison["seed_spread"]]
+    return columns
 
 
 def name_columns(rows: pd.DataFrame) -> dict[str, dict[str, str]]:

@@ -22,6 +22,7 @@ from multijoint.experiments.tables.markdown import (
     draw_stages,
     format_p,
 )
+from multijoint.experiments.tables.shift_table import compare_shifts, draw_shifts
 from multijoint.experiments.tables.summaries import find_gaps, read_main_rows, summarise_exams
 
 _DEFAULT = "proposed"
@@ -32,12 +33,13 @@ _NAMING = [
 
 
 def write_tables(folder: str | Path, *, against: str = _DEFAULT) -> list[Path]:
-    """Write the paper's tables into an experiment's folder, from `cases.csv` and `slices.csv` alone.
+    """Write the paper's tables into an experiment's folder, from its rows alone.
 
     - `table1.csv`, `table1.md`: Dice, naming of the bones, ASSD and MSSD over exams, a method and data set, before and
       after post-processing; `table1_bones.csv`, `table1_bones.md`: the same for each bone.
     - `table2.csv`: 2D Dice and the paper's Kolmogorov-Smirnov test; `table2_exams.csv`: paired comparisons of exams;
       `table2.md`: both.
+    - `table3.csv`, `table3.md`, if there is a `shifted.csv`: scores and paired comparisons on shifted copies.
 
     Only jobs that trained on all subjects count. Methods stand in the order of `cases.csv`. The surface convention and
     the devices are noted if there is a `jobs.csv`. Returns the files; those of an earlier call are replaced.
@@ -75,7 +77,7 @@ def write_tables(folder: str | Path, *, against: str = _DEFAULT) -> list[Path]:
     if fallback:
         note = f"No rows of {_DEFAULT}: the others are compared with {title_of(against)}, the last method."
         table2.append(_notes([note]))
-    return [
+    paths = [
         write_table(folder / "table1.csv", exams),
         _write_markdown(folder / "table1.md", [*_draw_table1(exams), _notes(origin)]),
         write_table(folder / "table1_bones.csv", bones),
@@ -84,6 +86,15 @@ def write_tables(folder: str | Path, *, against: str = _DEFAULT) -> list[Path]:
         write_table(folder / "table2_exams.csv", pd.concat(on_exams.values()).assign(against=against)),
         _write_markdown(folder / "table2.md", [*table2, _notes(origin)]),
     ]
+    if (folder / "shifted.csv").is_file():
+        shifted = read_main_rows(folder, "shifted", like=cases)
+        on_shifts = compare_shifts(cases, shifted, against=against)
+        table3 = [*_draw_table3(on_shifts, title_of(against)), _notes(origin)]
+        paths += [
+            write_table(folder / "table3.csv", on_shifts.assign(against=against)),
+            _write_markdown(folder / "table3.md", table3),
+        ]
+    return paths
 
 
 def _draw_table1(exams: pd.DataFrame) -> list[str]:
@@ -134,6 +145,23 @@ def _draw_table2(on_slices: pd.DataFrame, on_exams: dict[str, pd.DataFrame], tit
         f"ASSD in mm, method minus {title}:",
         draw_exam_comparison(on_exams["assd_mm"]),
         _notes(_note_exams(on_exams, title)),
+    ]
+
+
+def _draw_table3(on_shifts: pd.DataFrame, title: str) -> list[str]:
+    notes = [
+        "Dice: mean over exams, each averaged over its bones and then over seeds; an exam of all shifts is one copy. "
+        "Worst tenth: 10th percentile. A bone that a shift moved out of the field of view is not counted.",
+        *_NAMING,
+        f"Difference: exam Dice in points, {title} minus method, averaged over the copies and exams of a subject; "
+        "interval and p as in table 2.",
+    ]
+    compared = on_shifts[on_shifts["mean_difference"].notna()]
+    seeds = [note_seeds(compared)] if len(compared) else []
+    return [
+        f"# Table 3. Shifted copies of the exams, compared with {title}",
+        *draw_shifts(on_shifts),
+        _notes(notes + seeds),
     ]
 
 

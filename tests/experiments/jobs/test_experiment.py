@@ -2,14 +2,17 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from custom_components.data import typicality
 from custom_components.data.cases import Case
 from custom_components.data.manifests import Manifest
+from custom_components.data.splits import split_of
 from custom_components.domains import Domain
 from custom_components.errors import InputError
 
-from multijoint.experiments.jobs.experiment import Experiment, read_experiment, training_settings
+from multijoint.experiments.jobs.experiment import Experiment, Job, fold_setting, read_experiment, training_settings
 from multijoint.experiments.jobs.methods import select_methods
-from multijoint.experiments.jobs.plan import plan_jobs
+from multijoint.experiments.jobs.plan import Plan, plan_jobs
+from multijoint.experiments.rows import LEAST_TYPICAL
 
 
 def manifest(name: str, num_subjects: int) -> Manifest:
@@ -138,3 +141,44 @@ def test_paths_that_monai_would_run_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="code to MONAI"):
         Experiment(tmp_path / "a@b", (), {}).save()
     assert not (tmp_path / "a@b").exists()
+
+
+def test_the_least_typical_are_one_fold_of_all_methods(monkeypatch: pytest.MonkeyPatch) -> None:
+    def distances(manifest: Manifest) -> dict[str, float]:
+        return {case.subject: float(case.subject == "s2") for case in manifest.cases}
+
+    monkeypatch.setattr(typicality, "distances_from_typical", distances)
+    jobs = jobs_of(["unet-base", "proposed"], folds=[LEAST_TYPICAL], seeds=[3], train_subjects=[1, "all"])
+    assert [job.name for job, _ in jobs] == [
+        *("unet-base/seed3_least_typical_ankle1", "unet-base/seed3_least_typical_ankle"),
+        *("unet-base/seed3_least_typical_shoulder1", "unet-base/seed3_least_typical_shoulder"),
+        *("proposed/seed3_least_typical_ankle1", "proposed/seed3_least_typical_shoulder1"),
+        "proposed/seed3_least_typical",
+    ]
+    assert {case.subject for _, split in jobs for case in split.testing} == {"s2"}
+    assert {split.fold for _, split in jobs} == {"least typical"}
+    assert {job.rows()["fold"] for job, _ in jobs} == {-1}
+    assert fold_setting(jobs[0][0].fold) == "least typical"
+    assert fold_setting(4) == 4
+    with pytest.raises(InputError, match="folds must be numbers or the least typical alone, got both"):
+        jobs_of(["proposed"], folds=[0, LEAST_TYPICAL])
+
+
+def test_shifted_copies_are_of_the_cases_that_the_rows_are_about() -> None:
+    jobs = [job for job, _ in jobs_of(["proposed"], folds=[1], train_subjects=[1, "all"], shift=True)]
+    shifted = [[(case.domain, case.name, plane) for case, plane in job.shifted] for job in jobs]
+    ankle, shoulder = ("ankle", "c1", "axial"), ("shoulder", "c1", "axial")
+    assert shifted == [[ankle], [shoulder], [ankle, shoulder]]
+    assert all(case.image.is_absolute() and case.label.is_absolute() for case, _ in jobs[2].shifted)
+    assert {job.shifted for job, _ in jobs_of(["proposed"])} == {()}
+
+
+def test_kinds_of_folds_are_not_mixed_in_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "jobs" / "proposed" / "seed0_fold00").mkdir(parents=True)
+    job = Job("proposed/seed0_least_typical", select_methods(["proposed"])[0], (), ("ankle",), LEAST_TYPICAL, 0)
+    plan = Plan(Experiment(tmp_path, (), {}), (), {}, ((job, split_of(training=[], validation=[])),), {})
+    with pytest.raises(InputError, match=r"either numbers or least-typical, got both \(seed0_fold00\); choose another"):
+        plan.save()
+    assert not (tmp_path / "plan.json").exists()
+    (tmp_path / "jobs" / "proposed" / "seed0_fold00").rename(tmp_path / "jobs" / "proposed" / "seed1_least_typical")
+    plan.save()

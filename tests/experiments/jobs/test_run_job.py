@@ -13,6 +13,8 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
+from custom_components.data.manifests import load_manifests
+from custom_components.data.typicality import least_typical_subjects
 from custom_components.io.geometry import to_canonical
 from custom_components.io.volumes import read_label, read_volume
 from custom_components.metrics.bone_scores import dice_coefficient
@@ -23,6 +25,7 @@ from support.processes import Process
 from multijoint.cli import main
 from multijoint.experiments.jobs.examples import save_examples
 from multijoint.experiments.jobs.experiment import job_folder
+from multijoint.experiments.jobs.shifts import SHIFTS
 from multijoint.experiments.rows import read_rows
 from multijoint.phantoms import write_phantoms
 
@@ -181,6 +184,64 @@ def test_a_second_call_runs_only_what_is_left_and_what_is_new(
     few = read_rows(folder, "cases")
     few = few[few["train_subjects"] == "1"]
     assert few.groupby("domain").size().to_dict() == {"ankle": 3, "shoulder": 2}
+
+
+def test_shifted_copies_are_evaluated_without_another_training(
+    experiment: tuple[Path, Call], phantoms: list[str]
+) -> None:
+    folder, _ = experiment
+    marks = {path: path.stat().st_mtime_ns for path in folder.glob("jobs/*/*/train/last.pt")}
+    cases = read_rows(folder, "cases")
+    arguments = ["--manifests", *phantoms, "--methods", "proposed", "--folds", "0", "--out", str(folder)]
+    said = call("experiment", *arguments, "--shift", "--status", "--set", *SETTINGS)
+    assert "proposed/seed0_fold00  waiting: shifted copies" in said.output
+    said = call("experiment", *arguments, "--shift", "--set", *SETTINGS)
+    assert said.code == 0, said.errors
+    assert "1 jobs, 0 of them done" in said.output
+    assert {path: path.stat().st_mtime_ns for path in marks} == marks
+    assert read_rows(folder, "cases").equals(cases)
+
+    shifted = read_rows(folder, "shifted")
+    assert set(shifted["method"]) == {"proposed"}
+    assert shifted.groupby("domain")["shift"].apply(list).to_dict() == {
+        "ankle": [how for how in SHIFTS for _ in range(3)],
+        "shoulder": [how for how in SHIFTS for _ in range(2)],
+    }
+    assert set(shifted["case"]) == {"ankle_000", "shoulder_000"}
+    copy = folder / "shifted_copies" / "ankle"
+    image = read_volume(copy / "images" / "ankle_000_moved-up.nii.gz")
+    place = job_folder(folder, "proposed/seed0_fold00") / "shifted" / "ankle" / "ankle_000_moved-up_seg.nii.gz"
+    masks = [read_label(path, like=image).array == 1 for path in (place, copy / "labels" / "ankle_000_moved-up.nii.gz")]
+    row = shifted[(shifted["shift"] == "moved-up") & (shifted["label"] == "calcaneus")].iloc[0]
+    assert row["dice"] == pytest.approx(dice_coefficient(*masks), rel=1e-5)
+
+    before = (folder / "shifted.csv").read_bytes()
+    said = call("experiment", "--out", str(folder))  # the plan knows of the shifts
+    assert "1 jobs, 1 of them done" in said.output
+    assert (folder / "shifted.csv").read_bytes() == before
+    assert call("tables", str(folder)).code == 0
+    assert "all shifts" in next(folder.rglob("table3.md")).read_text(encoding="utf-8")
+
+
+def test_the_least_typical_are_held_out(phantoms: list[str], tmp_path: Path) -> None:
+    folder = tmp_path / "exp"
+    arguments = ["--methods", "proposed", "--folds", "least-typical", "--shift", "--out", str(folder)]
+    said = call("experiment", "--manifests", *phantoms, *arguments, "--dry-run", "--set", *SETTINGS)
+    assert "fold least typical ankle: tests ankle_00" in said.output
+    said = call("experiment", "--manifests", *phantoms, *arguments, "--set", *SETTINGS)
+    assert said.code == 0, said.errors
+    expected = {
+        (manifest.domain.name, subject)
+        for manifest in load_manifests(phantoms)
+        for subject in least_typical_subjects(manifest)
+    }
+    for name in ("cases", "shifted"):
+        rows = read_rows(folder, name)
+        assert set(zip(rows["domain"], rows["subject"], strict=True)) == expected
+        assert set(rows["fold"]) == {-1}
+    assert (job_folder(folder, "proposed/seed0_least_typical") / "train" / "model.pt").is_file()
+    said = call("experiment", "--out", str(folder), "--folds", "0")
+    assert "either numbers or least-typical, got both" in said.errors
 
 
 def test_other_settings_are_refused_in_the_same_folder(experiment: tuple[Path, Call], phantoms: list[str]) -> None:
