@@ -1,4 +1,4 @@
-"""`multijoint experiment`: what signals do to a call that runs jobs."""
+"""`multijoint experiment`: what its options ask for, and what signals do to a call that runs jobs."""
 
 import os
 import signal
@@ -6,9 +6,28 @@ import threading
 from typing import Any
 
 import pytest
+from custom_components.errors import InputError
 
-from multijoint.cli.experiment import _stopping_on_signals
+from multijoint.cli.experiment import _parse, _stopping_on_signals
 from multijoint.cluster import processes
+from multijoint.experiments.rows import LEAST_TYPICAL
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"), [("all", None), ("0-2,5", [0, 1, 2, 5]), ("least-typical", [LEAST_TYPICAL])]
+)
+def test_folds_are_numbers_or_the_least_typical(given: str, expected: list[int] | None) -> None:
+    assert _parse({"folds": given}) == {"folds": expected}
+
+
+def test_options_left_out_keep_the_values_of_the_call_before() -> None:
+    assert _parse({"folds": None, "shift": False, "seeds": None}) == {}
+    assert _parse({"shift": True, "seeds": "0,1"}) == {"shift": True, "seeds": [0, 1]}
+
+
+def test_folds_that_are_neither_are_refused() -> None:
+    with pytest.raises(InputError, match="folds must be numbers and ranges such as 0,2 or 0-4, got 0,least-typical"):
+        _parse({"folds": "0,least-typical"})
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

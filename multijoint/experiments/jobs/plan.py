@@ -57,7 +57,7 @@ class Plan:
         """
         own = {job.fold == LEAST_TYPICAL for job, _ in self.jobs}
         for path in (self.experiment.folder / "jobs").glob("*/*"):
-            if ("_least_typical" in path.name) not in own:
+            if path.name.partition("_")[2].startswith("least_typical") not in own:
                 raise InputError(
                     f"folds of the experiment in {self.experiment.folder} must be either numbers or least-typical, got "
                     f"both ({path.name}); choose another --out"
