@@ -153,7 +153,7 @@ def test_subjects_are_chosen_by_number_by_name_or_by_fold(choice: dict, expected
         ({"validation_subjects": ["9"]}, "validation_subjects must be labelled subjects of knee.yaml.* got 9"),
         ({"train_subjects": ["1"], "validation_subjects": ["1"]}, "on one side, got 1; there are 0, 2"),
         ({"validation_subjects": ["0", "1", "2"]}, "labelled subjects to train on in knee.yaml must be one or more"),
-        ({"fold": 3}, "fold must be a whole number from 0 to 2 .*, got 3"),
+        ({"fold": 3}, "fold must be a whole number from 0 to 2.*, got 3"),
         ({"fold": 0, "train_subjects": ["1"]}, "subjects of a fold must not be named"),
         ({"fold": 0, "validation_subjects": ["1"]}, "subjects of a fold must not be named"),
     ],

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from custom_components.errors import InputError
+from custom_components.training.batches import SliceTarget
 from custom_components.training.epoch_log import EpochLog
 from ignite.engine import Engine, Events
 from ignite.engine.events import State
@@ -20,7 +21,9 @@ def make_engine(losses: list[list[float]], *, sizes: tuple[int, ...] = (4,)) -> 
     def step(engine: Engine, batch: int) -> dict:
         own = losses[engine.state.epoch - 1]
         loss = own[batch % len(own)]
-        return {"loss": torch.tensor(loss), "image": torch.zeros(sizes[batch % len(sizes)], 1, 2, 2)}
+        size = sizes[batch % len(sizes)]
+        target = SliceTarget(torch.zeros(size, 1, 2, 2), torch.zeros(size), torch.zeros(size))
+        return {"loss": torch.tensor(loss), "image": torch.zeros(size, 1, 2, 2), "label": target}
 
     return Engine(step)
 
