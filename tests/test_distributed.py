@@ -28,7 +28,8 @@ from custom_components.distributed import (
 from custom_components.errors import InputError, find_cause
 from custom_components.losses import MultiDomainSegmentationLoss
 from custom_components.models.checkpoints import load_model
-from custom_components.networks.unet import EmbeddingForward, MultiDomainUNet
+from custom_components.networks.forwards import EmbeddingForward
+from custom_components.networks.unet import MultiDomainUNet
 from support.bundles import BUNDLES, SMALL, Run
 from support.processes import run
 from torch import Tensor
@@ -40,9 +41,10 @@ SCHEMES: dict[str, dict] = {
     "proposed": {},
     "joint": {"norm": "shared", "head": "shared"},
     "attention": {"attention": True, "embedding": "convolution"},
+    "strong": {"deep_supervision": 1, "embedding_scales": 2},
 }
 OPTIMIZERS = {
-    "sgd": (torch.optim.SGD, 0.1, torch.float32),
+    "sgd": (torch.optim.SGD, 0.02, torch.float32),
     "adam": (torch.optim.Adam, 1e-4, torch.float64),
     "adam32": (torch.optim.Adam, 1e-4, torch.float32),
 }
@@ -55,7 +57,8 @@ def train(scheme: str, optimizer: str, widths: Sequence[int] = (4, 8, 16), size:
     network = MultiDomainUNet([4, 3], widths=widths, **SCHEMES[scheme]).to(dtype, memory_format=torch.channels_last)
     forward = EmbeddingForward(network)
     wrapped = share_gradients(forward) if num_ranks() > 1 else forward
-    loss = MultiDomainSegmentationLoss([4, 3], head=network.head, contrastive_weight=0.1)
+    more = {"dice_weight": 1.0, "domain_weighting": "equal"} if scheme == "strong" else {}
+    loss = MultiDomainSegmentationLoss([4, 3], head=network.head, contrastive_weight=0.1, **more)
     steps = make_optimizer(network.parameters(), lr=rate)
     terms: dict[str, Tensor] = {}
     for number, indices in enumerate(BATCHES):

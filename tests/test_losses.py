@@ -3,7 +3,13 @@ from collections.abc import Sequence
 
 import pytest
 import torch
-from custom_components.losses import MultiDomainCrossEntropyLoss, MultiDomainSegmentationLoss, SupervisedContrastiveLoss
+from custom_components.errors import InputError
+from custom_components.losses import (
+    MultiDomainCrossEntropyLoss,
+    MultiDomainDiceLoss,
+    MultiDomainSegmentationLoss,
+    SupervisedContrastiveLoss,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -222,3 +228,80 @@ def test_bad_settings_are_refused() -> None:
             MultiDomainSegmentationLoss([2], contrastive_weight=weight)
     with pytest.raises(ValueError, match="head must be 'domain' or 'shared', got 'union'"):
         MultiDomainSegmentationLoss([2], head="union")
+
+
+def test_dice_by_hand() -> None:
+    """Domain 0 (2 classes): one image; domain 1 (3 classes): two, counted together. Two pixels each."""
+    odds = torch.tensor(
+        [
+            [[1, 1], [3, 1], [7, 9]],  # p of the bone: 3/4, 1/2; the third channel is not the domain's own
+            [[1, 2], [1, 1], [2, 1]],  # p of the bones: 1/4, 1/4 and 1/2, 1/4
+            [[1, 1], [1, 1], [1, 8]],  # 1/3, 1/10 and 1/3, 8/10
+        ],
+        dtype=torch.float32,
+    )
+    target = torch.tensor([[1, 0], [2, 0], [0, 2]])
+    loss, logits = MultiDomainDiceLoss([2, 3], smooth=0.0), odds.log()[..., None]
+    first = 1 - 2 * (3 / 4) / (3 / 4 + 1 / 2 + 1)
+    second = 1 - (0 + 2 * (1 / 2 + 8 / 10) / (1 / 2 + 1 / 4 + 1 / 3 + 8 / 10 + 2)) / 2
+    whole = loss(logits, target[..., None], torch.tensor([0, 1, 1])).item()
+    assert whole == pytest.approx((first + second) / 2, rel=1e-5)
+    assert loss(logits[1:], target[1:, None, :, None], torch.tensor([1, 1])).item() == pytest.approx(second, rel=1e-5)
+
+
+def test_dice_of_a_class_in_no_image_costs_what_is_predicted() -> None:
+    loss, target = MultiDomainDiceLoss([2]), torch.zeros(1, 1, 2, dtype=torch.long)
+    nothing, one_pixel = torch.tensor([[9.0, 9], [-99, -99]]), torch.tensor([[-99.0, 9], [9, -99]])
+    assert loss(nothing.view(1, 2, 1, 2), target, torch.tensor([0])).item() == pytest.approx(0, abs=1e-6)
+    assert loss(one_pixel.view(1, 2, 1, 2), target, torch.tensor([0])).item() == pytest.approx(1 / 2, abs=1e-6)
+
+
+def test_dice_of_a_shared_head_is_that_of_the_own_channels() -> None:
+    logits, target, domains = randn(2, 4, 3, 3), torch.arange(18).view(2, 3, 3) % 2, torch.tensor([0, 1])
+    probability = logits.softmax(dim=1)
+
+    def dice(channel: int, image: int) -> float:
+        bone = (target[image] == 1).float()
+        both = (probability[image, channel] * bone).sum()
+        return float((2 * both + 1) / (probability[image, channel].sum() + bone.sum() + 1))
+
+    absent = 1 / (float(probability[0, 2].sum()) + 1)  # the second bone of domain 0
+    expected = ((1 - (dice(1, 0) + absent) / 2) + (1 - dice(3, 1))) / 2
+    loss = MultiDomainDiceLoss([3, 2], head="shared")(logits, target, domains)
+    assert loss.item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_equal_weights_do_not_divide_by_the_classes() -> None:
+    logits, target, domains = randn(2, 5, 2, 2), torch.zeros(2, 2, 2), torch.tensor([0, 1])
+    own = [MultiDomainCrossEntropyLoss([2, 5])(logits[k : k + 1], target[:1], domains[k : k + 1]) for k in (0, 1)]
+    equal = MultiDomainCrossEntropyLoss([2, 5], weighting="equal")(logits, target, domains)
+    torch.testing.assert_close(equal, (2 * own[0] + 5 * own[1]) / 2)
+    with pytest.raises(InputError, match="domain_weighting must be 'classes' or 'equal', got 'none'"):
+        MultiDomainCrossEntropyLoss([2, 5], weighting="none")
+
+
+@pytest.mark.parametrize("make", [MultiDomainCrossEntropyLoss, MultiDomainDiceLoss])
+def test_a_list_with_a_tensor_a_domain_is_the_mixed_batch(make: type) -> None:
+    loss, logits, target = make([3, 3]), randn(5, 3, 4, 4), torch.arange(80).view(5, 1, 4, 4) % 3
+    domains = torch.tensor([0, 0, 1, 1, 1])
+    parts = [[each[:2], each[2:]] for each in (logits, target)]
+    torch.testing.assert_close(loss(*parts, domains), loss(logits, target, domains))
+    with pytest.raises(ValueError, match=r"an entry a domain \(2\), got 1"):
+        loss(parts[0][:1], parts[1], domains)
+
+
+def test_terms_scales_and_resolutions_add_up() -> None:
+    domains, target = torch.tensor([0, 0, 1]), torch.arange(48).view(3, 1, 4, 4) % 2
+    fine, coarse = randn(3, 2, 4, 4), randn(3, 2, 2, 2, seed=1)
+    embeddings = [randn(3, 4, seed=2), randn(3, 6, seed=3)]
+    loss = MultiDomainSegmentationLoss([2, 2], contrastive_weight=0.5, dice_weight=2.0, domain_weighting="equal")
+    total = loss((fine, embeddings, [coarse]), (target, domains))
+    below = target[:, :, 1::2, 1::2]  # the nearest pixel to the middle of four
+    parts = []
+    for part in (MultiDomainCrossEntropyLoss([2, 2], weighting="equal"), MultiDomainDiceLoss([2, 2])):
+        parts.append((part(fine, target, domains) + part(coarse, below, domains) / 2) / 1.5)
+    contrastive = sum(SupervisedContrastiveLoss()(each, domains) for each in embeddings) / 2
+    torch.testing.assert_close(loss.terms["cross_entropy"], parts[0])
+    torch.testing.assert_close(loss.terms["dice"], parts[1])
+    torch.testing.assert_close(loss.terms["contrastive"], contrastive)
+    torch.testing.assert_close(total, parts[0] + 2 * parts[1] + contrastive / 2)

@@ -1,4 +1,4 @@
-from .augmentation import RandFlipRotateTranslated
+from .augmentation import RandFlipRotateTranslated, RandIntensityd
 from .cases import Case
 from .datasets import SliceDataset
 from .manifests import Manifest, load_manifests
@@ -13,6 +13,7 @@ __all__ = [
     "Manifest",
     "Preprocessing",
     "RandFlipRotateTranslated",
+    "RandIntensityd",
     "SliceDataset",
     "Split",
     "list_cases",

@@ -1,4 +1,4 @@
-"""The paper's augmentation (flip, translation, rotation) in one resampling, rigid in millimetres."""
+"""Augmentation of slices: flip, rotation, scaling and translation in one resampling; and the look of the image."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ from custom_components.errors import InputError
 from monai.config import KeysCollection
 from monai.transforms import MapTransform, Randomizable
 from torch import Tensor
-from torch.nn.functional import grid_sample
+from torch.nn.functional import conv2d, grid_sample, interpolate, pad
 
 
 class RandFlipRotateTranslated(Randomizable, MapTransform):
-    """Randomly flip, rotate and translate a slice and its label together, resampling once.
+    """Randomly flip, rotate, scale and translate a slice and its label together, resampling once.
 
     The slice is rotated (a positive angle as `torch.rot90` with k = 1), then flipped, then shifted (positive towards
     higher indices). Resized pixels need not be square; the rotation is rigid in millimetres, by the item's
     `pixel_spacing`. What enters from outside the field of view is air (the slice's minimum) and background.
+    Neighbouring slices, as further channels of the image, move alike.
 
     Args:
         keys: the image, then the label.
@@ -28,9 +29,10 @@ class RandFlipRotateTranslated(Randomizable, MapTransform):
             that mirroring confuses.
         max_translation: largest shift along either axis, as a fraction of the slice.
         max_rotation: largest rotation either way, in degrees.
+        max_scaling: largest change of size about the centre: a factor from 1 / (1 + max_scaling) to 1 + max_scaling.
 
     Shape:
-        image (1, H, W) float, label (1, H, W) integer; `pixel_spacing` (2,) in mm (rows, columns) in the same item.
+        image (C, H, W) float, label (1, H, W) integer; `pixel_spacing` (2,) in mm (rows, columns) in the same item.
 
     Source:
         Boutillon et al. 2021, section 3.2: random flip, translation +-25 %, rotation +-45 degrees, both directions.
@@ -43,6 +45,7 @@ class RandFlipRotateTranslated(Randomizable, MapTransform):
         flip_axes: Sequence[int] = (0, 1),
         max_translation: float = 0.25,
         max_rotation: float = 45.0,
+        max_scaling: float = 0.0,
     ) -> None:
         super().__init__(keys)
         if not set(flip_axes) <= {0, 1}:
@@ -51,17 +54,21 @@ class RandFlipRotateTranslated(Randomizable, MapTransform):
             raise InputError(f"max_translation must be a fraction from 0 to 1, got {max_translation}")
         if not 0 <= max_rotation <= 180:
             raise InputError(f"max_rotation must be from 0 to 180 degrees, got {max_rotation}")
+        if not 0 <= max_scaling <= 1:
+            raise InputError(f"max_scaling must be from 0 to 1, got {max_scaling}")
         self.flip_axes = tuple(flip_axes)
         self.max_translation = max_translation
         self.max_rotation = max_rotation
+        self.max_scaling = max_scaling
 
-    def randomize(self, data: Any = None) -> tuple[float, np.ndarray, np.ndarray]:
-        """Draw an angle (radians), a shift (rows, columns as fractions) and a sign for each axis."""
+    def randomize(self, data: Any = None) -> tuple[float, np.ndarray, np.ndarray, float]:
+        """Draw an angle (radians), a shift (rows, columns as fractions), a sign for each axis, and a factor of size."""
         angle = np.deg2rad(self.R.uniform(-self.max_rotation, self.max_rotation))
         shift = self.R.uniform(-self.max_translation, self.max_translation, size=2)
         signs = np.where(self.R.uniform(size=2) < 0.5, -1.0, 1.0)
         signs[[axis for axis in range(2) if axis not in self.flip_axes]] = 1.0
-        return float(angle), shift, signs
+        reach = np.log1p(self.max_scaling)
+        return float(angle), shift, signs, float(np.exp(self.R.uniform(-reach, reach))) if reach else 1.0
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Transform one item; see the class."""
@@ -78,13 +85,84 @@ class RandFlipRotateTranslated(Randomizable, MapTransform):
         return item
 
 
+class RandIntensityd(Randomizable, MapTransform):
+    """Randomly change the look of a slice as another scanner, coil or sequence would; its shape stays.
+
+    With a chance of each: gain and offset; gamma, of the intensities between the slice's minimum and maximum; a smooth
+    bias field, which multiplies what lies above the minimum; blur; a lower resolution; Gaussian noise. The image is
+    normalised (mean 0, deviation 1), and all channels (neighbouring slices) change alike but for the noise.
+
+    One transform in tensors, since MONAI's seven in a row take four times as long for a slice of 112 x 112 with four
+    neighbours, half of it for noise and for wrapping every result with the slice's metadata.
+
+    Args:
+        keys: images.
+        strength: 0 for none to 1; scales the chance of each change.
+
+    Shape:
+        image (C, H, W) float, which is not changed in place.
+
+    Source:
+        Ranges after nnU-Net (Isensee et al., Nature Methods 2021, supplementary note 4), the bias field after
+        Sudre et al., IPMI 2017, with a coarse grid of random values instead of polynomials.
+    """
+
+    def __init__(self, keys: KeysCollection = ("image",), *, strength: float = 1.0) -> None:
+        super().__init__(keys)
+        if not 0 <= strength <= 1:
+            raise InputError(f"intensity_augmentation must be from 0 to 1, got {strength}")
+        self.strength = strength
+
+    def _happens(self, chance: float) -> bool:
+        return bool(self.R.uniform() < chance * self.strength)
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Transform one item; see the class."""
+        item = dict(data)
+        for key in self.key_iterator(item):
+            item[key] = self._change(item[key])
+        return item
+
+    def _change(self, image: Tensor) -> Tensor:
+        size = image.shape[-2:]
+        if self._happens(0.6):
+            image = image * float(np.exp(self.R.uniform(-0.3, 0.3))) + float(self.R.uniform(-0.3, 0.3))
+        if self._happens(0.6):
+            low, high = image.aminmax()
+            extent = (high - low).clamp(min=1e-5)
+            image = ((image - low) / extent) ** float(np.exp(self.R.uniform(-0.5, 0.5))) * extent + low
+        if self._happens(0.5):
+            grid = torch.from_numpy(self.R.normal(0.0, 0.35, size=(1, 1, 4, 4))).float()
+            low = image.amin()
+            image = (image - low) * interpolate(grid, size, mode="bicubic", align_corners=True)[0].exp() + low
+        if self._happens(0.2):
+            image = _blur(image, deviation=float(self.R.uniform(0.4, 1.0)))
+        if self._happens(0.3):
+            small = [max(2, round(length * self.R.uniform(0.4, 0.9))) for length in size]
+            reduced = interpolate(image[None], small, mode="bilinear", antialias=True)
+            image = interpolate(reduced, size, mode="bilinear")[0]
+        if self._happens(0.4):
+            generator = torch.Generator().manual_seed(int(self.R.randint(2**31)))
+            image = image + torch.randn(image.shape, generator=generator) * float(self.R.uniform(0, 0.15))
+        return image
+
+
+def _blur(image: Tensor, *, deviation: float) -> Tensor:
+    """Gaussian blur in plane of (C, H, W), the border repeated; deviation in pixels."""
+    reach = 3
+    weights = torch.exp(-0.5 * (torch.arange(-reach, reach + 1) / deviation) ** 2)
+    weights = weights / weights.sum()
+    padded = pad(image[:, None], [reach] * 4, mode="replicate")
+    return conv2d(conv2d(padded, weights.view(1, 1, -1, 1)), weights.view(1, 1, 1, -1))[:, 0]
+
+
 def _sampling_matrix(
-    angle: float, shift: np.ndarray, signs: np.ndarray, spacing_mm: np.ndarray, shape: Sequence[int]
+    angle: float, shift: np.ndarray, signs: np.ndarray, scale: float, spacing_mm: np.ndarray, shape: Sequence[int]
 ) -> Tensor:
     """Matrix (2, 3) from output to input coordinates in [-1, 1], ordered (columns, rows) as `affine_grid` wants."""
     half_extent_mm = (np.asarray(shape) * spacing_mm / 2)[::-1]
     cosine, sine = np.cos(angle), np.sin(angle)
-    rigid = np.array([[cosine, -sine], [sine, cosine]]) @ np.diag(signs[::-1])
+    rigid = np.array([[cosine, -sine], [sine, cosine]]) @ np.diag(signs[::-1]) / scale
     linear = np.diag(1 / half_extent_mm) @ rigid @ np.diag(half_extent_mm)
     offset = linear @ (-2 * shift[::-1])
     return torch.from_numpy(np.column_stack([linear, offset])).float()

@@ -7,8 +7,17 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import torch
 from custom_components.data.cases import Case, as_case
-from custom_components.data.preprocessing import Preprocessing, pixel_spacing_mm, stack_labels, stack_slices
+from custom_components.data.preprocessing import (
+    Preprocessing,
+    pixel_spacing_mm,
+    position_channels,
+    slice_spacing_mm,
+    stack_labels,
+    stack_slices,
+    with_context,
+)
 from custom_components.data.sampling import SampleKey
 from custom_components.domains import Domain, find_domain
 from custom_components.errors import InputError, show_path
@@ -35,8 +44,8 @@ class SliceDataset(Dataset[dict[str, Any]]):
         domain: name of the domain of items that do not say.
 
     Items:
-        `image` (1, H, W) float32; `label` (1, H, W) uint8, class indices; `domain`; `case` (index into `data`);
-        `slice`; `pixel_spacing` (2,) in mm.
+        `image` (in_channels, H, W) float32; `label` (1, H, W) uint8, class indices; `domain`; `case` (index into
+        `data`); `slice`; `pixel_spacing` (2,) in mm.
 
     Raises:
         InputError: no cases, or one that cannot be read.
@@ -56,7 +65,8 @@ class SliceDataset(Dataset[dict[str, Any]]):
             raise InputError("the split must leave at least one case on each side, got none; check fold and num_folds")
         self.transform = transform
         self.seed = seed
-        self._stacks: list[tuple[Tensor, Tensor, Any]] = []  # images, labels and pixel spacing of each case
+        self.preprocessing = preprocessing
+        self._stacks: list[tuple[Tensor, Tensor, Any, float]] = []  # images, labels, spacings in and across the plane
         self._index: list[tuple[int, int]] = []
         self.case_domains: list[int] = []
         """Domain index of each case, for metrics."""
@@ -65,7 +75,8 @@ class SliceDataset(Dataset[dict[str, Any]]):
             self._stacks.append(_load(case, domains[index], preprocessing))
             self.case_domains.append(index)
             self._index += [(number, position) for position in range(len(self._stacks[-1][0]))]
-        _logger.info("%d cases, %d slices of %s", len(data), len(self), " x ".join(map(str, preprocessing.image_size)))
+        sizes = dict.fromkeys(" x ".join(map(str, stack[0].shape[1:])) for stack in self._stacks)
+        _logger.info("%d cases, %d slices of %s", len(data), len(self), " and ".join(sizes))
 
     def __len__(self) -> int:
         """Number of slices."""
@@ -84,32 +95,37 @@ class SliceDataset(Dataset[dict[str, Any]]):
         """One slice; a plain index stands for its first drawing in epoch 0."""
         sample = key if isinstance(key, SampleKey) else SampleKey(key, 0, 0)
         case, position = self._index[sample.index]
-        images, labels, spacing = self._stacks[case]
+        images, labels, spacing, slice_mm = self._stacks[case]
         item = {
-            "image": images[position][None],
+            "image": with_context(images, [position], settings=self.preprocessing, slice_mm=slice_mm)[0],
             "label": labels[position][None],
             "domain": self.case_domains[case],
             "case": case,
             "slice": position,
             "pixel_spacing": spacing,
         }
-        if self.transform is None:
-            return item
-        if isinstance(self.transform, Randomizable):
-            self.transform.set_random_state(seed=_seed_of(self.seed, sample))
-        return self.transform(item)
+        if self.transform is not None:
+            if isinstance(self.transform, Randomizable):
+                self.transform.set_random_state(seed=_seed_of(self.seed, sample))
+            item = self.transform(item)
+        if self.preprocessing.position:  # last: where a pixel lies does not depend on what is moved there
+            how: Any = {"size": images.shape[1:], "slice_mm": slice_mm, "pixel_mm": spacing}
+            where = position_channels(position, num_slices=len(images), **how)
+            item["image"] = torch.cat([torch.as_tensor(item["image"]), where])
+        return item
 
 
-def _load(case: Case, domain: Domain, preprocessing: Preprocessing) -> tuple[Tensor, Tensor, Any]:
+def _load(case: Case, domain: Domain, preprocessing: Preprocessing) -> tuple[Tensor, Tensor, Any, float]:
     if case.label is None:
         raise InputError(f"case {case.name} must have a label to train or validate on; add it or leave the case out")
     image = read_volume(case.image)
     label = domain.encode(read_label(case.label, like=image).array, source=show_path(case.label))
-    plane, affine = domain.plane, image.affine
+    plane, affine, preprocessing = domain.plane, image.affine, preprocessing.for_domain(domain.name)
     return (
         stack_slices(image.array, affine, plane=plane, settings=preprocessing, name=show_path(case.image)),
         stack_labels(label, affine, plane=plane, settings=preprocessing),
         pixel_spacing_mm(image.array.shape, affine, plane=plane, settings=preprocessing),
+        slice_spacing_mm(affine, plane=plane),
     )
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -26,20 +26,80 @@ class Preprocessing:
     """Settings that must be the same in training and in inference.
 
     Args:
-        image_size: slices are resized to this many pixels (rows, columns).
+        image_size: slices are resized to this many pixels (rows, columns); or domain name -> size, one for each.
         normalization: "volume" gives each volume zero mean and unit variance, "slice" each slice. The paper does not
             say which; "volume" is the default because a slice of pure air would otherwise become amplified noise.
+        context: neighbouring slices on either side that the network sees as further channels; the last is repeated at
+            the border.
+        context_mm: distance between them in mm, rounded to whole slices, at least one.
+        position: whether the network also sees where it looks: rows, columns and slice as three channels, the
+            distance from the volume's centre in dm.
     """
 
-    image_size: tuple[int, int]
+    image_size: tuple[int, int] | Mapping[str, tuple[int, int]]
     normalization: str = "volume"
+    context: int = 0
+    context_mm: float = 4.0
+    position: bool = False
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "image_size", tuple(int(size) for size in self.image_size))
-        if len(self.image_size) != 2 or min(self.image_size) < 1:
-            raise InputError(f"image_size must be two positive whole numbers, got {list(self.image_size)}")
+        given = self.image_size
+        sizes = {name: _size(size) for name, size in given.items()} if isinstance(given, Mapping) else _size(given)
+        object.__setattr__(self, "image_size", sizes)
+        if isinstance(self.context, bool) or not isinstance(self.context, int) or not 0 <= self.context <= 32:
+            raise InputError(f"context must be a whole number of slices from 0 to 32, got {self.context!r}")
+        if not 0 < self.context_mm < 1000:
+            raise InputError(f"context_mm must be a positive distance, got {self.context_mm!r}")
         if self.normalization not in ("volume", "slice"):
             raise InputError(f"normalization must be 'volume' or 'slice', got {self.normalization!r}")
+
+    @property
+    def in_channels(self) -> int:
+        """Channels that the network sees."""
+        return 2 * self.context + 1 + 3 * bool(self.position)
+
+    def size_of(self, domain: str | None = None) -> tuple[int, int]:
+        """Rows and columns of a domain's slices; None will do where all have one size.
+
+        Raises:
+            InputError: sizes differ, and `domain` is none of theirs.
+        """
+        if not isinstance(self.image_size, Mapping):
+            return self.image_size
+        if domain is None or domain not in self.image_size:
+            sizes = set(self.image_size.values())
+            if domain is None and len(sizes) == 1:
+                return sizes.pop()
+            known = ", ".join(self.image_size)
+            raise InputError(f"image_size must be given for domain {domain}, got those of {known}; name each domain")
+        return self.image_size[domain]
+
+    def sizes_with(self, added: Sequence[str], *, like: str | None = None) -> Any:
+        """`image_size` for further domains too, where each has its own: that of domain `like`, or else the largest."""
+        if not isinstance(self.image_size, Mapping):
+            return self.image_size
+        size = max(self.image_size.values(), key=math.prod) if like is None else self.size_of(like)
+        return {**self.image_size, **dict.fromkeys(added, size)}
+
+    def for_domain(self, domain: str) -> Preprocessing:
+        """The same settings with the domain's own size only."""
+        return replace(self, image_size=self.size_of(domain))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain arguments that build these settings again; those at their defaults are left out."""
+        size = self.image_size
+        plain = {name: list(own) for name, own in size.items()} if isinstance(size, Mapping) else list(size)
+        more = {name: getattr(self, name) for name in ("context", "context_mm", "position")}
+        default = {"context": 0, "context_mm": more["context_mm"] if not self.context else None, "position": False}
+        changed = {name: value for name, value in more.items() if value != default[name]}
+        return {"image_size": plain, "normalization": self.normalization, **changed}
+
+
+def _size(given: Any) -> tuple[int, int]:
+    size = [int(length) for length in given] if isinstance(given, Sequence) and not isinstance(given, str) else []
+    if len(size) != 2 or min(size) < 1:
+        raise InputError(f"image_size must be two positive whole numbers, got {size or given!r}")
+    return size[0], size[1]
 
 
 def stack_slices(
@@ -61,7 +121,7 @@ def stack_slices(
         Boutillon et al. 2021, section 3.1.
     """
     stack = _canonical_stack(array, affine, plane)
-    most = _MOST_PIXELS // math.prod(settings.image_size)
+    most = _MOST_PIXELS // math.prod(settings.size_of())
     if len(stack) > most:
         raise InputError(
             f"{name} must have at most {most} {plane} slices, got {len(stack)}; crop it or check its header"
@@ -136,7 +196,68 @@ def pixel_spacing_mm(shape: Sequence[int], affine: np.ndarray, *, plane: str, se
     spacing = np.asarray(canonical_spacing_mm(affine))
     size = np.asarray(to_canonical(np.empty(shape, dtype=bool), affine).shape)
     in_plane = [axis for axis in range(3) if axis != PLANES[plane]]
-    return spacing[in_plane] * size[in_plane] / np.asarray(settings.image_size)
+    return spacing[in_plane] * size[in_plane] / np.asarray(settings.size_of())
+
+
+def slice_spacing_mm(affine: np.ndarray, *, plane: str) -> float:
+    """Distance in mm between neighbouring slices."""
+    return float(np.asarray(canonical_spacing_mm(affine))[PLANES[plane]])
+
+
+def context_offsets(settings: Preprocessing, *, slice_mm: float) -> list[int]:
+    """Slices that a slice is seen with, relative to it, in the order of the channels; `slice_mm` between neighbours.
+
+    Example:
+        >>> context_offsets(Preprocessing((8, 8), context=2, context_mm=4.0), slice_mm=3.0)
+        [-3, -1, 0, 1, 3]
+    """
+    ahead = [max(step, round(step * settings.context_mm / slice_mm)) for step in range(1, settings.context + 1)]
+    return [-offset for offset in reversed(ahead)] + [0, *ahead]
+
+
+def with_context(stack: Tensor, numbers: Sequence[int], *, settings: Preprocessing, slice_mm: float) -> Tensor:
+    """Slices with their neighbours as channels: stack (n, rows, columns) to (len(numbers), 2 context + 1, ...)."""
+    offsets = torch.tensor(context_offsets(settings, slice_mm=slice_mm))
+    return stack[(torch.as_tensor(numbers)[:, None] + offsets).clamp(0, len(stack) - 1)]
+
+
+def position_channels(
+    number: int, *, num_slices: int, size: Sequence[int], slice_mm: float, pixel_mm: Sequence[float]
+) -> Tensor:
+    """Row, column and slice coordinates of a slice's pixels from the volume's centre, in dm, shape (3, rows, columns).
+
+    Example:
+        >>> position_channels(0, num_slices=3, size=(1, 2), slice_mm=5.0, pixel_mm=(1.0, 20.0))[:, 0].tolist()
+        [[0.0, 0.0], [-0.10000000149011612, 0.10000000149011612], [-0.05000000074505806, -0.05000000074505806]]
+    """
+    rows, columns = (
+        (torch.arange(count) - (count - 1) / 2) * mm / 100 for count, mm in zip(size, pixel_mm, strict=True)
+    )
+    along = torch.tensor((number - (num_slices - 1) / 2) * slice_mm / 100)
+    return torch.stack([rows[:, None].expand(*size), columns.expand(*size), along.expand(*size)])
+
+
+def network_channels(
+    stack: Tensor, *, affine: np.ndarray, shape: Sequence[int], plane: str, settings: Preprocessing
+) -> Tensor:
+    """All channels of all slices as a network sees them: stack (n, rows, columns) to (n, in_channels, rows, columns).
+
+    `affine` and `shape` are those of the volume, see `stack_slices`. Without context and position it is a view.
+    """
+    if settings.in_channels == 1:
+        return stack[:, None]
+    slice_mm = slice_spacing_mm(affine, plane=plane)
+    channels = with_context(stack, range(len(stack)), settings=settings, slice_mm=slice_mm)
+    if not settings.position:
+        return channels
+    pixel_mm = pixel_spacing_mm(shape, affine, plane=plane, settings=settings).tolist()
+    how: dict[str, Any] = {
+        "num_slices": len(stack),
+        "size": stack.shape[1:],
+        "slice_mm": slice_mm,
+        "pixel_mm": pixel_mm,
+    }
+    return torch.cat([channels, torch.stack([position_channels(k, **how) for k in range(len(stack))])], dim=1)
 
 
 def _canonical_stack(array: np.ndarray, affine: np.ndarray, plane: str) -> np.ndarray:
@@ -144,13 +265,14 @@ def _canonical_stack(array: np.ndarray, affine: np.ndarray, plane: str) -> np.nd
 
 
 def _resized(stack: np.ndarray, dtype: torch.dtype, settings: Preprocessing, **how: Any) -> Tensor:
-    resized = torch.empty((len(stack), *settings.image_size), dtype=dtype)
+    size = settings.size_of()
+    resized = torch.empty((len(stack), *size), dtype=dtype)
     kind = np.float32 if dtype == torch.float32 else np.uint8
 
     def resize(index: int) -> None:
         image = torch.from_numpy(np.ascontiguousarray(stack[index], dtype=kind))
-        if tuple(image.shape) != settings.image_size:
-            image = interpolate(image[None, None], size=settings.image_size, **how)[0, 0]
+        if tuple(image.shape) != size:
+            image = interpolate(image[None, None], size=size, **how)[0, 0]
         resized[index] = image
 
     map_exactly(resize, range(len(stack)))

@@ -28,7 +28,7 @@ class SlicewiseInferer(SliceInferer):
     in evaluation mode are first folded into its convolutions. No gradients are recorded.
 
     Args:
-        roi_size: rows and columns of the slices; on a CPU the slices must have this size.
+        roi_size: rows and columns of the slices; on a CPU the slices must have this size. None takes any.
         spatial_dim: axis of the volume along which slices are stacked, 0, 1 or 2.
         sw_batch_size: slices in a batch on a GPU; largest number of slices in memory on a CPU.
         domain: name of the domain that is set on the network before each volume; `None` sets none.
@@ -47,8 +47,11 @@ class SlicewiseInferer(SliceInferer):
         torch.Size([1, 3, 4, 4, 9])
     """
 
-    def __init__(self, *args: Any, domain: str | None = None, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    def __init__(
+        self, roi_size: Sequence[int] | None = None, *, spatial_dim: int = 2, domain: str | None = None, **kwargs: Any
+    ) -> None:
+        super().__init__(spatial_dim=spatial_dim, roi_size=(1, 1) if roi_size is None else roi_size, **kwargs)
+        self.any_size = roi_size is None
         self.domain = domain
 
     def __call__(self, inputs: Tensor, network: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
@@ -56,6 +59,8 @@ class SlicewiseInferer(SliceInferer):
         network = self._prepare(network)
         with torch.no_grad():
             if inputs.device.type != "cpu":
+                if self.any_size:
+                    self.roi_size = tuple(self._slices(inputs).shape[3:])
                 return super().__call__(inputs, network, *args, **kwargs)
             logits = self._each_slice(inputs, lambda _, images: network(images, *args, **kwargs))
             # A view whose memory holds slice after slice, the order in which restoring to a volume reads them.
@@ -106,7 +111,8 @@ class SlicewiseInferer(SliceInferer):
     def _prepare(self, network: Callable[..., Tensor]) -> Callable[..., Tensor]:
         # Imported here: with a network of another kind, inference needs none of these modules.
         from custom_components.networks.folding import fold_network
-        from custom_components.networks.unet import MultiDomainUNet, answer_for
+        from custom_components.networks.forwards import answer_for
+        from custom_components.networks.unet import MultiDomainUNet
 
         if self.domain is not None:
             answer_for(network, self.domain)
@@ -127,7 +133,7 @@ class SlicewiseInferer(SliceInferer):
     def _each_slice(self, inputs: Tensor, function: Callable[[int, Tensor], Result]) -> list[Result]:
         """Results of the function for each index and slice (1, C, rows, columns), under this thread's autocast."""
         slices = self._slices(inputs)
-        if tuple(slices.shape[3:]) != tuple(self.orig_roi_size):
+        if not self.any_size and tuple(slices.shape[3:]) != tuple(self.orig_roi_size):
             raise ValueError(
                 f"inputs must be one volume of slices of {list(self.orig_roi_size)}, got {list(inputs.shape)}; "
                 "set roi_size to the size of the slices"

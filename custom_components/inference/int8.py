@@ -119,7 +119,10 @@ class QuantisedNetwork(nn.Module):
         """Logits; see the class for shapes."""
         if images.device.type != "cpu":
             raise InputError(f"images for an int8 network must be on the CPU, got {images.device}; set device: cpu")
-        size = [int(self._model.network["in_channels"]), *self._model.preprocessing.image_size]
+        size = [
+            int(self._model.network["in_channels"]),
+            *self._model.preprocessing.size_of(self.domain_names[self.domain]),
+        ]
         if list(images.shape[1:]) != size:
             raise ValueError(
                 f"images must be of size {size}, got {list(images.shape[1:])}; set roi_size to the model's"
@@ -178,7 +181,7 @@ class QuantisedNetwork(nn.Module):
             inner = [[shape[axis].get_length() for axis in (1, 2, 3)] for shape in shapes]
         except RuntimeError as error:
             raise InputError(f"{path.name} must be an int8 network of this project, got another; {remedy}") from error
-        size = list(self._model.preprocessing.image_size)
+        size = list(self._model.preprocessing.size_of(domain.name))
         expected = [[int(self._model.network["in_channels"]), *size], [domain.num_classes, *size]]
         if stated["domain"] != domain.name or inner != expected:
             raise InputError(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from custom_components.data.preprocessing import restore_stack, slice_size, stack_slices
+from custom_components.data.preprocessing import network_channels, restore_stack, slice_size, stack_slices
 from custom_components.domains import find_domain
 from custom_components.errors import InputError, show_path
 from custom_components.io.volumes import read_volume, volume_of
@@ -64,7 +64,7 @@ class _ModelTransform(MapTransform):
 
 
 class StackSlicesd(_ModelTransform):
-    """Cut a volume (X, Y, Z) into the network's slices, shape (1, rows, columns, num_slices), float32.
+    """Cut a volume (X, Y, Z) into the network's slices, shape (in_channels, rows, columns, num_slices), float32.
 
     A `MetaTensor` stays one. `source_slice` is set to the rows and columns of the source's own slices.
     """
@@ -72,12 +72,14 @@ class StackSlicesd(_ModelTransform):
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Transform one item."""
         item = dict(data)
-        plane = self.model.domains[self._domain_index(item)].plane
+        domain = self.model.domains[self._domain_index(item)]
+        plane, settings = domain.plane, self.model.preprocessing.for_domain(domain.name)
         for key in self.key_iterator(item):
-            source, settings = item["source"], self.model.preprocessing
+            source = item["source"]
             name = show_path(source.path)
             slices = stack_slices(np.asarray(item[key]), source.affine, plane=plane, settings=settings, name=name)
-            stacked = slices.permute(1, 2, 0)[None]
+            how: Any = {"affine": source.affine, "shape": source.array.shape, "plane": plane, "settings": settings}
+            stacked = network_channels(slices, **how).permute(1, 2, 3, 0)
             item[key] = MetaTensor(stacked) if isinstance(item[key], MetaTensor) else stacked
             item["source_slice"] = slice_size(source.array.shape, source.affine, plane=plane)
         return item

@@ -9,6 +9,7 @@ from custom_components.errors import InputError
 from custom_components.models.checkpoints import build_network
 from custom_components.models.trained_model import TrainedModel
 from custom_components.networks.folding import fold_network
+from custom_components.networks.heads import own_layer
 from custom_components.networks.norms import DomainSpecificBatchNorm2d
 from torch import Tensor, nn
 
@@ -35,13 +36,24 @@ def select_domain(model: TrainedModel, domain: str | None) -> TrainedModel:
     for module in network.modules():
         if isinstance(module, DomainSpecificBatchNorm2d) and not network.shared_norm:
             module.norms = nn.ModuleList([module.norms[index]])
-    network.heads = nn.ModuleList([network.heads[index]])
+    network.heads = nn.ModuleList([own_layer(network.heads[index])])
+    network.deep_heads = nn.ModuleList()  # of the training alone
     settings = network.settings() | {
         "norm": "domain",
         "num_classes": [network.num_classes[index]],
         "domain_names": [network.domain_names[index]],
+        "deep_supervision": 0,
+        "label_names": None,
     }
-    return replace(model, domains=(model.domains[index],), network=settings, weights=_weights(network), digest="")
+    kept = model.domains[index]
+    return replace(
+        model,
+        domains=(kept,),
+        preprocessing=model.preprocessing.for_domain(kept.name),
+        network=settings,
+        weights=_weights(network),
+        digest="",
+    )
 
 
 def fold_domain(model: TrainedModel, domain: str | None) -> TrainedModel:

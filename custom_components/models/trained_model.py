@@ -82,9 +82,6 @@ class TrainedModel:
             "model": dict(self.weights),
             "network": dict(self.network),
             "domains": [domain.to_dict() for domain in self.domains],
-            "preprocessing": {
-                "image_size": list(self.preprocessing.image_size),
-                "normalization": self.preprocessing.normalization,
-            },
+            "preprocessing": self.preprocessing.to_dict(),
             "training": dict(self.training),
         }

@@ -1,8 +1,9 @@
 from .federation import SharedLayers
 from .folding import fold_network
+from .forwards import EmbeddingForward
 from .norms import DomainSpecificBatchNorm2d
 from .parameters import count_parameters, group_parameters
-from .unet import EmbeddingForward, MultiDomainUNet
+from .unet import MultiDomainUNet
 
 __all__ = [
     "DomainSpecificBatchNorm2d",

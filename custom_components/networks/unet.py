@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from typing import Any
+from functools import partial
+from typing import Any, cast
 
 import torch
 from custom_components.domains import output_channels
 from custom_components.errors import InputError
+from custom_components.networks.arguments import check_arguments, check_parts
 from custom_components.networks.blocks import AttentionGate, ConvBlock, OpenGate
+from custom_components.networks.heads import make_head, make_heads
 from custom_components.networks.norms import DomainSpecificBatchNorm2d, group_by_domain
 from torch import Tensor, nn
 
@@ -33,6 +35,11 @@ class MultiDomainUNet(nn.Module):
         attention: gate the skips (Attention U-Net).
         embedding: where the embedding is taken: "bottleneck" (the paper's form: after the last norm and ReLU) or
             "convolution" (the last bottleneck convolution, before the domain's own affine weights could label it).
+        embedding_scales: resolutions that the embedding is taken from, the bottleneck first, then the encoder's blocks
+            from coarse to fine; 1 is the paper's.
+        deep_supervision: resolutions below the finest that have output layers of their own in training; 0 for none.
+        label_names: names of each domain's bones, in class order, to let heads share a row of weights for bones of
+            one name; None for heads that share nothing. The background stays each domain's own.
         foreground_prior: probability that each bone starts with, through the bias of the output layer; see `Note`.
         domain_names: names of the domains, so that `domain` may be one of them.
         domain: index or name of the domain answered for when none is given.
@@ -69,21 +76,16 @@ class MultiDomainUNet(nn.Module):
         head: str = "domain",
         attention: bool = False,
         embedding: str = "bottleneck",
+        embedding_scales: int = 1,
+        deep_supervision: int = 0,
+        label_names: Sequence[Sequence[str]] | None = None,
         foreground_prior: float = 0.01,
         domain_names: Sequence[str] | None = None,
         domain: int | str = 0,
     ) -> None:
         super().__init__()
-        choices = {"norm": ("domain", "shared", "folded"), "embedding": ("bottleneck", "convolution")}
-        for (name, allowed), value in zip(choices.items(), (norm, embedding), strict=True):
-            if value not in allowed:
-                raise InputError(f"{name} must be {' or '.join(map(repr, allowed))}, got {value!r}")
-        if len(widths) < 2:
-            raise InputError(f"widths must name at least two resolutions, got {list(widths)}")
-        if len(num_classes) < 1 or min(num_classes) < 2:
-            raise InputError(f"num_classes must be at least 2 for each of one or more domains, got {list(num_classes)}")
-        if norm == "folded" and len(num_classes) != 1:
-            raise InputError(f"norm 'folded' must have one domain, got {len(num_classes)}; fold each by itself")
+        check_arguments(num_classes, widths, norm, embedding)
+        check_parts(num_classes, widths, head, embedding_scales, deep_supervision, label_names)
         if not 0 < foreground_prior < 1:
             raise InputError(f"foreground_prior must be a probability between 0 and 1, got {foreground_prior}")
         names = [str(index) for index in range(len(num_classes))] if domain_names is None else list(domain_names)
@@ -95,6 +97,8 @@ class MultiDomainUNet(nn.Module):
         self.head = head
         self.shared_norm = norm != "domain"
         self.embedding = embedding
+        self.embedding_scales = int(embedding_scales)
+        self.deep_supervision = int(deep_supervision)
         self.foreground_prior = float(foreground_prior)
         self.size_factor = 2 ** (len(widths) - 1)
         # Arguments that rebuild this network, in plain types: they travel in the checkpoint.
@@ -123,7 +127,10 @@ class MultiDomainUNet(nn.Module):
         self.decoder = nn.ModuleList(ConvBlock(2 * width, width, num_norms) for width in widths[-2::-1])
         own_channels = output_channels(self.num_classes, head)
         channels = [1 + max(map(max, own_channels))] if head == "shared" else [len(own) for own in own_channels]
-        self.heads = nn.ModuleList(_make_head(widths[0], count, foreground_prior) for count in channels)
+        self.label_names = None if label_names is None else [[str(name) for name in own] for own in label_names]
+        make = partial(make_heads, channels=channels, label_names=self.label_names, foreground_prior=foreground_prior)
+        self.heads = make(widths[0])
+        self.deep_heads = nn.ModuleList(make(width) for width in widths[1 : 1 + deep_supervision])
         self.max_channels = max(channels)
         self.absent_logit = -3.0e4  # exp() of it is 0, and float16 holds it
         self.domain = 0
@@ -133,7 +140,7 @@ class MultiDomainUNet(nn.Module):
         """Logits for the configured domain, or for each sample's own; see the class for shapes."""
         if domains is None:
             features, _ = self._features(x, self._norm_groups([(self.domain, x.shape[0])]))
-            return self._head(features, self.domain)
+            return self._head(features[0], self.domain)
         logits, _ = self.forward_with_embedding(x, domains)
         return logits
 
@@ -158,8 +165,21 @@ class MultiDomainUNet(nn.Module):
         Nothing in here depends on the content of a tensor: no GPU has to be waited for, and `torch.compile` and
         `torch.export` take it as one graph. `groups` are those of `norms.group_by_domain`.
         """
-        features, embedding = self._features(x, self._norm_groups(groups))
-        return self._heads_grouped(features, groups), embedding
+        features, embeddings = self._features(x, self._norm_groups(groups))
+        return self._heads_grouped(features[0], groups), embeddings[0]
+
+    @torch.jit.unused
+    def forward_training(self, x: Tensor, groups: list[tuple[int, int]]) -> tuple[Tensor, list[Tensor], list[Tensor]]:
+        """All that a loss may need of a batch that is contiguous by domain.
+
+        Returns:
+            Logits; the embedding of each scale, (N, channels of the scale); in training the logits of each resolution
+            of deep supervision, finest first.
+        """
+        features, embeddings = self._features(x, self._norm_groups(groups))
+        finest, *coarser = features
+        deep = [self._deep_heads_grouped(each, groups, level) for level, each in enumerate(coarser)]
+        return self._heads_grouped(finest, groups), embeddings, deep
 
     @torch.jit.unused
     def embed(self, x: Tensor, domains: Tensor) -> tuple[Tensor, Tensor]:
@@ -172,7 +192,8 @@ class MultiDomainUNet(nn.Module):
             own affine weights; (N, widths[-1]) each.
         """
         order, groups = group_by_domain(domains, len(self.num_classes))
-        _, convolution, bottleneck = self._encode(x.index_select(0, order.to(x.device)), self._norm_groups(groups))
+        features, convolution, _ = self._encode(x.index_select(0, order.to(x.device)), self._norm_groups(groups))
+        bottleneck = features[-1]
         inverse = torch.argsort(order).to(x.device)
         return bottleneck.amax(dim=(2, 3))[inverse], convolution.amax(dim=(2, 3))[inverse]
 
@@ -184,26 +205,39 @@ class MultiDomainUNet(nn.Module):
             total += group[1]
         return [(0, total)]
 
-    def _encode(self, x: Tensor, groups: list[tuple[int, int]]) -> tuple[list[Tensor], Tensor, Tensor]:
-        """Skips, the bottleneck's last convolution, and the same after its norm and ReLU."""
+    def _encode(self, x: Tensor, groups: list[tuple[int, int]]) -> tuple[list[Tensor], Tensor, list[Tensor]]:
+        """Features of each resolution, finest first; the bottleneck's last convolution; embeddings, coarsest first."""
         if x.shape[2] % self.size_factor != 0 or x.shape[3] % self.size_factor != 0:
             raise ValueError(
                 f"image size must be a multiple of {self.size_factor}, got {x.shape[2]} x {x.shape[3]}; set image_size"
             )
-        skips: list[Tensor] = []
-        for block in self.encoder:
-            x = block(x, groups)
-            skips.append(x)
-            x = self.pool(x)
+        features: list[Tensor] = []
+        embeddings: list[Tensor] = []
+        for level, block in enumerate(self.encoder):
+            convolved = block.convolve(x, groups)  # type: ignore[operator]
+            features.append(block.activate(convolved, groups))  # type: ignore[operator]
+            if len(self.encoder) - level < self.embedding_scales:
+                embeddings.insert(0, self._embed(convolved, features[-1]))
+            x = self.pool(features[-1])
         convolution = self.bottleneck.convolve(x, groups)
-        return skips, convolution, self.bottleneck.activate(convolution, groups)
+        features.append(self.bottleneck.activate(convolution, groups))
+        embeddings.insert(0, self._embed(convolution, features[-1]))
+        return features, convolution, embeddings
 
-    def _features(self, x: Tensor, groups: list[tuple[int, int]]) -> tuple[Tensor, Tensor]:
-        skips, convolution, x = self._encode(x, groups)
-        embedding = torch.amax(x if self.embedding == "bottleneck" else convolution, dim=(2, 3))
+    def _embed(self, convolved: Tensor, activated: Tensor) -> Tensor:
+        return torch.amax(activated if self.embedding == "bottleneck" else convolved, dim=(2, 3))
+
+    def _features(self, x: Tensor, groups: list[tuple[int, int]]) -> tuple[list[Tensor], list[Tensor]]:
+        """Features for the output layers, finest first, and the embedding of each scale, coarsest first."""
+        skips, _, embeddings = self._encode(x, groups)
+        x = skips.pop()
+        features: list[Tensor] = []
         for up, gate, block in zip(self.up, self.gates, self.decoder):  # noqa: B905  (TorchScript)
             x = block(torch.cat([gate(skips.pop(), x, groups), up(x)], dim=1), groups)
-        return x, embedding
+            if self.training and 0 < len(skips) <= self.deep_supervision:
+                features.insert(0, x)
+        features.insert(0, x)
+        return features, embeddings
 
     def _head(self, features: Tensor, domain: int) -> Tensor:
         wanted = 0 if self.head == "shared" else domain
@@ -218,12 +252,20 @@ class MultiDomainUNet(nn.Module):
             return self._head(features, 0)
         outputs: list[Tensor] = []
         for part, group in zip(torch.split(features, [group[1] for group in groups], dim=0), groups):  # noqa: B905
-            logits = self._head(part, group[0])
-            missing = self.max_channels - logits.shape[1]
-            if missing > 0:
-                logits = nn.functional.pad(logits, [0, 0, 0, 0, 0, missing], value=self.absent_logit)
-            outputs.append(logits)
+            outputs.append(self._pad(self._head(part, group[0])))
         return torch.cat(outputs, dim=0)
+
+    def _pad(self, logits: Tensor) -> Tensor:
+        missing = self.max_channels - logits.shape[1]
+        return logits if missing == 0 else nn.functional.pad(logits, [0, 0, 0, 0, 0, missing], value=self.absent_logit)
+
+    @torch.jit.unused
+    def _deep_heads_grouped(self, features: Tensor, groups: list[tuple[int, int]], level: int) -> Tensor:
+        heads = cast(nn.ModuleList, self.deep_heads[level])
+        if self.head == "shared":
+            return heads[0](features)
+        parts = features.split([count for _, count in groups])
+        return torch.cat([self._pad(heads[domain](part)) for part, (domain, _) in zip(parts, groups, strict=True)])
 
     @torch.jit.unused
     def set_domain(self, domain: int | str) -> None:
@@ -249,8 +291,13 @@ class MultiDomainUNet(nn.Module):
         for module in self.modules():
             if isinstance(module, DomainSpecificBatchNorm2d):
                 module.add_domain(source)
-        weight = self.heads[0].get_parameter("weight")
-        self.heads.append(_make_head(weight.shape[1], num_classes, self.foreground_prior).to(weight))
+        if self.label_names is not None:
+            raise InputError(
+                "a domain cannot be added to a network whose heads share rows; train with shared_labels: false"
+            )
+        for heads in (self.heads, *self.deep_heads):
+            weight = heads[0].get_parameter("weight")
+            heads.append(make_head(weight.shape[1], num_classes, self.foreground_prior).to(weight))
         self.num_classes.append(int(num_classes))
         self.domain_names.append(name)
         self.max_channels = max(self.max_channels, num_classes)
@@ -264,6 +311,9 @@ class MultiDomainUNet(nn.Module):
             "num_classes": list(self.num_classes),
             "head": self.head,
             "embedding": self.embedding,
+            "embedding_scales": self.embedding_scales,
+            "deep_supervision": self.deep_supervision,
+            "label_names": self.label_names,
             "foreground_prior": self.foreground_prior,
             "domain_names": list(self.domain_names),
         }
@@ -277,40 +327,3 @@ class MultiDomainUNet(nn.Module):
         if not 0 <= domain < len(self.num_classes):
             raise ValueError(f"domain index must be 0..{len(self.num_classes) - 1}, got {domain}")
         return int(domain)
-
-
-def answer_for(network: Any, domain: str) -> None:
-    """Choose the domain, by name, that `network(x)` answers for.
-
-    `network` is a `MultiDomainUNet`, one as TorchScript, or a tool's wrapper that holds it as `predictor`; one that
-    knows no domains is left as it is.
-
-    Raises:
-        InputError: a network that knows other domains.
-    """
-    network = getattr(network, "predictor", network)
-    names = list(getattr(network, "domain_names", []))
-    if names and domain not in names:
-        raise InputError(f"domain must be one of {', '.join(names)}, got {domain!r}")
-    if names:
-        network.domain = names.index(domain)
-
-
-class EmbeddingForward(nn.Module):
-    """Calls `MultiDomainUNet.forward_with_embedding` as an ordinary module, which trainers and DDP can wrap."""
-
-    def __init__(self, network: MultiDomainUNet) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, x: Tensor, domains: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits and embeddings; see `MultiDomainUNet.forward_with_embedding`."""
-        return self.network.forward_with_embedding(x, domains)
-
-
-def _make_head(in_channels: int, num_classes: int, foreground_prior: float) -> nn.Conv2d:
-    head = nn.Conv2d(in_channels, num_classes, kernel_size=1)
-    bias = torch.full((num_classes,), math.log(foreground_prior))
-    bias[0] = 0.0
-    head.bias = nn.Parameter(bias)
-    return head

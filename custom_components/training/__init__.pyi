@@ -1,6 +1,6 @@
 from .adaptation import extend_network, join_domains, split_subjects
 from .averaging import average_weights
-from .batches import SliceTarget, prepare_slices
+from .batches import SliceTarget, collate_slices, prepare_slices
 from .embeddings import EmbeddingExtractor
 from .epoch_log import EpochLog
 from .handlers import AveragingHandler, CheckpointHandler, EarlyStopHandler, ResumeHandler, SetSamplerEpoch
@@ -29,6 +29,7 @@ __all__ = [
     "TrainingState",
     "average_weights",
     "calibrate_run",
+    "collate_slices",
     "extend_network",
     "join_domains",
     "make_schedule",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 from custom_components.data.cases import Case
 from custom_components.data.datasets import SliceDataset
@@ -15,6 +15,7 @@ from custom_components.models.trained_model import TrainedModel
 from custom_components.networks.norms import DomainSpecificBatchNorm2d
 from custom_components.networks.unet import MultiDomainUNet
 from custom_components.training.nearest_domain import find_nearest_domain
+from torch import nn
 
 VALIDATE_FROM = 6
 """Least number of subjects of which one validates; of fewer all are trained on, and the last weights are kept."""
@@ -83,7 +84,8 @@ def extend_network(
     network.set_domain(index)
     network.requires_grad_(freeze == "none")
     norms = [module.norms for module in network.modules() if isinstance(module, DomainSpecificBatchNorm2d)]
-    for parts in (*norms, network.heads):
+    deep = [cast(nn.ModuleList, heads) for heads in network.deep_heads]
+    for parts in (*norms, network.heads, *deep):
         parts.requires_grad_(False)
         parts[index].requires_grad_(True)
     return network

@@ -15,6 +15,8 @@ from custom_components.errors import InputError
 from custom_components.models.checkpoints import build_network, load_model
 from custom_components.networks.unet import MultiDomainUNet
 from custom_components.system.files import write_arrays
+from custom_components.training.batches import collate_slices, prepare_slices
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 _logger = logging.getLogger(__name__)
@@ -71,15 +73,27 @@ class EmbeddingExtractor:
     def _embed(self, network: MultiDomainUNet, side: str, *, by_norm: bool) -> dict[str, np.ndarray]:
         names = np.array(self.case_names[side])
         found: dict[str, list[np.ndarray]] = {}
-        for batch in DataLoader(self.datasets[side], batch_size=self.batch_size):
-            images, own = batch["image"].to(self.device), batch["domain"]
+        for batch in DataLoader(self.datasets[side], batch_size=self.batch_size, collate_fn=collate_slices):
+            images, _, (own,), _ = prepare_slices(batch, self.device)
             rows = {"domain": own.numpy(), "case": names[batch["case"].numpy()]}
-            rows["embedding"] = network.embed(images, own)[0].cpu().numpy()
+            rows["embedding"] = _embed(network, images, own)[0].cpu().numpy()
             if by_norm:
-                each = [network.embed(images, torch.full_like(own, k)) for k in range(len(self.domain_names))]
+                each = [_embed(network, images, own, norm=k) for k in range(len(self.domain_names))]
                 for name, position in (("embedding_by_norm", 0), ("convolution_by_norm", 1)):
                     rows[name] = torch.stack([pair[position] for pair in each], dim=1).cpu().numpy()
             for name, values in rows.items():
                 found.setdefault(name, []).append(values)
         joined = {name: np.concatenate(values) for name, values in found.items()}
         return joined | {"training": np.full(len(joined["domain"]), side == "training")}
+
+
+def _embed(
+    network: MultiDomainUNet, images: Tensor | list[Tensor], domains: Tensor, *, norm: int | None = None
+) -> tuple[Tensor, Tensor]:
+    """`MultiDomainUNet.embed` of a batch, by its own norms or those of one domain."""
+    if isinstance(images, Tensor):
+        return network.embed(images, domains if norm is None else torch.full_like(domains, norm))
+    parts = domains.split([len(own) for own in images])
+    pairs = [_embed(network, own, part, norm=norm) for own, part in zip(images, parts, strict=True)]
+    first, second = zip(*pairs, strict=True)
+    return torch.cat(first), torch.cat(second)

@@ -100,7 +100,7 @@ class EpochLog:
         for name, value in terms.items():
             self._sums[name] = self._sums.get(name, torch.zeros_like(value)).to(value.device) + value
         self._num_batches += 1
-        self._num_slices += len(output["image"])
+        self._num_slices += len(output["label"].domains)
         self._ended = time.perf_counter()  # validation comes before the report, and is not training time
 
     def _report(self, engine: Engine) -> None:

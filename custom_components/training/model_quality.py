@@ -173,7 +173,7 @@ def _segment_all(model: TrainedModel, cases: Sequence[Case], device: torch.devic
         device=device,
         val_data_loader=VolumeDataset(list_cases(cases), read),  # iterated as it is: read here, one after another
         network=build_network(model).to(device),
-        inferer=SlicewiseInferer(roi_size=model.preprocessing.image_size, spatial_dim=2, sw_batch_size=16),
+        inferer=SlicewiseInferer(roi_size=None, spatial_dim=2, sw_batch_size=16),
         postprocessing=Compose(steps),
     )
     evaluator.run()

@@ -13,8 +13,9 @@ import torch
 from custom_components.data.datasets import SliceDataset
 from custom_components.distributed import first_rank_only
 from custom_components.models.checkpoints import build_network, load_model, save_checkpoint
+from custom_components.networks.forwards import EmbeddingForward
 from custom_components.networks.unet import MultiDomainUNet
-from custom_components.training.batches import prepare_slices
+from custom_components.training.batches import collate_slices, prepare_slices
 from custom_components.training.runs import TrainingRun
 from custom_components.training.validation import StackDice
 from torch import Tensor, nn
@@ -86,7 +87,7 @@ def measure_domains(network: MultiDomainUNet, dataset: SliceDataset, *, batch_si
     for own in [domains >= 0] if shared else [domains == domain for domain in np.unique(domains)]:
         order = np.random.default_rng(seed).permutation(np.flatnonzero(own))
         batches = [part.tolist() for part in np.array_split(order, -(-len(order) // batch_size))]
-        measure_norms(network, _inputs(network, DataLoader(plain, batch_sampler=batches)))
+        measure_norms(network, _inputs(network, DataLoader(plain, batch_sampler=batches, collate_fn=collate_slices)))
 
 
 @first_rank_only
@@ -126,9 +127,10 @@ def reestimate_run(
 def _validate(network: MultiDomainUNet, run: TrainingRun, dataset: SliceDataset, batch_size: int) -> float:
     metric = StackDice(domains=run.domains, case_domains=dataset.case_domains, head=network.head)
     device = next(network.parameters()).device
-    for batch in DataLoader(dataset, batch_size=batch_size):
+    forward = EmbeddingForward(network)
+    for batch in DataLoader(dataset, batch_size=batch_size, collate_fn=collate_slices):
         image, target, (domains,), _ = prepare_slices(batch, device)
-        metric.update((network(image, domains), target))
+        metric.update((forward(image, domains)[0], target))
     return metric.compute()
 
 
@@ -136,6 +138,7 @@ def _inputs(network: nn.Module, loader: Iterable[Mapping[str, Any]]) -> Iterator
     device = next(network.parameters()).device
     for batch in loader:
         image, _, (domains,), _ = prepare_slices(batch, device)
+        assert isinstance(image, Tensor)  # a batch is of one domain, or all have one size
         yield image, domains
 
 

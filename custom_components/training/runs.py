@@ -73,19 +73,25 @@ class TrainingRun:
                 there is nothing to resume, or the folder cannot be made.
         """
         check_joined()
-        rows, columns = self.preprocessing.image_size
         factor = self.network.size_factor
-        if rows % factor or columns % factor:
+        sizes = [list(self.preprocessing.size_of(domain.name)) for domain in self.domains]
+        for rows, columns in sizes:
+            if rows % factor or columns % factor:
+                raise InputError(
+                    f"image_size must be multiples of {factor} for {len(self.network.settings()['widths'])} widths, "
+                    f"got {[rows, columns]}; round it"
+                )
+        if self.network.shared_norm and any(size != sizes[0] for size in sizes):
+            raise InputError(f"image_size must be one for all domains where the norm is shared, got {sizes}")
+        start = self.started_from
+        if start is not None and any(
+            self.preprocessing.for_domain(each.name) != start.preprocessing.for_domain(each.name)
+            for each in start.domains
+        ):
+            model, given = start.preprocessing.to_dict(), self.preprocessing.to_dict()
             raise InputError(
-                f"image_size must be multiples of {factor} for {len(self.network.settings()['widths'])} widths, "
-                f"got {[rows, columns]}; round it"
-            )
-        if self.started_from is not None and self.preprocessing != self.started_from.preprocessing:
-            model = self.started_from.preprocessing
-            raise InputError(
-                "image_size and normalization must be the model's own "
-                f"({list(model.image_size)}, {model.normalization}), got {[rows, columns]}, "
-                f"{self.preprocessing.normalization}; leave the settings out"
+                f"image_size, normalization, context and position must be the model's own ({model}), got {given}; "
+                "leave the settings out"
             )
         resumable = [self.output_dir / name for name in RESUMABLE]
         if self.resume and not any(path.is_file() for path in resumable):

@@ -102,10 +102,11 @@ class Tracking:
 
     def _draw(self, evaluator: Engine) -> None:
         batch, logits = evaluator.state.batch, evaluator.state.output[Keys.PRED][0]
+        images, labels, logits = (_rows(each) for each in (batch[Keys.IMAGE], batch[Keys.LABEL], logits))
         for row, place in enumerate(zip(batch["case"].tolist(), batch["slice"].tolist(), strict=True)):
             if place in self._shown:
                 classes = _classes(logits[row], self._channels[self._shown[place]])
-                image, label = batch[Keys.IMAGE][row, 0], batch[Keys.LABEL][row, 0]
+                image, label = images[row][self.dataset.preprocessing.context], labels[row][0]
                 self._drawn[place] = draw_slice(*(each.cpu().numpy() for each in (image.float(), classes, label)))
 
     def _add_pictures(self, evaluator: Engine, trainer: Engine) -> None:
@@ -140,6 +141,11 @@ def draw_slice(image: np.ndarray, prediction: np.ndarray, reference: np.ndarray)
     grey, classes, truth = (each.T[::-1] for each in (image, prediction, reference))
     size = (image.shape[0] * scale, image.shape[1] * scale)
     return np.asarray(draw_plane(grey, classes, size=size, limits=grey_limits(image), reference=truth))
+
+
+def _rows(batch: torch.Tensor | Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    """Slices of a batch, which is a list where domains have sizes of their own; see `batches.collate_slices`."""
+    return list(batch) if isinstance(batch, torch.Tensor) else [row for own in batch for row in own]
 
 
 def _choose_slices(dataset: SliceDataset) -> dict[tuple[int, int], int]:

@@ -52,9 +52,15 @@ class StackDice(Metric):
         self._epoch = engine.state.epoch
         super().started(engine)
 
-    def update(self, output: tuple[Tensor, SliceTarget]) -> None:
+    def update(self, output: tuple[Tensor | list[Tensor], SliceTarget]) -> None:
         """Count one batch, given its logits and its target."""
-        logits, (label, _, cases) = output
+        logits, (label, domains, cases) = output
+        if not isinstance(logits, Tensor):  # a tensor for each domain, see `batches.collate_slices`
+            for own, own_label, domain in zip(logits, label, sorted(set(domains.tolist())), strict=True):
+                mine = domains == domain
+                self.update((own, SliceTarget(own_label, domains[mine], cases[mine])))
+            return
+        assert isinstance(label, Tensor)
         finite = logits.isfinite().flatten(start_dim=1).all(dim=1).cpu()
         if not finite.all():
             case = int(cases[~finite][0])

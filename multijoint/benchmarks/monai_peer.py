@@ -31,7 +31,7 @@ def main(checkpoint: Path, domain: str, image: Path, out: Path) -> None:
     """Segment one scan."""
     model = load_model(checkpoint)
     network = build_network(model, domain=domain)
-    rows, columns = model.preprocessing.image_size
+    rows, columns = model.preprocessing.size_of()
     bones = list(range(1, model.domain(domain).num_classes))
     before = Compose([LoadImage(image_only=True), EnsureChannelFirst(), NormalizeIntensity()])
     inferer = SliceInferer(roi_size=(rows, columns), spatial_dim=2, sw_batch_size=16, overlap=0.0)

@@ -3,14 +3,20 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from custom_components.data.augmentation import RandFlipRotateTranslated, _sampling_grid, _sampling_matrix
+from custom_components.data.augmentation import (
+    RandFlipRotateTranslated,
+    RandIntensityd,
+    _blur,
+    _sampling_grid,
+    _sampling_matrix,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn.functional import affine_grid
 
 SQUARE = np.array([1.0, 1.0])
-STILL = {"angle": 0.0, "shift": (0.0, 0.0), "signs": (1, 1)}
+STILL = {"angle": 0.0, "shift": (0.0, 0.0), "signs": (1, 1), "scale": 1.0}
 
 
 def make_item(shape: tuple[int, int] = (12, 12), spacing_mm: np.ndarray = SQUARE, *, seed: int = 0) -> dict[str, Any]:
@@ -21,10 +27,11 @@ def make_item(shape: tuple[int, int] = (12, 12), spacing_mm: np.ndarray = SQUARE
 
 
 def fixed(**changed: Any) -> RandFlipRotateTranslated:
-    """The transform with a chosen drawing instead of a random one: angle (degrees), shift, signs."""
+    """The transform with a chosen drawing instead of a random one: angle (degrees), shift, signs, scale."""
     drawn = {**STILL, **changed}
     transform = RandFlipRotateTranslated()
-    values = (float(np.deg2rad(drawn["angle"])), np.array(drawn["shift"]), np.array(drawn["signs"], dtype=float))
+    signs = np.array(drawn["signs"], dtype=float)
+    values = (float(np.deg2rad(drawn["angle"])), np.array(drawn["shift"]), signs, drawn["scale"])
     transform.randomize = lambda data=None: values  # type: ignore[method-assign]
     return transform
 
@@ -157,7 +164,7 @@ def test_same_state_same_result() -> None:
 
 def test_drawings_fill_the_papers_ranges() -> None:
     transform = RandFlipRotateTranslated().set_random_state(seed=0)
-    angles, shifts, signs = (
+    angles, shifts, signs, scales = (
         np.array(values) for values in zip(*(transform.randomize() for _ in range(500)), strict=True)
     )
     for values, limit in ((np.rad2deg(angles), 45), (shifts[:, 0], 0.25), (shifts[:, 1], 0.25)):
@@ -165,6 +172,11 @@ def test_drawings_fill_the_papers_ranges() -> None:
         assert 0.95 * limit < values.max() <= limit
     assert {tuple(pair) for pair in signs} == {(-1, -1), (-1, 1), (1, -1), (1, 1)}
     assert np.abs((signs < 0).mean(axis=0) - 0.5).max() < 0.1
+    assert set(scales.tolist()) == {1.0}
+    transform = RandFlipRotateTranslated(max_scaling=0.25).set_random_state(seed=0)
+    factors = np.array([transform.randomize()[3] for _ in range(500)])
+    assert 0.8 <= factors.min() < 0.81 < 1.24 < factors.max() <= 1.25
+    assert np.median(factors) == pytest.approx(1, abs=0.02)
 
 
 @pytest.mark.parametrize("axis", [0, 1])
@@ -188,3 +200,47 @@ def test_only_the_named_axis_flips(axis: int) -> None:
 def test_bad_settings_are_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         RandFlipRotateTranslated(**settings)
+
+
+def test_scaling_is_about_the_centre_and_alike_for_neighbouring_slices() -> None:
+    image = torch.zeros(3, 8, 8)
+    image[:, 2:6, 2:6] = torch.tensor([1.0, 2.0, 3.0])[:, None, None]
+    item = {"image": image, "label": (image[:1] > 0).to(torch.uint8), "pixel_spacing": SQUARE}
+    moved = fixed(scale=2.0)(item)
+    assert moved["label"].sum() == 64
+    torch.testing.assert_close(moved["image"][:, 2:6, 2:6], image[:, 2:6, 2:6])
+    smaller = fixed(scale=0.5)(item)["label"][0]
+    assert smaller.sum() == 4
+    assert bool(smaller[3:5, 3:5].all())
+
+
+def test_looks_change_by_chance_and_leave_the_slice_and_its_label_alone() -> None:
+    item = make_item((16, 16))
+    before, transform = item["image"].clone(), RandIntensityd()
+    changed = [transform.set_random_state(seed=seed)(item) for seed in range(40)]
+    assert torch.equal(item["image"], before)
+    assert all(torch.equal(each["label"], item["label"]) for each in changed)
+    assert 0 < sum(torch.equal(each["image"], before) for each in changed) < 8, "a chance of 0.03 that nothing happens"
+    again = transform.set_random_state(seed=3)(item)
+    assert torch.equal(again["image"], changed[3]["image"])
+    assert torch.equal(RandIntensityd(strength=0.0)(item)["image"], before)
+
+
+def test_looks_keep_the_order_of_intensities_but_for_field_blur_and_noise() -> None:
+    """Gain, offset and gamma are monotonous; all channels change alike."""
+    transform, ramp = RandIntensityd(), torch.linspace(-1, 3, 32).expand(2, 1, 32)
+    chances = iter([True, True, False, False, False, False] * 9)
+    transform._happens = lambda chance: next(chances)  # type: ignore[method-assign]
+    for seed in range(9):
+        changed = transform.set_random_state(seed=seed)({"image": ramp})["image"]
+        assert bool((changed.diff(dim=2) > 0).all())
+        assert torch.equal(changed[0], changed[1])
+
+
+def test_blur_of_a_point_is_a_gaussian() -> None:
+    point = torch.zeros(1, 9, 9)
+    point[0, 4, 4] = 1
+    blurred = _blur(point, deviation=0.8)[0]
+    assert blurred.sum().item() == pytest.approx(1, abs=1e-5)
+    assert (blurred[4, 5] / blurred[4, 4]).item() == pytest.approx(np.exp(-0.5 / 0.8**2), rel=1e-4)
+    torch.testing.assert_close(_blur(torch.full((2, 5, 5), 3.0), deviation=1.0), torch.full((2, 5, 5), 3.0))

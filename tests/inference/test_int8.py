@@ -21,7 +21,8 @@ from custom_components.inference.int8 import QuantisedNetwork, build_inference_n
 from custom_components.models.checkpoints import build_network, state_dict_bytes
 from custom_components.models.digests import digest_path
 from custom_components.models.trained_model import TrainedModel
-from custom_components.networks.unet import MultiDomainUNet, answer_for
+from custom_components.networks.forwards import answer_for
+from custom_components.networks.unet import MultiDomainUNet
 
 from multijoint.sharing.packaging.int8_networks import with_digest
 from multijoint.sharing.packaging.quantising import NUM_SLICES, quantise

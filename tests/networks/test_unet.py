@@ -1,4 +1,5 @@
 import contextlib
+import copy
 import itertools
 import math
 import warnings
@@ -11,9 +12,10 @@ import pytest
 import torch
 from custom_components.errors import InputError
 from custom_components.losses import MultiDomainSegmentationLoss
+from custom_components.networks.forwards import EmbeddingForward
 from custom_components.networks.norms import DomainSpecificBatchNorm2d, group_by_domain
 from custom_components.networks.parameters import count_parameters, group_parameters
-from custom_components.networks.unet import EmbeddingForward, MultiDomainUNet
+from custom_components.networks.unet import MultiDomainUNet
 from torch import Tensor, nn
 
 WIDTHS = [4, 6, 8]
@@ -346,3 +348,84 @@ def test_the_encoder_alone_gives_both_embeddings_of_a_mixed_batch(attention: boo
         torch.testing.assert_close(bottleneck, network.forward_with_embedding(images, domains)[1])
         torch.testing.assert_close(convolution, before_affine.forward_with_embedding(images, domains)[1])
         assert not torch.allclose(bottleneck, network.embed(images, 1 - domains)[0])
+
+
+def test_deep_supervision_gives_logits_of_lower_resolutions_in_training_alone() -> None:
+    network = make_network((4, 3), widths=(4, 6, 8, 10), deep_supervision=2)
+    images, domains = torch.randn(3, 1, 16, 24), torch.tensor([0, 0, 1])
+    network.train()
+    logits, embeddings, deep = EmbeddingForward(network)(images, domains)
+    assert [len(embeddings), *(tuple(each.shape) for each in deep)] == [1, (3, 4, 8, 12), (3, 4, 4, 6)]
+    assert bool((deep[0][2, 3] == network.absent_logit).all()), "domain 1 has three classes"
+    seen: list[Tensor] = []
+    handle = network.decoder[1].register_forward_hook(lambda _, __, output: seen.append(output))
+    _, _, again = EmbeddingForward(network)(images, domains)
+    handle.remove()
+    torch.testing.assert_close(again[0][:2], network.deep_heads[0][0](seen[0][:2]))
+    network.eval()
+    plain = EmbeddingForward(network)(images, domains)
+    assert len(plain) == 2
+    assert plain[0].shape == logits.shape
+
+
+def test_embeddings_of_several_scales_are_maxima_of_the_encoder_from_coarse_to_fine() -> None:
+    images, domains = make_images(3), torch.tensor([0, 1, 1])
+    for kind in ("bottleneck", "convolution"):
+        network = make_network(embedding=kind, embedding_scales=len(WIDTHS))
+        blocks = [network.bottleneck, *list(network.encoder)[::-1]]
+        _, embeddings, _ = EmbeddingForward(network)(images, domains)
+        assert [each.shape[1] for each in embeddings] == list(WIDTHS)[::-1]
+        features = images
+        for block in network.encoder:
+            convolved = block.convolve(features, [(0, 1), (1, 2)])
+            features = block.activate(convolved, [(0, 1), (1, 2)])
+            expected = (features if kind == "bottleneck" else convolved).amax(dim=(2, 3))
+            torch.testing.assert_close(embeddings[blocks.index(block)], expected)
+            features = network.pool(features)
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_a_list_of_one_batch_a_domain_is_exactly_the_mixed_batch(training: bool) -> None:
+    network = make_network((4, 3), deep_supervision=1, embedding_scales=2).train(training)
+    images, domains = make_images(5), torch.tensor([0, 0, 1, 1, 1])
+    mixed = EmbeddingForward(copy.deepcopy(network))(images, domains)
+    parts = EmbeddingForward(network)([images[:2], images[2:]], domains)
+    torch.testing.assert_close([torch.cat(parts[0]), *parts[1]], [mixed[0], *mixed[1]], **TOLERANCE)
+    torch.testing.assert_close([torch.cat(level) for level in parts[2]], mixed[2], **TOLERANCE)
+
+
+def test_domains_of_a_list_may_have_sizes_of_their_own() -> None:
+    network = make_network((4, 3))
+    large, small = make_images(2), torch.randn(3, 1, 4, 4)
+    (first, second), embedding = EmbeddingForward(network)([large, small], torch.tensor([0, 0, 1, 1, 1]))
+    network.set_domain(1)
+    torch.testing.assert_close(second[:, :3], network(small), **TOLERANCE)
+    assert (first.shape[2:], embedding.shape) == (large.shape[2:], (5, WIDTHS[-1]))
+    with pytest.raises(ValueError, match=r"must have \[\(0, 1\), \(1, 1\)\]"):
+        EmbeddingForward(network)([large, small], torch.tensor([0, 1]))
+    shared = make_network((4, 3), norm="shared", head="shared")
+    with pytest.raises(InputError, match="one size for all domains where norms are shared"):
+        EmbeddingForward(shared)([large, small], torch.tensor([0, 0, 1, 1, 1]))
+
+
+def test_bones_of_one_name_share_a_row_of_weights() -> None:
+    names = [["L4", "L5"], ["T12", "L4", "L5"]]
+    network = make_network((3, 4), label_names=names)
+    weights = [head.weights() for head in network.heads]
+    for part in range(2):
+        assert torch.equal(weights[0][part][1:], weights[1][part][2:])
+    assert not torch.equal(weights[0][0][0], weights[1][0][0]), "the background is a domain's own"
+    logits = network(make_images(1), torch.tensor([0]))
+    network.zero_grad()
+    logits[:, 2].sum().backward()
+    gradient = network.heads[1].shared.weight.grad  # L4, L5, T12: in the order in which the names appear
+    assert [bool(row.any()) for row in gradient] == [False, True, False]
+    rebuilt = MultiDomainUNet(**network.settings())
+    rebuilt.load_state_dict(network.state_dict())
+    assert torch.equal(rebuilt.eval()(make_images(1)), network(make_images(1)))
+    bias = MultiDomainUNet([3, 4], label_names=names).heads[0].weights()[1]
+    torch.testing.assert_close(bias, torch.tensor([0.0, *[math.log(0.01)] * 2]))
+    with pytest.raises(InputError, match="heads share rows"):
+        network.add_domain(2, name="knee")
+    with pytest.raises(InputError, match="label_names must name the bones"):
+        make_network((3, 3), label_names=names)

@@ -49,11 +49,11 @@ def test_the_new_norms_start_as_copies_and_the_head_afresh() -> None:
     trained.eval()
     for domain in (0, 1):
         expected[domain] = trained(images, torch.full((2,), domain))
-    features, _ = trained._features(images, [(1, 2)])
+    (features, *_), _ = trained._features(images, [(1, 2)])
     grown = extend_network(trained, domain=KNEE, like="shoulder", settings=OWN)
     assert grown.domain_names == ["ankle", "shoulder", "knee"]
     assert grown.domain == 2
-    assert torch.equal(grown._features(images, [(2, 2)])[0], features), "norms of the shoulder"
+    assert torch.equal(grown._features(images, [(2, 2)])[0][0], features), "norms of the shoulder"
     assert grown(images).shape == (2, 4, 16, 16)
     for domain, logits in expected.items():
         assert torch.equal(grown(images, torch.full((2,), domain))[:, : logits.shape[1]], logits)

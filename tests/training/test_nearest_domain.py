@@ -35,7 +35,7 @@ def test_it_is_what_least_squares_on_all_pixels_explain() -> None:
     made, data = network(), slices(11)
     images = torch.stack([item["image"] for item in data])
     with torch.no_grad():
-        features, _ = made.eval()._features(images, [(1, len(data))])
+        (features, *_), _ = made.eval()._features(images, [(1, len(data))])
     rows = features.movedim(1, -1).flatten(end_dim=-2).double().numpy()
     rows = np.column_stack([rows, np.ones(len(rows))])
     labels = torch.stack([item["label"] for item in data]).flatten().numpy()

@@ -150,7 +150,8 @@ def test_evaluation_scores_every_bone_of_every_test_case(
     )
     text = (tmp_path / "metrics.csv").read_text()
     assert (
-        text.splitlines()[0] == "case,subject,domain,label,dice,assd_mm,mssd_mm,status,border,connectivity,spacing_mm"
+        text.splitlines()[0] == "case,subject,domain,label,dice,assd_mm,mssd_mm,status,border,connectivity,spacing_mm,"
+        "taken_for,dice_as_one"
     )
     rows = [(row["case"], row["domain"], row["label"]) for row in read_rows(tmp_path / "metrics.csv")]
     assert sorted(rows) == [

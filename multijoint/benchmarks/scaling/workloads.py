@@ -12,7 +12,8 @@ from custom_components.data.sampling import DomainBalancedBatchSampler
 from custom_components.inference.inferers import SlicewiseInferer
 from custom_components.losses import MultiDomainSegmentationLoss
 from custom_components.metrics.bone_scores import score_case
-from custom_components.networks.unet import EmbeddingForward, MultiDomainUNet
+from custom_components.networks.forwards import EmbeddingForward
+from custom_components.networks.unet import MultiDomainUNet
 from custom_components.postprocessing.transforms import default_steps
 from torch import Tensor
 

@@ -60,6 +60,7 @@ def _problem(model: Mapping[str, Any]) -> str:
     """First fault of a description, "" for none; sizes come first, because building the network may be the bomb."""
     try:
         widths, sizes = model["network"].get("widths", [32]), model["preprocessing"]["image_size"]
+        sizes = [side for size in sizes.values() for side in size] if isinstance(sizes, Mapping) else sizes
         classes, _ = model["network"]["num_classes"], model["network"]["head"]
         bounds = (
             (len(model["domains"]), _MOST["domains"], "domains"),

@@ -19,7 +19,16 @@ from multijoint.running import find_bundle
 Config = dict[str, Any]
 
 _DEVICE = {"_target_": "custom_components.workflows.select_device", "name": "auto"}
-_STATED_BY_THE_NETWORK = ("widths", "norm", "attention", "embedding", "foreground_prior")
+_STATED_BY_THE_NETWORK = (
+    "widths",
+    "norm",
+    "attention",
+    "embedding",
+    "embedding_scales",
+    "deep_supervision",
+    "shared_labels",
+    "foreground_prior",
+)
 
 
 def packaged_configs(
@@ -109,15 +118,15 @@ def _inference(config: Config, model: TrainedModel, domain: str) -> Config:
 
 def _train(config: Config, model: TrainedModel, domain: str) -> Config:
     """Go on from the packaged weights, on data sets of the same domains or on items that another tool hands over."""
-    preprocessing = model.preprocessing
+    stated = {name: getattr(model.preprocessing, name) for name in ("context", "context_mm", "position")}
+    stated |= model.preprocessing.to_dict()
     config = _common(config, model) | {
         "manifests": [],
         "domain": domain,
         "checkpoint": "$@bundle_root + '/models/model.pt'",
         "publish_to": "$@bundle_root + '/models/model.pt'",
         "output_dir": {"_target_": "custom_components.workflows.new_folder", "parent": "$@bundle_root + '/runs'"},
-        "image_size": list(preprocessing.image_size),
-        "normalization": preprocessing.normalization,
+        **stated,
         "domains": "$@model.domains",
         "start": {
             "_target_": "custom_components.models.load_weights",

@@ -51,7 +51,7 @@ def fill_metadata(
         int8: Dice of its int8 networks; none without them.
     """
     versions = model.training.get("versions", {})
-    size = list(model.preprocessing.image_size)
+    size = list(model.preprocessing.size_of(domain.name))
     over = "slice" if model.preprocessing.normalization == "slice" else "volume"
     common = {"type": "image", "spatial_shape": size, "dtype": "float32", "is_patch_data": False}
     named = {each.name: {0: "background", **each.labels} for each in model.domains}
@@ -74,7 +74,9 @@ def fill_metadata(
                     "modality": "MR",
                     "num_channels": int(model.network["in_channels"]),
                     "value_range": [-10, 10],
-                    "channel_def": {"0": f"{domain.plane} slice, zero mean and unit variance over the {over}"},
+                    "channel_def": _describe_channels(
+                        model, f"{domain.plane} slice, zero mean and unit variance over the {over}"
+                    ),
                 }
             },
             "outputs": {
@@ -113,3 +115,13 @@ def _is_installed(package: str) -> bool:
 def _version(package: str, trained_with: Mapping[str, str]) -> str:
     """Version at the training, or else at packaging, without a local suffix such as "+cpu"."""
     return str(trained_with.get(package) or version(package)).split("+")[0]
+
+
+def _describe_channels(model: TrainedModel, slices: str) -> dict[str, str]:
+    """What each channel of the image holds."""
+    settings = model.preprocessing
+    around = [step * settings.context_mm for step in range(-settings.context, settings.context + 1)]
+    channels = [slices if not mm else f"{slices}, {mm:+g} mm (rounded to whole slices)" for mm in around]
+    if settings.position:
+        channels += [f"{axis} coordinate from the volume's centre in dm" for axis in ("row", "column", "slice")]
+    return {str(index): channel for index, channel in enumerate(channels)}

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from custom_components.data.cases import Case
-from custom_components.data.preprocessing import stack_slices
+from custom_components.data.preprocessing import network_channels, stack_slices
 from custom_components.domains import find_domain
 from custom_components.errors import needs_extra, show_path
 from custom_components.io.volumes import read_volume
@@ -31,9 +31,9 @@ def calibration_slices(model: TrainedModel, cases: Sequence[Case], *, domain: st
     The cases, at least one, are of `domain` and the model was trained on them.
 
     Returns:
-        Tensors (1, 1, rows, columns), float32.
+        Tensors (1, in_channels, rows, columns), float32.
     """
-    plane = model.domains[find_domain(model.domains, domain)].plane
+    plane, settings = model.domains[find_domain(model.domains, domain)].plane, model.preprocessing.for_domain(domain)
     places: dict[int, list[int]] = {}
     for number in range(NUM_SLICES):
         places.setdefault(number * len(cases) // NUM_SLICES, []).append(number)
@@ -41,10 +41,10 @@ def calibration_slices(model: TrainedModel, cases: Sequence[Case], *, domain: st
     for index, numbers in places.items():
         path = cases[index].image
         volume = read_volume(path)
-        stack = stack_slices(
-            volume.array, volume.affine, plane=plane, settings=model.preprocessing, name=show_path(path)
-        )
-        chosen += [stack[int(number * _GOLDEN % 1 * len(stack))][None, None] for number in numbers]
+        stack = stack_slices(volume.array, volume.affine, plane=plane, settings=settings, name=show_path(path))
+        shape = volume.array.shape
+        slices = network_channels(stack, affine=volume.affine, shape=shape, plane=plane, settings=settings)
+        chosen += [slices[int(number * _GOLDEN % 1 * len(stack))][None] for number in numbers]
     return chosen
 
 

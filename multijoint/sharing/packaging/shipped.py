@@ -8,12 +8,12 @@ import custom_components
 
 SHIPPED = {
     "": "distributed domains errors label_maps losses",
-    "data": "augmentation cases datasets layouts manifests preprocessing sampling scans splits",
+    "data": "augmentation cases datasets layouts manifests preprocessing sampling scans splits typicality",
     "inference": "engine inferers int8 items loaders openvino_runtime report results transforms",
     "io": "geometry nifti_files nifti_headers nifti_voxels pictures planes records volumes",
     "metrics": "bone_scores evaluation nearest_voxels score_summaries score_tables surface_distances",
     "models": "checkpoints digests trained_model",
-    "networks": "blocks folding joined_norms norms parameters synchronised_norms unet",
+    "networks": "arguments blocks folding forwards heads joined_norms norms parameters synchronised_norms unet",
     "postprocessing": "closing components transforms",
     "quality": "calibration expected_dice flags tables",
     "system": "files terminal termination threads",

@@ -14,6 +14,7 @@ import torch
 import yaml
 from custom_components.data.cases import Case
 from custom_components.data.manifests import Manifest, load_manifest
+from custom_components.data.preprocessing import Preprocessing
 from custom_components.domains import Domain
 from custom_components.errors import InputError
 from custom_components.models.checkpoints import load_model
@@ -209,7 +210,11 @@ def test_slices_are_spread_over_the_cases(num_cases: int) -> None:
     model: Any = _Stub()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(quantising, "read_volume", lambda path: _Volume(int(path.name)))
-        patch.setattr(quantising, "stack_slices", lambda number, affine, **how: torch.arange(10.0) + 10 * number)
+        patch.setattr(
+            quantising,
+            "stack_slices",
+            lambda number, affine, **how: (torch.arange(10.0) + 10 * number[0])[:, None, None],
+        )
         cases = [Case(str(n), "ankle", Path(str(n)), None, str(n)) for n in range(num_cases)]
         found = torch.cat(calibration_slices(model, cases, domain="ankle")).flatten()
     assert len(found) == NUM_SLICES
@@ -221,14 +226,14 @@ def test_slices_are_spread_over_the_cases(num_cases: int) -> None:
 
 class _Stub:
     domains = (Domain("ankle", {1: "talus"}, "axial"),)
-    preprocessing = None
+    preprocessing = Preprocessing((1, 1))
 
 
 class _Volume:
     affine = np.eye(4)
 
     def __init__(self, number: int) -> None:
-        self.array = number
+        self.array = np.array([number])
 
 
 def test_dice_by_hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
