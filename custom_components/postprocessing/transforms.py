@@ -1,15 +1,18 @@
-"""MONAI transforms that clean predicted label maps: largest component and spherical closing of each bone."""
+"""MONAI transforms that clean predicted label maps: names in order, largest component, spherical closing."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
+from custom_components.domains import Domain, find_domain
 from custom_components.errors import InputError
+from custom_components.io.geometry import spacing_of
 from custom_components.postprocessing.closing import spherical_closing
 from custom_components.postprocessing.components import largest_component
+from custom_components.postprocessing.rows import find_row, name_in_order
 from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform
@@ -107,9 +110,52 @@ class SphericalClosingd(_LabelMapTransform):
         return spherical_closing(labels, num_classes=num_classes, radius=self.radius)
 
 
-def default_steps(keys: KeysCollection) -> list[MapTransform]:
-    """The post-processing of `inference.yaml` by its default numbers, on which the confidence is calibrated."""
-    return [KeepLargestComponentd(keys), SphericalClosingd(keys)]
+class NameInOrderd(MapTransform):
+    """Dictionary transform around `name_in_order`, for the vertebrae among the labels of the item's domain.
+
+    Args:
+        keys: keys of class-index maps (1, H, W, D), each a MetaTensor whose affine gives the spacing.
+        domains: of the model.
+        domain: name of the domain of items that name none; not needed for one domain.
+        enabled: False changes nothing, and neither do domains without a row of labels, see `find_row`.
+    """
+
+    def __init__(
+        self, keys: KeysCollection, *, domains: Sequence[Domain], domain: str | None = None, enabled: bool = True
+    ) -> None:
+        super().__init__(keys)
+        self.domains = list(domains)
+        self.default_domain = domain
+        self.enabled = enabled
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Transform one item."""
+        item = dict(data)
+        domain = self.domains[find_domain(self.domains, item.get("domain", self.default_domain))]
+        row = find_row(list(domain.labels.values()))
+        if self.enabled and row:
+            for key in self.key_iterator(item):
+                item[key] = _InOrder(key, num_classes=domain.num_classes, row=row)(item)[key]
+        return item
+
+
+class _InOrder(_LabelMapTransform):
+    def __init__(self, keys: KeysCollection, *, num_classes: int, row: Sequence[int]) -> None:
+        super().__init__(keys, num_classes=num_classes, allow_missing_keys=False)
+        self.row = row
+
+    def _process(self, labels: np.ndarray, num_classes: int, affine: Any) -> np.ndarray:
+        spacing = (1.0, 1.0, 1.0) if affine is None else spacing_of(np.asarray(affine, np.float64))
+        return name_in_order(labels, num_classes=num_classes, row=self.row, spacing_mm=spacing)
+
+
+def default_steps(keys: KeysCollection, *, domains: Sequence[Domain] = ()) -> list[MapTransform]:
+    """The post-processing of `inference.yaml` by its default numbers, on which the confidence is calibrated.
+
+    Without the `domains` of the model, names are not put in order.
+    """
+    named = [NameInOrderd(keys, domains=domains)] if domains else []
+    return [*named, KeepLargestComponentd(keys), SphericalClosingd(keys)]
 
 
 def _as_integers(labels: np.ndarray, key: Hashable) -> np.ndarray:

@@ -168,7 +168,7 @@ def _segment_all(model: TrainedModel, cases: Sequence[Case], device: torch.devic
     for case in cases:
         _label_of(case)
     read = Compose([ReadVolumed("image"), StackSlicesd("image", model=model)])
-    steps = [RestoreSourceGridd("pred", model=model), *default_steps("pred"), compare]
+    steps = [RestoreSourceGridd("pred", model=model), *default_steps("pred", domains=model.domains), compare]
     evaluator = VolumeEvaluator(
         device=device,
         val_data_loader=VolumeDataset(list_cases(cases), read),  # iterated as it is: read here, one after another

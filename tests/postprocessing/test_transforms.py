@@ -5,14 +5,22 @@ import tracemalloc
 import numpy as np
 import pytest
 import torch
+from custom_components.domains import Domain
 from custom_components.errors import InputError
 from custom_components.postprocessing.closing import spherical_closing
 from custom_components.postprocessing.components import component_sizes, largest_component
-from custom_components.postprocessing.transforms import KeepLargestComponentd, SphericalClosingd, default_steps
+from custom_components.postprocessing.transforms import (
+    KeepLargestComponentd,
+    NameInOrderd,
+    SphericalClosingd,
+    default_steps,
+)
 from monai.bundle import ConfigParser
 from monai.data import MetaTensor
 from monai.transforms import Compose
 from support.bundles import config_files
+
+SPINE = Domain("spine", {5: "L1", 6: "L2", 7: "L3", 9: "sacrum"}, "sagittal")
 
 
 def interlocked() -> np.ndarray:
@@ -134,7 +142,9 @@ def test_configurations_take_the_default_steps(names: list[str], key: str) -> No
     own = listed[kinds.index("CopyItemsd") + 1 : kinds.index("DecodeLabelsd")]
     assert {each.pop("keys") for each in own} == {"pred"}
     found = [(each.pop("_target_").rpartition(".")[2], each) for each in own]
-    steps = [(type(step).__name__, vars(step)) for step in default_steps("pred")]
+    steps = [(type(step).__name__, vars(step)) for step in default_steps("pred", domains=[SPINE])]
+    assert found[0][1].pop("domains") == "$@model.domains"
+    found[0][1].pop("domain", None)  # the default one of items that name none
     assert [name for name, _ in found] == [name for name, _ in steps]
     for (_, given), (_, default) in zip(found, steps, strict=True):
         numbers = {name: parser[value[1:]] if str(value).startswith("@") else value for name, value in given.items()}
@@ -156,3 +166,14 @@ def test_errors_name_the_remedy():
             SphericalClosingd("pred")({"pred": np.full((1, 2, 2, 2), value)})
     with pytest.raises(InputError, match=r"labels must lie in 0\.\.0, got -1\.\.-1"):
         SphericalClosingd("pred")({"pred": np.full((1, 2, 2, 2), -1.0)})
+
+
+def test_names_are_put_in_order_where_the_labels_are_a_row() -> None:
+    labels = torch.tensor([1, 1, 1, 0, 2, 2, 3, 0, 3, 3, 3, 0, 4]).view(1, 13, 1, 1)
+    item = {"pred": MetaTensor(labels, affine=torch.diag(torch.tensor([8.0, 8, 8, 1]))), "domain": "spine"}
+    domains = [Domain("ankle", {1: "talus"}, "axial"), SPINE]
+    named = NameInOrderd("pred", domains=domains)(item)["pred"]
+    assert named.flatten().tolist() == [1, 1, 1, 0, 2, 2, 2, 0, 3, 3, 3, 0, 4], "the sacrum is in no row"
+    assert torch.equal(named.affine, item["pred"].affine)
+    assert NameInOrderd("pred", domains=domains, enabled=False)(item)["pred"] is item["pred"]
+    assert NameInOrderd("pred", domains=domains)(item | {"domain": "ankle"})["pred"] is item["pred"]

@@ -14,11 +14,11 @@ SHIPPED = {
     "metrics": "bone_scores evaluation nearest_voxels score_summaries score_tables surface_distances",
     "models": "checkpoints digests trained_model",
     "networks": "arguments blocks folding forwards heads joined_norms norms parameters synchronised_norms unet",
-    "postprocessing": "closing components transforms",
+    "postprocessing": "closing components rows transforms",
     "quality": "calibration expected_dice flags tables",
     "system": "files terminal termination threads",
-    "training": "averaging batches epoch_log handlers interruption model_quality norm_statistics preemption runs "
-    "schedules state tracking validation",
+    "training": "averaging batches epoch_log handlers interruption model_quality norm_statistics planning preemption "
+    "runs schedules slice_sizes state step_timing tracking validation",
     "workflows": "begin monai_workarounds packaged settings",
 }
 """Modules by package, "" for `custom_components` itself; the face of each package, `__init__`, goes with them.
