@@ -7,6 +7,7 @@ from .handlers import AveragingHandler, CheckpointHandler, EarlyStopHandler, Res
 from .interruption import InterruptionHandler
 from .model_quality import calibrate_run
 from .norm_statistics import reestimate_run
+from .planning import TrainingPlan, plan_training
 from .runs import TrainingRun
 from .schedules import make_schedule, moves_each_epoch
 from .state import TrainingState
@@ -25,6 +26,7 @@ __all__ = [
     "SliceTarget",
     "StackDice",
     "Tracking",
+    "TrainingPlan",
     "TrainingRun",
     "TrainingState",
     "average_weights",
@@ -35,6 +37,7 @@ __all__ = [
     "make_schedule",
     "moves_each_epoch",
     "name_run",
+    "plan_training",
     "prepare_slices",
     "reestimate_run",
     "split_subjects",

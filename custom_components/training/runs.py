@@ -25,6 +25,7 @@ from custom_components.models.trained_model import TrainedModel
 from custom_components.networks.parameters import count_parameters
 from custom_components.networks.unet import MultiDomainUNet
 from custom_components.system.files import remove_stale_temporaries, write_atomically
+from custom_components.training.planning import PLAN, TrainingPlan
 from custom_components.workflows.begin import select_device
 from custom_components.workflows.monai_workarounds import active_config
 from custom_components.workflows.settings import plain
@@ -41,7 +42,7 @@ _PACKAGES = ("monai", "torch", "numpy", "scipy", "nibabel", "pytorch-ignite", "s
 class TrainingRun:
     """Folder of a run with everything that made it: `config.yaml`, `split.json`, `run.json`; and its log, `run.log`.
 
-    Only `config.yaml`, which holds the settings as given, may hold paths.
+    Only `config.yaml`, which holds the settings as given, may hold paths. `plan.json` has those that were "auto".
 
     Domains are in the order of the network. With `resume` the run in the folder is continued; without it, a folder that
     holds one is refused. `started_from` is the trained model whose weights the network starts with, if any: its
@@ -59,6 +60,7 @@ class TrainingRun:
     resume: bool = False
     started_from: TrainedModel | None = None
     datasets: Sequence[Manifest] = ()
+    plan: TrainingPlan | None = None
 
     def __post_init__(self) -> None:
         self.output_dir = Path(self.output_dir)
@@ -120,6 +122,9 @@ class TrainingRun:
         self._write("config.yaml", yaml.safe_dump(plain(config), sort_keys=False, allow_unicode=True))
         self._write("split.json", json.dumps(self._seen(), indent=2))
         self._write("run.json", json.dumps(self._record() | {"weights": total, "weights_per_domain": own}, indent=2))
+        if self.plan is not None and self.plan.lines:
+            self._write(PLAN, self.plan.to_json())
+            _logger.info("%s", "\n".join(self.plan.lines))
         _logger.info("split (fold %s):\n%s", self.split.fold, describe(self.split))
         share = "%.2f M weights, %d of them (%.2f %%) for each domain alone; %s"
         _logger.info(share, total / 1e6, own, 100 * own / total, self.device)

@@ -149,6 +149,8 @@ def _train(config: Config, model: TrainedModel, domain: str) -> Config:
     }
     config["training_run"] = {key: value for key, value in config["training_run"].items() if key != "datasets"}
     config["training_run"] |= {"split": seen}
+    network = {name: model.network[name] for name in config["plan"]["network"] if name in model.network}
+    config["plan"] |= {"split": seen, "widths": model.network.get("widths"), "network": network}
     for side in ("train", "validate"):
         config[side]["dataset"] |= {"domain": "@domain"}
     config["run"] = [*config["run"], "$@publish(@output_dir)"]
