@@ -29,10 +29,15 @@ class RandFlipRotateTranslated(Randomizable, MapTransform):
             that mirroring confuses.
         max_translation: largest shift along either axis, as a fraction of the slice.
         max_rotation: largest rotation either way, in degrees.
-        max_scaling: largest change of size about the centre: a factor from 1 / (1 + max_scaling) to 1 + max_scaling.
+        scaling: smallest and largest factor of size, about the centre; their logarithms are drawn evenly.
+        keep_labels: None, or a margin as a fraction of the slice: it is moved no farther than all labels of its case,
+            in any slice, stay within the slice by this margin. What tells one bone from another, such as the end of a
+            row of them, then stays in view; a bone without it can be named by heart only.
 
     Shape:
-        image (C, H, W) float, label (1, H, W) integer; `pixel_spacing` (2,) in mm (rows, columns) in the same item.
+        image (C, H, W) float, label (1, H, W) integer; `pixel_spacing` (2,) in mm (rows, columns) in the same item, and
+        for `keep_labels` also `label_box` (2, 2): first and last row, first and last column with a label, as fractions
+        of the slice.
 
     Source:
         Boutillon et al. 2021, section 3.2: random flip, translation +-25 %, rotation +-45 degrees, both directions.
@@ -45,7 +50,8 @@ class RandFlipRotateTranslated(Randomizable, MapTransform):
         flip_axes: Sequence[int] = (0, 1),
         max_translation: float = 0.25,
         max_rotation: float = 45.0,
-        max_scaling: float = 0.0,
+        scaling: Sequence[float] = (1.0, 1.0),
+        keep_labels: float | None = None,
     ) -> None:
         super().__init__(keys)
         if not set(flip_axes) <= {0, 1}:
@@ -54,12 +60,15 @@ class RandFlipRotateTranslated(Randomizable, MapTransform):
             raise InputError(f"max_translation must be a fraction from 0 to 1, got {max_translation}")
         if not 0 <= max_rotation <= 180:
             raise InputError(f"max_rotation must be from 0 to 180 degrees, got {max_rotation}")
-        if not 0 <= max_scaling <= 1:
-            raise InputError(f"max_scaling must be from 0 to 1, got {max_scaling}")
+        if len(scaling) != 2 or not 0.1 <= scaling[0] <= scaling[1] <= 10:
+            raise InputError(f"scaling must be the smallest and the largest factor, 0.1 to 10, got {scaling}")
+        if keep_labels is not None and not 0 <= keep_labels < 0.5:
+            raise InputError(f"keep_labels must be null or a margin from 0 to less than 0.5, got {keep_labels}")
         self.flip_axes = tuple(flip_axes)
         self.max_translation = max_translation
         self.max_rotation = max_rotation
-        self.max_scaling = max_scaling
+        self.scaling = (float(scaling[0]), float(scaling[1]))
+        self.keep_labels = keep_labels
 
     def randomize(self, data: Any = None) -> tuple[float, np.ndarray, np.ndarray, float]:
         """Draw an angle (radians), a shift (rows, columns as fractions), a sign for each axis, and a factor of size."""
@@ -67,15 +76,30 @@ class RandFlipRotateTranslated(Randomizable, MapTransform):
         shift = self.R.uniform(-self.max_translation, self.max_translation, size=2)
         signs = np.where(self.R.uniform(size=2) < 0.5, -1.0, 1.0)
         signs[[axis for axis in range(2) if axis not in self.flip_axes]] = 1.0
-        reach = np.log1p(self.max_scaling)
-        return float(angle), shift, signs, float(np.exp(self.R.uniform(-reach, reach))) if reach else 1.0
+        low, high = np.log(self.scaling)
+        return float(angle), shift, signs, float(np.exp(self.R.uniform(low, high) if low < high else low))
+
+    def _keep_inside(self, shift: np.ndarray, linear: np.ndarray, box: np.ndarray) -> np.ndarray:
+        """A drawn shift, brought from its whole range evenly into the part of it that keeps the box inside."""
+        corners = np.array([[column, row] for row in box[0] for column in box[1]]) * 2 - 1
+        moved = (corners @ np.linalg.inv(linear).T)[:, ::-1] / 2  # as fractions from the centre, (rows, columns)
+        margin, most = float(self.keep_labels or 0), self.max_translation
+        low = np.maximum(-0.5 + margin - moved.min(axis=0), -most)
+        high = np.minimum(0.5 - margin - moved.max(axis=0), most)
+        middle = np.clip((low + high) / 2, -most, most)
+        low, high = np.where(low <= high, low, middle), np.where(low <= high, high, middle)
+        return low + (shift + most) / (2 * most) * (high - low) if most else shift
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Transform one item; see the class."""
         item = dict(data)
         image_key, label_key = self.keys
         image, label = item[image_key], item[label_key]
-        theta = _sampling_matrix(*self.randomize(), np.asarray(item["pixel_spacing"]), image.shape[-2:])
+        angle, shift, signs, scale = self.randomize()
+        linear = _linear_part(angle, signs, scale, np.asarray(item["pixel_spacing"]), image.shape[-2:])
+        if self.keep_labels is not None:
+            shift = self._keep_inside(shift, linear, np.asarray(item["label_box"]))
+        theta = _sampling_matrix(linear, shift)
         grid = _sampling_grid(theta, image.shape[-2:])
         air = image.amin()
         moved = grid_sample((image - air)[None], grid, mode="bilinear", padding_mode="zeros", align_corners=False)
@@ -156,14 +180,18 @@ def _blur(image: Tensor, *, deviation: float) -> Tensor:
     return conv2d(conv2d(padded, weights.view(1, 1, -1, 1)), weights.view(1, 1, 1, -1))[:, 0]
 
 
-def _sampling_matrix(
-    angle: float, shift: np.ndarray, signs: np.ndarray, scale: float, spacing_mm: np.ndarray, shape: Sequence[int]
-) -> Tensor:
-    """Matrix (2, 3) from output to input coordinates in [-1, 1], ordered (columns, rows) as `affine_grid` wants."""
+def _linear_part(
+    angle: float, signs: np.ndarray, scale: float, spacing_mm: np.ndarray, shape: Sequence[int]
+) -> np.ndarray:
+    """Matrix (2, 2) from output to input coordinates in [-1, 1], ordered (columns, rows) as `affine_grid` wants."""
     half_extent_mm = (np.asarray(shape) * spacing_mm / 2)[::-1]
     cosine, sine = np.cos(angle), np.sin(angle)
     rigid = np.array([[cosine, -sine], [sine, cosine]]) @ np.diag(signs[::-1]) / scale
-    linear = np.diag(1 / half_extent_mm) @ rigid @ np.diag(half_extent_mm)
+    return np.diag(1 / half_extent_mm) @ rigid @ np.diag(half_extent_mm)
+
+
+def _sampling_matrix(linear: np.ndarray, shift: np.ndarray) -> Tensor:
+    """The same with a shift (rows, columns as fractions), shape (2, 3)."""
     offset = linear @ (-2 * shift[::-1])
     return torch.from_numpy(np.column_stack([linear, offset])).float()
 

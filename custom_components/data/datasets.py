@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from custom_components.data.cases import Case, as_case
 from custom_components.data.preprocessing import (
@@ -45,7 +46,7 @@ class SliceDataset(Dataset[dict[str, Any]]):
 
     Items:
         `image` (in_channels, H, W) float32; `label` (1, H, W) uint8, class indices; `domain`; `case` (index into
-        `data`); `slice`; `pixel_spacing` (2,) in mm.
+        `data`); `slice`; `pixel_spacing` (2,) in mm; `label_box` (2, 2), see `RandFlipRotateTranslated`.
 
     Raises:
         InputError: no cases, or one that cannot be read.
@@ -67,12 +68,14 @@ class SliceDataset(Dataset[dict[str, Any]]):
         self.seed = seed
         self.preprocessing = preprocessing
         self._stacks: list[tuple[Tensor, Tensor, Any, float]] = []  # images, labels, spacings in and across the plane
+        self._boxes: list[np.ndarray] = []
         self._index: list[tuple[int, int]] = []
         self.case_domains: list[int] = []
         """Domain index of each case, for metrics."""
         for number, case in enumerate(as_case(item, domain=domain) for item in data):
             index = find_domain(domains, case.domain)
             self._stacks.append(_load(case, domains[index], preprocessing))
+            self._boxes.append(_box_of(self._stacks[-1][1]))
             self.case_domains.append(index)
             self._index += [(number, position) for position in range(len(self._stacks[-1][0]))]
         sizes = dict.fromkeys(" x ".join(map(str, stack[0].shape[1:])) for stack in self._stacks)
@@ -103,6 +106,7 @@ class SliceDataset(Dataset[dict[str, Any]]):
             "case": case,
             "slice": position,
             "pixel_spacing": spacing,
+            "label_box": self._boxes[case],
         }
         if self.transform is not None:
             if isinstance(self.transform, Randomizable):
@@ -127,6 +131,16 @@ def _load(case: Case, domain: Domain, preprocessing: Preprocessing) -> tuple[Ten
         pixel_spacing_mm(image.array.shape, affine, plane=plane, settings=preprocessing),
         slice_spacing_mm(affine, plane=plane),
     )
+
+
+def _box_of(labels: Tensor) -> np.ndarray:
+    """Ends in rows and in columns of what is labelled in any of (n, rows, columns), as fractions; all if nothing is."""
+    seen = (labels > 0).any(dim=0)
+    ends = []
+    for axis, size in enumerate(seen.shape):
+        places = seen.any(dim=1 - axis).nonzero()[:, 0].tolist() or [0, size - 1]
+        ends.append([places[0] / size, (places[-1] + 1) / size])
+    return np.array(ends)
 
 
 def _seed_of(seed: int, sample: SampleKey) -> int:

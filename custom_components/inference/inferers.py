@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import torch
 from custom_components.data.preprocessing import classes_at
 from custom_components.errors import InputError
+from custom_components.inference.views import answer_views, check_views
 from custom_components.quality.expected_dice import ExpectedDice
 from custom_components.system.terminal import track
 from custom_components.system.threads import map_exactly
@@ -32,6 +33,8 @@ class SlicewiseInferer(SliceInferer):
         spatial_dim: axis of the volume along which slices are stacked, 0, 1 or 2.
         sw_batch_size: slices in a batch on a GPU; largest number of slices in memory on a CPU.
         domain: name of the domain that is set on the network before each volume; `None` sets none.
+        views: names of `views.VIEWS` that are averaged with the slice itself; none for the network's plain logits.
+        fixed_channels: last channels of a slice that views leave as they are, those of the position.
         kwargs: those of `SliceInferer`.
 
     Shape:
@@ -48,10 +51,20 @@ class SlicewiseInferer(SliceInferer):
     """
 
     def __init__(
-        self, roi_size: Sequence[int] | None = None, *, spatial_dim: int = 2, domain: str | None = None, **kwargs: Any
+        self,
+        roi_size: Sequence[int] | None = None,
+        *,
+        spatial_dim: int = 2,
+        domain: str | None = None,
+        views: Sequence[str] = (),
+        fixed_channels: int = 0,
+        **kwargs: Any,
     ) -> None:
+        check_views(views)
         super().__init__(spatial_dim=spatial_dim, roi_size=(1, 1) if roi_size is None else roi_size, **kwargs)
         self.any_size = roi_size is None
+        self.views = tuple(views)
+        self.fixed_channels = fixed_channels
         self.domain = domain
 
     def __call__(self, inputs: Tensor, network: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
@@ -118,7 +131,9 @@ class SlicewiseInferer(SliceInferer):
             answer_for(network, self.domain)
         if isinstance(network, MultiDomainUNet) and not network.training:
             # Fold for each volume anew: weights or domain may have changed since the last one.
-            return fold_network(network)
+            network = fold_network(network)
+        if self.views:
+            return partial(answer_views, network, views=self.views, fixed_channels=self.fixed_channels)
         return network
 
     def _slices(self, inputs: Tensor) -> Tensor:

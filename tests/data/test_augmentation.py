@@ -7,6 +7,7 @@ from custom_components.data.augmentation import (
     RandFlipRotateTranslated,
     RandIntensityd,
     _blur,
+    _linear_part,
     _sampling_grid,
     _sampling_matrix,
 )
@@ -139,7 +140,8 @@ def test_image_and_label_stay_aligned_and_no_value_is_invented(seed: int) -> Non
 def test_grid_is_that_of_affine_grid(shape: tuple[int, int], seed: int, ratio: float) -> None:
     """Up to rounding, which differs between processors."""
     drawn = RandFlipRotateTranslated().set_random_state(seed=seed).randomize()
-    theta = _sampling_matrix(*drawn, np.array([1.0, ratio]), shape)
+    angle, shift, signs, scale = drawn
+    theta = _sampling_matrix(_linear_part(angle, signs, scale, np.array([1.0, ratio]), shape), shift)
     expected = affine_grid(theta[None], [1, 1, *shape], align_corners=False)
     torch.testing.assert_close(_sampling_grid(theta, shape), expected, rtol=1e-6, atol=1e-6)
 
@@ -173,7 +175,7 @@ def test_drawings_fill_the_papers_ranges() -> None:
     assert {tuple(pair) for pair in signs} == {(-1, -1), (-1, 1), (1, -1), (1, 1)}
     assert np.abs((signs < 0).mean(axis=0) - 0.5).max() < 0.1
     assert set(scales.tolist()) == {1.0}
-    transform = RandFlipRotateTranslated(max_scaling=0.25).set_random_state(seed=0)
+    transform = RandFlipRotateTranslated(scaling=(0.8, 1.25)).set_random_state(seed=0)
     factors = np.array([transform.randomize()[3] for _ in range(500)])
     assert 0.8 <= factors.min() < 0.81 < 1.24 < factors.max() <= 1.25
     assert np.median(factors) == pytest.approx(1, abs=0.02)
@@ -244,3 +246,30 @@ def test_blur_of_a_point_is_a_gaussian() -> None:
     assert blurred.sum().item() == pytest.approx(1, abs=1e-5)
     assert (blurred[4, 5] / blurred[4, 4]).item() == pytest.approx(np.exp(-0.5 / 0.8**2), rel=1e-4)
     torch.testing.assert_close(_blur(torch.full((2, 5, 5), 3.0), deviation=1.0), torch.full((2, 5, 5), 3.0))
+
+
+@pytest.mark.parametrize("margin", [0.0, 0.1])
+def test_labels_stay_inside_and_shifts_use_all_the_room(margin: float) -> None:
+    item = make_item((40, 40), np.array([1.0, 2.0]))
+    item["label"] = torch.zeros(1, 40, 40, dtype=torch.uint8)
+    item["label"][0, 4:24, 12:28] = 1
+    item["label_box"] = np.array([[4 / 40, 24 / 40], [12 / 40, 28 / 40]])
+    settings: dict[str, Any] = {"flip_axes": (0, 1), "max_rotation": 0.0, "scaling": (0.7, 1.0)}
+    transform = RandFlipRotateTranslated(**settings, max_translation=1.0, keep_labels=margin)
+    places = []
+    for seed in range(60):
+        moved = transform.set_random_state(seed=seed)(item)["label"][0]
+        rows, columns = moved.any(dim=1).nonzero()[:, 0], moved.any(dim=0).nonzero()[:, 0]
+        places.append([rows.min(), 39 - rows.max(), columns.min(), 39 - columns.max()])
+    nearest = torch.tensor(places).amin(dim=0)
+    assert bool((nearest >= 40 * margin - 1).all()), "a nearest pixel's width"
+    assert bool((nearest <= 40 * margin + 2).all())
+
+
+def test_a_box_that_does_not_fit_is_centred() -> None:
+    item = make_item((8, 8)) | {"label_box": np.array([[0.5, 1.0], [0.0, 1.0]])}
+    moved = RandFlipRotateTranslated(
+        flip_axes=(), max_rotation=0.0, scaling=(2.0, 2.0), max_translation=0.5, keep_labels=0.1
+    )
+    shift = moved._keep_inside(np.array([0.3, 0.3]), np.diag([0.5, 0.5]), item["label_box"])
+    np.testing.assert_allclose(shift, [-0.5, 0.0])
