@@ -60,6 +60,7 @@ def run_jobs(
     folder = plan.experiment.folder
     durations = dict(zip((job.name for job, _ in plan.jobs), estimate_seconds(plan), strict=True))
     left = {name: durations[name] for name, state in job_states(plan).items() if state.state != "done"}
+    yield from _planned(plan)
     yield f"{len(durations)} jobs, {len(durations) - len(left)} of them done"
     failed: dict[str, str] = {}
     start, total = time.monotonic(), sum(left.values())
@@ -112,7 +113,14 @@ def format_jobs(plan: Plan, *, engine: str = "local", at_once: int | None = None
     subjects = [f"fold {fold_setting(fold)} {domain}: {text}" for (fold, domain), text in sorted(splits.items())]
     here = max(sum(seconds) / room, *seconds)
     total = f"{len(plan.jobs)} jobs, about {_duration(here)} here ({room} at once), {_duration(sum(seconds))} in all"
-    return "\n".join([*align_columns(rows), "", *subjects, "", total])
+    return "\n".join([*align_columns(rows), "", *subjects, "", *_planned(plan), total])
+
+
+def _planned(plan: Plan) -> list[str]:
+    """A line with the values in place of the settings that are "auto", if any is."""
+    planned = {name: value for name, value in plan.experiment.planned.items() if value is not None}
+    shown = ", ".join(f"{name} {value}" for name, value in planned.items())
+    return [f"planned for all jobs: {shown}"] if planned else []
 
 
 def _room(plan: Plan, *, engine: str, at_once: int | None) -> tuple[Resources, int]:

@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-import yaml
 from custom_components.data.cases import Case
 from custom_components.data.splits import Split
 from custom_components.domains import PLANES
@@ -18,7 +17,7 @@ from custom_components.losses import MultiDomainSegmentationLoss
 from custom_components.networks.unet import MultiDomainUNet
 from custom_components.workflows.begin import select_device
 
-from multijoint.experiments.jobs.experiment import Job
+from multijoint.experiments.jobs.experiment import Job, overridden
 from multijoint.experiments.jobs.plan import Plan
 from multijoint.experiments.jobs.shifts import SHIFTS
 from multijoint.experiments.rows import read_rows
@@ -53,9 +52,9 @@ def estimate_seconds(plan: Plan) -> list[float]:
     for job, split in plan.jobs:
         known = measured.get((job.method.name, "+".join(job.domains), job.rows()["train_subjects"]))
         if known is None:
-            own = dict(plan.settings)
-            for path in job.method.configs:
-                own |= yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+            own = overridden(plan.settings, job.method)
+            if isinstance(own["image_size"], Mapping):
+                own["image_size"] = max((own["image_size"][name] for name in job.domains), key=math.prod)
             kind = (job.domains, *(str(own[name]) for name in _NETWORK))
             if kind not in rates:
                 classes = [num_classes[name] for name in job.domains]
@@ -94,9 +93,7 @@ def _seconds_per_slice(settings: Mapping[str, Any], num_classes: Sequence[int], 
     loss = MultiDomainSegmentationLoss(num_classes, head=settings["head"])
     optimizer = torch.optim.Adam(network.parameters())
     domains = torch.arange(len(num_classes))
-    sizes = settings["image_size"]  # of all data sets, or by data set
-    size = max(sizes.values(), key=math.prod) if isinstance(sizes, Mapping) else sizes
-    images = torch.rand(len(domains), 1, *size, device=device)
+    images = torch.rand(len(domains), 1, *settings["image_size"], device=device)
     labels = torch.zeros_like(images, dtype=torch.uint8)
     start = 0.0
     for _ in range(2):

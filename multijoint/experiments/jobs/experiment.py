@@ -19,6 +19,8 @@ from multijoint.experiments.jobs.methods import Method
 from multijoint.experiments.rows import ALL_SUBJECTS, LEAST_TYPICAL
 from multijoint.running import find_bundle
 
+PLANNED = ("image_size", "widths", "max_epochs")
+"""Settings that may be "auto"."""
 _OF_JOBS = ("manifests", "dataset_dir", "fold", "seed", "output_dir", "resume", "snapshots", "train_subjects")
 
 
@@ -63,6 +65,7 @@ class Experiment:
         settings: overrides of `train.yaml`, the same for every method.
         threads: processor threads of a job. The last digits of sums depend on it.
         dataset_dir: folder that the manifests' paths start from; the manifest's own if None.
+        planned: values in place of the settings that are "auto", the same for every job.
     """
 
     folder: Path
@@ -70,6 +73,12 @@ class Experiment:
     settings: Mapping[str, Any]
     threads: int = 1
     dataset_dir: Path | None = None
+    planned: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def resolved(self) -> dict[str, Any]:
+        """The settings, none of them "auto"."""
+        return {**self.settings, **self.planned}
 
     def save(self) -> None:
         """Write `experiment.json`, or compare with the one that is there.
@@ -86,6 +95,7 @@ class Experiment:
             "settings": dict(self.settings),
             "threads": self.threads,
             "dataset_dir": None if self.dataset_dir is None else str(self.dataset_dir),
+            **({"planned": dict(self.planned)} if self.planned else {}),
         }
         path = self.folder / "experiment.json"
         if not path.is_file():
@@ -108,7 +118,10 @@ def read_experiment(folder: Path) -> Experiment:
     content = json.loads(path.read_text())
     root = content.get("dataset_dir")
     manifests = tuple(map(Path, content["manifests"]))
-    return Experiment(folder, manifests, content["settings"], content["threads"], root if root is None else Path(root))
+    root = root if root is None else Path(root)
+    return Experiment(
+        folder, manifests, content["settings"], content["threads"], root, planned=content.get("planned", {})
+    )
 
 
 def fold_setting(fold: int) -> int | str:
@@ -140,3 +153,20 @@ def training_settings(given: Mapping[str, Any]) -> dict[str, Any]:
             rule = "must be one of train.yaml that no job decides"
             raise InputError(f"setting {name} {rule}; {suggest(name, free)}")
     return {**known, **given}
+
+
+def overridden(settings: Mapping[str, Any], method: Method) -> dict[str, Any]:
+    """The settings with the overrides of a method.
+
+    Raises:
+        InputError: an override is "auto": every job would plan for itself.
+    """
+    own = dict(settings)
+    for path in method.configs:
+        changes = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        if any(isinstance(changes.get(name), str) for name in PLANNED):
+            raise InputError(
+                f"override {path.name} must give {', '.join(PLANNED)} in numbers; set auto for all methods"
+            )
+        own |= changes
+    return own

@@ -3,31 +3,39 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from custom_components.data.cases import Case
 from custom_components.data.manifests import Manifest, load_manifests
 from custom_components.data.splits import Split, count_folds, make_splits
 from custom_components.errors import InputError
 from custom_components.system.files import write_atomically
 from custom_components.workflows.begin import select_device
+from custom_components.workflows.monai_workarounds import raise_own_errors
 from filelock import FileLock, Timeout
+from monai.bundle import ConfigParser
 
 from multijoint.cluster import Resources, run_tasks
 from multijoint.experiments.jobs.experiment import (
+    PLANNED,
     Experiment,
     Job,
     fold_setting,
     job_stem,
+    overridden,
     read_experiment,
     training_settings,
 )
 from multijoint.experiments.jobs.methods import Method, select_methods
 from multijoint.experiments.jobs.run_job import JobState, run_job
 from multijoint.experiments.rows import ALL_SUBJECTS, LEAST_TYPICAL
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -37,7 +45,7 @@ class Plan:
     Args:
         experiment: settings that all jobs share.
         manifests: its data sets.
-        settings: all of `train.yaml`, overrides included.
+        settings: all of `train.yaml`, overrides and planned values included.
         jobs: jobs with their splits.
         asked: methods, folds, seeds, numbers of subjects and whether to shift, as the caller gave them.
     """
@@ -86,6 +94,8 @@ def make_plan(
 ) -> Plan:
     """Plan an experiment without writing anything.
 
+    Settings that are "auto" are planned once, see `plan_settings`; a later call finds the values in `experiment.json`.
+
     Args:
         folder: folder of all results.
         manifests: one a data set, two or more.
@@ -108,11 +118,48 @@ def make_plan(
     asked: dict[str, Any] = {
         **{"folds": folds, "seeds": list(seeds), "train_subjects": list(train_subjects), "shift": shift}
     }
+    first = fold_setting(min(folds, default=0) if folds else 0)
+    where: dict[str, Any] = {"manifests": list(manifests), "dataset_dir": dataset_dir, "fold": first}
+    where["output_dir"] = folder
+    earlier = read_experiment(folder) if (folder / "experiment.json").is_file() else None
+    if earlier is not None and earlier.settings == settings:
+        planned = earlier.planned
+    else:
+        planned = plan_settings({**all_settings, **where}, chosen, threads=threads)
+    all_settings |= planned
     jobs = plan_jobs(loaded, methods=chosen, settings=all_settings, **asked)
     paths = tuple(manifest.path.resolve() for manifest in loaded)
     root = None if dataset_dir is None else dataset_dir.resolve()
-    experiment = Experiment(folder, paths, dict(settings), threads, root)
+    experiment = Experiment(folder, paths, dict(settings), threads, root, planned=planned)
     return Plan(experiment, tuple(loaded), all_settings, tuple(jobs), {"methods": list(methods), **asked})
+
+
+def plan_settings(settings: Mapping[str, Any], methods: Sequence[Method], *, threads: int) -> dict[str, Any]:
+    """Values in place of the settings that are "auto", planned for one network of all data sets; empty if none is.
+
+    They do for every method, so that methods stay comparable: if one shares its norms, all data sets get one size.
+
+    Args:
+        settings: all of `train.yaml`, with those that say what is trained on.
+        methods: of the experiment.
+        threads: of a job.
+
+    Raises:
+        InputError: see `plan_training`.
+    """
+    own = [overridden(settings, method) for method in methods]
+    if not any(isinstance(settings[name], str) for name in PLANNED):
+        return {}
+    norm = "shared" if any(each["norm"] == "shared" for each in own) else settings["norm"]
+    parser, before = ConfigParser({**settings, "norm": norm}), torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        with raise_own_errors():
+            plan = parser.get_parsed_content("plan")
+    finally:
+        torch.set_num_threads(before)
+    _logger.info("%s", "\n".join(plan.lines))
+    return {name: getattr(plan, name) for name in PLANNED} | {"budget": None}
 
 
 def load_plan(folder: Path, **changes: Any) -> Plan:

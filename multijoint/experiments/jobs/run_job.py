@@ -125,7 +125,7 @@ def _run_step(
         "train_subjects": dict(job.train_subjects) or None,
     }
     configs = find_bundle() / "configs"
-    overlays = [configs / "train.yaml", _write_yaml(place / "settings.yaml", experiment.settings), *job.method.configs]
+    overlays = [configs / "train.yaml", _write_yaml(place / "settings.yaml", experiment.resolved), *job.method.configs]
     last = _write_yaml(place / f"{log or step}.yaml", own | settings)
     files = [str(path) for path in (*overlays, *extra, last)]
     command = [sys.executable, "-m", "monai.bundle", "run", step, "--config_file", str(files)]

@@ -1,17 +1,21 @@
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from custom_components.data import typicality
 from custom_components.data.cases import Case
 from custom_components.data.manifests import Manifest
 from custom_components.data.splits import split_of
 from custom_components.domains import Domain
 from custom_components.errors import InputError
+from custom_components.training import planning
 
+from multijoint.experiments.jobs.estimate import estimate_seconds
 from multijoint.experiments.jobs.experiment import Experiment, Job, fold_setting, read_experiment, training_settings
 from multijoint.experiments.jobs.methods import select_methods
-from multijoint.experiments.jobs.plan import Plan, plan_jobs
+from multijoint.experiments.jobs.plan import Plan, load_plan, make_plan, plan_jobs
 from multijoint.experiments.rows import LEAST_TYPICAL
 
 
@@ -182,3 +186,64 @@ def test_kinds_of_folds_are_not_mixed_in_a_folder(tmp_path: Path) -> None:
     assert not (tmp_path / "plan.json").exists()
     (tmp_path / "jobs" / "proposed" / "seed0_fold00").rename(tmp_path / "jobs" / "proposed" / "seed1_least_typical")
     plan.save()
+
+
+AUTO = {"image_size": "auto", "widths": "auto", "max_epochs": "auto", "budget": "2min", "device": "cpu"}
+
+
+def test_an_experiment_is_planned_once_for_all_jobs(
+    manifests: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    timed = []
+
+    def step(work: object, image_size: object, widths: object) -> float:
+        timed.append((work, torch.get_num_threads()))
+        return 0.05
+
+    monkeypatch.setattr(planning, "seconds_a_step", step)
+    given = {"manifests": [Path(path) for path in manifests.values()], "folds": [1], "settings": AUTO, "threads": 2}
+    before = torch.get_num_threads()
+    plan = make_plan(tmp_path / "exp", methods=["unet-base", "proposed"], **given)
+    ((work, threads),) = timed
+    assert (threads, torch.get_num_threads()) == (2, before)
+    assert [domain.name for domain in work.domains] == list(manifests)
+    assert set(work.drawn) == set(range(len(manifests)))
+    planned = plan.experiment.planned
+    assert (planned["widths"], planned["budget"]) == ([8, 16, 32, 64, 128], None)
+    epochs = planned["max_epochs"]
+    assert epochs > 2
+    assert plan.settings["max_epochs"] == epochs
+    assert {job.snapshots[-1] for job, _ in plan.jobs if job.snapshots} == {epochs}
+    assert not (tmp_path / "exp").exists()
+
+    plan.save()
+    later = load_plan(tmp_path / "exp")
+    later.save()
+    assert make_plan(tmp_path / "exp", **given).experiment == plan.experiment == later.experiment
+    assert len(timed) == 1
+    assert later.experiment.settings == AUTO
+    assert later.experiment.resolved == {**AUTO, **planned}
+
+
+def test_methods_with_shared_norms_give_all_data_sets_one_size(
+    manifests: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(planning, "seconds_a_step", lambda work, *rest: 1e3 * (work.network["norm"] == "shared"))
+    settings = {**AUTO, "budget": "10h"}
+    paths = [Path(path) for path in manifests.values()]
+    alone = make_plan(tmp_path, manifests=paths, methods=["proposed"], settings=settings)
+    joint = make_plan(tmp_path, manifests=paths, methods=["proposed", "unet-joint"], settings=settings)
+    assert alone.experiment.planned["widths"] == [32, 64, 128, 256, 512]  # steps take no time
+    assert joint.experiment.planned["widths"] == [8, 16, 32, 64, 128]
+    assert isinstance(joint.experiment.planned["image_size"], list)
+    sizes = {"image_size": {name: [32, 48] for name in manifests}, "max_epochs": 9}
+    joint = replace(joint, settings={**joint.settings, **sizes}, jobs=joint.jobs[:2])
+    assert all(seconds > 0 for seconds in estimate_seconds(joint))
+
+
+def test_an_override_of_a_method_is_not_planned(manifests: dict[str, str], tmp_path: Path) -> None:
+    own = tmp_path / "own.yaml"
+    own.write_text("max_epochs: auto\n")
+    paths = [Path(path) for path in manifests.values()]
+    with pytest.raises(InputError, match=r"override own.yaml must give image_size, widths, max_epochs in numbers"):
+        make_plan(tmp_path / "exp", manifests=paths, methods=[str(own)])
