@@ -153,7 +153,7 @@ def plan_training(
         return TrainingPlan(**given)
     if resume:
         return replace(
-            from_first_rank(_read(Path(output_dir) / PLAN) if rank() == 0 else TrainingPlan(**given)), **known
+            from_first_rank(_read(Path(output_dir).resolve() / PLAN) if rank() == 0 else TrainingPlan(**given)), **known
         )
     epochs = known.get("max_epochs", 1)
     if isinstance(epochs, bool) or not isinstance(epochs, int) or epochs < 1:
@@ -177,8 +177,7 @@ def plan_training(
         _logger.info("%s: %.3g s a step", _show(size, own_widths), step)
         if not course.pays(step):
             break
-    plan = _conclude(timed, course, work, known)
-    return from_first_rank(plan)
+    return from_first_rank(_conclude(timed, course, work, known))
 
 
 def _conclude(
@@ -190,7 +189,8 @@ def _conclude(
     size, widths, step = chosen
     epochs = known.get("max_epochs") or course.epochs(step)
     aim = f"{epochs} epochs" if "max_epochs" in known else f"{LEAST_SLICES} slices of a domain"
-    lines = [f"plan for {_minutes(course.budget)} on {work.device} with {torch.get_num_threads()} threads:"]
+    threads = torch.get_num_threads()
+    lines = [f"plan for {_minutes(course.budget)} on {work.device} ({threads} thread{'s' * (threads != 1)}):"]
     settings = Preprocessing(size)
     for name, field in work.fields.items():
         rows, columns = settings.size_of(name)
