@@ -21,6 +21,10 @@ __all__ = [
 Slices = Tensor | Sequence[Tensor]
 """A batch: one tensor, or where domains have sizes of their own one for each domain present, in ascending order."""
 
+_DEEP_WEIGHT = (
+    0.8  # of a resolution, relative to the finer one; nnU-Net has 0.5, but here the coarse ones must name bones
+)
+
 
 def _device_of(slices: Slices) -> str:
     return (slices if isinstance(slices, Tensor) else slices[0]).device.type
@@ -204,7 +208,7 @@ class MultiDomainSegmentationLoss(nn.Module):
     """Cross-entropy, plus `dice_weight` times Dice, plus `contrastive_weight` (lambda) times the contrastive term.
 
     A weight of 0 leaves its term out. With deep supervision, cross-entropy and Dice are weighted means over the
-    network's resolutions, each half the weight of the finer one; labels are resized by nearest neighbour. With
+    network's resolutions, each 0.8 times the weight of the finer one; labels are resized by nearest neighbour. With
     embeddings of several scales the contrastive term is their mean.
 
     Args:
@@ -224,7 +228,7 @@ class MultiDomainSegmentationLoss(nn.Module):
 
     Source:
         Boutillon et al. 2021, end of section 2.2: L = L_CE + lambda L_Contrastive. Boutillon et al., arXiv 2207.13502,
-        for several scales; Lee et al., AISTATS 2015, for deep supervision, with the weights of nnU-Net.
+        for several scales; Lee et al., AISTATS 2015, for deep supervision.
     """
 
     def __init__(
@@ -269,7 +273,7 @@ class MultiDomainSegmentationLoss(nn.Module):
     def _over_scales(self, loss: _DomainLoss, scales: Sequence[Slices], label: Slices, domains: Tensor) -> Tensor:
         if len(scales) == 1:
             return loss(scales[0], label, domains)
-        weights = [0.5**level for level in range(len(scales))]
+        weights = [_DEEP_WEIGHT**level for level in range(len(scales))]
         terms = [w * loss(each, _resize(label, like=each), domains) for w, each in zip(weights, scales, strict=True)]
         return torch.stack(terms).sum() / sum(weights)
 

@@ -25,8 +25,9 @@ class RandFlipRotateTranslated(Randomizable, MapTransform):
 
     Args:
         keys: the image, then the label.
-        flip_axes: in-plane axes (0 rows, 1 columns) that are mirrored with probability 1/2 each; empty for label sets
-            that mirroring confuses.
+        flip_axes: axes that are mirrored with probability 1/2 each: 0 rows, 1 columns, 2 the slices, which mirrors the
+            order of the neighbours; empty for label sets that mirroring confuses. "sides" is the axis from left to
+            right, by the item's `side_axis`: people are nearly symmetrical, and so are the left and the right joint.
         max_translation: largest shift along either axis, as a fraction of the slice.
         max_rotation: largest rotation either way, in degrees.
         scaling: smallest and largest factor of size, about the centre; their logarithms are drawn evenly.
@@ -35,9 +36,9 @@ class RandFlipRotateTranslated(Randomizable, MapTransform):
             row of them, then stays in view; a bone without it can be named by heart only.
 
     Shape:
-        image (C, H, W) float, label (1, H, W) integer; `pixel_spacing` (2,) in mm (rows, columns) in the same item, and
-        for `keep_labels` also `label_box` (2, 2): first and last row, first and last column with a label, as fractions
-        of the slice.
+        image (C, H, W) float, label (1, H, W) integer; `pixel_spacing` (2,) in mm (rows, columns) in the same item. For
+        "sides" also `side_axis`, an axis as in `flip_axes`; for `keep_labels` `label_box` (2, 2): first and last row,
+        first and last column with a label, as fractions of the slice.
 
     Source:
         Boutillon et al. 2021, section 3.2: random flip, translation +-25 %, rotation +-45 degrees, both directions.
@@ -47,15 +48,15 @@ class RandFlipRotateTranslated(Randomizable, MapTransform):
         self,
         keys: KeysCollection = ("image", "label"),
         *,
-        flip_axes: Sequence[int] = (0, 1),
+        flip_axes: Sequence[int] | str = (0, 1),
         max_translation: float = 0.25,
         max_rotation: float = 45.0,
         scaling: Sequence[float] = (1.0, 1.0),
         keep_labels: float | None = None,
     ) -> None:
         super().__init__(keys)
-        if not set(flip_axes) <= {0, 1}:
-            raise InputError(f"flip_axes must be within [0, 1] (rows, columns), got {list(flip_axes)}")
+        if flip_axes != "sides" and (isinstance(flip_axes, str) or not set(flip_axes) <= {0, 1, 2}):
+            raise InputError(f"flip_axes must be sides or within [0, 1, 2] (rows, columns, slices), got {flip_axes!r}")
         if not 0 <= max_translation <= 1:
             raise InputError(f"max_translation must be a fraction from 0 to 1, got {max_translation}")
         if not 0 <= max_rotation <= 180:
@@ -64,7 +65,8 @@ class RandFlipRotateTranslated(Randomizable, MapTransform):
             raise InputError(f"scaling must be the smallest and the largest factor, 0.1 to 10, got {scaling}")
         if keep_labels is not None and not 0 <= keep_labels < 0.5:
             raise InputError(f"keep_labels must be null or a margin from 0 to less than 0.5, got {keep_labels}")
-        self.flip_axes = tuple(flip_axes)
+        self.flip_axes = flip_axes if isinstance(flip_axes, str) else tuple(flip_axes)
+        self._axes: tuple[int, ...] = () if isinstance(self.flip_axes, str) else self.flip_axes
         self.max_translation = max_translation
         self.max_rotation = max_rotation
         self.scaling = (float(scaling[0]), float(scaling[1]))
@@ -74,8 +76,8 @@ class RandFlipRotateTranslated(Randomizable, MapTransform):
         """Draw an angle (radians), a shift (rows, columns as fractions), a sign for each axis, and a factor of size."""
         angle = np.deg2rad(self.R.uniform(-self.max_rotation, self.max_rotation))
         shift = self.R.uniform(-self.max_translation, self.max_translation, size=2)
-        signs = np.where(self.R.uniform(size=2) < 0.5, -1.0, 1.0)
-        signs[[axis for axis in range(2) if axis not in self.flip_axes]] = 1.0
+        signs = np.where(self.R.uniform(size=2 if 2 not in self._axes else 3) < 0.5, -1.0, 1.0)
+        signs[[axis for axis in range(len(signs)) if axis not in self._axes]] = 1.0
         low, high = np.log(self.scaling)
         return float(angle), shift, signs, float(np.exp(self.R.uniform(low, high) if low < high else low))
 
@@ -95,8 +97,12 @@ class RandFlipRotateTranslated(Randomizable, MapTransform):
         item = dict(data)
         image_key, label_key = self.keys
         image, label = item[image_key], item[label_key]
+        if isinstance(self.flip_axes, str):
+            self._axes = (int(item["side_axis"]),)
         angle, shift, signs, scale = self.randomize()
-        linear = _linear_part(angle, signs, scale, np.asarray(item["pixel_spacing"]), image.shape[-2:])
+        if len(signs) == 3 and signs[2] < 0:
+            image = image.flip(0)
+        linear = _linear_part(angle, signs[:2], scale, np.asarray(item["pixel_spacing"]), image.shape[-2:])
         if self.keep_labels is not None:
             shift = self._keep_inside(shift, linear, np.asarray(item["label_box"]))
         theta = _sampling_matrix(linear, shift)

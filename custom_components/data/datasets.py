@@ -46,7 +46,8 @@ class SliceDataset(Dataset[dict[str, Any]]):
 
     Items:
         `image` (in_channels, H, W) float32; `label` (1, H, W) uint8, class indices; `domain`; `case` (index into
-        `data`); `slice`; `pixel_spacing` (2,) in mm; `label_box` (2, 2), see `RandFlipRotateTranslated`.
+        `data`); `slice`; `pixel_spacing` (2,) in mm; `label_box` (2, 2), and `side_axis`, see
+        `RandFlipRotateTranslated`.
 
     Raises:
         InputError: no cases, or one that cannot be read.
@@ -69,6 +70,7 @@ class SliceDataset(Dataset[dict[str, Any]]):
         self.preprocessing = preprocessing
         self._stacks: list[tuple[Tensor, Tensor, Any, float]] = []  # images, labels, spacings in and across the plane
         self._boxes: list[np.ndarray] = []
+        self._side_axes = [2 if domain.plane == "sagittal" else 0 for domain in domains]  # rows run to the right
         self._index: list[tuple[int, int]] = []
         self.case_domains: list[int] = []
         """Domain index of each case, for metrics."""
@@ -90,6 +92,12 @@ class SliceDataset(Dataset[dict[str, Any]]):
         """Domain index of each slice, for the sampler."""
         return [self.case_domains[case] for case, _ in self._index]
 
+    @property
+    def samples_empty(self) -> list[bool]:
+        """Whether a slice has no bone, for the sampler."""
+        with_bone = [set(self.slices_with_bone(case)) for case in range(len(self._stacks))]
+        return [number not in with_bone[case] for case, number in self._index]
+
     def slices_with_bone(self, case: int) -> list[int]:
         """Numbers of the slices of a case whose label is not empty."""
         return [number for number, label in enumerate(self._stacks[case][1]) if bool(label.any())]
@@ -107,6 +115,7 @@ class SliceDataset(Dataset[dict[str, Any]]):
             "slice": position,
             "pixel_spacing": spacing,
             "label_box": self._boxes[case],
+            "side_axis": self._side_axes[self.case_domains[case]],
         }
         if self.transform is not None:
             if isinstance(self.transform, Randomizable):

@@ -33,6 +33,8 @@ class DomainBalancedBatchSampler(Sampler[list[SampleKey]]):
         num_ranks: number of data-parallel processes; each takes every `num_ranks`-th sample of each domain's share, so
             that together they see the batch that a single process would.
         min_batches: an epoch has so many batches at least: small data sets are passed through several times.
+        empty: whether each sample is empty, without any bone; None if nobody asked.
+        empty_share: share of a domain's empty samples that a pass takes, drawn anew each time.
 
     Raises:
         ValueError: no samples, a domain index that is negative or without samples, or a batch too small for one sample
@@ -53,6 +55,8 @@ class DomainBalancedBatchSampler(Sampler[list[SampleKey]]):
         rank: int = 0,
         num_ranks: int = 1,
         min_batches: int = 1,
+        empty: Sequence[bool] | None = None,
+        empty_share: float = 1.0,
     ) -> None:
         if min(domains, default=0) < 0:
             raise ValueError(f"domain index must be 0 or more, got {min(domains)}")
@@ -60,6 +64,14 @@ class DomainBalancedBatchSampler(Sampler[list[SampleKey]]):
         indices = np.asarray(domains, dtype=np.int64)
         _, counts = np.unique(indices, return_counts=True)
         self._members = np.split(np.argsort(indices, kind="stable"), np.cumsum(counts)[:-1]) if len(counts) else []
+        if not 0 <= empty_share <= 1:
+            raise InputError(f"empty_share must be from 0 to 1, got {empty_share}")
+        self._empty = np.zeros(len(indices), bool) if empty is None else np.asarray(empty)
+        # A domain without any bone has all its slices taken.
+        self._num_empty = [
+            own.sum() if own.all() else round(empty_share * own.sum())
+            for own in (self._empty[members] for members in self._members)
+        ]
         if not self._members:
             raise InputError("a training must have samples, got none; check the data set and its labels")
         if batch_size < len(self._members) * num_ranks:
@@ -111,7 +123,8 @@ class DomainBalancedBatchSampler(Sampler[list[SampleKey]]):
             return np.array([base + ((domain - turn * extra) % num_domains < extra) for domain in range(num_domains)])
 
         seen = np.zeros(num_domains, dtype=int)
-        sizes = np.array([len(members) for members in self._members])
+        empty = [self._empty[members].sum() for members in self._members]
+        sizes = np.array([len(members) for members in self._members]) - empty + self._num_empty
         plan: list[list[int]] = []
         while (seen < sizes).any():
             # The last batch takes no more than is left, and never less than one sample a domain and rank.
@@ -127,6 +140,9 @@ class DomainBalancedBatchSampler(Sampler[list[SampleKey]]):
         while True:
             # A new generator for each pass, from numbers alone: no state has to be saved to resume.
             generator = np.random.default_rng((self.seed, self.epoch, domain, cycle))
-            for index in generator.permutation(members).tolist():
+            order = generator.permutation(members)
+            empty = self._empty[order]
+            kept = ~empty | (np.cumsum(empty) <= self._num_empty[domain])
+            for index in order[kept].tolist():
                 yield SampleKey(index, self.epoch, cycle)
             cycle += 1

@@ -192,7 +192,10 @@ def test_only_the_named_axis_flips(axis: int) -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"flip_axes": (0, 2)}, r"flip_axes must be within \[0, 1\] \(rows, columns\), got \[0, 2\]"),
+        ({"flip_axes": (0, 3)}, r"flip_axes must be sides or within \[0, 1, 2\] .*, got \(0, 3\)"),
+        ({"flip_axes": "rows"}, "flip_axes must be sides or within .*, got 'rows'"),
+        ({"scaling": (1.2, 0.8)}, "scaling must be the smallest and the largest factor"),
+        ({"keep_labels": 0.5}, "keep_labels must be null or a margin"),
         ({"max_translation": 25}, "max_translation must be a fraction from 0 to 1, got 25"),
         ({"max_translation": -0.1}, "max_translation must be a fraction"),
         ({"max_rotation": 181}, "max_rotation must be from 0 to 180 degrees, got 181"),
@@ -273,3 +276,23 @@ def test_a_box_that_does_not_fit_is_centred() -> None:
     )
     shift = moved._keep_inside(np.array([0.3, 0.3]), np.diag([0.5, 0.5]), item["label_box"])
     np.testing.assert_allclose(shift, [-0.5, 0.0])
+
+
+@pytest.mark.parametrize(("flip_axes", "side_axis"), [((2,), 0), ("sides", 2)])
+def test_mirroring_the_slices_swaps_the_neighbours(flip_axes: Any, side_axis: int) -> None:
+    item = make_item() | {"image": torch.rand(3, 12, 12), "side_axis": side_axis}
+    transform = RandFlipRotateTranslated(flip_axes=flip_axes, max_translation=0, max_rotation=0)
+    found = [transform.set_random_state(seed=seed)(item) for seed in range(20)]
+    mirrored = [bool(torch.allclose(each["image"], item["image"].flip(0), atol=1e-5)) for each in found]
+    assert 4 < sum(mirrored) < 16
+    assert all(torch.equal(each["label"], item["label"]) for each in found)
+    plain = [torch.allclose(each["image"], item["image"], atol=1e-5) for each in found]
+    assert all(one != other for one, other in zip(mirrored, plain, strict=True))
+
+
+def test_sides_of_other_planes_are_the_rows() -> None:
+    item = make_item() | {"side_axis": 0}
+    transform = RandFlipRotateTranslated(flip_axes="sides", max_translation=0, max_rotation=0)
+    labels = [transform.set_random_state(seed=seed)(item)["label"] for seed in range(10)]
+    expected = [item["label"], item["label"].flip(1)]
+    assert {next(k for k in (0, 1) if torch.equal(label, expected[k])) for label in labels} == {0, 1}

@@ -192,3 +192,22 @@ def test_a_domain_without_samples_is_in_no_batch() -> None:
     domains = [2, 0, 2, 2]
     sampler = DomainBalancedBatchSampler(domains, batch_size=2)
     assert all(sorted(domains[key.index] for key in batch) == [0, 2] for batch in sampler)
+
+
+def test_an_epoch_takes_a_share_of_the_empty_samples_and_others_the_next_time() -> None:
+    domains, empty = [0] * 10 + [1] * 4, [True] * 6 + [False] * 4 + [True, True, False, False]
+    sampler = DomainBalancedBatchSampler(domains, batch_size=4, seed=0, empty=empty, empty_share=0.5)
+    assert len(sampler) == 4, "7 of domain 0, 2 a batch"
+    seen = []
+    for epoch in (1, 2, 3):
+        sampler.set_epoch(epoch)
+        keys = [key.index for batch in sampler for key in batch]
+        own = [index for index in keys if index < 10]
+        assert sorted(index for index in own if index >= 6)[:4] == [6, 7, 8, 9]
+        seen.append({index for index in own if index < 6})
+        assert [len(seen[-1]), len(own)] == [3, 7]
+    assert len(set().union(*seen)) > 3
+    nothing = DomainBalancedBatchSampler([0] * 4, batch_size=2, empty=[True] * 4, empty_share=0.0)
+    assert len(nothing) == 2, "a domain without any bone has all its slices taken"
+    whole = DomainBalancedBatchSampler(domains, batch_size=4, seed=0, empty=empty)
+    assert list(whole) == list(DomainBalancedBatchSampler(domains, batch_size=4, seed=0))
