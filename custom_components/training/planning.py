@@ -18,7 +18,7 @@ from custom_components.data.splits import Split
 from custom_components.distributed import from_first_rank, num_ranks, rank
 from custom_components.domains import Domain
 from custom_components.errors import InputError
-from custom_components.training.slice_sizes import AUTO, candidates, look_at
+from custom_components.training.slice_sizes import AUTO, candidates, empty_slices, look_at
 from custom_components.training.step_timing import Workload, seconds_a_step
 from custom_components.workflows.begin import select_device
 from torch import nn
@@ -106,6 +106,7 @@ def plan_training(
     transform: Callable[[dict[str, Any]], Any] | None = None,
     val_interval: int = 1,
     min_batches: int = 1,
+    empty_share: float = 1.0,
     num_workers: int = 0,
     device: str = AUTO,
     output_dir: str | Path = ".",
@@ -133,6 +134,7 @@ def plan_training(
         transform: augmentation of an item.
         val_interval: epochs.
         min_batches: of an epoch, at least.
+        empty_share: of the slices without bone that an epoch passes through; below 1, label maps are read.
         num_workers: processes that augment.
         device: name for `select_device`.
         output_dir: folder of the run.
@@ -148,8 +150,6 @@ def plan_training(
             raise InputError(f"{name} must be auto or a value as in train.yaml, got {value!r}; correct it")
     known = {name: value for name, value in given.items() if not isinstance(value, str)}
     if known == given:
-        if budget is not None:
-            _logger.warning("budget %s plans nothing: none of image_size, widths and max_epochs is auto", budget)
         return TrainingPlan(**given)
     if resume:
         return replace(
@@ -161,9 +161,9 @@ def plan_training(
 
     fields, training = look_at(split.training, domains)
     _, validation = look_at(split.validation, domains)
-    sampler = DomainBalancedBatchSampler(
-        training, batch_size=batch_size, rank=rank(), num_ranks=num_ranks(), min_batches=min_batches
-    )
+    empty = empty_slices(split.training, domains) if empty_share < 1 else None
+    drawing: dict[str, Any] = {"min_batches": min_batches, "empty": empty, "empty_share": empty_share}
+    sampler = DomainBalancedBatchSampler(training, batch_size=batch_size, rank=rank(), num_ranks=num_ranks(), **drawing)
     drawn = [training[key.index] for key in next(iter(sampler))]
     how: dict[str, Any] = {"loss": loss, "network": network, "transform": transform, "ahead": num_workers > 0}
     work = Workload(domains, fields, drawn, context=context, position=position, device=select_device(device), **how)

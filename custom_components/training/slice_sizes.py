@@ -11,9 +11,9 @@ import numpy as np
 from custom_components.data.cases import Case
 from custom_components.data.preprocessing import Preprocessing, slice_size
 from custom_components.domains import PLANES, Domain, find_domain
-from custom_components.errors import InputError
-from custom_components.io.geometry import canonical_spacing_mm, orientation_of
-from custom_components.io.volumes import read_grid
+from custom_components.errors import InputError, show_path
+from custom_components.io.geometry import canonical_spacing_mm, orientation_of, to_canonical
+from custom_components.io.volumes import read_grid, read_label
 
 AUTO = "auto"
 """Value of a setting that is chosen by itself."""
@@ -89,3 +89,27 @@ def look_at(cases: Sequence[Case], domains: Sequence[Domain]) -> tuple[dict[str,
         slices += [index] * shape[orientation_of(affine)[:, 0].tolist().index(normal)]
     medians = {name: np.median(own, axis=0) for name, own in grids.items()}  # (2, 2): extents and pixels
     return {name: Field(*median) for name, median in medians.items()}, slices
+
+
+def empty_slices(cases: Sequence[Case], domains: Sequence[Domain]) -> list[bool]:
+    """Whether each slice has no bone, in the order of `look_at`; from the label maps of the cases.
+
+    Raises:
+        InputError: a label map cannot be read, or has not the slices of its image.
+    """
+    empty: list[bool] = []
+    for case in cases:
+        _, slices = look_at([case], domains)
+        plane = domains[find_domain(domains, case.domain)].plane
+        own: Sequence[bool] = [False] * len(slices)
+        if case.label is not None:  # which the data set will ask for
+            label = read_label(case.label)
+            stack = np.moveaxis(to_canonical(label.array, label.affine), PLANES[plane], 0)
+            own = [not each.any() for each in stack]
+        if len(own) != len(slices):
+            raise InputError(
+                f"label map {show_path(case.label or '')} must have the {len(slices)} slices of its image, "
+                f"got {len(own)}; resample the labels with nearest neighbour"
+            )
+        empty += own
+    return empty

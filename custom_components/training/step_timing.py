@@ -54,6 +54,7 @@ def seconds_a_step(work: Workload, image_size: Any, widths: Sequence[int]) -> fl
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         items = list(_random_items(work, settings))
         arguments = {**work.network, "in_channels": settings.in_channels, "widths": widths}
+        arguments["deep_supervision"] = min(arguments.get("deep_supervision", 0), len(widths) - 2)
         network = MultiDomainUNet([domain.num_classes for domain in work.domains], **arguments).to(device)
         network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         forward: nn.Module = EmbeddingForward(network)
@@ -81,6 +82,7 @@ def seconds_a_step(work: Workload, image_size: Any, widths: Sequence[int]) -> fl
 
 
 def _random_items(work: Workload, settings: Preprocessing) -> Iterator[dict[str, Any]]:
+    """As those of `SliceDataset`, for the augmentation."""
     for index in work.drawn:
         domain = work.domains[index]
         size = settings.size_of(domain.name)
@@ -91,6 +93,7 @@ def _random_items(work: Workload, settings: Preprocessing) -> Iterator[dict[str,
             "case": 0,
             "pixel_spacing": work.fields[domain.name].extent_mm / size,
             "label_box": np.array([[0.0, 1.0], [0.0, 1.0]]),
+            "side_axis": 0,
         }
 
 

@@ -150,7 +150,8 @@ def _smaller(kind: str, arguments: list[str]) -> list[str]:
     for option, value in _SMALLER.get(kind, {}).items():
         if option in result:
             place = result.index(option) + 1
-            result[place] = str(min(int(value), int(result[place]))) if value.isdigit() else value
+            both = value.isdigit() and result[place].isdigit()  # a page may say auto
+            result[place] = str(min(int(value), int(result[place]))) if both else value
         else:
             result += [option, value]
     if kind in _SETTINGS and not {"--status", "--dry-run"} & set(result):

@@ -16,7 +16,7 @@ from custom_components.losses import MultiDomainSegmentationLoss
 from custom_components.models.checkpoints import load_model
 from custom_components.training import planning, slice_sizes
 from custom_components.training.planning import TrainingPlan, parse_budget, plan_training
-from custom_components.training.slice_sizes import LADDER, Field, candidates, look_at
+from custom_components.training.slice_sizes import LADDER, Field, candidates, empty_slices, look_at
 from monai.bundle import ConfigWorkflow
 from support.bundles import BUNDLES, SMALL, Run
 
@@ -231,6 +231,7 @@ def test_a_run_is_planned_once(
     monkeypatch.setattr(slice_sizes, "LADDER", ((32, (4, 8)),))
     given = {**SMALL, "image_size": "auto", "widths": "auto", "max_epochs": "auto", "budget": "1s", "device": "cpu"}
     given |= {"manifests": list(manifests.values()), "output_dir": str(tmp_path), "tensorboard": False}
+    given |= {"deep_supervision": 0}
     workflow = run_bundle("multijoint", ["train.yaml"], **given)
     content = json.loads((tmp_path / "plan.json").read_text())
     assert (content["widths"], content["max_epochs"]) == ([4, 8], 2)
@@ -255,6 +256,24 @@ def test_steps_of_an_epoch_are_the_sampler_s(split: Split, clock: Clock) -> None
         made = plan(split, batch_size=batch_size, min_batches=2)
         sampler = DomainBalancedBatchSampler([0] * 20 + [1] * 6, batch_size=batch_size, min_batches=2)
         assert f" {len(sampler)} steps an epoch" in "\n".join(made.lines)
+
+
+def test_slices_without_bone_are_left_out_as_the_sampler_does(split: Split, clock: Clock) -> None:
+    voxels = np.zeros((24, 50, 6), np.uint8)
+    voxels[3, 4, 1:3] = 1  # slices 1 and 2 along R
+    affine = nibabel.load(split.training[2].image).affine
+    nibabel.save(nibabel.Nifti1Image(voxels, affine), split.training[2].label)
+    voxels = np.zeros((30, 40, 12), np.uint8)
+    voxels[0, 0, ::3] = 2
+    nibabel.save(nibabel.Nifti1Image(voxels, np.diag([2.0, 1.0, 4.0, 1.0])), split.training[1].label)
+    empty = [*[True] * 8, *[False, True, True] * 4, True, False, False, True, True, True]
+    assert empty_slices(split.training, [ANKLE, SHOULDER]) == empty
+    sampler = DomainBalancedBatchSampler([0] * 20 + [1] * 6, batch_size=4, empty=empty, empty_share=0.25)
+    assert len(sampler) == 4  # 4 ankle slices with bone and 4 of the 16 others, 2 in a batch
+    assert " 4 steps an epoch" in "\n".join(plan(split, empty_share=0.25).lines)
+    nibabel.save(nibabel.Nifti1Image(voxels[..., :9], np.diag([2.0, 1.0, 4.0, 1.0])), split.training[1].label)
+    with pytest.raises(InputError, match="must have the 12 slices of its image, got 9"):
+        plan(split, empty_share=0.25)
 
 
 def test_a_configuration_without_auto_does_not_plan(manifests: dict[str, str], tmp_path: Path) -> None:

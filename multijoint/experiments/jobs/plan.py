@@ -148,7 +148,7 @@ def plan_settings(settings: Mapping[str, Any], methods: Sequence[Method], *, thr
         InputError: see `plan_training`.
     """
     own = [overridden(settings, method) for method in methods]
-    if not any(isinstance(settings[name], str) for name in PLANNED):
+    if not any(isinstance(each[name], str) for each in own for name in PLANNED):
         return {}
     norm = "shared" if any(each["norm"] == "shared" for each in own) else settings["norm"]
     parser, before = ConfigParser({**settings, "norm": norm}), torch.get_num_threads()
@@ -220,9 +220,8 @@ def plan_jobs(
     """
     if len(manifests) < 2:
         raise InputError(f"manifests of an experiment must be two or more, got {len(manifests)}; add a data set")
-    num_folds, epochs = settings["num_folds"], settings["max_epochs"]
-    # The paper's 10, 15, 20, 25 and 30 epochs of 30, in proportion.
-    snapshots = tuple(sorted({max(1, round(epochs * part / 6)) for part in (2, 3, 4, 5, 6)}))
+    num_folds = settings["num_folds"]
+    snapshots = {method: _snapshots(overridden(settings, method)["max_epochs"]) for method in methods}
     folds = range(count_folds(manifests, num_folds=num_folds)) if folds is None else sorted(folds)
     if LEAST_TYPICAL in folds and len(folds) > 1:
         raise InputError("folds must be numbers or the least typical alone, got both; run two experiments")
@@ -238,9 +237,14 @@ def plan_jobs(
                         if limit and not any(case.domain in limit for case in split.testing):
                             continue
                         first = fold == folds[0] and seed == seeds[0] and len(group) > 1 and not limit
-                        job = _make_job(method, group, fold, seed, limit, snapshots if first else ())
+                        job = _make_job(method, group, fold, seed, limit, snapshots[method] if first else ())
                         jobs.append((replace(job, shifted=_to_shift(group, split, limit)) if shift else job, split))
     return jobs
+
+
+def _snapshots(epochs: int) -> tuple[int, ...]:
+    """The paper's 10, 15, 20, 25 and 30 epochs of 30, in proportion."""
+    return tuple(sorted({max(1, round(epochs * part / 6)) for part in (2, 3, 4, 5, 6)}))
 
 
 def _to_shift(group: Sequence[Manifest], split: Split, limit: dict[str, int]) -> tuple[tuple[Case, str], ...]:

@@ -31,7 +31,7 @@ ANKLE, SHOULDER = manifest("ankle", 6), manifest("shoulder", 4)
 
 
 def jobs_of(methods: list[str], **how: object) -> list:
-    settings = training_settings({})
+    settings = training_settings({"max_epochs": 30})
     return plan_jobs([ANKLE, SHOULDER], methods=select_methods(methods), settings=settings, **how)
 
 
