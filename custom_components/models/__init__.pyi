@@ -1,5 +1,6 @@
 from .checkpoints import build_network, describe_model, load_model, load_weights, save_checkpoint
 from .single_domain import fold_domain, select_domain
+from .starting import start_network
 from .trained_model import TrainedModel
 
 __all__ = [
@@ -11,4 +12,5 @@ __all__ = [
     "load_weights",
     "save_checkpoint",
     "select_domain",
+    "start_network",
 ]

@@ -47,7 +47,7 @@ class TrainingRun:
     Domains are in the order of the network. With `resume` the run in the folder is continued; without it, a folder that
     holds one is refused. `started_from` is the trained model whose weights the network starts with, if any: its
     subjects count as seen by this run, and image size and normalisation must be its own. Licences and sources of the
-    data sets are recorded.
+    data sets are recorded, and those of `start_record`, see `models.starting`.
     """
 
     output_dir: Path
@@ -61,6 +61,7 @@ class TrainingRun:
     started_from: TrainedModel | None = None
     datasets: Sequence[Manifest] = ()
     plan: TrainingPlan | None = None
+    start_record: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
         self.output_dir = Path(self.output_dir)
@@ -86,6 +87,10 @@ class TrainingRun:
         if self.network.shared_norm and any(size != sizes[0] for size in sizes):
             raise InputError(f"image_size must be one for all domains where the norm is shared, got {sizes}")
         start = self.started_from
+        if start is not None and self.start_record is not None:
+            raise InputError(
+                "start_from must be null where a model is adapted, which the network starts from; leave it"
+            )
         if start is not None and any(
             self.preprocessing.for_domain(each.name) != start.preprocessing.for_domain(each.name)
             for each in start.domains
@@ -152,10 +157,10 @@ class TrainingRun:
         return split | {side: [*earlier.get(side, []), *split[side]] for side in ("training", "validation", "testing")}
 
     def _record(self) -> dict[str, Any]:
-        origin: dict[str, Any] = {}
+        origin: dict[str, Any] = {} if self.start_record is None else {"start": dict(self.start_record)}
         if self.started_from is not None:
             earlier = {name: value for name, value in self.started_from.training.items() if name != "split"}
-            origin = {"started_from": {"digest": self.started_from.digest, "training": earlier}}
+            origin["started_from"] = {"digest": self.started_from.digest, "training": earlier}
         gpu = f" ({torch.cuda.get_device_name(self.device)})" if self.device.type == "cuda" else ""
         return origin | {
             "seed": self.seed,

@@ -10,7 +10,11 @@ from multijoint.cli.presenting import print_written
 @command(
     path("out", "OUT", "folder to write to, one folder a domain"),
     text(
-        "--domains", "DOMAIN", "ankle, shoulder, knee (default the first two)", nargs="+", default=["ankle", "shoulder"]
+        "--domains",
+        "DOMAIN",
+        "ankle, shoulder, knee, shapes (default the first two)",
+        nargs="+",
+        default=["ankle", "shoulder"],
     ),
     number("--cases", "N", "subjects a domain (default 6)", dest="num_cases", default=6),
     number("--seed", "S", "same seed, same files (default 0)", default=0),
@@ -19,7 +23,7 @@ from multijoint.cli.presenting import print_written
     example="multijoint phantoms phantoms --cases 12 --seed 0",
 )
 def phantoms(out: Path, **arguments: Any) -> None:
-    """Write synthetic ankle, shoulder and knee MR volumes with labels and a manifest."""
+    """Write synthetic ankle, shoulder and knee MR volumes, or random shapes, with labels and a manifest."""
     from multijoint.phantoms import write_phantoms
 
     print_written(write_phantoms(out, **arguments))

@@ -1,4 +1,7 @@
-"""Procedural MR phantoms of children's joints: bones a radiographer can name, and no patient behind them."""
+"""Procedural MR phantoms of children's joints: bones a radiographer can name, and no patient behind them.
+
+And of random shapes in random contrasts, which no anatomy limits, for a network to start from.
+"""
 
 import lazy_loader
 

@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import yaml
 from numpy.typing import NDArray
-from scipy.ndimage import binary_dilation
+from scipy.ndimage import binary_dilation, gaussian_filter1d
 from scipy.ndimage import label as label_components
 from scipy.spatial.transform import Rotation
 
 from multijoint.phantoms.ankle import ankle_centre_mm, build_ankle
 from multijoint.phantoms.canvas import SUB_SLICES, Canvas, noise_on_grid
 from multijoint.phantoms.knee import build_knee, knee_centre_mm
+from multijoint.phantoms.random_shapes import build_shapes, shapes_centre_mm
 from multijoint.phantoms.shapes import Array
 from multijoint.phantoms.shoulder import build_shoulder, shoulder_centre_mm
 from multijoint.phantoms.subject import Subject, draw_subject
 
 _LEAST_COVER, _BRIDGE_COVER = 0.4, 0.1
+_AXES = {"axial": [0, 1, 2], "sagittal": [1, 2, 0]}  # world axes along those of the array
 
 
 @dataclass(frozen=True)
@@ -33,12 +35,16 @@ class Acquisition:
         bias: standard deviation of the logarithm of the smooth receive field.
         ghost_chance: share of subjects that move.
         ghost_radians: largest phase error of a k-space line of those who do.
+        blur: standard deviation of the point spread in plane, in voxels.
+        gamma: power of the signal, relative to 1000 stored units.
     """
 
     noise: float
     bias: float
     ghost_chance: float = 0.0
     ghost_radians: float = 0.0
+    blur: float = 0.0
+    gamma: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -47,13 +53,18 @@ class Recipe:
 
     Args:
         modality, description: for the manifest.
-        extent_mm: field of view along x, y (in plane) and z.
+        extent_mm: field of view along the axes of the array, in plane and then across: x, y and z of an axial one.
         centre_mm: scale of a subject -> middle of the field of view in reference mm.
         build: paints a subject on a canvas and returns label value -> signed distance to the bone in mm. Joint gaps
             hold whatever the pose, since bones are cut back from one another; growth plates belong to their bone.
         acquisition: receive field, ghosts and noise of the sequence.
         warp_mm: how much the bones' shapes vary.
         isocentre_mm: world position of the field of view for a left side; mirrored for a right one.
+        plane: of the slices.
+        groups: of a subject without and with a deformity.
+        slice_voxels: thickness of a slice, in voxels of the plane.
+        ranges: what differs from case to case, drawn evenly in its logarithm: `slice_voxels`, numbers of the
+            acquisition, and `extent`, a factor of the field of view.
     """
 
     labels: Mapping[int, str]
@@ -65,6 +76,10 @@ class Recipe:
     acquisition: Acquisition
     warp_mm: float
     isocentre_mm: Sequence[float]
+    plane: str = "axial"
+    groups: Sequence[str] = ("healthy", "pathological")
+    slice_voxels: float = 3.0
+    ranges: Mapping[str, Sequence[float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -81,6 +96,7 @@ _BUILDERS: dict[str, tuple[Callable[[float], np.ndarray], Callable[[Canvas, Subj
     "ankle": (ankle_centre_mm, build_ankle),
     "shoulder": (shoulder_centre_mm, build_shoulder),
     "knee": (knee_centre_mm, build_knee),
+    "shapes": (shapes_centre_mm, build_shapes),
 }
 
 
@@ -99,12 +115,14 @@ PHANTOM_DOMAINS: Mapping[str, Recipe] = {
 def make_phantom(recipe: Recipe, *, index: int, size: int, rng: np.random.Generator) -> Phantom:
     """Draw a subject, paint it and scan it.
 
-    The slices are axial within about 12 degrees and stacked upwards along the last axis; in plane the array runs to the
-    right and to the front (RAS) or, every other time, to the left and to the back (LPS).
+    The slices are in the plane within about 12 degrees, axial ones stacked upwards along the last axis; in plane the
+    array runs to the right and to the front (RAS) or, every other time, to the left and to the back (LPS). Sagittal
+    slices are stacked to the right and run to the front and upwards, or to the back and downwards.
     """
     subject = draw_subject(rng, index=index)
+    recipe = _drawn(recipe, rng=rng)
     spacing = max(recipe.extent_mm[:2]) / size
-    steps = np.array([spacing, spacing, 3 * spacing])
+    steps = np.array([spacing, spacing, recipe.slice_voxels * spacing])
     shape = [round(extent / step) for extent, step in zip(recipe.extent_mm, steps, strict=True)]
     side = np.array([1.0 if subject.left else -1.0, 1.0, 1.0])
     isocentre = side * recipe.isocentre_mm
@@ -112,7 +130,7 @@ def make_phantom(recipe: Recipe, *, index: int, size: int, rng: np.random.Genera
     oblique = Rotation.from_euler("xyz", rng.uniform(-7, 7, 3), degrees=True).as_matrix()
     flip = np.array([-1.0, -1.0, 1.0]) if rng.random() < 0.5 else np.ones(3)
     affine = np.eye(4)
-    affine[:3, :3] = oblique @ np.diag(steps * flip)
+    affine[:3, :3] = oblique[:, _AXES[recipe.plane]] @ np.diag(steps * flip)
     affine[:3, 3] = isocentre - affine[:3, :3] @ ((np.array(shape) - 1) / 2)
     to_reference = np.eye(4)
     to_reference[:3, :3] = np.diag(side / subject.scale)
@@ -124,12 +142,31 @@ def make_phantom(recipe: Recipe, *, index: int, size: int, rng: np.random.Genera
     )
     bones = recipe.build(canvas, subject)
     image, label = acquire(canvas, recipe.acquisition, rng=rng), rasterise(canvas, bones)
-    return Phantom(image, label, affine, "pathological" if subject.pathological else "healthy")
+    return Phantom(image, label, affine, recipe.groups[subject.pathological])
+
+
+def _drawn(recipe: Recipe, *, rng: np.random.Generator) -> Recipe:
+    """The recipe of one case: with a number from each of its ranges."""
+    if not recipe.ranges:
+        return recipe
+    drawn = {name: float(np.exp(rng.uniform(*np.log(limits)))) for name, limits in recipe.ranges.items()}
+    extent, slice_voxels = drawn.pop("extent", 1.0), drawn.pop("slice_voxels", recipe.slice_voxels)
+    extent_mm = [extent * length for length in recipe.extent_mm]
+    acquisition = replace(recipe.acquisition, **drawn)
+    return replace(recipe, extent_mm=extent_mm, slice_voxels=slice_voxels, acquisition=acquisition)
 
 
 def acquire(canvas: Canvas, acquisition: Acquisition, *, rng: np.random.Generator) -> NDArray[np.int16]:
-    """Image of the painted signal: thick slices, receive field, ghosts along the second axis, Rician noise."""
+    """Image of the painted signal: thick slices, receive field, ghosts along the second axis, Rician noise.
+
+    A point spread and a gamma, if there are any, come after the thick slices.
+    """
     image = _thick(canvas.signal)
+    if acquisition.blur:
+        for axis in (0, 1):
+            image = np.asarray(gaussian_filter1d(image, acquisition.blur, axis=axis), np.float32)
+    if acquisition.gamma != 1:
+        image = (1000 * np.power(np.maximum(image, 0) / 1000, acquisition.gamma)).astype(np.float32)
     spacing = canvas.spacing_mm * (1, 1, SUB_SLICES)
     image *= np.exp(acquisition.bias * noise_on_grid(image.shape, spacing, rng=rng, wavelength_mm=130.0))
     moved, amplitude = rng.random() < acquisition.ghost_chance, rng.uniform(0.4, 1.0) * acquisition.ghost_radians

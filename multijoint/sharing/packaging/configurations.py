@@ -28,6 +28,8 @@ _STATED_BY_THE_NETWORK = (
     "deep_supervision",
     "shared_labels",
     "foreground_prior",
+    "start_from",
+    "start_record",
 )
 
 
@@ -59,7 +61,7 @@ def packaged_configs(
 def describe(model: TrainedModel) -> Config:
     """A model in plain types, without weights and without names of subjects, which may be patients'."""
     described = model.to_dict()
-    kept = ("seed", "epoch", "validation_dice", "packaged_data")
+    kept = ("seed", "epoch", "validation_dice", "packaged_data", "start")
     training = {key: described["training"][key] for key in kept if key in described["training"]}
     if QUALITY in described["training"]:
         known = described["training"][QUALITY]
@@ -147,7 +149,9 @@ def _train(config: Config, model: TrainedModel, domain: str) -> Config:
         "datasets": config["datasets"],
         "model": "@model",
     }
-    config["training_run"] = {key: value for key, value in config["training_run"].items() if key != "datasets"}
+    config["training_run"] = {
+        key: value for key, value in config["training_run"].items() if key not in ("datasets", "start_record")
+    }
     config["training_run"] |= {"split": seen}
     network = {name: model.network[name] for name in config["plan"]["network"] if name in model.network}
     config["plan"] |= {"split": seen, "widths": model.network.get("widths"), "network": network}

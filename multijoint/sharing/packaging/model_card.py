@@ -22,6 +22,7 @@ _UNKNOWN = "not recorded"
 def data_rows(model: TrainedModel) -> list[dict[str, Any]]:
     """One row per domain: licence and source of its data, number of subjects trained and validated on.
 
+    Data of a model whose weights were the first ones (`models.starting`) follow, with "start" in place of numbers.
     Names of subjects are left out: they may be patients'.
     """
     training = model.training
@@ -42,7 +43,9 @@ def data_rows(model: TrainedModel) -> list[dict[str, Any]]:
         row |= {side: count[domain.name] for side, count in counts.items()}
         earlier = packaged.get(domain.name)
         rows.append(dict(earlier) if earlier and not row["training"] else row)
-    return rows
+    listed = [{key: row[key] for key in ("domain", "licence", "source")} for row in rows]
+    before = [row for origin in origins for row in origin.get("start", {}).get("data", ()) if row not in listed]
+    return rows + [{**row, "training": "start", "validation": "start"} for row in before]
 
 
 def read_scores(evaluation: Path | None) -> list[dict[str, str]]:
