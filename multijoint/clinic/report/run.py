@@ -81,6 +81,8 @@ def read_run(folder: Path) -> RunRecord:
         raise InputError(f"{rule}; give the output_dir of the training")
     split = _read(folder / "split.json", "JSON", json.loads)
     settings = _read(folder / "config.yaml", "YAML", yaml.safe_load)
+    settings |= _read(folder / "plan.json", "JSON", json.loads)  # in place of auto
+    settings.pop("lines", None)
     return RunRecord(
         log=[{name: to_number(cell) for name, cell in row.items()} for row in read_csv(folder / "log.csv")],
         split={side: split[side] for side in SIDES if isinstance(split.get(side), list)},

@@ -22,6 +22,7 @@ from support.processes import run
 
 from multijoint.cli import main
 from multijoint.clinic.report.cases import encode_small
+from multijoint.clinic.report.run import read_run
 
 HOSTILE = "<img src=x onerror=alert(1)>&\"'"
 
@@ -141,6 +142,13 @@ def test_a_training_has_its_curves_split_and_settings(trained: Path, tmp_path: P
     assert parsed.all("svg")
     assert all(word in parsed.text for word in ("Trained on", "Validated on", "image_size", "torch", "ankle_00"))
     assert str(trained) not in text
+
+
+def test_what_was_auto_is_shown_as_planned(tmp_path: Path) -> None:
+    (tmp_path / "log.csv").write_text("epoch,loss\n1,0.5\n")
+    (tmp_path / "config.yaml").write_text("max_epochs: auto\nwidths: auto\nseed: 3\n")
+    (tmp_path / "plan.json").write_text(json.dumps({"max_epochs": 7, "widths": [4, 8], "lines": ["why"]}))
+    assert read_run(tmp_path).settings == {"max_epochs": 7, "widths": [4, 8], "seed": 3}
 
 
 def test_a_result_changed_since_is_said(out: Path) -> None:
