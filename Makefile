@@ -57,7 +57,8 @@ pictures: demo ## Make the pictures of the README anew, by the demo
 experiment: .venv/ready ## The paper's whole experiment on phantoms: seven methods, 3 folds, tables and figures (about 15 minutes)
 	test -d $(EXPERIMENT)/phantoms || \
 		$(BIN)/multijoint phantoms $(EXPERIMENT)/phantoms --domains $(UNSEEN) --cases 12 --seed 0 --size 64
-	$(BIN)/multijoint experiment --manifests $(EXPERIMENT)/phantoms/*/manifest.yaml --methods all --out $(EXPERIMENT)/results \
+	$(BIN)/multijoint experiment --manifests $(EXPERIMENT)/phantoms/*/manifest.yaml --methods all --recipe strong \
+		--out $(EXPERIMENT)/results \
 		--set $(JOINT)/configs/demo.yaml num_folds=3 max_epochs=30 "image_size=[64,64]"
 	$(BIN)/multijoint tables $(EXPERIMENT)/results
 	$(BIN)/multijoint figures $(EXPERIMENT)/results --curves

@@ -28,6 +28,7 @@ from multijoint.cli.presenting import record
         "NUMBERS",
         "e.g. 3,5,8,all: also train with so few of one data set's own subjects (default all)",
     ),
+    text("--recipe", None, "how all methods train, but for --set (default paper)", choices=["paper", "strong"]),
     text(
         "--set",
         "NAME=VALUE",

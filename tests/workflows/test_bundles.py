@@ -92,7 +92,8 @@ def test_training_leaves_all_that_made_the_run(trained: Path) -> None:
     assert {row["case"] for row in split["training"]} == {"ankle_002", "shoulder_002"}
     (row,) = read_rows(trained / "log.csv")
     assert {"loss", "cross_entropy", "contrastive", "val_mean_dice", "val_mean_dice_ankle"} <= row.keys()
-    assert float(row["loss"]) == pytest.approx(float(row["cross_entropy"]) + 0.1 * float(row["contrastive"]), rel=1e-5)
+    terms = [float(row[name]) for name in ("cross_entropy", "dice", "contrastive")]
+    assert float(row["loss"]) == pytest.approx(terms[0] + terms[1] + 0.1 * terms[2], rel=1e-5)
     assert any((trained / "tensorboard").iterdir())
 
 

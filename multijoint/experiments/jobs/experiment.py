@@ -21,6 +21,9 @@ from multijoint.running import find_bundle
 
 PLANNED = ("image_size", "widths", "max_epochs")
 """Settings that may be "auto"."""
+RECIPES = ("paper", "strong")
+"""Names of the files of the joint bundle that hold a whole recipe of a training."""
+
 _OF_JOBS = ("manifests", "dataset_dir", "fold", "seed", "output_dir", "resume", "snapshots", "train_subjects")
 
 
@@ -137,6 +140,20 @@ def job_stem(method: str, seed: int, fold: int) -> str:
 def job_folder(folder: Path, name: str) -> Path:
     """The folder of a job of the experiment in `folder`."""
     return folder / "jobs" / name
+
+
+def recipe_settings(name: str | None) -> dict[str, Any]:
+    """The overrides of `train.yaml` that the recipe of this name consists of; none for None.
+
+    Raises:
+        InputError: there is no such recipe.
+    """
+    if name is None:
+        return {}
+    if name not in RECIPES:
+        raise InputError(f"recipe must be {' or '.join(RECIPES)}, got {name!r}; {suggest(name, RECIPES)}")
+    path = find_bundle() / "configs" / f"{name}.yaml"
+    return dict(yaml.safe_load(path.read_text(encoding="utf-8")))
 
 
 def training_settings(given: Mapping[str, Any]) -> dict[str, Any]:

@@ -29,6 +29,7 @@ from multijoint.experiments.jobs.experiment import (
     job_stem,
     overridden,
     read_experiment,
+    recipe_settings,
     training_settings,
 )
 from multijoint.experiments.jobs.methods import Method, select_methods
@@ -91,6 +92,7 @@ def make_plan(
     threads: int = 1,
     dataset_dir: Path | None = None,
     shift: bool = False,
+    recipe: str | None = "paper",
 ) -> Plan:
     """Plan an experiment without writing anything.
 
@@ -103,15 +105,17 @@ def make_plan(
         folds: numbers of the folds, or `LEAST_TYPICAL` alone; None for all numbers.
         seeds: seeds of the trainings.
         train_subjects: numbers of the domain's own training subjects, or "all".
-        settings: overrides of `train.yaml`.
+        settings: overrides of `train.yaml` and of the recipe.
         threads: processor threads of a job.
         dataset_dir: folder that the manifests' paths start from; the manifest's own if None.
         shift: whether shifted copies of the tested cases are evaluated too, see `shifts.shift_exam`.
+        recipe: "paper" or "strong", a file of overrides of `train.yaml` for every method; None takes none.
 
     Raises:
         InputError: something does not fit; see `load_manifests`, `select_methods`, `training_settings`, `plan_jobs`.
     """
-    loaded, settings = load_manifests(manifests, dataset_dir=dataset_dir), settings or {}
+    loaded = load_manifests(manifests, dataset_dir=dataset_dir)
+    settings = recipe_settings(recipe) | dict(settings or {})
     all_settings, chosen = training_settings(settings), select_methods(methods)
     if all_settings["device"] not in ("auto", "cpu"):
         select_device(all_settings["device"])
@@ -173,6 +177,7 @@ def load_plan(folder: Path, **changes: Any) -> Plan:
     if not path.is_file():
         raise InputError(f"folder {folder} must hold a plan, got no {path.name}; give --manifests to make one")
     earlier = {name: getattr(experiment, name) for name in ("manifests", "settings", "threads", "dataset_dir")}
+    earlier["recipe"] = None  # its values are among the settings
     return make_plan(folder, **(earlier | json.loads(path.read_text()) | changes))
 
 
