@@ -46,7 +46,8 @@ def changed(before: TrainedModel, after: TrainedModel) -> set[str]:
 def logits(model: TrainedModel, domain: str, seed: int = 0) -> Tensor:
     network = build_network(model, domain=domain)
     with torch.inference_mode():
-        return network(torch.randn(3, 1, *model.preprocessing.image_size, generator=torch.manual_seed(seed)))
+        shape = (3, model.preprocessing.in_channels, *model.preprocessing.size_of())
+        return network(torch.randn(shape, generator=torch.manual_seed(seed)))
 
 
 def test_all_but_the_new_norm_and_head_stays_to_the_last_bit(trained: Path, adapted: Path) -> None:
@@ -199,7 +200,7 @@ def test_one_of_many_subjects_validates_and_decides(trained: Path, knee: Path, t
         ({"like": "hip"}, {}, "domain must be one of ankle, shoulder, got 'hip'"),
         ({"like": "$print(1)"}, {}, r"like must be free of \$, @ and %"),
         ({"freeze": "all"}, {}, "freeze must be shared or none, got 'all'"),
-        ({}, {"image_size": [64, 64]}, r"image_size and normalization must be the model's own \(\[32, 32\], volume\)"),
+        ({}, {"image_size": [64, 64]}, r"image_size, .* and position must be the model's own .*\[32, 32\]"),
         ({}, {"attention": True}, r"attention must be the model's own \(False\), got True"),
         ({}, {"train_subjects": 4}, "train_subjects must be 1 to 3"),
         ({}, {"max_epoch": 4}, "setting max_epoch must be one of train.yaml or adapt.yaml .*did you mean max_epochs?"),

@@ -297,7 +297,7 @@ def test_reference_has_every_command_with_every_option() -> None:
 def test_reference_has_every_setting_with_its_default(name: str) -> None:
     """A setting is neither a part made by `_target_` nor computed from others; a few are listed although computed."""
     config = yaml.safe_load((ROOT / JOINT / "configs" / name).read_text())
-    listed = {key.strip("`"): default for key, default, _ in rows_below(name, "settings.md")}
+    listed = {key.strip("`"): default for key, default, *_ in rows_below(name, "settings.md")}
     assert set(listed) <= set(config)
     for key, value in config.items():
         computed = "$" in str(value) or "@" in str(value) or "%" in str(value) or "_target_" in str(value)

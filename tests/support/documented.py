@@ -28,8 +28,14 @@ PAGES += sorted((ROOT / "docs").rglob("*.md"))
 _ASSIGNMENT = re.compile(r"([A-Z]+)=(\S+)")
 
 # What makes a command small enough for a test. Each replaces the option where the page gives it, and is added if not.
-_TRAINING = {"image_size": "[32,32]", "widths": "[4,8]", "batch_size": "8", "logging_file": "False"}
-_TRAINING |= {"max_epochs": "6", "learning_rate": "1.0e-2", "head_learning_rate_factor": "10"}  # finds some bone
+_TRAINING = {"image_size": "[32,32]", "widths": "[8,16]", "batch_size": "8", "logging_file": "False"}
+_TRAINING |= {
+    "max_epochs": "12",
+    "scaling": "[1.0,1.0]",
+    "intensity_augmentation": "0.0",
+    "learning_rate": "1.0e-2",
+    "head_learning_rate_factor": "10",
+}  # finds some bone
 _SMALLER: dict[str, dict[str, str]] = {
     "phantoms": {"--cases": "5", "--size": "40"},
     "training": {f"--{name}": value for name, value in _TRAINING.items()},

@@ -13,7 +13,14 @@ from custom_components.errors import InputError
 from custom_components.training import planning
 
 from multijoint.experiments.jobs.estimate import estimate_seconds
-from multijoint.experiments.jobs.experiment import Experiment, Job, fold_setting, read_experiment, training_settings
+from multijoint.experiments.jobs.experiment import (
+    Experiment,
+    Job,
+    fold_setting,
+    read_experiment,
+    recipe_settings,
+    training_settings,
+)
 from multijoint.experiments.jobs.methods import select_methods
 from multijoint.experiments.jobs.plan import Plan, load_plan, make_plan, plan_jobs
 from multijoint.experiments.rows import LEAST_TYPICAL
@@ -221,8 +228,8 @@ def test_an_experiment_is_planned_once_for_all_jobs(
     later.save()
     assert make_plan(tmp_path / "exp", **given).experiment == plan.experiment == later.experiment
     assert len(timed) == 1
-    assert later.experiment.settings == AUTO
-    assert later.experiment.resolved == {**AUTO, **planned}
+    assert later.experiment.settings == {**recipe_settings("paper"), **AUTO}
+    assert later.experiment.resolved == {**later.experiment.settings, **planned}
 
 
 def test_methods_with_shared_norms_give_all_data_sets_one_size(

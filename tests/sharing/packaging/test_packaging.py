@@ -164,7 +164,7 @@ def test_every_form_of_the_weights_agrees(dist: Path, trained: Path, name: str, 
     scripted = torch.jit.load(models / "model.ts")
     assert sorted(path.name for path in models.glob("*.onnx")) == sorted(f"{domain}.onnx" for domain in domains)
     for number, domain in enumerate(domains):
-        x = torch.randn(3, 1, 32, 32)
+        x = torch.randn(3, 5, 32, 32)
         expected = build_network(joint, domain=domain)(x).detach()
         session = onnxruntime.InferenceSession(models / f"{domain}.onnx")
         scripted.domain = number
@@ -228,7 +228,7 @@ def test_what_a_zoo_runs(
                 workflow.initialize()
                 assert workflow.check_properties() == []
     assert (root / "configs" / "train.json").exists() == (name != "ankle_mr_bone_segmentation")
-    assert torch.jit.load(tmp_path / "model.ts")(torch.zeros(1, 1, 32, 32)).shape[1] == len(
+    assert torch.jit.load(tmp_path / "model.ts")(torch.zeros(1, 5, 32, 32)).shape[1] == len(
         metadata["network_data_format"]["outputs"]["pred"]["channel_def"]
     )
 
@@ -260,7 +260,7 @@ def test_the_domain_is_switched(dist: Path, scans: dict[str, Path], tmp_path: Pa
         )  # fmt: skip
         workflow.initialize()
         workflow.run()
-    x = torch.randn(1, 1, 32, 32)
+    x = torch.randn(1, 5, 32, 32)
     assert [network.eval()(x).shape[1] for network in (default, loaded)] == [4, 3]
     assert json.loads((tmp_path / "shoulder_000_seg.json").read_text())["domain"] == "shoulder"
 
