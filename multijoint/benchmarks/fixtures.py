@@ -126,13 +126,15 @@ class Workplace:
         if path.is_file():
             return path
         bundle = find_bundle()
-        configs = [str(bundle / "configs" / name) for name in ("train.yaml", "demo.yaml")]
+        configs = [str(bundle / "configs" / name) for name in ("train.yaml", "paper.yaml")]
         widths = self.choose("[32,64,128,256,512]", "[8,16,32,64,128]")
         run_command(
             multijoint(
                 *("run", "training", "--config_file", configs, "--bundle_root", bundle, "--output_dir", path.parent),
                 *("--manifests", [str(each) for each in self.manifests()], "--num_folds", 4, "--val_interval", 5),
-                *("--widths", widths, "--max_epochs", 12),
+                *("--widths", widths, "--max_epochs", 12, "--image_size", "[96,96]", "--batch_size", 8),
+                *("--learning_rate", 1e-3, "--learning_rate_decay", 0.9, "--head_learning_rate_factor", 10),
+                *("--flip_axes", "[]", "--max_translation", 0.05, "--max_rotation", 10),
                 module="monai.bundle",
             )
         )

@@ -13,7 +13,7 @@ from multijoint.cli.presenting import print_written
     extra="experiments",
 )
 def tables(folder: Path, against: str) -> None:
-    """Write tables 1 and 2 of an experiment from its saved rows."""
+    """Write the tables of an experiment from its saved rows."""
     from multijoint.experiments import write_tables
 
     print_written(write_tables(folder, against=against))
