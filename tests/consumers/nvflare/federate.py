@@ -19,7 +19,7 @@ from wire import SharedLayersOnly
 HERE = Path(__file__).resolve().parent
 REPOSITORY = HERE.parents[2]
 SITES = {"ankle-hospital": "ankle", "shoulder-hospital": "shoulder"}
-LAYERS = {"widths": [16, 32, 64, 128], "attention": False, "seed": 0}  # widths as in the bundles' demo.yaml
+LAYERS = {"widths": [16, 32, 64, 128], "in_channels": 3, "attention": False, "seed": 0}  # widths as in the bundles' demo.yaml
 ROUNDS = 2
 TASKS = ["train", "validate"]  # every task that the server gives; NVFlare knows no wildcard here
 
@@ -60,8 +60,8 @@ def make_site(folder: Path, site: str, options: argparse.Namespace) -> None:
         "manifest": f"data/{domain}/manifest.yaml",
         "epochs_per_round": options.epochs,
         "fit_epochs": options.fit_epochs,
-        # The polynomial decay of demo.yaml would end with the first round.
-        "overrides": {"learning_rate_decay": 0.0, "val_interval": 2, "seed": number, "device": "cpu"},
+        # A falling rate would end with the first round.
+        "overrides": {"schedule": "polynomial", "warmup": 0.0, "val_interval": 2, "seed": number, "device": "cpu"},
     }
     (folder / "site.json").write_text(json.dumps(settings, indent=2))
 
