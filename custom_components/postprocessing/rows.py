@@ -21,7 +21,7 @@ _NECK_MM = 2.0
 _SPECK = 0.15  # of the median volume: what is smaller is no bone of its own
 _PART, _DOUBLE = 0.25, 1.4  # two names with such shares, and such a volume: two bones that grew together
 _LEAST_VOTE = 0.02  # share of the voxels below which a name counts as one that nobody voted for
-_COST_OF_A_GAP = 2.0  # of a name more or less than the distance to the next component asks for
+_COST_OF_A_GAP = 12.0  # of a name more or less than the distance to the next component asks for: three wrong names
 
 
 def find_row(labels: Sequence[str]) -> list[int]:

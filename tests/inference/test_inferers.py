@@ -12,7 +12,8 @@ import pytest
 import torch
 from custom_components.errors import InputError
 from custom_components.inference.inferers import SlicewiseInferer
-from custom_components.models.checkpoints import load_model, save_checkpoint
+from custom_components.inference.transforms import ReadVolumed, StackSlicesd
+from custom_components.models.checkpoints import build_network, load_model, save_checkpoint
 from monai.data import MetaTensor
 from monai.inferers import SliceInferer
 from support.bundles import Run
@@ -137,8 +138,12 @@ def test_label_maps_are_the_same_bytes(
     scan = Path(manifests["ankle"]).parent / "images" / "ankle_000.nii.gz"
     model = load_model(trained / "model.pt")  # which has learnt too little to find a bone: make all classes as likely
     weights = dict(model.weights) | {"heads.0.bias": torch.zeros_like(model.weights["heads.0.bias"])}
-    shape = weights["heads.0.weight"].shape
-    weights["heads.0.weight"] = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    rows = torch.randn(weights["heads.0.weight"].shape, generator=torch.Generator().manual_seed(0))
+    weights["heads.0.weight"] = rows
+    item = StackSlicesd("image", model=model)(ReadVolumed("image")({"image": scan, "domain": "ankle"}))
+    with torch.no_grad():
+        logits = build_network(dataclasses.replace(model, weights=weights))(item["image"].permute(3, 0, 1, 2))
+    weights["heads.0.bias"] = -logits.movedim(1, 0).flatten(start_dim=1).median(dim=1).values
     save_checkpoint(tmp_path / "model.pt", dataclasses.replace(model, weights=weights))
     maps = set()
     for num_threads, batch, again in itertools.product(THREADS, BATCHES, range(2)):
