@@ -19,12 +19,7 @@ from wire import SharedLayersOnly
 HERE = Path(__file__).resolve().parent
 REPOSITORY = HERE.parents[2]
 SITES = {"ankle-hospital": "ankle", "shoulder-hospital": "shoulder"}
-LAYERS = {
-    "widths": [16, 32, 64, 128],
-    "in_channels": 3,
-    "attention": False,
-    "seed": 0,
-}  # as demo.yaml
+LAYERS = {"widths": [16, 32, 64, 128], "in_channels": 3, "attention": False, "seed": 0}  # as demo.yaml
 ROUNDS = 2
 TASKS = ["train", "validate"]  # every task that the server gives; NVFlare knows no wildcard here
 
