@@ -21,9 +21,8 @@ __all__ = [
 Slices = Tensor | Sequence[Tensor]
 """A batch: one tensor, or where domains have sizes of their own one for each domain present, in ascending order."""
 
-_DEEP_WEIGHT = (
-    0.8  # of a resolution, relative to the finer one; nnU-Net has 0.5, but here the coarse ones must name bones
-)
+_DEEP_WEIGHT = 0.8
+"""Of a resolution, relative to the finer one. nnU-Net has 0.5, but here the coarse ones must name bones."""
 
 
 def _device_of(slices: Slices) -> str:
@@ -112,8 +111,8 @@ class MultiDomainCrossEntropyLoss(_DomainLoss):
 class MultiDomainDiceLoss(_DomainLoss):
     """Mean over domains of one minus the mean soft Dice of each domain's foreground classes.
 
-    A class is counted over all images of its domain in the batch (over all processes too), so a slice without it says
-    something only by what is predicted there. With `smooth` in numerator and denominator, a class that is in none of
+    A class is counted over all images of its domain in the batch (over all processes too), so a slice without it counts
+    by its predictions only. With `smooth` in numerator and denominator, a class that is in none of
     the images costs nothing where it is not predicted, and up to 1 where it is. Domains absent from the batch are left
     out of the mean.
 
@@ -141,7 +140,7 @@ class MultiDomainDiceLoss(_DomainLoss):
     def forward(self, logits: Slices, target: Slices, domains: Tensor) -> Tensor:
         """See the class."""
         with torch.autocast(device := _device_of(logits), enabled=False):
-            # Of each domain and channel: true positives, predicted and present pixels; then whether it is in the batch.
+            # Of each domain and channel: true positives, predicted and present pixels.
             parts: dict[int, Tensor] = {}
             for domain, own, own_target, _ in self._by_domain(logits, target, domains):
                 probability, flat = own.softmax(dim=1), own_target.flatten()
@@ -255,11 +254,11 @@ class MultiDomainSegmentationLoss(nn.Module):
     def forward(self, prediction: Sequence[Any], target: Sequence[Any]) -> Tensor:
         """See the class."""
         (logits, embeddings, *rest), (label, domains, *_) = prediction, target
-        deep = rest[0] if rest else []
-        self.terms = {"cross_entropy": self._over_scales(self.cross_entropy, [logits, *deep], label, domains)}
+        resolutions = [(logits, label), *((each, _resize(label, like=each)) for each in (rest[0] if rest else []))]
+        self.terms = {"cross_entropy": _over_resolutions(self.cross_entropy, resolutions, domains)}
         loss = self.terms["cross_entropy"]
         if self.dice_weight > 0:
-            self.terms["dice"] = self._over_scales(self.dice, [logits, *deep], label, domains)
+            self.terms["dice"] = _over_resolutions(self.dice, resolutions, domains)
             loss = loss + self.dice_weight * self.terms["dice"]
         if self.contrastive_weight > 0:
             scales = [embeddings] if isinstance(embeddings, Tensor) else embeddings
@@ -270,17 +269,18 @@ class MultiDomainSegmentationLoss(nn.Module):
         self.terms = {name: term.detach() for name, term in self.terms.items()}
         return loss
 
-    def _over_scales(self, loss: _DomainLoss, scales: Sequence[Slices], label: Slices, domains: Tensor) -> Tensor:
-        if len(scales) == 1:
-            return loss(scales[0], label, domains)
-        weights = [_DEEP_WEIGHT**level for level in range(len(scales))]
-        terms = [w * loss(each, _resize(label, like=each), domains) for w, each in zip(weights, scales, strict=True)]
-        return torch.stack(terms).sum() / sum(weights)
+
+def _over_resolutions(loss: _DomainLoss, resolutions: Sequence[tuple[Slices, Slices]], domains: Tensor) -> Tensor:
+    """Weighted mean of a loss over pairs of logits and labels, the finest first."""
+    if len(resolutions) == 1:
+        return loss(*resolutions[0], domains)
+    weights = [_DEEP_WEIGHT**level for level in range(len(resolutions))]
+    terms = [weight * loss(*each, domains) for weight, each in zip(weights, resolutions, strict=True)]
+    return torch.stack(terms).sum() / sum(weights)
 
 
 def _resize(label: Slices, *, like: Slices) -> Slices:
     if not isinstance(label, Tensor):
         return [cast(Tensor, _resize(own, like=other)) for own, other in zip(label, like, strict=True)]
-    size = cast(Tensor, like).shape[2:]
     label = label if label.ndim == 4 else label[:, None]
-    return label if label.shape[2:] == size else nn.functional.interpolate(label.float(), size, mode="nearest-exact")
+    return nn.functional.interpolate(label.float(), cast(Tensor, like).shape[2:], mode="nearest-exact")

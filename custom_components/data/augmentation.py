@@ -122,8 +122,8 @@ class RandIntensityd(Randomizable, MapTransform):
     bias field, which multiplies what lies above the minimum; blur; a lower resolution; Gaussian noise. The image is
     normalised (mean 0, deviation 1), and all channels (neighbouring slices) change alike but for the noise.
 
-    One transform in tensors, since MONAI's seven in a row take four times as long for a slice of 112 x 112 with four
-    neighbours, half of it for noise and for wrapping every result with the slice's metadata.
+    One transform in tensors: MONAI's seven in a row take 2.7 times as long (5.4 ms instead of 2.0 if all changes
+    happen, for a slice of 112 x 112 with four neighbours, on one core of an AMD EPYC).
 
     Args:
         keys: images.

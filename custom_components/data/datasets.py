@@ -121,7 +121,7 @@ class SliceDataset(Dataset[dict[str, Any]]):
             if isinstance(self.transform, Randomizable):
                 self.transform.set_random_state(seed=_seed_of(self.seed, sample))
             item = self.transform(item)
-        if self.preprocessing.position:  # last: where a pixel lies does not depend on what is moved there
+        if self.preprocessing.position:  # last: coordinates are those of the slice, however its image was moved
             how: Any = {"size": images.shape[1:], "slice_mm": slice_mm, "pixel_mm": spacing}
             where = position_channels(position, num_slices=len(images), **how)
             item["image"] = torch.cat([torch.as_tensor(item["image"]), where])
@@ -143,7 +143,7 @@ def _load(case: Case, domain: Domain, preprocessing: Preprocessing) -> tuple[Ten
 
 
 def _box_of(labels: Tensor) -> np.ndarray:
-    """Ends in rows and in columns of what is labelled in any of (n, rows, columns), as fractions; all if nothing is."""
+    """First and last row and column with a label in any of (n, rows, columns), as fractions; without labels, all."""
     seen = (labels > 0).any(dim=0)
     ends = []
     for axis, size in enumerate(seen.shape):

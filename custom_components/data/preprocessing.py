@@ -56,7 +56,12 @@ class Preprocessing:
     @property
     def in_channels(self) -> int:
         """Channels that the network sees."""
-        return 2 * self.context + 1 + 3 * bool(self.position)
+        return 2 * self.context + 1 + self.num_positions
+
+    @property
+    def num_positions(self) -> int:
+        """Channels that hold coordinates, the last ones."""
+        return 3 if self.position else 0
 
     def size_of(self, domain: str | None = None) -> tuple[int, int]:
         """Rows and columns of a domain's slices; None will do where all have one size.
@@ -89,10 +94,10 @@ class Preprocessing:
         """Plain arguments that build these settings again; those at their defaults are left out."""
         size = self.image_size
         plain = {name: list(own) for name, own in size.items()} if isinstance(size, Mapping) else list(size)
-        more = {name: getattr(self, name) for name in ("context", "context_mm", "position")}
-        default = {"context": 0, "context_mm": more["context_mm"] if not self.context else None, "position": False}
-        changed = {name: value for name, value in more.items() if value != default[name]}
-        return {"image_size": plain, "normalization": self.normalization, **changed}
+        found: dict[str, Any] = {"image_size": plain, "normalization": self.normalization}
+        if self.context:
+            found |= {"context": self.context, "context_mm": self.context_mm}
+        return found | ({"position": True} if self.position else {})
 
 
 def _size(given: Any) -> tuple[int, int]:
@@ -217,6 +222,8 @@ def context_offsets(settings: Preprocessing, *, slice_mm: float) -> list[int]:
 
 def with_context(stack: Tensor, numbers: Sequence[int], *, settings: Preprocessing, slice_mm: float) -> Tensor:
     """Slices with their neighbours as channels: stack (n, rows, columns) to (len(numbers), 2 context + 1, ...)."""
+    if not settings.context and len(numbers) == 1:  # a view, as a training draws slice after slice
+        return stack[numbers[0]][None, None]
     offsets = torch.tensor(context_offsets(settings, slice_mm=slice_mm))
     return stack[(torch.as_tensor(numbers)[:, None] + offsets).clamp(0, len(stack) - 1)]
 

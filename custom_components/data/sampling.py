@@ -33,7 +33,7 @@ class DomainBalancedBatchSampler(Sampler[list[SampleKey]]):
         num_ranks: number of data-parallel processes; each takes every `num_ranks`-th sample of each domain's share, so
             that together they see the batch that a single process would.
         min_batches: an epoch has so many batches at least: small data sets are passed through several times.
-        empty: whether each sample is empty, without any bone; None if nobody asked.
+        empty: whether each sample is empty, without any bone; None if unknown.
         empty_share: share of a domain's empty samples that a pass takes, drawn anew each time.
 
     Raises:

@@ -166,7 +166,7 @@ def _dealt(manifest: Manifest, *, fold: int, num_folds: int | None) -> tuple[lis
 
 def _least_typical(manifest: Manifest) -> tuple[list[str], list[str], list[str]]:
     """As `_dealt`."""
-    from custom_components.data.typicality import least_typical_subjects  # reads volumes: nobody else needs it
+    from custom_components.data.typicality import least_typical_subjects  # which reads volumes
 
     tested = least_typical_subjects(manifest)
     rest = _without(_subjects(manifest), tested)

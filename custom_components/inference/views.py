@@ -30,7 +30,7 @@ def answer_views(
 ) -> Tensor:
     """Logarithm of the mean probability over the images as they are and their views, brought back to their place.
 
-    What a view does not show of a slice (the border of a larger one) is left to the others; what enters from outside is
+    Parts of a slice that a view does not show (the border of a larger one) are left to the others; outside of it is
     air, the slice's minimum. The last `fixed_channels` channels of the images, which state positions, stay.
 
     Shape:

@@ -33,7 +33,7 @@ class EmbeddingForward(nn.Module):
     """Calls a `MultiDomainUNet` as an ordinary module, which trainers and DDP can wrap.
 
     A batch is one tensor, or a list with one tensor for each domain present, in ascending order, so that each domain
-    may have a size of its own: as norms are the domains' own, a pass a domain is exactly the mixed batch.
+    may have its own size: as norms are the domains' own, a pass a domain is exactly the mixed batch.
 
     Returns:
         `(logits, embedding)` as `MultiDomainUNet.forward_with_embedding`; with several scales of the embedding or deep

@@ -20,7 +20,7 @@ def make_head(in_channels: int, num_classes: int, foreground_prior: float, *, ba
 
 
 class LabelRows(nn.Module):
-    """1x1 output layer of a domain: a background row of its own, and bones' rows out of a layer that domains share.
+    """1x1 output layer of a domain: its own background row, and bones' rows out of a layer that domains share.
 
     `shared` holds a row for each bone name; `rows` are those of this domain's classes.
     """

@@ -18,9 +18,9 @@ _FEWEST = 3  # bones of a row
 _NECK_MM = 2.0
 """Components of the row hang together by necks of up to twice this width; they are cut there."""
 
-_SPECK = 0.15  # of the median volume: what is smaller is no bone of its own
+_SPECK = 0.15  # of the median volume: smaller components are no bones
 _PART, _DOUBLE = 0.25, 1.4  # two names with such shares, and such a volume: two bones that grew together
-_LEAST_VOTE = 0.02  # share of the voxels below which a name counts as one that nobody voted for
+_LEAST_VOTE = 0.02  # share of the voxels that a name without votes counts as having
 _COST_OF_A_GAP = 12.0  # of a name more or less than the distance to the next component asks for: three wrong names
 
 

@@ -54,7 +54,7 @@ class TrainingPlan:
 
 @dataclass(frozen=True)
 class _Course:
-    """What a training does in an epoch and must do in all, and its budget in seconds."""
+    """Work of a training in an epoch, the least number of epochs, and the budget in seconds."""
 
     budget: float
     steps: int

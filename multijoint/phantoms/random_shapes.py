@@ -1,4 +1,4 @@
-"""Random smooth shapes in random contrasts: no anatomy, but what a network can learn to see before its first patient.
+"""Random smooth shapes in random contrasts: no anatomy, but shapes to learn from before the first patient.
 
 What tells the classes apart is the kind of a shape, its proportions or its place in a row, as for bones; never the
 signal, which is drawn anew for each class and each tissue around.
@@ -28,7 +28,7 @@ def shapes_centre_mm(scale: float) -> np.ndarray:
 def build_shapes(canvas: Canvas, subject: Subject) -> dict[int, Array]:
     """Paint a random choice of a ball, a column, a sheet and a row of three, never none of them.
 
-    Row and column stand upright in lanes beside each other, ball and sheet share a third one; the lanes change places.
+    Row and column stand upright in neighbouring lanes, ball and sheet share a third one; the lanes change places.
     Sizes follow the field of view, whose in-plane axes come first. Around them lies a body of random tissues, mostly
     with a skin and air, else up to the edge.
 
@@ -55,7 +55,7 @@ def build_shapes(canvas: Canvas, subject: Subject) -> dict[int, Array]:
 def _choose(
     canvas: Canvas, subject: Subject, half: np.ndarray
 ) -> list[tuple[tuple[int, ...], list[tuple[Shape, Pose | None]]]]:
-    """Labels and shapes of what is there, the row first; `half` is half the field of view along y, z and x (mm)."""
+    """Labels and shapes of a case, the row first; `half` is half the field of view along y, z and x (mm)."""
     rng, (wide, high, deep) = subject.rng, half
     unit = min(wide, high)
     lanes = rng.permutation([-0.52, 0.0, 0.52]) * wide + rng.uniform(-0.06, 0.06, 3) * unit

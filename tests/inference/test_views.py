@@ -1,4 +1,4 @@
-"""Views of slices at test time: what a network of known answers says on average."""
+"""Views of slices at test time: the mean answer of networks whose answers are known."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""What a network takes over from the model that it starts from, and what not."""
+"""Weights that a network takes from the model that it starts from, and weights that stay."""
 
 import json
 from dataclasses import replace

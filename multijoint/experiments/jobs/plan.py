@@ -119,12 +119,10 @@ def make_plan(
     all_settings, chosen = training_settings(settings), select_methods(methods)
     if all_settings["device"] not in ("auto", "cpu"):
         select_device(all_settings["device"])
-    asked: dict[str, Any] = {
-        **{"folds": folds, "seeds": list(seeds), "train_subjects": list(train_subjects), "shift": shift}
-    }
-    first = fold_setting(min(folds, default=0) if folds else 0)
-    where: dict[str, Any] = {"manifests": list(manifests), "dataset_dir": dataset_dir, "fold": first}
-    where["output_dir"] = folder
+    subjects = list(train_subjects)
+    asked: dict[str, Any] = {"folds": folds, "seeds": list(seeds), "train_subjects": subjects, "shift": shift}
+    first = fold_setting(min(folds) if folds else 0)
+    where = {"manifests": list(manifests), "dataset_dir": dataset_dir, "fold": first, "output_dir": folder}
     earlier = read_experiment(folder) if (folder / "experiment.json").is_file() else None
     if earlier is not None and earlier.settings == settings:
         planned = earlier.planned
