@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Hashable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import torch
+from custom_components.domains import Domain
 from custom_components.errors import InputError
+from custom_components.sides import mirrored_classes, mirrored_names
 from monai.config import KeysCollection
 from monai.transforms import MapTransform, Randomizable
 from torch import Tensor
 from torch.nn.functional import conv2d, grid_sample, interpolate, pad
+
+_logger = logging.getLogger(__name__)
 
 
 class RandFlipRotateTranslated(Randomizable, MapTransform):
@@ -34,11 +39,15 @@ class RandFlipRotateTranslated(Randomizable, MapTransform):
         keep_labels: None, or a margin as a fraction of the slice: it is moved no farther than all labels of its case,
             in any slice, stay within the slice by this margin. What tells one bone from another, such as the end of a
             row of them, then stays in view; a bone without it can be named by heart only.
+        domains: of the items, whose `domain` is an index into them; None if no label name tells left from right.
+        exchange_sides: a slice mirrored from left to right has its left and right labels exchanged, see
+            `sides.mirrored_names`, and is not mirrored if one of them has no partner; false mirrors all the same.
 
     Shape:
         image (C, H, W) float, label (1, H, W) integer; `pixel_spacing` (2,) in mm (rows, columns) in the same item. For
-        "sides" also `side_axis`, an axis as in `flip_axes`; for `keep_labels` `label_box` (2, 2): first and last row,
-        first and last column with a label, as fractions of the slice.
+        "sides" and for `domains` also `side_axis`, the axis from left to right as in `flip_axes`; for `keep_labels`
+        `label_box` (2, 2): first and last row, first and last column with a label, as fractions of the slice. An item
+        with `mirrored` is told there whether the order of its slices was.
 
     Source:
         Boutillon et al. 2021, section 3.2: random flip, translation +-25 %, rotation +-45 degrees, both directions.
@@ -53,6 +62,8 @@ class RandFlipRotateTranslated(Randomizable, MapTransform):
         max_rotation: float = 45.0,
         scaling: Sequence[float] = (1.0, 1.0),
         keep_labels: float | None = None,
+        domains: Sequence[Domain] | None = None,
+        exchange_sides: bool = True,
     ) -> None:
         super().__init__(keys)
         if flip_axes != "sides" and (isinstance(flip_axes, str) or not set(flip_axes) <= {0, 1, 2}):
@@ -71,6 +82,7 @@ class RandFlipRotateTranslated(Randomizable, MapTransform):
         self.max_rotation = max_rotation
         self.scaling = (float(scaling[0]), float(scaling[1]))
         self.keep_labels = keep_labels
+        self._exchanges = [_exchange(domain) for domain in domains or [] if exchange_sides]
 
     def randomize(self, data: Any = None) -> tuple[float, np.ndarray, np.ndarray, float]:
         """Draw an angle (radians), a shift (rows, columns as fractions), a sign for each axis, and a factor of size."""
@@ -100,8 +112,16 @@ class RandFlipRotateTranslated(Randomizable, MapTransform):
         if isinstance(self.flip_axes, str):
             self._axes = (int(item["side_axis"]),)
         angle, shift, signs, scale = self.randomize()
+        if self._exchanges and item["side_axis"] < len(signs) and signs[item["side_axis"]] < 0:
+            exchange = self._exchanges[item["domain"]]
+            if exchange is None:
+                signs[item["side_axis"]] = 1.0
+            elif item["side_axis"] < 2 or len(image) > 1:  # a slice without its neighbours shows no side across it
+                label = exchange[label.long()].to(label.dtype)
         if len(signs) == 3 and signs[2] < 0:
             image = image.flip(0)
+            if "mirrored" in item:
+                item["mirrored"] = True
         linear = _linear_part(angle, signs[:2], scale, np.asarray(item["pixel_spacing"]), image.shape[-2:])
         if self.keep_labels is not None:
             shift = self._keep_inside(shift, linear, np.asarray(item["label_box"]))
@@ -113,6 +133,16 @@ class RandFlipRotateTranslated(Randomizable, MapTransform):
         moved = grid_sample(label[None].float(), grid, mode="nearest", padding_mode="zeros", align_corners=False)
         item[label_key] = moved[0].to(label.dtype)
         return item
+
+
+def _exchange(domain: Domain) -> Tensor | None:
+    """Class of each class of a domain in a mirror; None if there is none, which is said."""
+    names = list(domain.labels.values())
+    classes = mirrored_classes(names)
+    if classes is None:
+        alone = ", ".join(mirrored_names(names)[1])
+        _logger.warning("%s: not mirrored from left to right, for these labels have no other side: %s", domain.name, alone)
+    return None if classes is None else torch.tensor(classes)
 
 
 class RandIntensityd(Randomizable, MapTransform):

@@ -46,8 +46,8 @@ class SliceDataset(Dataset[dict[str, Any]]):
 
     Items:
         `image` (in_channels, H, W) float32; `label` (1, H, W) uint8, class indices; `domain`; `case` (index into
-        `data`); `slice`; `pixel_spacing` (2,) in mm; `label_box` (2, 2), and `side_axis`, see
-        `RandFlipRotateTranslated`.
+        `data`); `slice`; `pixel_spacing` (2,) in mm; `label_box` (2, 2), `side_axis` and
+        `mirrored`, see `RandFlipRotateTranslated`.
 
     Raises:
         InputError: no cases, or one that cannot be read.
@@ -116,14 +116,16 @@ class SliceDataset(Dataset[dict[str, Any]]):
             "pixel_spacing": spacing,
             "label_box": self._boxes[case],
             "side_axis": self._side_axes[self.case_domains[case]],
+            "mirrored": False,
         }
         if self.transform is not None:
             if isinstance(self.transform, Randomizable):
                 self.transform.set_random_state(seed=_seed_of(self.seed, sample))
             item = self.transform(item)
-        if self.preprocessing.position:  # last: coordinates are those of the slice, however its image was moved
+        if self.preprocessing.position:  # last: coordinates are those of the pixels, however the image was moved
             how: Any = {"size": images.shape[1:], "slice_mm": slice_mm, "pixel_mm": spacing}
-            where = position_channels(position, num_slices=len(images), **how)
+            place = len(images) - 1 - position if item["mirrored"] else position
+            where = position_channels(place, num_slices=len(images), **how)
             item["image"] = torch.cat([torch.as_tensor(item["image"]), where])
         return item
 

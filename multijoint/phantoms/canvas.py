@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -112,6 +113,14 @@ class Canvas:
         starts = np.clip(np.floor(indices.min(1)), 0, self.shape).astype(int)
         stops = np.clip(np.ceil(indices.max(1)) + 1, 0, self.shape).astype(int)
         return tuple(slice(start, max(start, stop)) for start, stop in zip(starts, stops, strict=True))
+
+
+def joined(low: Canvas, high: Canvas) -> Canvas:
+    """Canvas of the signal of two that lie side by side along the first axis."""
+    both = copy(low)
+    both.shape = (low.shape[0] + high.shape[0], *low.shape[1:])
+    both.signal = np.concatenate([low.signal, high.signal])
+    return both
 
 
 def smooth_noise(canvas: Canvas, *, rng: np.random.Generator, wavelength_mm: float) -> Array:

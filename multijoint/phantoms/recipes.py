@@ -15,7 +15,7 @@ from scipy.ndimage import label as label_components
 from scipy.spatial.transform import Rotation
 
 from multijoint.phantoms.ankle import ankle_centre_mm, build_ankle
-from multijoint.phantoms.canvas import SUB_SLICES, Canvas, noise_on_grid
+from multijoint.phantoms.canvas import SUB_SLICES, Canvas, joined, noise_on_grid
 from multijoint.phantoms.knee import build_knee, knee_centre_mm
 from multijoint.phantoms.random_shapes import build_shapes, shapes_centre_mm
 from multijoint.phantoms.shapes import Array
@@ -65,6 +65,7 @@ class Recipe:
         slice_voxels: thickness of a slice, in voxels of the plane.
         ranges: what differs from case to case, drawn evenly in its logarithm: `slice_voxels`, numbers of the
             acquisition, and `extent`, a factor of the field of view.
+        is_pair: the left and the right one side by side; the labels of the left one, then those of the right one.
     """
 
     labels: Mapping[int, str]
@@ -80,6 +81,7 @@ class Recipe:
     groups: Sequence[str] = ("healthy", "pathological")
     slice_voxels: float = 3.0
     ranges: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    is_pair: bool = False
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,7 @@ class Phantom:
 
 _BUILDERS: dict[str, tuple[Callable[[float], np.ndarray], Callable[[Canvas, Subject], dict[int, Array]]]] = {
     "ankle": (ankle_centre_mm, build_ankle),
+    "ankles": (ankle_centre_mm, build_ankle),
     "shoulder": (shoulder_centre_mm, build_shoulder),
     "knee": (knee_centre_mm, build_knee),
     "shapes": (shapes_centre_mm, build_shapes),
@@ -125,24 +128,54 @@ def make_phantom(recipe: Recipe, *, index: int, size: int, rng: np.random.Genera
     steps = np.array([spacing, spacing, recipe.slice_voxels * spacing])
     shape = [round(extent / step) for extent, step in zip(recipe.extent_mm, steps, strict=True)]
     side = np.array([1.0 if subject.left else -1.0, 1.0, 1.0])
-    isocentre = side * recipe.isocentre_mm
+    isocentre = np.zeros(3) if recipe.is_pair else side * recipe.isocentre_mm
 
     oblique = Rotation.from_euler("xyz", rng.uniform(-7, 7, 3), degrees=True).as_matrix()
     flip = np.array([-1.0, -1.0, 1.0]) if rng.random() < 0.5 else np.ones(3)
     affine = np.eye(4)
     affine[:3, :3] = oblique[:, _AXES[recipe.plane]] @ np.diag(steps * flip)
     affine[:3, 3] = isocentre - affine[:3, :3] @ ((np.array(shape) - 1) / 2)
+    shape[0] += shape[0] % 2 if recipe.is_pair else 0
+    canvas, bones = _painted(recipe, subject, shape=shape, affine=affine)
+    image, label = acquire(canvas, recipe.acquisition, rng=rng), rasterise(canvas, bones)
+    return Phantom(image, label, affine, recipe.groups[subject.pathological])
+
+
+def _painted(
+    recipe: Recipe, subject: Subject, *, shape: Sequence[int], affine: np.ndarray
+) -> tuple[Canvas, dict[int, Array]]:
+    """Canvas of a subject with the distances to its bones; of a pair, both halves joined along the first axis."""
+    if not recipe.is_pair:
+        return _painted_side(recipe, subject, shape=shape, affine=affine)
+    half, moved = (shape[0] // 2, shape[1], shape[2]), np.eye(4)
+    moved[0, 3] = half[0]
+    low_is_left = affine[0, 0] > 0  # x runs to the right
+    sides = [replace(subject, left=low_is_left), replace(subject, left=not low_is_left)]
+    painted = [
+        _painted_side(recipe, one, shape=half, affine=each)
+        for one, each in zip(sides, (affine, affine @ moved), strict=True)
+    ]
+    bones, count = {}, len(recipe.labels) // 2
+    for (_, distances), one in zip(painted, sides, strict=True):
+        for value, distance in distances.items():
+            far = np.full_like(distance, distance.max())
+            parts = [distance, far] if one is sides[0] else [far, distance]
+            bones[value + (0 if one.left else count)] = np.concatenate(parts)
+    return joined(painted[0][0], painted[1][0]), bones
+
+
+def _painted_side(
+    recipe: Recipe, subject: Subject, *, shape: Sequence[int], affine: np.ndarray
+) -> tuple[Canvas, dict[int, Array]]:
+    rng, side = subject.rng, np.array([1.0 if subject.left else -1.0, 1.0, 1.0])
+    middle = affine[:3, :3] @ ((np.array(shape) - 1) / 2) + affine[:3, 3]
     to_reference = np.eye(4)
     to_reference[:3, :3] = np.diag(side / subject.scale)
     centre = recipe.centre_mm(subject.scale) + rng.uniform(-3, 3, 3) / subject.scale
-    to_reference[:3, 3] = centre - to_reference[:3, :3] @ isocentre
-
-    canvas = Canvas(
-        shape=(shape[0], shape[1], shape[2]), affine=affine, to_reference=to_reference, rng=rng, warp_mm=recipe.warp_mm
-    )
-    bones = recipe.build(canvas, subject)
-    image, label = acquire(canvas, recipe.acquisition, rng=rng), rasterise(canvas, bones)
-    return Phantom(image, label, affine, recipe.groups[subject.pathological])
+    to_reference[:3, 3] = centre - to_reference[:3, :3] @ middle
+    size = (shape[0], shape[1], shape[2])
+    canvas = Canvas(shape=size, affine=affine, to_reference=to_reference, rng=rng, warp_mm=recipe.warp_mm)
+    return canvas, recipe.build(canvas, subject)
 
 
 def _drawn(recipe: Recipe, *, rng: np.random.Generator) -> Recipe:

@@ -11,6 +11,7 @@ from custom_components.data.augmentation import (
     _sampling_grid,
     _sampling_matrix,
 )
+from custom_components.domains import Domain
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -296,3 +297,55 @@ def test_sides_of_other_planes_are_the_rows() -> None:
     labels = [transform.set_random_state(seed=seed)(item)["label"] for seed in range(10)]
     expected = [item["label"], item["label"].flip(1)]
     assert {next(k for k in (0, 1) if torch.equal(label, expected[k])) for label in labels} == {0, 1}
+
+
+SIDED = Domain("ankles", {1: "left talus", 2: "right talus", 3: "sacrum"}, "axial")
+ONE_SIDED = Domain("foot", {1: "left talus", 2: "left tibia", 3: "cuboid"}, "axial")
+
+
+@pytest.mark.parametrize("flip_axes", ["sides", (0, 1)])
+def test_a_mirror_from_left_to_right_exchanges_the_labels_of_the_sides(flip_axes: Any) -> None:
+    item = make_item() | {"side_axis": 0, "domain": 1}
+    how: dict[str, Any] = {"flip_axes": flip_axes, "max_translation": 0, "max_rotation": 0}
+    plain = RandFlipRotateTranslated(**how)
+    exchanging = RandFlipRotateTranslated(**how, domains=[ONE_SIDED, SIDED])
+    exchanged = torch.tensor([0, 2, 1, 3], dtype=torch.uint8)
+    counts = [0, 0]
+    for seed in range(20):
+        before, after = (each.set_random_state(seed=seed)(item) for each in (plain, exchanging))
+        assert torch.equal(before["image"], after["image"])
+        turned = [item["image"].flip(1), item["image"].flip(1, 2)]
+        mirrored = any(torch.allclose(after["image"], each, atol=1e-4) for each in turned)
+        counts[mirrored] += 1
+        check_equal(after, before["image"], exchanged[before["label"].long()] if mirrored else before["label"])
+    assert min(counts) > 4
+
+
+@pytest.mark.parametrize("flip_axes", ["sides", (0, 1)])
+def test_labels_of_one_side_alone_are_not_mirrored(flip_axes: Any, caplog: pytest.LogCaptureFixture) -> None:
+    item = make_item() | {"side_axis": 0, "domain": 0}
+    how: dict[str, Any] = {"flip_axes": flip_axes, "max_translation": 0, "max_rotation": 0}
+    transform = RandFlipRotateTranslated(**how, domains=[ONE_SIDED, SIDED])
+    assert caplog.messages == [
+        "foot: not mirrored from left to right, for these labels have no other side: left talus, left tibia"
+    ]
+    as_it_is = [item["image"], item["image"].flip(2)]
+    for seed in range(10):
+        image = transform.set_random_state(seed=seed)(item)["image"]
+        assert any(torch.allclose(image, each, atol=1e-4) for each in as_it_is)
+    careless = RandFlipRotateTranslated(**how, domains=[ONE_SIDED, SIDED], exchange_sides=False)
+    images = [careless.set_random_state(seed=seed)(item)["image"] for seed in range(10)]
+    mirrors = [item["image"].flip(1), item["image"].flip(1, 2)]
+    assert any(torch.allclose(image, each, atol=1e-4) for image in images for each in mirrors)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_across_sagittal_slices_sides_are_exchanged_where_neighbours_show_them(channels: int) -> None:
+    item = make_item() | {"image": torch.rand(channels, 12, 12), "side_axis": 2, "domain": 0, "mirrored": False}
+    transform = RandFlipRotateTranslated(flip_axes="sides", max_translation=0, max_rotation=0, domains=[SIDED])
+    exchanged = torch.tensor([0, 2, 1, 3], dtype=torch.uint8)[item["label"].long()]
+    found = [transform.set_random_state(seed=seed)(item) for seed in range(20)]
+    assert {each["mirrored"] for each in found} == {False, True}
+    for each in found:
+        expected = exchanged if each["mirrored"] and channels > 1 else item["label"]
+        check_equal(each, item["image"].flip(0) if each["mirrored"] else item["image"], expected)

@@ -70,6 +70,23 @@ def read(out: Path, domain: str, index: int) -> Case:
     return Case(image, label, files)
 
 
+def test_a_pair_has_each_bone_on_its_own_side(tmp_path: Path) -> None:
+    write_phantoms(tmp_path, domains=["ankles"], num_cases=3, seed=3, size=SIZE)
+    ways = set()
+    for index in range(3):
+        case = read(tmp_path, "ankles", index)
+        ways.add(bool(case.affine[0, 0] > 0))
+        volumes = []
+        for value, name in PHANTOM_DOMAINS["ankles"].labels.items():
+            where = np.argwhere(case.label == value)
+            x = where @ case.affine[0, :3] + case.affine[0, 3]
+            assert (x < 0).all() if name.startswith("left") else (x > 0).all(), name  # x runs to the right
+            assert label_components(case.label == value)[1] == 1
+            volumes.append(len(where))
+        np.testing.assert_allclose(volumes[:3], volumes[3:], rtol=0.6)
+    assert ways == {False, True}
+
+
 def test_a_case_depends_on_seed_domain_and_number_alone(written: Path, tmp_path: Path) -> None:
     write_phantoms(tmp_path, domains=["shoulder"], num_cases=1, seed=3, size=SIZE)
     for kind in ("images", "labels"):
@@ -210,8 +227,8 @@ def test_manifest_describes_the_files(written: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"domains": ["elbow"]}, "domains must be among ankle, shoulder, knee, shapes, got elbow"),
-        ({"domains": []}, "domains must be among ankle, shoulder, knee, shapes, got none"),
+        ({"domains": ["elbow"]}, "domains must be among ankle, ankles, shoulder, knee, shapes, got elbow"),
+        ({"domains": []}, "domains must be among ankle, ankles, shoulder, knee, shapes, got none"),
         ({"num_cases": 0}, "num_cases must be at least 1, got 0"),
         ({"size": 31}, "size must be at least 32, got 31"),
         ({"seed": -1}, "seed must be at least 0, got -1"),
