@@ -5,10 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-_LEFT = "left l lt links linke linker linkes linken gauche gauches".split()
-_RIGHT = "right r rt rechts rechte rechter rechtes rechten droit droite droits droites".split()
+_SIDES = {
+    **dict.fromkeys(["left", "l", "lt", "links", "linke", "linker", "linkes", "linken", "gauche", "gauches"], "left"),
+    **dict.fromkeys(["right", "r", "rt", "rechts", "rechte", "rechter", "rechtes", "rechten"], "right"),
+    **dict.fromkeys(["droit", "droite", "droits", "droites"], "right"),
+}
 _IN_PAIRS = {"li": "left", "re": "right", "g": "left", "d": "right"}  # alone they may be anything
-_SIDES = {**dict.fromkeys(_LEFT, "left"), **dict.fromkeys(_RIGHT, "right"), **_IN_PAIRS}
+_ALL = {**_SIDES, **_IN_PAIRS}
 _BREAK = re.compile(r"[\W_]+|(?<=[a-zß-ÿ])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
 
@@ -38,9 +41,9 @@ def mirrored_names(names: Sequence[str]) -> tuple[dict[str, str], list[str]]:
         if letters - {"l", "r"} and letters - {"g", "d"}:
             words = {word: name for word, name in words.items() if word not in letters}
         for word, name in words.items():
-            side = _SIDES.get(word)
-            others = {other for each, other in words.items() if side and _SIDES.get(each, side) != side}
-            if others or (side and word not in _IN_PAIRS):
+            side = _ALL.get(word)
+            others = {other for each, other in words.items() if side and _ALL.get(each, side) != side}
+            if others or word in _SIDES:
                 partners.setdefault(name, set()).update(others)
     pairs = {name: min(others) for name, others in partners.items() if len(others) == 1}
     pairs = {name: other for name, other in pairs.items() if pairs.get(other) == name}

@@ -140,8 +140,8 @@ def _exchange(domain: Domain) -> Tensor | None:
     names = list(domain.labels.values())
     classes = mirrored_classes(names)
     if classes is None:
-        alone = ", ".join(mirrored_names(names)[1])
-        _logger.warning("%s: not mirrored from left to right, for these labels have no other side: %s", domain.name, alone)
+        text = "%s: not mirrored from left to right, for these labels have no other side: %s"
+        _logger.warning(text, domain.name, ", ".join(mirrored_names(names)[1]))
     return None if classes is None else torch.tensor(classes)
 
 
