@@ -5,7 +5,8 @@ The names of this package are imported when they are first used, so that `import
 Example:
     >>> import multijoint
     >>> manifests = multijoint.write_phantoms("phantoms", num_cases=6)  # doctest: +SKIP
-    >>> rows = multijoint.segment(["a.nii.gz"], model="model.pt", domain="ankle", output_dir="out")  # doctest: +SKIP
+    >>> run = multijoint.train(manifests, out="runs/x", budget="5min")  # doctest: +SKIP
+    >>> result = multijoint.load(run.model).segment("a.nii.gz", domain="ankle")  # doctest: +SKIP
 """
 
 from typing import TYPE_CHECKING
@@ -18,7 +19,9 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "api.adapting": ["adapt_model"],
+        "api.models": ["load"],
         "api.segmenting": ["segment"],
+        "api.training": ["evaluate", "train"],
         "checks.checking": ["check_manifests"],
         "clinic.pictures.overlays": ["draw_overlay"],
         "clinic.report.report": ["write_report"],
@@ -32,7 +35,10 @@ __all__ += ["__version__"]
 
 if TYPE_CHECKING:
     from .api.adapting import adapt_model as adapt_model
+    from .api.models import load as load
     from .api.segmenting import segment as segment
+    from .api.training import evaluate as evaluate
+    from .api.training import train as train
     from .checks.checking import check_manifests as check_manifests
     from .clinic.pictures.overlays import draw_overlay as draw_overlay
     from .clinic.report.report import write_report as write_report

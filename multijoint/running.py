@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -38,9 +39,13 @@ def run_workflow(configs: Sequence[str], *, workflow_type: str, **settings: Any)
         bundle_root=str(bundle),
         **settings,
     )
-    with raise_own_errors():
-        workflow.initialize()
-        workflow.run()
+    hook, raises = sys.excepthook, logging.raiseExceptions
+    try:
+        with raise_own_errors():
+            workflow.initialize()
+            workflow.run()
+    finally:  # a workflow prints the error that ends its process; this process is the caller's
+        sys.excepthook, logging.raiseExceptions = hook, raises
 
 
 def find_bundle(name: str = JOINT_BUNDLE) -> Path:

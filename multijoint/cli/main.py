@@ -19,15 +19,23 @@ from multijoint.cli.presenting import present
 _GROUPS = {
     "start with your data": ["init", "check", "phantoms"],
     "segment, look, measure": ["segment", "dicom", "report", "view", "mesh", "overlay"],
-    "train and compare": ["adapt", "calibrate", "experiment", "tables", "figures", "quality-study"],
+    "train and compare": [
+        "train",
+        "evaluate",
+        "adapt",
+        "calibrate",
+        "experiment",
+        "tables",
+        "figures",
+        "quality-study",
+    ],
     "share a model": ["package", "inspect"],
     "measure this program": ["bench"],
 }
 """Each name is that of a module of this package, with "_" for "-"."""
 
 _END = """
-`multijoint COMMAND --help` says more, with an example.
-Training is `python -m monai.bundle run training ...`: see docs/tutorial.md."""
+`multijoint COMMAND --help` says more, with an example."""
 
 
 class _Formatter(argparse.HelpFormatter):

@@ -176,16 +176,21 @@ def test_commands_run(
             pytest.fail(f"{problem}\n{last}", pytrace=False)
 
 
-def test_python_of_the_readme_runs(
-    supplies: dict[str, Callable[[Path], object]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+_QUICK = 'max_epochs=1, image_size=[32, 32], widths=[4, 8], batch_size=8, device="cpu"'
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/how-to/python.md"])
+def test_python_of_the_pages_runs(
+    page: str, supplies: dict[str, Callable[[Path], object]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = Folder(tmp_path, supplies)
+    folder = Folder(tmp_path, supplies if page == "README.md" else {})  # the other makes what it needs
     monkeypatch.chdir(tmp_path)
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), flags=re.DOTALL)
     assert blocks
     for block in blocks:
         folder.provide((block,))
-        exec(compile(block, "README.md", "exec"), {})
+        quick = block.replace('budget="5min"', _QUICK).replace("num_cases=6", "num_cases=3, size=40")
+        exec(compile(quick, page, "exec"), {})
     assert list(tmp_path.glob("out/*_seg.nii.gz"))
 
 

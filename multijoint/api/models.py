@@ -1,0 +1,259 @@
+"""Trained models in memory, and the segmentations that they make."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import gzip
+import html
+import tempfile
+import weakref
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import torch
+from custom_components.errors import InputError
+from custom_components.inference.int8 import build_inference_network
+from custom_components.io.nifti_files import case_id
+from custom_components.io.records import label_map_path, read_record, write_record
+from custom_components.models.checkpoints import load_model
+from custom_components.networks.forwards import answer_for
+from custom_components.quality.flags import FlagRules
+from custom_components.quality.tables import quality_rows
+from custom_components.system.files import write_atomically
+from custom_components.workflows.begin import select_device
+
+from multijoint.api.dicom_scans import find_scans
+from multijoint.api.opening import open_model
+from multijoint.api.segmenting import run_inference
+
+
+@dataclass(frozen=True, repr=False)
+class Segmentation:
+    """A scan's label map with the names of its bones and how far it may be trusted.
+
+    In a notebook it shows three planes with contours and the table.
+
+    Args:
+        case: name of the scan.
+        names: label value -> bone.
+        quality: a row a bone: `bone`, `volume_ml`, `confidence`, `flags` and more, as in `quality.csv`.
+        record: what the label map was made from and how, as in `<case>_seg.json`.
+        label_map: the file `<case>_seg.nii.gz`, the bytes that `multijoint segment` writes.
+        scan: the file that was segmented, bytes of a NIfTI volume.
+    """
+
+    case: str
+    names: Mapping[int, str]
+    quality: Sequence[Mapping[str, Any]]
+    record: Mapping[str, Any]
+    label_map: bytes
+    scan: bytes
+
+    @property
+    def labels(self) -> nib.Nifti1Image:
+        """Label values on the scan's grid, uint8."""
+        return nib.Nifti1Image.from_bytes(gzip.decompress(self.label_map))
+
+    def save(self, path: str | Path) -> Path:
+        """Write the label map, and its record beside it, each whole or not at all.
+
+        Args:
+            path: a folder, for `<case>_seg.nii.gz` in it, or a file `.nii.gz` or `.nii`.
+
+        Returns:
+            The file of the label map.
+
+        Raises:
+            InputError: another kind of file.
+        """
+        path = Path(path)
+        name = path.name.lower()
+        if path.is_dir() or not path.suffix:
+            path = label_map_path(path, self.case)
+        elif not name.endswith((".nii", ".nii.gz")):
+            raise InputError(f"file of a label map must be .nii.gz or .nii, got {path.name}; give another name")
+        write_atomically(path, gzip.decompress(self.label_map) if name.endswith(".nii") else self.label_map)
+        write_record(path, self.record)
+        return path
+
+    def surfaces(self) -> dict[str, Any]:
+        """A closed, smooth surface a bone, by its name; see `surfaces.BoneSurface`. Missing bones have none."""
+        from multijoint.clinic.meshes.bone_masks import bone_masks
+        from multijoint.clinic.meshes.surfaces import bone_surface
+
+        image = self.labels
+        masks = bone_masks(np.asarray(image.dataobj), image.affine)
+        return {self.names[mask.value]: bone_surface(mask) for mask in masks}
+
+    def __repr__(self) -> str:
+        """The case, its bones and its flags."""
+        flags = [f"{row['bone']}: {row['flags'].replace(';', ', ')}" for row in self.quality if row["flags"]]
+        return f"Segmentation({self.case}: {', '.join(self.names.values())}; flags: {'; '.join(flags) or 'none'})"
+
+    def _repr_html_(self) -> str:
+        columns = ("bone", "volume_ml", "confidence", "flags")
+        head = "".join(f"<th>{column}</th>" for column in columns)
+        cells = [[html.escape(str(row[column])) for column in columns] for row in self.quality]
+        rows = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in cells)
+        picture = base64.b64encode(self._picture()).decode()
+        return (
+            f'<img alt="{html.escape(self.case)}, three planes" src="data:image/png;base64,{picture}">'
+            f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+        )
+
+    def _picture(self) -> bytes:
+        from multijoint.clinic.pictures.overlays import draw_overlay
+
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            ending = ".nii.gz" if self.scan[:2] == b"\x1f\x8b" else ".nii"
+            scan, picture = folder / f"scan{ending}", folder / "picture.png"
+            scan.write_bytes(self.scan)
+            draw_overlay(picture, scan, self.save(folder))
+            return picture.read_bytes()
+
+
+class Model:
+    """A trained model that is loaded once and segments scan after scan.
+
+    Use `multijoint.load`. As a context, or by `close`, it frees its memory and the files that it unpacked.
+
+    Args:
+        path: `model.pt` of a run, or a packaged bundle, folder or zip; see `open_model`.
+        device: "auto", "cpu", "cuda", ...
+        trust: also take a bundle that the inspection calls unsafe.
+
+    Raises:
+        InputError: the model cannot be used.
+    """
+
+    def __init__(self, path: str | Path, *, device: str = "auto", trust: bool = False) -> None:
+        opened = contextlib.ExitStack()
+        with opened:
+            self._checkpoint = opened.enter_context(open_model(path, trust=trust))
+            self._model = load_model(self._checkpoint)
+            self._device = select_device(device)
+            network = build_inference_network(self._model, checkpoint=self._checkpoint, device=self._device)
+            self._network: torch.nn.Module | None = network
+            self._opened = opened.pop_all()
+        self._finalizer = weakref.finalize(self, self._opened.close)
+
+    @property
+    def domains(self) -> dict[str, dict[int, str]]:
+        """Domain -> label value -> name of the bone."""
+        return {domain.name: dict(domain.labels) for domain in self._model.domains}
+
+    def segment(
+        self,
+        scan: Any,
+        *,
+        domain: str | None = None,
+        series: str | None = None,
+        flag_rules: FlagRules | None = None,
+        **settings: Any,
+    ) -> Segmentation:
+        """Segment one scan.
+
+        Args:
+            scan: a file, a folder of DICOM, a nibabel image, or an array (X, Y, Z) with its affine in a tuple.
+            domain: of the scan; not needed if the model knows one.
+            series: the DICOM series to take; by default the one that a rule chooses.
+            flag_rules: when a bone is flagged.
+            settings: of `inference.yaml`, such as `test_time_augmentation` or `closing_radius`.
+
+        Raises:
+            InputError: the scan, the domain or a setting cannot be used, or the model is closed.
+        """
+        if self._network is None:
+            raise InputError("model must be open to segment, got one that was closed; load it again")
+        answer_for(self._network, self._model.domain(domain).name)
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            item = _item(scan, folder, series=series)
+            run_inference(
+                [item],
+                checkpoint=self._checkpoint,
+                flag_rules=flag_rules,
+                output_dir=folder / "out",
+                domain=domain,
+                device=self._device,
+                model=self._model,
+                network=self._network,
+                num_workers=0,
+                **settings,
+            )
+            path = label_map_path(folder / "out", item["name"])
+            record = read_record(path)
+            return Segmentation(
+                case=item["name"],
+                names={int(value): bone for value, bone in record["labels"].items() if int(value)},
+                quality=quality_rows(record, case=item["name"], rules=flag_rules or FlagRules()),
+                record=record,
+                label_map=path.read_bytes(),
+                scan=Path(item["image"]).read_bytes(),
+            )
+
+    def close(self) -> None:
+        """Free the network and what was unpacked; closing twice is allowed."""
+        self._network = None
+        self._finalizer()
+
+    def __enter__(self) -> Model:
+        """The model itself."""
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Close it."""
+        self.close()
+
+
+def load(path: str | Path, *, device: str = "auto", trust: bool = False) -> Model:
+    """Load a trained model, to segment scans with; the arguments are those of `Model`.
+
+    Example:
+        >>> model = load("runs/x/model.pt")  # doctest: +SKIP
+        >>> model.segment("scan.nii.gz", domain="ankle").save("out")  # doctest: +SKIP
+    """
+    return Model(path, device=device, trust=trust)
+
+
+def _item(scan: Any, folder: Path, *, series: str | None) -> dict[str, Any]:
+    """Item of an inference data set; what is no file becomes one in the folder."""
+    if isinstance(scan, tuple) and len(scan) == 2:
+        scan = nib.Nifti1Image(_storable(np.asarray(scan[0])), np.asarray(scan[1], np.float64))
+    if isinstance(scan, nib.spatialimages.SpatialImage):
+        file = scan.get_filename()
+        name = case_id(file) if file else "scan"
+        path = folder / f"{name}.nii"
+        nib.Nifti1Image(_storable(np.asanyarray(scan.dataobj)), scan.affine).to_filename(path)
+        return {"image": path, "name": name, "shown": name}
+    if not isinstance(scan, str | Path):
+        kinds = "a path, a nibabel image, or an array and its affine"
+        raise InputError(f"scan must be {kinds}, got {type(scan).__name__}; give (array, affine) for an array")
+    scans, exams = find_scans([Path(scan)])
+    if exams:
+        from multijoint.clinic.dicom.export import convert_exam
+
+        if len(exams) > 1:
+            raise InputError(f"folder {Path(scan).name} must hold one exam, got {len(exams)}; give the folder of one")
+        return dict(convert_exam(exams[0], folder, wanted=series).item)
+    from custom_components.data.scans import list_scans
+
+    items = list_scans(scans)
+    if len(items) > 1:
+        raise InputError(f"scan must be one volume, got a folder of {len(items)}; segment each of them")
+    return items[0]
+
+
+def _storable(array: np.ndarray) -> np.ndarray:
+    """The array in a type that NIfTI has, values as they are."""
+    if array.dtype == np.bool_:
+        return array.astype(np.uint8)
+    if array.dtype == np.float16:
+        return array.astype(np.float32)
+    return array
