@@ -26,6 +26,7 @@ from custom_components.quality.flags import FlagRules
 from custom_components.quality.tables import quality_rows
 from custom_components.system.files import write_atomically
 from custom_components.workflows.begin import select_device
+from nibabel.spatialimages import SpatialImage
 
 from multijoint.api.dicom_scans import find_scans
 from multijoint.api.opening import open_model
@@ -226,7 +227,7 @@ def _item(scan: Any, folder: Path, *, series: str | None) -> dict[str, Any]:
     """Item of an inference data set; what is no file becomes one in the folder."""
     if isinstance(scan, tuple) and len(scan) == 2:
         scan = nib.Nifti1Image(_storable(np.asarray(scan[0])), np.asarray(scan[1], np.float64))
-    if isinstance(scan, nib.spatialimages.SpatialImage):
+    if isinstance(scan, SpatialImage):
         file = scan.get_filename()
         name = case_id(file) if file else "scan"
         path = folder / f"{name}.nii"
