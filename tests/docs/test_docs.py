@@ -189,9 +189,26 @@ def test_python_of_the_pages_runs(
     assert blocks
     for block in blocks:
         folder.provide((block,))
-        quick = block.replace('budget="5min"', _QUICK).replace("num_cases=6", "num_cases=3, size=40")
-        exec(compile(quick, page, "exec"), {})
+        exec(compile(_quick(block), page, "exec"), {})
     assert list(tmp_path.glob("out/*_seg.nii.gz"))
+
+
+def test_the_notebook_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    notebook = json.loads((ROOT / "docs" / "how-to" / "notebook.ipynb").read_text(encoding="utf-8"))
+    cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    assert len({cell["id"] for cell in notebook["cells"]}) == len(notebook["cells"])
+    names: dict[str, object] = {}
+    for cell in cells:
+        assert not cell["outputs"], "the notebook is kept without outputs"
+        exec(compile(_quick("".join(cell["source"])), cell["id"], "exec"), names)
+    assert (tmp_path / "out" / "ankle_000_seg.nii.gz").is_file()
+    assert "<table>" in names["result"]._repr_html_()  # type: ignore[attr-defined]
+
+
+def _quick(code: str) -> str:
+    """The code with a training of seconds on few small phantoms."""
+    return code.replace('budget="5min"', _QUICK).replace("num_cases=6", "num_cases=3, size=40")
 
 
 def test_what_is_not_run_is_there_and_covered_elsewhere() -> None:
