@@ -8,7 +8,7 @@ import custom_components
 
 SHIPPED = {
     "": "distributed domains errors label_maps losses",
-    "data": "augmentation cases datasets layouts manifests preprocessing sampling scans splits typicality",
+    "data": "augmentation cases datasets layouts manifests preprocessing sampling scans sides splits typicality",
     "inference": "engine inferers int8 items loaders openvino_runtime report results transforms views",
     "io": "geometry nifti_files nifti_headers nifti_voxels pictures planes records volumes",
     "metrics": "bone_scores evaluation nearest_voxels score_summaries score_tables surface_distances",

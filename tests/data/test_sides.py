@@ -1,5 +1,5 @@
 import pytest
-from custom_components.sides import mirrored_classes, mirrored_names
+from custom_components.data.sides import mirrored_classes, mirrored_names
 
 PAIRS = [
     ("left femur", "right femur"),
