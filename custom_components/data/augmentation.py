@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 import torch
+from custom_components.data.sides import mirrored_classes, mirrored_names
 from custom_components.domains import Domain
 from custom_components.errors import InputError
-from custom_components.data.sides import mirrored_classes, mirrored_names
 from monai.config import KeysCollection
 from monai.transforms import MapTransform, Randomizable
 from torch import Tensor
