@@ -3,14 +3,14 @@
 from pathlib import Path
 from typing import Any
 
-from multijoint.cli.commands import TRUST, choice, command, dataset_dir, path, text
+from multijoint.cli.commands import TRUST, choice, command, dataset_dir, out_path, path, text
 from multijoint.cli.presenting import print_written
 
 
 @command(
     path("--bundle", "BUNDLE", "folder, zip, or a run's model.pt", required=True),
     path("--manifest", "FILE", "of the new data set", required=True),
-    path("--out", "FOLDER", "the new run's folder", required=True),
+    out_path("FOLDER", "the new run's folder", required=True),
     dataset_dir("where the manifest's paths start"),
     choice(
         "--freeze",

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from multijoint.cli.commands import command, flag, path, text
+from multijoint.cli.commands import command, flag, out_path, text
 from multijoint.cli.presenting import record
 
 
@@ -13,7 +13,7 @@ from multijoint.cli.presenting import record
         "--quick",
         "measure each figure once, on small inputs, without targets (about 5 minutes); written to FOLDER/quick",
     ),
-    path("--out", "FOLDER", "data, models, figures (%(default)s)", default=Path("runs/bench")),
+    out_path("FOLDER", "data, models, figures (%(default)s)", default=Path("runs/bench")),
     example="multijoint bench postprocess surface-metrics",
     extra="bench",
 )

@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from multijoint.cli.commands import command, dataset_dir, log_paths, number, path
+from multijoint.cli.commands import command, dataset_dir, log_paths, number, out_path, path
 from multijoint.cli.presenting import print_written, record
 
 
@@ -12,7 +12,7 @@ from multijoint.cli.presenting import print_written, record
     path("manifests", "MANIFEST", "as for training", nargs="+"),
     dataset_dir(),
     number("--num-folds", "K", "of the training (default: leave one subject out)"),
-    path("--out", "FOLDER", "write check.csv, findings.csv and check.html there"),
+    out_path("FOLDER", "write check.csv, findings.csv and check.html there"),
     log_paths(),
     example="multijoint check ankle/manifest.yaml shoulder/manifest.yaml --out check",
 )

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from multijoint.cli.commands import DEVICE, MANIFESTS, command, dataset_dir, path, text
+from multijoint.cli.commands import DEVICE, MANIFESTS, command, dataset_dir, out_path, path, text
 
 
 @command(
@@ -11,7 +11,7 @@ from multijoint.cli.commands import DEVICE, MANIFESTS, command, dataset_dir, pat
     MANIFESTS,
     dataset_dir(),
     DEVICE,
-    path("--out", "FOLDER", "bones.csv and summary.txt go there", required=True),
+    out_path("FOLDER", "bones.csv and summary.txt go there", required=True),
     text("--degradations", "NAME", "none, noise, bias, motion, contrast, crop (default all)", nargs="+"),
     text("--least-dice", "DICE", "below it is bad (default 0.8)", type=float, default=0.8),
     example="multijoint quality-study --checkpoints runs/x/model.pt --manifests ankle/manifest.yaml --out study",

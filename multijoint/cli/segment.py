@@ -19,6 +19,7 @@ from multijoint.cli.commands import (
     flag,
     log_paths,
     number,
+    out_path,
     path,
     text,
 )
@@ -33,7 +34,7 @@ from multijoint.cli.presenting import record
     ),
     TRUST,
     text("--domain", "NAME", "domain of the scans; needed when the model knows several"),
-    path("--output", "FOLDER", "where the label maps and segment_report.csv go", required=True),
+    out_path("FOLDER", "where the label maps and segment_report.csv go", dest="output", required=True),
     flag("--overwrite", "segment finished scans anew, and replace what was changed by hand"),
     choice(
         "--precision",
@@ -57,7 +58,7 @@ from multijoint.cli.presenting import record
     text("--mesh", "FORMAT", "also make surfaces (stl, ply, glb) and bones.csv", choices=MESH_FORMATS),
     text("--series", "ID", "the DICOM series to segment, as `multijoint dicom` calls it, or its UID"),
     flag("--dicom-seg", "also write <case>_seg.dcm, a DICOM SEG, for scans that came as DICOM"),
-    example="multijoint segment scan.nii.gz --domain shoulder --checkpoint runs/x/model.pt --output out",
+    example="multijoint segment scan.nii.gz --domain shoulder --checkpoint runs/x/model.pt --out out",
 )
 def segment(
     images: list[Path],

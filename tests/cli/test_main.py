@@ -171,7 +171,7 @@ def test_a_folder_that_cannot_be_written_to_is_found_out_first(
 def test_overlay_draws_a_picture(manifests: dict[str, str], tmp_path: Path) -> None:
     label = Path(manifests["ankle"]).parent / "labels" / "ankle_000.nii.gz"
     arguments = [str(scan_of(manifests, "ankle")), str(label), "--reference", str(label)]
-    assert main(["overlay", *arguments, "--output", str(tmp_path / "picture.png")]) == 0
+    assert main(["overlay", *arguments, "--out", str(tmp_path / "picture.png")]) == 0
     assert (tmp_path / "picture.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -214,7 +214,7 @@ def test_segment_says_nothing_of_how_logging_is_set_up(
     trained: Path, manifests: dict[str, str], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     scan = Path(manifests["ankle"]).parent / "images" / "ankle_000.nii.gz"
-    how = ["--checkpoint", str(trained / "model.pt"), "--domain", "ankle", "--output", str(tmp_path)]
+    how = ["--checkpoint", str(trained / "model.pt"), "--domain", "ankle", "--out", str(tmp_path)]
     with caplog.at_level("INFO"):
         assert main(["segment", str(scan), *how]) == 0
     assert "ankle_000_seg.nii.gz" in caplog.text

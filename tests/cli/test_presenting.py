@@ -40,6 +40,13 @@ def test_help_has_an_example_that_can_be_parsed_and_says_what_each_argument_is(n
     assert {"--quiet", "--json"} <= set(parser._option_string_actions)
 
 
+def test_output_is_another_name_of_out_for_every_command_that_writes_somewhere() -> None:
+    options = {name: parser._option_string_actions for name, parser in parsers().items()}
+    assert {name for name, found in options.items() if found.get("--out") is not found.get("--output")} == set()
+    writing = "init check phantoms segment report mesh overlay adapt experiment quality-study package bench"
+    assert {name for name, found in options.items() if "--out" in found} == set(writing.split())
+
+
 def test_every_command_is_listed_once_under_what_one_wants_to_do() -> None:
     text = make_parser().format_help()
     assert "\nother:" not in text
@@ -69,7 +76,7 @@ def calls(trained: Path, manifests: dict[str, str], out: Path) -> dict[str, list
     return {
         "phantoms": ["phantoms", str(out), "--domains", "knee", "--cases", "1", "--size", "32"],
         "check": ["check", manifests["ankle"], "--out", str(out)],
-        "segment": ["segment", str(folder / "images" / "ankle_000.nii.gz"), *model, "--output", str(out)],
+        "segment": ["segment", str(folder / "images" / "ankle_000.nii.gz"), *model, "--out", str(out)],
         "init": ["init", str(folder), "--domain", "ankle", "--out", str(folder / "as_found.yaml"), "--overwrite"],
     }
 
@@ -143,7 +150,7 @@ def test_json_of_a_command_that_records_nothing_has_its_lines(
     manifests: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     label = Path(manifests["ankle"]).parent / "labels" / "ankle_000.nii.gz"
-    assert main(["mesh", str(label), "--output", str(tmp_path), "--format", "stl", "--json"]) == 0
+    assert main(["mesh", str(label), "--out", str(tmp_path), "--format", "stl", "--json"]) == 0
     result = json.loads(capsys.readouterr().out)
     assert result["printed"][0].startswith("ankle_000: ")
 

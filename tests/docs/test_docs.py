@@ -286,7 +286,7 @@ def test_reference_has_every_command_with_every_option() -> None:
     listed = {}
     for command, options, *_ in rows_below("Commands", "commands.md"):
         listed[re.findall(r"[a-z-]+", command)[0]] = set(re.findall(r"--[a-z0-9-]+", options))
-    everywhere = {"--help", "--quiet", "--json"}
+    everywhere = {"--help", "--quiet", "--json", "--output"}  # the last stands for --out
     assert listed == {
         name: {option for option in parser._option_string_actions if option.startswith("--")} - everywhere
         for name, parser in parsers().items()
