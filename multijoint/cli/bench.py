@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from multijoint.cli.commands import command, flag, out_path, text
+from multijoint.cli.messages import show_messages
 from multijoint.cli.presenting import record
 
 
@@ -19,13 +20,11 @@ from multijoint.cli.presenting import record
 )
 def bench(names: list[str], quick: bool, out: Path) -> None:
     """Measure speed and memory against peers: JSON lines, then a table."""
-    import logging
-
     from custom_components.system.files import write_atomically
 
     from multijoint.benchmarks import format_rows, run_benchmarks
 
-    logging.basicConfig(level=logging.WARNING)
+    show_messages(least="WARNING")
     folder = out / "quick" if quick else out
     rows = []
     for row in run_benchmarks(names, folder=folder, quick=quick):

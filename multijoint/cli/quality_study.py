@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from multijoint.cli.commands import DEVICE, MANIFESTS, command, dataset_dir, out_path, path, text
+from multijoint.cli.messages import show_messages
 
 
 @command(
@@ -19,9 +20,7 @@ from multijoint.cli.commands import DEVICE, MANIFESTS, command, dataset_dir, out
 )
 def quality_study(checkpoints: list[Path], **arguments: Any) -> None:
     """Measure how well confidence and flags find bad segmentations, on exams that no model was trained on."""
-    import logging
-
     from multijoint.experiments import study_quality
 
-    logging.basicConfig(level=logging.WARNING)
+    show_messages(least="WARNING")
     print(study_quality(checkpoints, **arguments))

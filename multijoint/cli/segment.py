@@ -23,6 +23,7 @@ from multijoint.cli.commands import (
     path,
     text,
 )
+from multijoint.cli.messages import show_messages
 from multijoint.cli.presenting import record
 
 
@@ -70,8 +71,6 @@ def segment(
 ) -> None:
     """Segment NIfTI volumes or DICOM exams with a trained model."""
     with _fast_imports():
-        import logging
-
         from custom_components.inference.report import REPORT, read_report
         from custom_components.io.nifti_files import MAX_BYTES, MAX_VOXELS
         from custom_components.quality.flags import FlagRules
@@ -81,7 +80,7 @@ def segment(
 
     limits = {MAX_VOXELS: max_voxels, MAX_BYTES: max_bytes}
     os.environ |= {name: value for name, value in limits.items() if value is not None}
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    show_messages()
     before = report_version(output)
     rules = FlagRules.from_texts(flag_rules)
     try:
@@ -103,11 +102,9 @@ def segment(
 def segment_share(share: Path) -> None:
     """Segment one share of `segment --engine ray`; no help lists this command."""
     with _fast_imports():
-        import logging
-
         from multijoint.api import archives
 
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    show_messages()
     archives.segment_share(share)
 
 

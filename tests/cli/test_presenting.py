@@ -18,14 +18,12 @@ from support.bundles import BUNDLES
 from support.processes import run
 
 from multijoint.cli import main
-from multijoint.cli.main import make_parser
-
-HIDDEN = {"segment-share"}  # a process of `segment --engine ray`
+from multijoint.cli.main import listed_commands, make_parser, parsers_of
 
 
 def parsers() -> dict[str, argparse.ArgumentParser]:
-    (commands,) = (action for action in make_parser()._actions if isinstance(action, argparse._SubParsersAction))
-    return {name: parser for name, parser in commands.choices.items() if name not in HIDDEN}
+    found = parsers_of(make_parser())
+    return {name: found[name] for name in listed_commands()}
 
 
 @pytest.mark.parametrize("name", parsers())
@@ -37,7 +35,7 @@ def test_help_has_an_example_that_can_be_parsed_and_says_what_each_argument_is(n
     assert words[:2] == ["multijoint", name]
     assert make_parser().parse_args(words[1:]).command == name
     assert [action.dest for action in parser._actions if not action.help] == []
-    assert {"--quiet", "--json"} <= set(parser._option_string_actions)
+    assert {"--quiet", "--json", "--debug"} <= set(parser._option_string_actions)
 
 
 def test_output_is_another_name_of_out_for_every_command_that_writes_somewhere() -> None:
@@ -51,6 +49,15 @@ def test_every_command_is_listed_once_under_what_one_wants_to_do() -> None:
     text = make_parser().format_help()
     assert "\nother:" not in text
     assert sorted(re.findall(r"^  ([a-z][a-z-]+) {2,}\S", text, flags=re.MULTILINE)) == sorted(parsers())
+
+
+@pytest.mark.parametrize("option", ["--debug", "--quiet", "--json"])
+@pytest.mark.parametrize("name", parsers())
+def test_common_options_stand_before_or_after_every_command(name: str, option: str) -> None:
+    call = shlex.split((parsers()[name].epilog or "").split("\n")[1])[1:]
+    plain, before, after = (make_parser().parse_args(words) for words in (call, [option, *call], [*call, option]))
+    assert before == after
+    assert vars(before) == vars(plain) | {option.removeprefix("--"): True}
 
 
 def test_help_of_every_command_imports_nothing_heavy() -> None:
