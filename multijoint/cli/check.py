@@ -19,6 +19,7 @@ from multijoint.cli.presenting import print_written, record
 def check(manifests: list[Path], out: Path | None, **arguments: Any) -> None:
     """Look data sets over before training: files, grids, labels, duplicates, outliers, a picture a case."""
     from custom_components.errors import InputError
+    from custom_components.system.terminal import count
 
     from multijoint.checks import check_manifests, format_cases, format_finding, prepare_folder, write_check
 
@@ -32,7 +33,8 @@ def check(manifests: list[Path], out: Path | None, **arguments: Any) -> None:
     counts = {f"{level}s": result.count(level) for level in ("error", "warning", "note")}
     record(cases=len(result.cases), **counts, findings=[vars(finding) for finding in result.findings])
     print_written(write_check(out, result) if out is not None else [])
-    summary = f"{len(result.cases)} cases: {', '.join(f'{count} {name}' for name, count in counts.items())}"
+    levels = ", ".join(count(number, name.removesuffix("s")) for name, number in counts.items())
+    summary = f"{count(len(result.cases), 'case')}: {levels}"
     if counts["errors"]:
         raise InputError(f"data sets must have no errors to train on, got {summary}; correct what is listed above")
     print(summary)
