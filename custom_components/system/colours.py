@@ -7,7 +7,7 @@ import os
 import sys
 from typing import TextIO
 
-_RED, _YELLOW = "31", "33"
+_COLOURS = {"error": "31", "warning": "33"}
 
 
 def shows_colour(stream: TextIO | None) -> bool:
@@ -24,9 +24,15 @@ def shows_colour(stream: TextIO | None) -> bool:
     return not plain and stream is not None and stream.isatty()
 
 
+def paint(text: str, level: str, *, stream: TextIO | None) -> str:
+    """The text in the colour of an "error" or a "warning", if the stream that it is for shows colour."""
+    colour = _COLOURS.get(level)
+    return f"\033[{colour}m{text}\033[0m" if colour and shows_colour(stream) else text
+
+
 def write_error(message: str) -> None:
     """Write `error: <message>` to standard error, its first word in red."""
-    sys.stderr.write(f"{_paint('error:', _RED)} {message}\n")
+    sys.stderr.write(f"{paint('error:', 'error', stream=sys.stderr)} {message}\n")
 
 
 class MessageFormatter(logging.Formatter):
@@ -37,8 +43,4 @@ class MessageFormatter(logging.Formatter):
         text = super().format(record)
         if record.levelno < logging.WARNING:
             return text
-        return _paint(text, _RED if record.levelno >= logging.ERROR else _YELLOW)
-
-
-def _paint(text: str, colour: str) -> str:
-    return f"\033[{colour}m{text}\033[0m" if shows_colour(sys.stderr) else text
+        return paint(text, "error" if record.levelno >= logging.ERROR else "warning", stream=sys.stderr)

@@ -19,6 +19,7 @@ from multijoint.cli.presenting import print_written, record
 def check(manifests: list[Path], out: Path | None, **arguments: Any) -> None:
     """Look data sets over before training: files, grids, labels, duplicates, outliers, a picture a case."""
     from custom_components.errors import InputError
+    from custom_components.system.colours import paint
     from custom_components.system.terminal import count
 
     from multijoint.checks import check_manifests, format_cases, format_finding, prepare_folder, write_check
@@ -29,7 +30,8 @@ def check(manifests: list[Path], out: Path | None, **arguments: Any) -> None:
     if result.cases:
         _print(format_cases(result.cases))
     for finding in result.findings:
-        _print(format_finding(finding))
+        level = paint(finding.level, finding.level, stream=sys.stdout)
+        _print(format_finding(finding).replace(finding.level, level, 1))
     counts = {f"{level}s": result.count(level) for level in ("error", "warning", "note")}
     record(cases=len(result.cases), **counts, findings=[vars(finding) for finding in result.findings])
     print_written(write_check(out, result) if out is not None else [])

@@ -45,6 +45,8 @@ def find_misspelling(
         elif not any(option.startswith(name) for option in known):
             if command is None and any(name in options for options in commands.values()):
                 return f"option {name} must follow its command; write multijoint COMMAND {name}"
+            if name in common:
+                return f"option {name} must stand alone; write multijoint {name}"
             own = " ".join(["multijoint", *([command] if command else [])])
             hint = _nearest(name, known, otherwise=f"`{own} --help` lists them")
             return f"option {name} must be one that `{own}` has; {hint}"

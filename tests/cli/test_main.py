@@ -20,8 +20,25 @@ def test_phantoms_are_written_and_named(tmp_path: Path, capsys: pytest.CaptureFi
     assert main(["phantoms", str(tmp_path), "--domains", "shoulder", "--cases", "1", "--size", "32"]) == 0
     assert capsys.readouterr().out.splitlines() == [str(tmp_path / "shoulder" / "manifest.yaml")]
     assert (tmp_path / "shoulder" / "labels" / "shoulder_000.nii.gz").is_file()
+    assert main(["phantoms", "--output", str(tmp_path), "--domains", "knee", "--cases", "1", "--size", "32"]) == 0
+    assert capsys.readouterr().out.splitlines() == [str(tmp_path / "knee" / "manifest.yaml")]
     assert main(["phantoms", str(tmp_path), "--domains", "elbow"]) == 1
     assert "elbow" in error_line(capsys)
+
+
+def test_one_case_is_no_cases_and_its_findings_have_colour(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert main(["phantoms", str(tmp_path), "--domains", "knee", "--cases", "1", "--size", "32"]) == 0
+    assert main(["check", str(tmp_path / "knee" / "manifest.yaml")]) == 1
+    printed = capsys.readouterr()
+    assert ", got 1 case: 1 error, 0 warnings, " in printed.err
+    assert "\033" not in printed.out + printed.err
+    monkeypatch.setenv("CLICOLOR_FORCE", "1")
+    assert main(["check", str(tmp_path / "knee" / "manifest.yaml")]) == 1
+    printed = capsys.readouterr()
+    assert "\033[31merror\033[0m   knee [tiny-set]: " in printed.out
+    assert printed.err.startswith("\033[31merror:\033[0m ")
 
 
 def test_segment_takes_a_folder_and_names_no_code_may_run_from(

@@ -52,6 +52,7 @@ def test_the_nearest_is_named(words: list[str], meant: str, capsys: pytest.Captu
             ["mesh", "x", "--colour", "red"],
             "error: option --colour must be one that `multijoint mesh` has; `multijoint mesh --help` lists them",
         ),
+        (["mesh", "x", "--version"], "error: option --version must stand alone; write multijoint --version"),
         (["--out", "x", "mesh"], "error: option --out must follow its command; write multijoint COMMAND --out"),
     ],
 )
