@@ -66,6 +66,9 @@ class Experiment:
         threads: processor threads of a job. The last digits of sums depend on it.
         dataset_dir: folder that the manifests' paths start from; the manifest's own if None.
         planned: values in place of the settings that are "auto", the same for every job.
+
+    Raises:
+        InputError: MONAI would take a path for code.
     """
 
     folder: Path
@@ -74,6 +77,11 @@ class Experiment:
     threads: int = 1
     dataset_dir: Path | None = None
     planned: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for path in (self.folder, *self.manifests, *([self.dataset_dir] if self.dataset_dir else [])):
+            if set("$@%#") & set(str(path)):
+                raise InputError(f"path must be free of $, @, % and # (code to MONAI), got {path}; rename it")
 
     @property
     def resolved(self) -> dict[str, Any]:
@@ -84,11 +92,8 @@ class Experiment:
         """Write `experiment.json`, or compare with the one that is there.
 
         Raises:
-            InputError: the folder holds an experiment with other settings or data, or MONAI would take a path for code.
+            InputError: the folder holds an experiment with other settings or data.
         """
-        for path in (self.folder, *self.manifests, *([self.dataset_dir] if self.dataset_dir else [])):
-            if set("$@%#") & set(str(path)):
-                raise InputError(f"path must be free of $, @, % and # (code to MONAI), got {path}; rename it")
         content = {
             "manifests": [str(path) for path in self.manifests],
             "manifest_hashes": [hashlib.sha256(path.read_bytes()).hexdigest() for path in self.manifests],

@@ -148,10 +148,12 @@ def test_an_experiment_never_mixes_settings_or_data(tmp_path: Path) -> None:
         read_experiment(tmp_path)
 
 
-def test_paths_that_monai_would_run_are_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["a@b", "a$b", "a%b", "a#b"])
+def test_paths_that_monai_would_change_are_refused(name: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="code to MONAI"):
-        Experiment(tmp_path / "a@b", (), {}).save()
-    assert not (tmp_path / "a@b").exists()
+        Experiment(tmp_path / name, (), {})
+    with pytest.raises(InputError, match="code to MONAI"):
+        Experiment(tmp_path, (tmp_path / name / "manifest.yaml",), {})
 
 
 def test_the_least_typical_are_one_fold_of_all_methods(monkeypatch: pytest.MonkeyPatch) -> None:
