@@ -255,6 +255,10 @@ def _snapshots(epochs: int) -> tuple[int, ...]:
 def _to_shift(group: Sequence[Manifest], split: Split, limit: dict[str, int]) -> tuple[tuple[Case, str], ...]:
     """The tested cases that the rows of a job are about, by absolute paths, with their planes."""
     planes = {manifest.domain.name: manifest.domain.plane for manifest in group}
+    for case in split.testing:  # whose copies have its name
+        if set("$@%#") & set(case.name):
+            rule = "must have a name free of $, @, % and # (code to MONAI)"
+            raise InputError(f"case to shift {rule}, got {case.name}; set name: in its manifest")
     return tuple(
         (replace(case, image=case.image.absolute(), label=case.label and case.label.absolute()), planes[case.domain])
         for case in split.testing

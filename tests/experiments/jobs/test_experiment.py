@@ -186,6 +186,15 @@ def test_shifted_copies_are_of_the_cases_that_the_rows_are_about() -> None:
     assert {job.shifted for job, _ in jobs_of(["proposed"])} == {()}
 
 
+def test_a_case_to_shift_has_a_name_that_monai_leaves_as_it_is() -> None:
+    (first, *others), second = ANKLE.cases, SHOULDER
+    odd = replace(ANKLE, cases=(replace(first, name="a#b"), *others))
+    settings, methods = training_settings({"max_epochs": 30}), select_methods(["proposed"])
+    plan_jobs([odd, second], methods=methods, settings=settings, folds=[0])
+    with pytest.raises(InputError, match=r"case to shift must have a name free of .* got a#b; set name:"):
+        plan_jobs([odd, second], methods=methods, settings=settings, folds=[0], shift=True)
+
+
 def test_kinds_of_folds_are_not_mixed_in_a_folder(tmp_path: Path) -> None:
     (tmp_path / "jobs" / "proposed" / "seed0_fold00").mkdir(parents=True)
     job = Job("proposed/seed0_least_typical", select_methods(["proposed"])[0], (), ("ankle",), LEAST_TYPICAL, 0)
