@@ -44,7 +44,7 @@ demo: .venv/ready ## Train one network on two phantom joints, segment unseen sca
 			--images "['$(DEMO)/phantoms/$$domain/images/$${domain}_000.nii.gz']" --output_dir $(DEMO)/segmented; \
 		$(BIN)/multijoint overlay $(DEMO)/phantoms/$$domain/images/$${domain}_000.nii.gz \
 			$(DEMO)/segmented/$${domain}_000_seg.nii.gz \
-			--reference $(DEMO)/phantoms/$$domain/labels/$${domain}_000.nii.gz --output $(DEMO)/$$domain.png; \
+			--reference $(DEMO)/phantoms/$$domain/labels/$${domain}_000.nii.gz --out $(DEMO)/$$domain.png; \
 	done
 	$(BIN)/python -m monai.bundle run evaluating --config_file $(EVALUATE) --bundle_root $(JOINT) \
 		--manifests $(MANIFESTS) $(FOLD) --checkpoint $(DEMO)/model/model.pt --output_dir $(DEMO)/evaluation

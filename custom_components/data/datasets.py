@@ -23,6 +23,7 @@ from custom_components.data.sampling import SampleKey
 from custom_components.domains import Domain, find_domain
 from custom_components.errors import InputError, show_path
 from custom_components.io.volumes import read_label, read_volume
+from custom_components.system.terminal import count
 from monai.transforms import Randomizable
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -81,7 +82,7 @@ class SliceDataset(Dataset[dict[str, Any]]):
             self.case_domains.append(index)
             self._index += [(number, position) for position in range(len(self._stacks[-1][0]))]
         sizes = dict.fromkeys(" x ".join(map(str, stack[0].shape[1:])) for stack in self._stacks)
-        _logger.info("%d cases, %d slices of %s", len(data), len(self), " and ".join(sizes))
+        _logger.info("%s, %s of %s", count(len(data), "case"), count(len(self), "slice"), " and ".join(sizes))
 
     def __len__(self) -> int:
         """Number of slices."""

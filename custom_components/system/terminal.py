@@ -58,6 +58,16 @@ def write_line(text: str) -> None:
     sys.stdout.flush()
 
 
+def count(number: int, noun: str) -> str:
+    """A number and what it counts.
+
+    Example:
+        >>> count(1, "scan"), count(2, "scan")
+        ('1 scan', '2 scans')
+    """
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def align_columns(rows: Sequence[Sequence[str]], *, num_left: int | None = None) -> list[str]:
     """Lines of a plain text table, two spaces between its columns.
 

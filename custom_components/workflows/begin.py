@@ -11,6 +11,7 @@ from types import TracebackType
 import torch
 from custom_components.distributed import own_gpu, wait_to_report
 from custom_components.errors import LOG_PATHS, InputError, explain, find_cause
+from custom_components.system.colours import write_error
 from custom_components.workflows.monai_workarounds import (
     active_config,
     hide_engine_errors,
@@ -45,9 +46,9 @@ def _report(kind: type[BaseException], error: BaseException, trace: TracebackTyp
     if cause is None:
         sys.__excepthook__(kind, error, trace)
     elif isinstance(cause, MemoryError | torch.OutOfMemoryError):
-        sys.stderr.write(f"error: memory must suffice, got {explain(cause)}; lower batch_size\n")
+        write_error(f"memory must suffice, got {explain(cause)}; lower batch_size")
     else:
-        sys.stderr.write(f"error: {explain(cause)}\n")
+        write_error(explain(cause))
 
 
 def begin(*, seed: int | None = None) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from custom_components.data.splits import Split
 from custom_components.errors import InputError
-from custom_components.system.terminal import align_columns, track
+from custom_components.system.terminal import align_columns, count, track
 
 from multijoint.cluster.resources import Resources, room_here
 from multijoint.experiments.jobs.estimate import estimate_seconds
@@ -61,7 +61,7 @@ def run_jobs(
     durations = dict(zip((job.name for job, _ in plan.jobs), estimate_seconds(plan), strict=True))
     left = {name: durations[name] for name, state in job_states(plan).items() if state.state != "done"}
     yield from _planned(plan)
-    yield f"{len(durations)} jobs, {len(durations) - len(left)} of them done"
+    yield f"{count(len(durations), 'job')}, {len(durations) - len(left)} of them done"
     failed: dict[str, str] = {}
     start, total = time.monotonic(), sum(left.values())
     try:
@@ -80,7 +80,8 @@ def run_jobs(
         gather(folder)
     if failed:
         listed = "; ".join(f"{name}: {cause}" for name, cause in failed.items())
-        raise InputError(f"{len(failed)} of {len(durations)} jobs failed: {listed}; the same command tries them again")
+        several = f"{len(failed)} of {count(len(durations), 'job')} failed"
+        raise InputError(f"{several}: {listed}; the same command tries them again")
     yield f"rows in {folder}; next: multijoint tables {folder}"
 
 
@@ -89,7 +90,8 @@ def format_states(plan: Plan) -> str:
     states = job_states(plan)
     lines = [f"{name}  {state.state}{': ' * bool(state.cause)}{state.cause}" for name, state in states.items()]
     counts = Counter(state.state for state in states.values())
-    return "\n".join([*lines, f"{len(states)} jobs: " + ", ".join(f"{n} {state}" for state, n in counts.items())])
+    shares = ", ".join(f"{number} {state}" for state, number in counts.items())
+    return "\n".join([*lines, f"{count(len(states), 'job')}: {shares}"])
 
 
 def format_jobs(plan: Plan, *, engine: str = "local", at_once: int | None = None) -> str:
@@ -112,8 +114,9 @@ def format_jobs(plan: Plan, *, engine: str = "local", at_once: int | None = None
                 splits.setdefault((job.fold, domain), _describe(split, domain))
     subjects = [f"fold {fold_setting(fold)} {domain}: {text}" for (fold, domain), text in sorted(splits.items())]
     here = max(sum(seconds) / room, *seconds)
-    total = f"{len(plan.jobs)} jobs, about {_duration(here)} here ({room} at once), {_duration(sum(seconds))} in all"
-    return "\n".join([*align_columns(rows), "", *subjects, "", *_planned(plan), total])
+    jobs, total = count(len(plan.jobs), "job"), _duration(sum(seconds))
+    last = f"{jobs}, about {_duration(here)} here ({room} at once), {total} in all"
+    return "\n".join([*align_columns(rows), "", *subjects, "", *_planned(plan), last])
 
 
 def _planned(plan: Plan) -> list[str]:

@@ -18,7 +18,7 @@ from multijoint.benchmarks.fixtures import DOMAIN, SLICE_SIZE, Workplace, multij
 from multijoint.benchmarks.rows import Row, Target, interleave
 from multijoint.running import find_bundle
 
-_OPTIONS = ("--domain", DOMAIN, "--device", "cpu", "--overwrite", "--output")
+_OPTIONS = ("--domain", DOMAIN, "--device", "cpu", "--overwrite", "--out")
 _LEAST_DICE = {"float32": 0.9999, "int8": 0.95}  # of our label map and the peer's; below it, they clearly differ
 _PACKAGES = ("openvino", "onnx", "onnxruntime")  # of int8
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from custom_components.domains import Domain
+from custom_components.system.terminal import count
 
 from multijoint.checks.checked_case import CheckedCase, Rule, Said
 from multijoint.checks.measures import LARGE
@@ -82,7 +83,8 @@ def _components(cases: Sequence[CheckedCase], domain: Domain) -> Said:
                 yield "note", case.name, f"{text}; post-processing keeps only the largest"
             specks = bone.num_components - len(bone.large)
             if specks > 0:
-                yield "note", case.name, f"{name} has {specks} components below {100 * LARGE:.0f} % of its volume"
+                small = f"{count(specks, 'component')} below {100 * LARGE:.0f} % of its volume"
+                yield "note", case.name, f"{name} has {small}"
 
 
 def _islands(cases: Sequence[CheckedCase], domain: Domain) -> Said:
@@ -141,7 +143,7 @@ def _sizes(cases: Sequence[CheckedCase], domain: Domain) -> Said:
         yield "warning", "", f"only {labelled} labelled subjects: scores will say little"
     without = [case.name for case in cases if case.case.label is None]
     if without:
-        yield "note", "", f"{len(without)} cases have no label and are in no split"
+        yield "note", "", f"without a label, and so in no split: {count(len(without), 'case')}"
 
 
 def _planes(cases: Sequence[CheckedCase], domain: Domain) -> Said:

@@ -3,14 +3,15 @@
 from pathlib import Path
 from typing import Any
 
-from multijoint.cli.commands import TRUST, choice, command, dataset_dir, path, text
+from multijoint.cli.commands import TRUST, choice, command, dataset_dir, out_path, path, text
+from multijoint.cli.messages import show_messages
 from multijoint.cli.presenting import print_written
 
 
 @command(
     path("--bundle", "BUNDLE", "folder, zip, or a run's model.pt", required=True),
     path("--manifest", "FILE", "of the new data set", required=True),
-    path("--out", "FOLDER", "the new run's folder", required=True),
+    out_path("FOLDER", "the new run's folder", required=True),
     dataset_dir("where the manifest's paths start"),
     choice(
         "--freeze",
@@ -24,10 +25,8 @@ from multijoint.cli.presenting import print_written
 )
 def adapt(bundle: Path, settings: list[str], **arguments: Any) -> None:
     """Add a data set to a trained model: its own norm and head, from one subject on."""
-    import logging
-
     from multijoint.api.adapting import adapt_model
     from multijoint.cli.settings import parse_settings
 
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    show_messages()
     print_written([adapt_model(bundle, settings=parse_settings(settings), **arguments)])

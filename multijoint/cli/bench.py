@@ -3,7 +3,8 @@
 import json
 from pathlib import Path
 
-from multijoint.cli.commands import command, flag, path, text
+from multijoint.cli.commands import command, flag, out_path, text
+from multijoint.cli.messages import show_messages
 from multijoint.cli.presenting import record
 
 
@@ -13,19 +14,17 @@ from multijoint.cli.presenting import record
         "--quick",
         "measure each figure once, on small inputs, without targets (about 5 minutes); written to FOLDER/quick",
     ),
-    path("--out", "FOLDER", "data, models, figures (%(default)s)", default=Path("runs/bench")),
+    out_path("FOLDER", "data, models, figures (%(default)s)", default=Path("runs/bench")),
     example="multijoint bench postprocess surface-metrics",
     extra="bench",
 )
 def bench(names: list[str], quick: bool, out: Path) -> None:
     """Measure speed and memory against peers: JSON lines, then a table."""
-    import logging
-
     from custom_components.system.files import write_atomically
 
     from multijoint.benchmarks import format_rows, run_benchmarks
 
-    logging.basicConfig(level=logging.WARNING)
+    show_messages(least="WARNING")
     folder = out / "quick" if quick else out
     rows = []
     for row in run_benchmarks(names, folder=folder, quick=quick):

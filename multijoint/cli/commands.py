@@ -59,6 +59,11 @@ def path(name: str, metavar: str, help: str, **more: Any) -> Argument:
     return text(name, metavar, help, type=Path, **more)
 
 
+def out_path(metavar: str, help: str, **more: Any) -> Argument:
+    """`--out`, where a command writes; `--output`, its earlier name, does the same."""
+    return lambda parser: parser.add_argument("--out", "--output", metavar=metavar, help=help, type=Path, **more)
+
+
 def number(name: str, metavar: str, help: str, **more: Any) -> Argument:
     """A whole number."""
     return text(name, metavar, help, type=int, **more)
@@ -75,7 +80,7 @@ def flag(name: str, help: str, **more: Any) -> Argument:
 
 
 def either(*arguments: Argument) -> Argument:
-    """Exactly one of several options."""
+    """Exactly one of several arguments; one without a dash before it needs `nargs="?"`."""
 
     def add(parser: argparse._ActionsContainer) -> None:
         group = parser.add_mutually_exclusive_group(required=True)

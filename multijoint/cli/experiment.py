@@ -7,12 +7,12 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from multijoint.cli.commands import ADDRESS, choice, command, dataset_dir, flag, number, path, text
+from multijoint.cli.commands import ADDRESS, choice, command, dataset_dir, flag, number, out_path, path, text
 from multijoint.cli.presenting import record
 
 
 @command(
-    path("--out", "FOLDER", "where jobs, rows, tables and figures go", required=True),
+    out_path("FOLDER", "where jobs, rows, tables and figures go", required=True),
     path("--manifests", "FILE", "two or more; later calls know them", nargs="+"),
     dataset_dir(),
     text(

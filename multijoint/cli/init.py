@@ -4,14 +4,14 @@ import os
 from pathlib import Path
 from typing import Any
 
-from multijoint.cli.commands import command, flag, path, text
+from multijoint.cli.commands import command, flag, out_path, path, text
 from multijoint.cli.presenting import record
 
 
 @command(
     path("folder", "FOLDER", "searched with the folders below"),
     text("--domain", "NAME", "what a trained network will call this data set", required=True),
-    path("--out", "FILE", "the manifest (default manifest.yaml in the folder)"),
+    out_path("FILE", "the manifest (default manifest.yaml in the folder)"),
     flag("--overwrite", "replace a manifest; its names of labels are kept"),
     text("--images", "PATTERN", "only images called so, e.g. '*_T1w*'", default="*"),
     text("--labels", "PATTERN", "only labels called so, e.g. '*_reader1*'", default="*"),

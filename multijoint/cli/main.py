@@ -8,13 +8,16 @@ from __future__ import annotations
 import argparse
 import importlib
 import inspect
+import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any, NoReturn
 
 import custom_components
 
 from multijoint.cli.commands import COMMANDS
 from multijoint.cli.presenting import present
+from multijoint.cli.spelling import find_misspelling
 
 _GROUPS = {
     "start with your data": ["init", "check", "phantoms"],
@@ -30,12 +33,24 @@ _GROUPS = {
         "quality-study",
     ],
     "share a model": ["package", "inspect"],
-    "measure this program": ["bench"],
+    "measure this program, type less": ["bench", "completion"],
 }
 """Each name is that of a module of this package, with "_" for "-"."""
 
 _END = """
 `multijoint COMMAND --help` says more, with an example."""
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong as every other error is said."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print the usage and the message, and exit with 2."""
+        from custom_components.system.colours import write_error
+
+        self.print_usage(sys.stderr)
+        write_error(f"{message}; `{self.prog} --help` says more")
+        self.exit(2)
 
 
 class _Formatter(argparse.HelpFormatter):
@@ -49,28 +64,44 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command.
 
     Args:
-        arguments: the words after `multijoint`; `None` takes them from the command line.
+        arguments: the words after `multijoint`, of which none at all asks for the help; `None` takes them from the
+            command line.
 
     Returns:
-        Exit code: 0, 1 after an error printed in one line, 2 for wrong usage (by argparse), 130 if interrupted.
+        Exit code: 0, 1 after an error, 2 for wrong usage (by `SystemExit`, as argparse does), 130 if interrupted.
     """
-    return present(make_parser().parse_args(arguments))
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    parser = make_parser()
+    if not words:
+        parser.print_help()
+        return 0
+    commands = {name: _options(each) for name, each in parsers_of(parser).items()}
+    wrong = find_misspelling(words, common=_options(parser), commands=commands, listed=listed_commands())
+    if wrong:
+        from custom_components.system.colours import write_error
+
+        write_error(wrong)
+        parser.exit(2)
+    options = parser.parse_args(words)
+    from multijoint.cli.messages import colour_warnings
+
+    colour_warnings()
+    return present(options)
 
 
 def make_parser() -> argparse.ArgumentParser:
     """The parser of `multijoint` with every command."""
-    for names in _GROUPS.values():
-        for name in names:
-            importlib.import_module(f"multijoint.cli.{name.replace('-', '_')}")
-    parser = argparse.ArgumentParser(
+    for name in listed_commands():
+        importlib.import_module(f"multijoint.cli.{name.replace('-', '_')}")
+    parser = _Parser(
         prog="multijoint",
-        usage="multijoint [--version] [--debug] COMMAND ...",
+        usage="multijoint [--version] [--debug] [--quiet] [--json] COMMAND ...",
         description="Segment bones in small, heterogeneous MR data sets with one network. Not a medical device.",
         epilog=_list_by_group() + _END,
         formatter_class=_Formatter,
     )
     parser.add_argument("--version", action="version", version=custom_components.__version__)
-    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    _add_common(parser, default=False)
     parsers = parser.add_subparsers(
         prog="multijoint", metavar="COMMAND", dest="command", required=True, help=argparse.SUPPRESS
     )
@@ -81,14 +112,43 @@ def make_parser() -> argparse.ArgumentParser:
             epilog=f"Example:\n  {command.example}",
             formatter_class=_Formatter,
         )
-        output = own.add_argument_group("output")
-        output.add_argument("--quiet", action="store_true", help="print nothing but errors")
-        output.add_argument(
-            "--json", action="store_true", help="print one JSON object instead of text: what was made, what failed"
-        )
+        # Without a default, so that an option that stands before the command is not forgotten.
+        _add_common(own.add_argument_group("output"), default=argparse.SUPPRESS)
         for add in command.arguments:
             add(own)
     return parser
+
+
+def parsers_of(parser: argparse.ArgumentParser) -> Mapping[str, argparse.ArgumentParser]:
+    """The parser of each command in that of `multijoint`."""
+    (commands,) = (action for action in parser._actions if isinstance(action, argparse._SubParsersAction))
+    return commands.choices
+
+
+def listed_commands() -> list[str]:
+    """The commands of the help, which leaves out those that only this program calls."""
+    return [name for names in _GROUPS.values() for name in names]
+
+
+def _add_common(parser: argparse._ActionsContainer, *, default: Any) -> None:
+    """Add the options that may stand before the command and after it."""
+    helps = {
+        "--quiet": "print nothing but errors",
+        "--json": "print one JSON object in place of text: what was made, what failed; messages go to standard error",
+        "--debug": "show the traceback of an error",
+    }
+    for name, help in helps.items():
+        parser.add_argument(name, action="store_true", default=default, help=help)
+
+
+def _options(parser: argparse.ArgumentParser) -> dict[str, str]:
+    """Every name of every option -> its first long one."""
+    actions = [action for action in parser._actions if action.option_strings]
+    first = {
+        action: next((name for name in action.option_strings if name.startswith("--")), action.option_strings[0])
+        for action in actions
+    }
+    return {name: first[action] for action in actions for name in action.option_strings}
 
 
 def _list_by_group() -> str:

@@ -2,15 +2,15 @@
 
 from pathlib import Path
 
-from multijoint.cli.commands import MESH_FORMATS, command, log_paths, path, text
+from multijoint.cli.commands import MESH_FORMATS, command, log_paths, out_path, path, text
 
 
 @command(
     path("segmentations", "SEG", "label maps, or folders: of their *_seg.nii.gz if there are any", nargs="+"),
     text("--format", None, "of the files (default ply)", choices=MESH_FORMATS, default="ply"),
-    path("--output", "FOLDER", "where meshes/ and bones.csv go", required=True),
+    out_path("FOLDER", "where meshes/ and bones.csv go", dest="output", required=True),
     log_paths("files"),
-    example="multijoint mesh out/scan_seg.nii.gz --format ply --output out",
+    example="multijoint mesh out/scan_seg.nii.gz --format ply --out out",
     extra="clinic",
 )
 def mesh(segmentations: list[Path], format: str, output: Path) -> None:

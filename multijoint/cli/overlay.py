@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from multijoint.cli.commands import command, path
+from multijoint.cli.commands import command, out_path, path
 from multijoint.cli.presenting import print_written
 
 
@@ -11,8 +11,8 @@ from multijoint.cli.presenting import print_written
     path("image", "SCAN", "NIfTI file"),
     path("segmentation", "SEGMENTATION", "with its .json of names beside it"),
     path("--reference", "FILE", "reference label map, outlined in white"),
-    path("--output", "PNG", "the picture", required=True),
-    example="multijoint overlay scan.nii.gz out/scan_seg.nii.gz --output scan.png",
+    out_path("PNG", "the picture", dest="output", required=True),
+    example="multijoint overlay scan.nii.gz out/scan_seg.nii.gz --out scan.png",
 )
 def overlay(output: Path, **drawn: Any) -> None:
     """Draw a segmentation over its scan as a PNG, three planes."""

@@ -3,14 +3,14 @@
 from pathlib import Path
 from typing import Any
 
-from multijoint.cli.commands import command, dataset_dir, flag, path, text
+from multijoint.cli.commands import command, dataset_dir, flag, out_path, path, text
 from multijoint.cli.presenting import print_written
 
 
 @command(
     path("bundle", "BUNDLE", "a folder of bundles/"),
     path("--checkpoint", "FILE", "model.pt of a training run", required=True),
-    path("--out", "FOLDER", "where folder and zip go", required=True),
+    out_path("FOLDER", "where folder and zip go", required=True),
     path("--evaluation", "FOLDER", "with summary.csv, for the model card"),
     text("--domain", "NAME", "default domain (default: the first)"),
     text("--single", "NAME", "take only this domain of a model of several"),

@@ -3,12 +3,12 @@
 from pathlib import Path
 from typing import Any
 
-from multijoint.cli.commands import command, flag, number, path, text
+from multijoint.cli.commands import command, either, flag, number, out_path, path, text
 from multijoint.cli.presenting import print_written
 
 
 @command(
-    path("out", "OUT", "folder to write to, one folder a domain"),
+    either(path("folder", "OUT", "folder to write to, one folder a domain", nargs="?"), out_path("OUT", "the same")),
     text(
         "--domains",
         "DOMAIN",
@@ -22,8 +22,8 @@ from multijoint.cli.presenting import print_written
     flag("--dicom", "also write each scan as a DICOM exam"),
     example="multijoint phantoms phantoms --cases 12 --seed 0",
 )
-def phantoms(out: Path, **arguments: Any) -> None:
+def phantoms(folder: Path | None, out: Path | None, **arguments: Any) -> None:
     """Write synthetic ankle, shoulder and knee MR volumes, or random shapes, with labels and a manifest."""
     from multijoint.phantoms import write_phantoms
 
-    print_written(write_phantoms(out, **arguments))
+    print_written(write_phantoms(next(filter(None, (folder, out))), **arguments))

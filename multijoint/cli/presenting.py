@@ -63,6 +63,7 @@ def present(options: argparse.Namespace) -> int:
 
 def _run(options: argparse.Namespace) -> tuple[int, str | None]:
     from custom_components.errors import LOG_PATHS, InputError, explain, needs_extra
+    from custom_components.system.colours import write_error
     from custom_components.system.termination import ending_on_sigterm
 
     variables = {LOG_PATHS: getattr(options, "log_paths", False), "MULTIJOINT_DEBUG": options.debug}
@@ -74,7 +75,7 @@ def _run(options: argparse.Namespace) -> tuple[int, str | None]:
     except (InputError, OSError) as error:
         if options.debug:
             raise
-        sys.stderr.write(f"error: {explain(error)}\n")
+        write_error(explain(error))
         return 1, explain(error)
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")
@@ -101,9 +102,12 @@ def _quiet() -> Iterator[None]:
     """Show only errors on the terminal, here and in child processes; log files stay complete."""
     import logging
 
+    from custom_components.system.colours import MessageFormatter
+
     root = logging.getLogger()
     console = logging.StreamHandler()
     console.setLevel(logging.ERROR)
+    console.setFormatter(MessageFormatter())
     others, level = [each for each in root.handlers if type(each) is logging.StreamHandler], root.level
     # `basicConfig` leaves a logger with a handler as it is.
     root.handlers = [*(each for each in root.handlers if each not in others), console]

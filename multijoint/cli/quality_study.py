@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from multijoint.cli.commands import DEVICE, MANIFESTS, command, dataset_dir, path, text
+from multijoint.cli.commands import DEVICE, MANIFESTS, command, dataset_dir, out_path, path, text
+from multijoint.cli.messages import show_messages
 
 
 @command(
@@ -11,7 +12,7 @@ from multijoint.cli.commands import DEVICE, MANIFESTS, command, dataset_dir, pat
     MANIFESTS,
     dataset_dir(),
     DEVICE,
-    path("--out", "FOLDER", "bones.csv and summary.txt go there", required=True),
+    out_path("FOLDER", "bones.csv and summary.txt go there", required=True),
     text("--degradations", "NAME", "none, noise, bias, motion, contrast, crop (default all)", nargs="+"),
     text("--least-dice", "DICE", "below it is bad (default 0.8)", type=float, default=0.8),
     example="multijoint quality-study --checkpoints runs/x/model.pt --manifests ankle/manifest.yaml --out study",
@@ -19,9 +20,7 @@ from multijoint.cli.commands import DEVICE, MANIFESTS, command, dataset_dir, pat
 )
 def quality_study(checkpoints: list[Path], **arguments: Any) -> None:
     """Measure how well confidence and flags find bad segmentations, on exams that no model was trained on."""
-    import logging
-
     from multijoint.experiments import study_quality
 
-    logging.basicConfig(level=logging.WARNING)
+    show_messages(least="WARNING")
     print(study_quality(checkpoints, **arguments))

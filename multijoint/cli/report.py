@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from multijoint.cli.commands import command, path
+from multijoint.cli.commands import command, out_path, path
 from multijoint.cli.presenting import print_written
 
 
@@ -11,7 +11,7 @@ from multijoint.cli.presenting import print_written
     path("folder", "OUT", "folder that segment wrote to, or a training's output_dir"),
     path("--scans", "SCAN", "the scans, as segment was given them", nargs="+", default=[]),
     path("--references", "MANIFEST", "manifest, or folder of label maps, to score against"),
-    path("--output", "FILE", "the page (default OUT/report.html)"),
+    out_path("FILE", "the page (default OUT/report.html)", dest="output"),
     path("--run", "FOLDER", "output_dir of the training that made the model"),
     example="multijoint report out --scans scans/ --references ankle/manifest.yaml",
 )

@@ -19,9 +19,11 @@ from multijoint.cli.commands import (
     flag,
     log_paths,
     number,
+    out_path,
     path,
     text,
 )
+from multijoint.cli.messages import show_messages
 from multijoint.cli.presenting import record
 
 
@@ -33,7 +35,7 @@ from multijoint.cli.presenting import record
     ),
     TRUST,
     text("--domain", "NAME", "domain of the scans; needed when the model knows several"),
-    path("--output", "FOLDER", "where the label maps and segment_report.csv go", required=True),
+    out_path("FOLDER", "where the label maps and segment_report.csv go", dest="output", required=True),
     flag("--overwrite", "segment finished scans anew, and replace what was changed by hand"),
     choice(
         "--precision",
@@ -57,7 +59,7 @@ from multijoint.cli.presenting import record
     text("--mesh", "FORMAT", "also make surfaces (stl, ply, glb) and bones.csv", choices=MESH_FORMATS),
     text("--series", "ID", "the DICOM series to segment, as `multijoint dicom` calls it, or its UID"),
     flag("--dicom-seg", "also write <case>_seg.dcm, a DICOM SEG, for scans that came as DICOM"),
-    example="multijoint segment scan.nii.gz --domain shoulder --checkpoint runs/x/model.pt --output out",
+    example="multijoint segment scan.nii.gz --domain shoulder --checkpoint runs/x/model.pt --out out",
 )
 def segment(
     images: list[Path],
@@ -69,8 +71,6 @@ def segment(
 ) -> None:
     """Segment NIfTI volumes or DICOM exams with a trained model."""
     with _fast_imports():
-        import logging
-
         from custom_components.inference.report import REPORT, read_report
         from custom_components.io.nifti_files import MAX_BYTES, MAX_VOXELS
         from custom_components.quality.flags import FlagRules
@@ -80,7 +80,7 @@ def segment(
 
     limits = {MAX_VOXELS: max_voxels, MAX_BYTES: max_bytes}
     os.environ |= {name: value for name, value in limits.items() if value is not None}
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    show_messages()
     before = report_version(output)
     rules = FlagRules.from_texts(flag_rules)
     try:
@@ -102,11 +102,9 @@ def segment(
 def segment_share(share: Path) -> None:
     """Segment one share of `segment --engine ray`; no help lists this command."""
     with _fast_imports():
-        import logging
-
         from multijoint.api import archives
 
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    show_messages()
     archives.segment_share(share)
 
 

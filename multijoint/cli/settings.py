@@ -35,11 +35,9 @@ def parse_settings(given: Sequence[str]) -> dict[str, Any]:
             value = yaml.safe_load(text)
         except yaml.YAMLError as error:
             raise InputError(f"value of {name} must be YAML, got {text}; quote it") from error
-        if re.fullmatch(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+", str(value)):
-            value = float(value)
-        elif re.search(r"[$@%]", text):
+        if re.search(r"[$@%]", text):
             raise InputError(f"value of {name} must be free of $, @ and % (code to MONAI), got {text}")
-        settings[name] = value
+        settings[name] = _as_number(value)
     return settings
 
 
@@ -48,9 +46,16 @@ def _read_settings(path: Path) -> dict[str, Any]:
         found = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise InputError(f"settings {path} must be a readable YAML file, got {error}; check the path") from error
-    if not isinstance(found, dict) or re.search(r"[$@%]", str(found)):
+    named = isinstance(found, dict) and all(isinstance(name, str) for name in found)
+    if not named or re.search(r"[$@%]", str(found)):
         raise InputError(f"settings {path} must be name: value pairs free of $, @ and %, got others; correct the file")
-    return found
+    return {name: _as_number(value) for name, value in found.items()}
+
+
+def _as_number(value: Any) -> Any:
+    """A text such as `1e-4` as a number."""
+    is_number = isinstance(value, str) and re.fullmatch(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+", value)
+    return float(value) if is_number else value
 
 
 def parse_numbers(text: str, *, name: str) -> list[int]:

@@ -28,7 +28,7 @@ def run_process(
     Args:
         command: program and arguments; no shell reads them.
         log: file that the output is appended to; a long one is renamed to `<name>.1` first.
-        environment: variables added to those of this process.
+        environment: variables added to those of this process; the output is for `describe_exit`, so without colour.
         keep_open: file descriptors that the child inherits, e.g. of a lock to hold until it ends.
 
     Raises:
@@ -47,7 +47,7 @@ def run_process(
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                env=os.environ | dict(environment),
+                env=os.environ | {"NO_COLOR": "1"} | dict(environment),
                 pass_fds=tuple(keep_open),
             )
             _running.add(process)

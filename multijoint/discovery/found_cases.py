@@ -13,7 +13,7 @@ from custom_components.domains import PLANES
 from custom_components.errors import InputError, explain
 from custom_components.io.geometry import canonical_spacing_mm, orientation_of, voxel_volume_ml
 from custom_components.io.volumes import read_grid, read_label
-from custom_components.system.terminal import align_columns, track
+from custom_components.system.terminal import align_columns, count, track
 
 from multijoint.discovery.pairing import Pair
 
@@ -86,7 +86,7 @@ def name_cases(pairs: Sequence[Pair]) -> list[tuple[str, str]]:
     """
     stems = [re.sub(r"(?i)(_0000)?\.nii(\.gz)?$", "", pair.image.split("/")[-1]) for pair in pairs]
     counts = Counter(stem.lower() for stem in stems)
-    unique = all(count == 1 for count in counts.values())
+    unique = all(number == 1 for number in counts.values())
     names = stems if unique else ["_".join(pair.key) or stem for pair, stem in zip(pairs, stems, strict=True)]
     seen: Counter[str] = Counter()
     found = []
@@ -122,17 +122,17 @@ def _read(name: str, subject: str, image: Path, label: Path, original: Path | No
     second, longest = sorted(spacing)[1:]
     thick = longest >= _THICK * second
     normal = int(np.argmax(spacing)) if thick else int(orientation_of(affine)[2, 0])
-    found = {int(value): int(count) for value, count in zip(values, counts, strict=True) if value}
+    found = {int(value): int(number) for value, number in zip(values, counts, strict=True) if value}
     return FoundCase(name, subject, image, label, original, found, spacing, normal, thick, voxel_volume_ml(affine))
 
 
 def guess_plane(cases: Sequence[FoundCase]) -> tuple[str, str]:
     """The acquisition plane of most cases, and the reason in words."""
     told = [case for case in cases if case.thick] or list(cases)
-    [(axis, count)] = Counter(case.normal for case in told).most_common(1)
+    [(axis, number)] = Counter(case.normal for case in told).most_common(1)
     name = next(plane for plane, normal in PLANES.items() if normal == axis)
     if told[0].thick:
-        return name, f"slices are thickest along its normal in {count} of {len(cases)} cases"
+        return name, f"slices are thickest along its normal in {number} of {count(len(cases), 'case')}"
     return name, "a guess: voxels are nearly as long as wide, so the file's last axis counts; --plane says otherwise"
 
 
@@ -141,13 +141,14 @@ def format_dataset(found: FoundDataset) -> str:
     subjects = len({case.subject for case in found.cases})
     corrected = sum(case.label != case.original for case in found.cases)
     rows = [("layout", found.layout)]
-    rows += [("cases", f"{len(found.cases)} with a label, {subjects} {'subjects' if subjects != 1 else 'subject'}")]
+    rows += [("cases", f"{len(found.cases)} with a label, {count(subjects, 'subject')}")]
     if corrected:
         rows += [("corrected", f"{corrected} of them: the corrected label map counts")]
     for value, name in found.names.items():
         having = [case for case in found.cases if value in case.values]
         mean = float(np.mean([case.values[value] * case.voxel_ml for case in having]))
-        rows += [(f"label {value}", f"{name}, in {len(having)} of {len(found.cases)} cases, {mean:.3g} ml on average")]
+        where = f"in {len(having)} of {count(len(found.cases), 'case')}"
+        rows += [(f"label {value}", f"{name}, {where}, {mean:.3g} ml on average")]
     rows += [("names", f"from {found.names_from}" if found.names_from else "made up: rename them in the manifest")]
     spacings = np.array([case.spacing_mm for case in found.cases])
     middle = _sizes(np.median(spacings, axis=0))

@@ -9,6 +9,7 @@ from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
 
 from custom_components.io.nifti_files import case_id
+from custom_components.system.terminal import count
 
 _LABEL_WORDS = frozenset(
     (
@@ -153,7 +154,8 @@ def _match(images: Sequence[str], labels: Sequence[str], unused: dict[str, str])
                 matched[some_images[0]] = some_labels[0]
             else:
                 option = "--images" if len(some_images) > 1 else "--labels"
-                reason = f"{len(some_images)} images and {len(some_labels)} labels of one name: choose with {option}"
+                several = f"{count(len(some_images), 'image')} and {count(len(some_labels), 'label')}"
+                reason = f"{several} of one name: choose with {option}"
                 unused |= dict.fromkeys((*some_images, *some_labels), reason)
     begins = {label: _beginning_alike(label, free_images) for label in sorted(free_labels)}
     for label, image in begins.items():
@@ -168,7 +170,8 @@ def _match(images: Sequence[str], labels: Sequence[str], unused: dict[str, str])
             matched[near[0]] = own[0]
             free_labels.discard(own[0])
         elif folders and own and near:
-            reason = f"{len(near)} images and {len(own)} labels in its folder: choose with --images or --labels"
+            several = f"{count(len(near), 'image')} and {count(len(own), 'label')}"
+            reason = f"{several} in its folder: choose with --images or --labels"
             unused |= dict.fromkeys((*near, *own), reason)
     return matched, sorted(free_labels)
 

@@ -3,6 +3,7 @@
 import os
 import signal
 import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -47,3 +48,12 @@ def test_a_signal_stops_the_call_unless_it_is_ignored(
         assert signal.getsignal(number) is before
     finally:
         signal.signal(number, own)
+
+
+def test_numbers_are_numbers_in_a_file_of_settings_too(tmp_path: Path) -> None:
+    path = tmp_path / "own.yaml"
+    path.write_text("learning_rate: 1e-3\nschedule: cosine\n")
+    assert _parse({"settings": [str(path)]}) == {"settings": {"learning_rate": 0.001, "schedule": "cosine"}}
+    path.write_text("1: 2\n")
+    with pytest.raises(InputError, match="must be name: value pairs"):
+        _parse({"settings": [str(path)]})

@@ -20,8 +20,25 @@ def test_phantoms_are_written_and_named(tmp_path: Path, capsys: pytest.CaptureFi
     assert main(["phantoms", str(tmp_path), "--domains", "shoulder", "--cases", "1", "--size", "32"]) == 0
     assert capsys.readouterr().out.splitlines() == [str(tmp_path / "shoulder" / "manifest.yaml")]
     assert (tmp_path / "shoulder" / "labels" / "shoulder_000.nii.gz").is_file()
+    assert main(["phantoms", "--output", str(tmp_path), "--domains", "knee", "--cases", "1", "--size", "32"]) == 0
+    assert capsys.readouterr().out.splitlines() == [str(tmp_path / "knee" / "manifest.yaml")]
     assert main(["phantoms", str(tmp_path), "--domains", "elbow"]) == 1
     assert "elbow" in error_line(capsys)
+
+
+def test_one_case_is_no_cases_and_its_findings_have_colour(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert main(["phantoms", str(tmp_path), "--domains", "knee", "--cases", "1", "--size", "32"]) == 0
+    assert main(["check", str(tmp_path / "knee" / "manifest.yaml")]) == 1
+    printed = capsys.readouterr()
+    assert ", got 1 case: 1 error, 0 warnings, " in printed.err
+    assert "\033" not in printed.out + printed.err
+    monkeypatch.setenv("CLICOLOR_FORCE", "1")
+    assert main(["check", str(tmp_path / "knee" / "manifest.yaml")]) == 1
+    printed = capsys.readouterr()
+    assert "\033[31merror\033[0m   knee [tiny-set]: " in printed.out
+    assert printed.err.startswith("\033[31merror:\033[0m ")
 
 
 def test_segment_takes_a_folder_and_names_no_code_may_run_from(
@@ -171,7 +188,7 @@ def test_a_folder_that_cannot_be_written_to_is_found_out_first(
 def test_overlay_draws_a_picture(manifests: dict[str, str], tmp_path: Path) -> None:
     label = Path(manifests["ankle"]).parent / "labels" / "ankle_000.nii.gz"
     arguments = [str(scan_of(manifests, "ankle")), str(label), "--reference", str(label)]
-    assert main(["overlay", *arguments, "--output", str(tmp_path / "picture.png")]) == 0
+    assert main(["overlay", *arguments, "--out", str(tmp_path / "picture.png")]) == 0
     assert (tmp_path / "picture.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -214,7 +231,7 @@ def test_segment_says_nothing_of_how_logging_is_set_up(
     trained: Path, manifests: dict[str, str], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     scan = Path(manifests["ankle"]).parent / "images" / "ankle_000.nii.gz"
-    how = ["--checkpoint", str(trained / "model.pt"), "--domain", "ankle", "--output", str(tmp_path)]
+    how = ["--checkpoint", str(trained / "model.pt"), "--domain", "ankle", "--out", str(tmp_path)]
     with caplog.at_level("INFO"):
         assert main(["segment", str(scan), *how]) == 0
     assert "ankle_000_seg.nii.gz" in caplog.text

@@ -30,7 +30,7 @@ def box(tmp_path: Path) -> Path:
 
 
 def test_sizes_by_hand(box: Path, tmp_path: Path) -> None:
-    assert main(["mesh", str(box), "--format", "ply", "--output", str(tmp_path)]) == 0
+    assert main(["mesh", str(box), "--format", "ply", "--out", str(tmp_path)]) == 0
     first, second = rows_of(tmp_path)
     assert tuple(first) == BONES_COLUMNS
     assert float(first["volume_ml"]) == pytest.approx(4 * 6 * 10 * 8 / 1000)
@@ -45,7 +45,7 @@ def test_sizes_by_hand(box: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("format", ["stl", "ply", "glb"])
 def test_files_hold_the_bone_in_lps_mm(format: str, box: Path, tmp_path: Path) -> None:
-    assert main(["mesh", str(box), "--format", format, "--output", str(tmp_path)]) == 0
+    assert main(["mesh", str(box), "--format", format, "--out", str(tmp_path)]) == 0
     path = tmp_path / rows_of(tmp_path)[0]["mesh"]
     data = path.read_bytes()
     mesh = trimesh.load(path, process=True) if format != "glb" else trimesh.load(path).to_geometry()
@@ -63,7 +63,7 @@ def test_files_hold_the_bone_in_lps_mm(format: str, box: Path, tmp_path: Path) -
 def test_segment_meshes_what_it_finds(trained: Path, manifests: dict[str, str], tmp_path: Path) -> None:
     scan = Path(manifests["ankle"]).parent / "images" / "ankle_000.nii.gz"
     how = ["--checkpoint", str(trained / "model.pt"), "--domain", "ankle", "--device", "cpu"]
-    assert main(["segment", str(scan), *how, "--output", str(tmp_path), "--mesh", "stl"]) == 0
+    assert main(["segment", str(scan), *how, "--out", str(tmp_path), "--mesh", "stl"]) == 0
     rows = rows_of(tmp_path)
     labels = np.asarray(nibabel.load(tmp_path / "ankle_000_seg.nii.gz").dataobj)
     assert [row["bone"] for row in rows] == ["calcaneus", "talus", "tibia"]
@@ -78,7 +78,7 @@ def test_a_case_is_replaced_and_others_stay(box: Path, tmp_path: Path) -> None:
     other = tmp_path / "other_seg.nii.gz"
     other.write_bytes(box.read_bytes())
     for path in (box, other, box):
-        assert main(["mesh", str(path), "--output", str(tmp_path)]) == 0
+        assert main(["mesh", str(path), "--out", str(tmp_path)]) == 0
     assert [(row["case"], row["label"]) for row in rows_of(tmp_path)] == [
         (case, label) for case in ("box", "other") for label in "13"
     ]
@@ -88,6 +88,6 @@ def test_a_table_of_somebody_else_is_not_replaced(
     box: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "bones.csv").write_text("mine\n1\n")
-    assert main(["mesh", str(box), "--output", str(tmp_path)]) == 1
+    assert main(["mesh", str(box), "--out", str(tmp_path)]) == 1
     assert "table bones.csv must have the columns of this version, got others; move it away" in error_line(capsys)
     assert (tmp_path / "bones.csv").read_text() == "mine\n1\n"

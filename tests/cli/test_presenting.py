@@ -18,14 +18,12 @@ from support.bundles import BUNDLES
 from support.processes import run
 
 from multijoint.cli import main
-from multijoint.cli.main import make_parser
-
-HIDDEN = {"segment-share"}  # a process of `segment --engine ray`
+from multijoint.cli.main import listed_commands, make_parser, parsers_of
 
 
 def parsers() -> dict[str, argparse.ArgumentParser]:
-    (commands,) = (action for action in make_parser()._actions if isinstance(action, argparse._SubParsersAction))
-    return {name: parser for name, parser in commands.choices.items() if name not in HIDDEN}
+    found = parsers_of(make_parser())
+    return {name: found[name] for name in listed_commands()}
 
 
 @pytest.mark.parametrize("name", parsers())
@@ -37,13 +35,29 @@ def test_help_has_an_example_that_can_be_parsed_and_says_what_each_argument_is(n
     assert words[:2] == ["multijoint", name]
     assert make_parser().parse_args(words[1:]).command == name
     assert [action.dest for action in parser._actions if not action.help] == []
-    assert {"--quiet", "--json"} <= set(parser._option_string_actions)
+    assert {"--quiet", "--json", "--debug"} <= set(parser._option_string_actions)
+
+
+def test_output_is_another_name_of_out_for_every_command_that_writes_somewhere() -> None:
+    options = {name: parser._option_string_actions for name, parser in parsers().items()}
+    assert {name for name, found in options.items() if found.get("--out") is not found.get("--output")} == set()
+    writing = "init check phantoms segment report mesh overlay adapt experiment quality-study package bench"
+    assert {name for name, found in options.items() if "--out" in found} == set(writing.split())
 
 
 def test_every_command_is_listed_once_under_what_one_wants_to_do() -> None:
     text = make_parser().format_help()
     assert "\nother:" not in text
     assert sorted(re.findall(r"^  ([a-z][a-z-]+) {2,}\S", text, flags=re.MULTILINE)) == sorted(parsers())
+
+
+@pytest.mark.parametrize("option", ["--debug", "--quiet", "--json"])
+@pytest.mark.parametrize("name", parsers())
+def test_common_options_stand_before_or_after_every_command(name: str, option: str) -> None:
+    call = shlex.split((parsers()[name].epilog or "").split("\n")[1])[1:]
+    plain, before, after = (make_parser().parse_args(words) for words in (call, [option, *call], [*call, option]))
+    assert before == after
+    assert vars(before) == vars(plain) | {option.removeprefix("--"): True}
 
 
 def test_help_of_every_command_imports_nothing_heavy() -> None:
@@ -69,7 +83,7 @@ def calls(trained: Path, manifests: dict[str, str], out: Path) -> dict[str, list
     return {
         "phantoms": ["phantoms", str(out), "--domains", "knee", "--cases", "1", "--size", "32"],
         "check": ["check", manifests["ankle"], "--out", str(out)],
-        "segment": ["segment", str(folder / "images" / "ankle_000.nii.gz"), *model, "--output", str(out)],
+        "segment": ["segment", str(folder / "images" / "ankle_000.nii.gz"), *model, "--out", str(out)],
         "init": ["init", str(folder), "--domain", "ankle", "--out", str(folder / "as_found.yaml"), "--overwrite"],
     }
 
@@ -143,7 +157,7 @@ def test_json_of_a_command_that_records_nothing_has_its_lines(
     manifests: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     label = Path(manifests["ankle"]).parent / "labels" / "ankle_000.nii.gz"
-    assert main(["mesh", str(label), "--output", str(tmp_path), "--format", "stl", "--json"]) == 0
+    assert main(["mesh", str(label), "--out", str(tmp_path), "--format", "stl", "--json"]) == 0
     result = json.loads(capsys.readouterr().out)
     assert result["printed"][0].startswith("ankle_000: ")
 

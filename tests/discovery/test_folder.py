@@ -79,7 +79,7 @@ def test_what_is_not_clear_is_left_out_with_the_reason(tmp_path: Path) -> None:
     put(tmp_path / ".hidden" / "seg.nii.gz", label=True)
     found = find_pairs(tmp_path)
     assert [pair.image for pair in found.pairs] == ["b/t1.nii.gz", "c/t1.nii.gz"]
-    several = "2 images and 1 labels in its folder: choose with --images or --labels"
+    several = "2 images and 1 label in its folder: choose with --images or --labels"
     assert found.unused == {
         "a/seg.nii.gz": several,
         "a/t1.nii.gz": several,
@@ -99,7 +99,7 @@ def test_a_second_channel_and_two_readers_are_not_guessed_between(tmp_path: Path
     assert find_pairs(tmp_path).unused == {"imagesTr/a_0001.nii.gz": "no label"}
     put(tmp_path / "labelsTr" / "a_seg.nii.gz", label=True)
     assert find_pairs(tmp_path).pairs == ()
-    assert "1 images and 2 labels of one name: choose with --labels" in find_pairs(tmp_path).unused.values()
+    assert "1 image and 2 labels of one name: choose with --labels" in find_pairs(tmp_path).unused.values()
     assert len(find_pairs(tmp_path, labels="a_seg*").pairs) == 1
 
 

@@ -20,12 +20,11 @@ from custom_components.errors import explain, find_cause
 from support.documented import PAGES, ROOT, Command, Folder, commands_of, copy
 
 from multijoint.cli import main
-from multijoint.cli.main import make_parser
+from multijoint.cli.main import listed_commands, make_parser, parsers_of
 from multijoint.phantoms import write_phantoms
 
 JOINT = "bundles/multijoint_mr_bone_segmentation"
 VERSION = json.loads((ROOT / JOINT / "configs" / "metadata.json").read_text())["version"]
-HIDDEN = {"segment-share"}
 
 # Beginning of a command: why it is not run here, and what covers it.
 NOT_RUN = {
@@ -221,8 +220,8 @@ def test_what_is_not_run_is_there_and_covered_elsewhere() -> None:
 
 
 def parsers() -> dict[str, argparse.ArgumentParser]:
-    (commands,) = (action for action in make_parser()._actions if isinstance(action, argparse._SubParsersAction))
-    return {name: parser for name, parser in commands.choices.items() if name not in HIDDEN}
+    found = parsers_of(make_parser())
+    return {name: found[name] for name in listed_commands()}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=[page.relative_to(ROOT).as_posix() for page in PAGES])
@@ -308,7 +307,7 @@ def test_reference_has_every_command_with_every_option() -> None:
     listed = {}
     for command, options, *_ in rows_below("Commands", "commands.md"):
         listed[re.findall(r"[a-z-]+", command)[0]] = set(re.findall(r"--[a-z0-9-]+", options))
-    everywhere = {"--help", "--quiet", "--json"}
+    everywhere = {"--help", "--quiet", "--json", "--debug", "--output"}  # the last stands for --out
     assert listed == {
         name: {option for option in parser._option_string_actions if option.startswith("--")} - everywhere
         for name, parser in parsers().items()

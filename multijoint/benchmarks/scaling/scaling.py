@@ -166,7 +166,7 @@ def _segment(job: _Job) -> tuple[float, float]:
     """Run the command; seconds and GiB."""
     out = job.images.with_name(f"{case_id(job.images)}_labels")
     shutil.rmtree(out, ignore_errors=True)
-    command = multijoint("segment", job.images, "--checkpoint", job.model, "--output", out, "--device", "cpu")
+    command = multijoint("segment", job.images, "--checkpoint", job.model, "--out", out, "--device", "cpu")
     measured = run_measured(command)
     for scan in sorted(job.images.glob("*.nii.gz")) if job.images.is_dir() else [job.images]:
         path = label_map_path(out, case_id(scan))

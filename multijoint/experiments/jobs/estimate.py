@@ -17,7 +17,8 @@ from custom_components.losses import MultiDomainSegmentationLoss
 from custom_components.networks.unet import MultiDomainUNet
 from custom_components.workflows.begin import select_device
 
-from multijoint.experiments.jobs.experiment import Job, overridden
+from multijoint.experiments.jobs.experiment import Job
+from multijoint.experiments.jobs.overrides import overridden
 from multijoint.experiments.jobs.plan import Plan
 from multijoint.experiments.jobs.shifts import SHIFTS
 from multijoint.experiments.rows import read_rows

@@ -16,15 +16,12 @@ from custom_components.errors import InputError, suggest
 from custom_components.system.files import write_atomically
 
 from multijoint.experiments.jobs.methods import Method
+from multijoint.experiments.jobs.overrides import OF_JOBS
 from multijoint.experiments.rows import ALL_SUBJECTS, LEAST_TYPICAL
 from multijoint.running import find_bundle
 
-PLANNED = ("image_size", "widths", "max_epochs")
-"""Settings that may be "auto"."""
 RECIPES = ("paper", "strong")
 """Names of the files of the joint bundle that hold a whole recipe of a training."""
-
-_OF_JOBS = ("manifests", "dataset_dir", "fold", "seed", "output_dir", "resume", "snapshots", "train_subjects")
 
 
 @dataclass(frozen=True)
@@ -69,6 +66,9 @@ class Experiment:
         threads: processor threads of a job. The last digits of sums depend on it.
         dataset_dir: folder that the manifests' paths start from; the manifest's own if None.
         planned: values in place of the settings that are "auto", the same for every job.
+
+    Raises:
+        InputError: MONAI would take a path for code.
     """
 
     folder: Path
@@ -77,6 +77,11 @@ class Experiment:
     threads: int = 1
     dataset_dir: Path | None = None
     planned: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for path in (self.folder, *self.manifests, *([self.dataset_dir] if self.dataset_dir else [])):
+            if set("$@%#") & set(str(path)):
+                raise InputError(f"path must be free of $, @, % and # (code to MONAI), got {path}; rename it")
 
     @property
     def resolved(self) -> dict[str, Any]:
@@ -87,11 +92,8 @@ class Experiment:
         """Write `experiment.json`, or compare with the one that is there.
 
         Raises:
-            InputError: the folder holds an experiment with other settings or data, or MONAI would take a path for code.
+            InputError: the folder holds an experiment with other settings or data.
         """
-        for path in (self.folder, *self.manifests, *([self.dataset_dir] if self.dataset_dir else [])):
-            if set("$@%") & set(str(path)):
-                raise InputError(f"path must be free of $, @ and % (code to MONAI), got {path}; rename it")
         content = {
             "manifests": [str(path) for path in self.manifests],
             "manifest_hashes": [hashlib.sha256(path.read_bytes()).hexdigest() for path in self.manifests],
@@ -164,26 +166,9 @@ def training_settings(given: Mapping[str, Any]) -> dict[str, Any]:
     """
     path = find_bundle() / "configs" / "train.yaml"
     known: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
-    free = [name for name, value in known.items() if name not in _OF_JOBS and not isinstance(value, dict)]
+    free = [name for name, value in known.items() if name not in OF_JOBS and not isinstance(value, dict)]
     for name in given:
         if name not in free:
             rule = "must be one of train.yaml that no job decides"
             raise InputError(f"setting {name} {rule}; {suggest(name, free)}")
     return {**known, **given}
-
-
-def overridden(settings: Mapping[str, Any], method: Method) -> dict[str, Any]:
-    """The settings with the overrides of a method.
-
-    Raises:
-        InputError: an override is "auto": every job would plan for itself.
-    """
-    own = dict(settings)
-    for path in method.configs:
-        changes = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-        if any(isinstance(changes.get(name), str) for name in PLANNED):
-            raise InputError(
-                f"override {path.name} must give {', '.join(PLANNED)} in numbers; set auto for all methods"
-            )
-        own |= changes
-    return own

@@ -77,5 +77,8 @@ def _compose(given: str, known: dict[str, Method]) -> Method:
     for file in files:
         if not file.is_file():
             raise InputError(f"override of method {given} must be a file, got none at {file}; check the path")
+        if set("$@%#") & set(str(file)) or file.stem.startswith("."):
+            rule = "must have a path free of $, @, % and # (code to MONAI) and a name that begins with no dot"
+            raise InputError(f"override of method {given} {rule}, got {file}; rename it")
     name = "+".join(filter(None, [base.name, *(file.stem for file in files)]))
     return Method(name, title_of(name) if base.name else name, (*base.configs, *files), base.each)

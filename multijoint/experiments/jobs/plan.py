@@ -22,17 +22,16 @@ from monai.bundle import ConfigParser
 
 from multijoint.cluster import Resources, run_tasks
 from multijoint.experiments.jobs.experiment import (
-    PLANNED,
     Experiment,
     Job,
     fold_setting,
     job_stem,
-    overridden,
     read_experiment,
     recipe_settings,
     training_settings,
 )
 from multijoint.experiments.jobs.methods import Method, select_methods
+from multijoint.experiments.jobs.overrides import PLANNED, check_overrides, overridden
 from multijoint.experiments.jobs.run_job import JobState, run_job
 from multijoint.experiments.rows import ALL_SUBJECTS, LEAST_TYPICAL
 
@@ -112,11 +111,14 @@ def make_plan(
         recipe: "paper" or "strong", a file of overrides of `train.yaml` for every method; None takes none.
 
     Raises:
-        InputError: something does not fit; see `load_manifests`, `select_methods`, `training_settings`, `plan_jobs`.
+        InputError: something does not fit; see `load_manifests`, `select_methods`, `check_overrides`,
+            `training_settings`, `plan_jobs`.
     """
     loaded = load_manifests(manifests, dataset_dir=dataset_dir)
     settings = recipe_settings(recipe) | dict(settings or {})
     all_settings, chosen = training_settings(settings), select_methods(methods)
+    for method in chosen:
+        check_overrides(method, all_settings)
     if all_settings["device"] not in ("auto", "cpu"):
         select_device(all_settings["device"])
     subjects = list(train_subjects)
@@ -253,6 +255,10 @@ def _snapshots(epochs: int) -> tuple[int, ...]:
 def _to_shift(group: Sequence[Manifest], split: Split, limit: dict[str, int]) -> tuple[tuple[Case, str], ...]:
     """The tested cases that the rows of a job are about, by absolute paths, with their planes."""
     planes = {manifest.domain.name: manifest.domain.plane for manifest in group}
+    for case in split.testing:  # whose copies have its name
+        if set("$@%#") & set(case.name):
+            rule = "must have a name free of $, @, % and # (code to MONAI)"
+            raise InputError(f"case to shift {rule}, got {case.name}; set name: in its manifest")
     return tuple(
         (replace(case, image=case.image.absolute(), label=case.label and case.label.absolute()), planes[case.domain])
         for case in split.testing

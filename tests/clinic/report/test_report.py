@@ -136,7 +136,7 @@ def test_references_and_scans_that_fit_nothing_are_one_line(
 
 def test_a_training_has_its_curves_split_and_settings(trained: Path, tmp_path: Path) -> None:
     page = tmp_path / "run.html"
-    assert main(["report", str(trained), "--output", str(page)]) == 0
+    assert main(["report", str(trained), "--out", str(page)]) == 0
     text = page.read_text()
     parsed = Parsed(text)
     assert parsed.all("svg")

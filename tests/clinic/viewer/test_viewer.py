@@ -32,7 +32,7 @@ def folder(manifests: dict[str, str], tmp_path_factory: pytest.TempPathFactory) 
         names = {"0": "background", "1": "calcaneus", "2": "talus", "3": "tibia"}
         (folder / "out" / f"{case}_seg.json").write_text(json.dumps({"labels": names}))
     first = folder / "out" / "ankle_000_seg.nii.gz"
-    assert main(["mesh", str(first), "--format", "ply", "--output", str(folder / "out")]) == 0
+    assert main(["mesh", str(first), "--format", "ply", "--out", str(folder / "out")]) == 0
     return folder
 
 

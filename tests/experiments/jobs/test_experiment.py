@@ -148,10 +148,12 @@ def test_an_experiment_never_mixes_settings_or_data(tmp_path: Path) -> None:
         read_experiment(tmp_path)
 
 
-def test_paths_that_monai_would_run_are_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["a@b", "a$b", "a%b", "a#b"])
+def test_paths_that_monai_would_change_are_refused(name: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="code to MONAI"):
-        Experiment(tmp_path / "a@b", (), {}).save()
-    assert not (tmp_path / "a@b").exists()
+        Experiment(tmp_path / name, (), {})
+    with pytest.raises(InputError, match="code to MONAI"):
+        Experiment(tmp_path, (tmp_path / name / "manifest.yaml",), {})
 
 
 def test_the_least_typical_are_one_fold_of_all_methods(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -182,6 +184,15 @@ def test_shifted_copies_are_of_the_cases_that_the_rows_are_about() -> None:
     assert shifted == [[ankle], [shoulder], [ankle, shoulder]]
     assert all(case.image.is_absolute() and case.label.is_absolute() for case, _ in jobs[2].shifted)
     assert {job.shifted for job, _ in jobs_of(["proposed"])} == {()}
+
+
+def test_a_case_to_shift_has_a_name_that_monai_leaves_as_it_is() -> None:
+    (first, *others), second = ANKLE.cases, SHOULDER
+    odd = replace(ANKLE, cases=(replace(first, name="a#b"), *others))
+    settings, methods = training_settings({"max_epochs": 30}), select_methods(["proposed"])
+    plan_jobs([odd, second], methods=methods, settings=settings, folds=[0])
+    with pytest.raises(InputError, match=r"case to shift must have a name free of .* got a#b; set name:"):
+        plan_jobs([odd, second], methods=methods, settings=settings, folds=[0], shift=True)
 
 
 def test_kinds_of_folds_are_not_mixed_in_a_folder(tmp_path: Path) -> None:

@@ -197,7 +197,7 @@ def test_shifted_copies_are_evaluated_without_another_training(
     assert "proposed/seed0_fold00  waiting: shifted copies" in said.output
     said = call("experiment", *arguments, "--shift", "--set", *SETTINGS)
     assert said.code == 0, said.errors
-    assert "1 jobs, 0 of them done" in said.output
+    assert "1 job, 0 of them done" in said.output
     assert {path: path.stat().st_mtime_ns for path in marks} == marks
     assert read_rows(folder, "cases").equals(cases)
 
@@ -217,7 +217,7 @@ def test_shifted_copies_are_evaluated_without_another_training(
 
     before = (folder / "shifted.csv").read_bytes()
     said = call("experiment", "--out", str(folder))  # the plan knows of the shifts
-    assert "1 jobs, 1 of them done" in said.output
+    assert "1 job, 1 of them done" in said.output
     assert (folder / "shifted.csv").read_bytes() == before
     assert call("tables", str(folder)).code == 0
     assert "all shifts" in next(folder.rglob("table3.md")).read_text(encoding="utf-8")
