@@ -2,24 +2,23 @@
 
 from pathlib import Path
 
-from multijoint.cli.commands import command, path, text
+from multijoint.cli.commands import command, out_path, path, text
+from multijoint.cli.messages import show_messages
 from multijoint.cli.presenting import record
 
 
 @command(
     path("run", "RUN", "folder of a training"),
-    path("--out", "FOLDER", "label maps and tables (default evaluation in RUN)"),
+    out_path("FOLDER", "label maps and tables (default evaluation in RUN)"),
     text("--set", "NAME=VALUE", "settings of evaluate.yaml", dest="settings", nargs="+", default=[]),
     example="multijoint evaluate runs/x",
 )
 def evaluate(run: Path, out: Path | None, settings: list[str]) -> None:
     """Segment and score the subjects that a training has held out."""
-    import logging
-
     from multijoint.api.training import bundle_command, evaluate, evaluation_workflow
     from multijoint.cli.settings import parse_settings
 
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    show_messages()
     given = parse_settings(settings)
     configs, own = evaluation_workflow(run, out=out, **given)
     as_bundle = bundle_command("evaluating", configs, own)

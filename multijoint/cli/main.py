@@ -22,16 +22,8 @@ from multijoint.cli.spelling import find_misspelling
 _GROUPS = {
     "start with your data": ["init", "check", "phantoms"],
     "segment, look, measure": ["segment", "dicom", "report", "view", "mesh", "overlay"],
-    "train and compare": [
-        "train",
-        "evaluate",
-        "adapt",
-        "calibrate",
-        "experiment",
-        "tables",
-        "figures",
-        "quality-study",
-    ],
+    "train": ["train", "evaluate", "adapt", "calibrate"],
+    "compare methods": ["experiment", "tables", "figures", "quality-study"],
     "share a model": ["package", "inspect"],
     "measure this program, type less": ["bench", "completion"],
 }

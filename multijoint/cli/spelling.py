@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 Options = Mapping[str, str]
 """What may be typed for each option -> the name that help and suggestions use for it."""
 
-_LISTED = "`multijoint --help` lists them and says how to train"
+_LISTED = "`multijoint --help` lists them"
 
 
 def find_misspelling(

@@ -3,13 +3,14 @@
 from pathlib import Path
 from typing import Any
 
-from multijoint.cli.commands import choice, command, dataset_dir, path, text
+from multijoint.cli.commands import choice, command, dataset_dir, out_path, path, text
+from multijoint.cli.messages import show_messages
 from multijoint.cli.presenting import print_written, record
 
 
 @command(
     path("manifests", "MANIFEST", "one a data set", nargs="+"),
-    path("--out", "FOLDER", "the run's folder", required=True),
+    out_path("FOLDER", "the run's folder", required=True),
     text("--fold", "FOLD", "held-out part of the subjects: a number, or 'least typical' (default 0)", default="0"),
     choice("--recipe", ["strong", "paper"], "paper is the training of Boutillon et al. 2021 (default strong)"),
     dataset_dir(),
@@ -25,12 +26,10 @@ from multijoint.cli.presenting import print_written, record
 )
 def train(manifests: list[Path], out: Path, fold: str, settings: list[str], **arguments: Any) -> None:
     """Train one network on one or several data sets."""
-    import logging
-
     from multijoint.api.training import bundle_command, train, training_workflow
     from multijoint.cli.settings import parse_settings
 
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    show_messages()
     given = {name: value for name, value in arguments.items() if value is not None} | parse_settings(settings)
     given |= {"fold": int(fold) if fold.isdecimal() else fold}
     as_bundle = bundle_command("training", *training_workflow(manifests, out=out, **given))

@@ -41,7 +41,9 @@ def test_help_has_an_example_that_can_be_parsed_and_says_what_each_argument_is(n
 def test_output_is_another_name_of_out_for_every_command_that_writes_somewhere() -> None:
     options = {name: parser._option_string_actions for name, parser in parsers().items()}
     assert {name for name, found in options.items() if found.get("--out") is not found.get("--output")} == set()
-    writing = "init check phantoms segment report mesh overlay adapt experiment quality-study package bench"
+    writing = (
+        "init check phantoms segment report mesh overlay train evaluate adapt experiment quality-study package bench"
+    )
     assert {name for name, found in options.items() if "--out" in found} == set(writing.split())
 
 
@@ -113,7 +115,7 @@ def test_quiet_still_says_what_went_wrong(tmp_path: Path, capfd: pytest.CaptureF
     assert main(["phantoms", str(tmp_path), "--domains", "elbow", "--quiet"]) == 1
     printed = capfd.readouterr()
     assert printed.out == ""
-    assert printed.err == "error: domains must be among ankle, shoulder, knee, shapes, got elbow\n"
+    assert printed.err == "error: domains must be among ankle, ankles, shoulder, knee, shapes, got elbow\n"
 
 
 EXPECTED = {
