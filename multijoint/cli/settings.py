@@ -37,8 +37,8 @@ def parse_settings(given: Sequence[str]) -> dict[str, Any]:
             raise InputError(f"value of {name} must be YAML, got {text}; quote it") from error
         if re.fullmatch(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+", str(value)):
             value = float(value)
-        elif re.search(r"[$@%]", text):
-            raise InputError(f"value of {name} must be free of $, @ and % (code to MONAI), got {text}")
+        elif re.search(r"[$@%#]", text):
+            raise InputError(f"value of {name} must be free of $, @, % and # (code to MONAI), got {text}")
         settings[name] = value
     return settings
 
@@ -48,8 +48,9 @@ def _read_settings(path: Path) -> dict[str, Any]:
         found = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise InputError(f"settings {path} must be a readable YAML file, got {error}; check the path") from error
-    if not isinstance(found, dict) or re.search(r"[$@%]", str(found)):
-        raise InputError(f"settings {path} must be name: value pairs free of $, @ and %, got others; correct the file")
+    if not isinstance(found, dict) or re.search(r"[$@%]", str(found)) or "#" in str(list(found.values())):
+        rule = "must be name: value pairs free of $, @ and %, and of # in values"
+        raise InputError(f"settings {path} {rule}, got others; correct the file")
     return found
 
 

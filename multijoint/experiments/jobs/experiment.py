@@ -90,8 +90,8 @@ class Experiment:
             InputError: the folder holds an experiment with other settings or data, or MONAI would take a path for code.
         """
         for path in (self.folder, *self.manifests, *([self.dataset_dir] if self.dataset_dir else [])):
-            if set("$@%") & set(str(path)):
-                raise InputError(f"path must be free of $, @ and % (code to MONAI), got {path}; rename it")
+            if set("$@%#") & set(str(path)):
+                raise InputError(f"path must be free of $, @, % and # (code to MONAI), got {path}; rename it")
         content = {
             "manifests": [str(path) for path in self.manifests],
             "manifest_hashes": [hashlib.sha256(path.read_bytes()).hexdigest() for path in self.manifests],
