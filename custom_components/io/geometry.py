@@ -19,8 +19,8 @@ MM_OF_UNIT = {0: 1.0, 1: 1e3, 2: 1.0, 3: 1e-3}
 MAX_GRID_ERROR = 0.05
 """How far two headers of one grid may put its farthest corner apart, in voxels.
 
-Rounding alone does so: directions of 4 to 6 decimals, which ITK makes square when it reads a scan (0.02 voxels of 512 at
-most), and the 32 bits of a quaternion.
+Rounding alone does so: directions of 4 to 6 decimals, which ITK makes square when it reads a scan (up to 0.02 voxels of
+512), and the 32 bits of a quaternion.
 """
 
 _MAX_AFFINE = 1e9  # no scanner is that large; NaN and infinity fail the same test
