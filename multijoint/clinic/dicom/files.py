@@ -23,7 +23,7 @@ _DICOMDIR = "1.2.840.10008.1.3.10"
 _GZIP = b"\x1f\x8b"
 _GROUPS = (b"\2\0", b"\x08\0", b"\0\2", b"\0\x08")  # that a data set without a preamble begins with
 _NAMED = (".dcm", ".ima", ".dicom")
-_UIDS = ("SOPClassUID", "StudyInstanceUID", "SeriesInstanceUID")
+_SOP_CLASS = 0x00080016
 _PIXEL_GROUP = 0x7FE0
 _UNKNOWN_LENGTH = 2**32 - 1
 
@@ -66,8 +66,8 @@ def find_dicom_files(path: Path) -> tuple[list[Path], int]:
 def is_dicom(path: Path) -> bool:
     """Whether a regular file is meant to be DICOM.
 
-    It has `DICM` behind a preamble of 128 bytes; or it has neither and is a data set that says what it is of; or it is
-    one of these packed with gzip; or it is only named so, which is worth a message.
+    It has `DICM` behind a preamble of 128 bytes; or it has neither and is a data set that says its class; or it is one
+    of these packed with gzip; or it is only named so, or empty without an ending, which is worth a message.
     """
     name = path.name.lower()
     try:
@@ -83,15 +83,17 @@ def is_dicom(path: Path) -> bool:
             name = name.removesuffix(".gz")
     if head[_MAGIC_AT:].startswith(_MAGIC):
         return True
-    return (name.endswith(_NAMED) and not name.startswith(".")) or (head.startswith(_GROUPS) and _is_bare(path))
+    is_named = name.endswith(_NAMED) and not name.startswith(".")
+    is_wiped = not head.strip(b"\0") and "." not in name
+    return is_named or is_wiped or (head.startswith(_GROUPS) and _is_bare(path))
 
 
 def _is_bare(path: Path) -> bool:
-    """Whether a file without preamble is a data set with class, study and series; other bytes never have all three."""
+    """Whether a file without preamble is a data set that says its class; other bytes do not parse that far."""
     try:
         with reading_dicom(path.name) as pydicom:
-            elements = read_dataset(pydicom, path, stop_before_pixels=True, specific_tags=list(_UIDS))
-            return all(re.fullmatch(r"[0-9]+(\.[0-9]+)+", str(elements.get(tag, ""))) for tag in _UIDS)
+            elements = read_dataset(pydicom, path, stop_before_pixels=True, specific_tags=["SOPClassUID"])
+            return re.fullmatch(r"[0-9]+(\.[0-9]+){4,}", str(elements.get("SOPClassUID", ""))) is not None
     except (InputError, OSError):
         return False
 
@@ -117,18 +119,15 @@ def read_header(path: Path, tags: Sequence[str | int]) -> Header | None:
             if meta.get("MediaStorageSOPClassUID") == _DICOMDIR:
                 return None
         elif not head.startswith(_GROUPS):
-            raise InputError(f"DICOM file {name} must hold DICOM, got {size or 'no'} other bytes; copy it again")
+            raise InputError(f"DICOM file {name} must hold DICOM, got {size} other bytes; copy it again")
         file.seek(0)
         wanted = [*tags, "Rows", "Columns", "NumberOfFrames", "BitsAllocated", "SamplesPerPixel"]
         elements = read_dataset(pydicom, file, stop_before_pixels=True, specific_tags=wanted)
         has_pixels, missing = _pixels(pydicom, elements, file, size)
-        if not has_pixels:  # the end of the file, or of what was copied of it: a second pass jumps over every value
-            file.seek(0)
-            read_dataset(pydicom, file, stop_before_pixels=True, specific_tags=["SOPClassUID"])
-            missing = file.tell() - size
-    what = "pixels" if has_pixels else "header"
-    found = f"DICOM file {name} must be whole, got {missing} bytes less than its {what}; copy it again"
-    return Header(elements, has_pixels, found if missing > 0 else "")
+        ends_early = not has_pixels and _ends_in_header(pydicom, file, size)
+    found = "one that ends in its header" if ends_early else f"{missing} bytes less than its pixels"
+    damage = f"DICOM file {name} must be whole, got {found}; copy it again"
+    return Header(elements, has_pixels, damage if ends_early or missing > 0 else "")
 
 
 def class_in_meta(path: Path) -> str:
@@ -204,3 +203,17 @@ def _pixels(pydicom: Any, elements: Any, file: Any, size: int) -> tuple[bool, in
     except (AttributeError, TypeError, ValueError):
         expected = 0  # the elements that say it are missing
     return True, max(here + begin + length - size, expected - length)
+
+
+def _ends_in_header(pydicom: Any, file: Any, size: int) -> bool:
+    """Whether a file without pixels ends within an element, or before the first one."""
+    end = 0
+
+    def follow(tag: int, kind: str | None, length: int) -> bool:
+        nonlocal end
+        end = size if length == _UNKNOWN_LENGTH else file.tell() + length
+        return False
+
+    file.seek(0)
+    pydicom.filereader.read_partial(file, follow, force=True, specific_tags=[_SOP_CLASS])
+    return end != size

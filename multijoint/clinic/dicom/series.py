@@ -17,7 +17,7 @@ from multijoint.clinic.dicom.stacks import MIN_SLICES, Stack, stacks_of
 
 RULE = (
     f"* is taken: the only usable series of its exam (MR; one grid of at least {MIN_SLICES} equally spaced slices; no "
-    "localiser; neither derived nor phase), or the one named with --series"
+    "localiser; a magnitude, not derived), or the one named with --series"
 )
 """How a series is chosen, in one line."""
 
@@ -219,8 +219,9 @@ def _kind(file: DicomFile, stack: Stack) -> tuple[str, str]:
     """Kind of a series, and why it is taken on request only, if so."""
     kind = f"{file.modality or '?'}{' enhanced' if file.sop_class in ENHANCED else ''}"
     first = stack.slices[0] if stack.slices else None
-    if first and first.key("part") not in ("", MAGNITUDE):
-        return f"{kind} {first.key('part')}", f"is a {first.key('part')}, not a magnitude"
+    part = first.key("part") if first else ""
+    if part not in ("", MAGNITUDE):
+        return f"{kind} {part}", f"is {'an' if part.startswith('i') else 'a'} {part}, not a magnitude"
     own = first.key("type").upper().split("\\") if first and first.key("type") else file.image_type
     if "DERIVED" in own[:1] or "SECONDARY" in own[1:2]:
         return f"{kind} derived", "is derived from other images"

@@ -126,7 +126,7 @@ def _describe(path: Path, found: Header) -> DicomFile:
     with reading_dicom(show_path(path)):
         problem = ""
         try:
-            slices = _slices(header, path)
+            slices = _slices(found, path)
         except InputError as error:
             slices, problem = [], str(error)
         identity: frozenset[str] = frozenset()
@@ -144,7 +144,7 @@ def _describe(path: Path, found: Header) -> DicomFile:
             number=_text(header, "SeriesNumber"),
             description=_text(header, "SeriesDescription") or _text(header, "ProtocolName"),
             modality=_text(header, "Modality"),
-            sop_class=_text(header, "SOPClassUID"),
+            sop_class=_text(header, "SOPClassUID") or _text(header.file_meta, "MediaStorageSOPClassUID"),
             image_type=tuple(dict.fromkeys(kind.upper() for kind in types if kind)),
             identity=identity,
             has_pixels=found.has_pixels,
@@ -157,12 +157,15 @@ def _describe(path: Path, found: Header) -> DicomFile:
         )
 
 
-def _slices(header: Any, path: Path) -> list[Slice]:
+def _slices(read: Header, path: Path) -> list[Slice]:
+    header = read.elements
     if _text(header, "SOPClassUID") not in (CLASSIC, *ENHANCED):
         return []  # the series is refused because of its SOP class
-    if header.get("SamplesPerPixel") != 1 or _text(header, "PhotometricInterpretation") != "MONOCHROME2":
-        raise InputError("must hold grey values (MONOCHROME2), got others")
-    shape = (_count(header, "Rows", path), _count(header, "Columns", path))
+    shape = (0, 0)
+    if read.has_pixels:
+        if header.get("SamplesPerPixel") != 1 or _text(header, "PhotometricInterpretation") != "MONOCHROME2":
+            raise InputError("must hold grey values (MONOCHROME2), got others")
+        shape = (_count(header, "Rows", path), _count(header, "Columns", path))
     if _text(header, "SOPClassUID") == CLASSIC:
         return [_slice(header, (), path, 0, shape)]
     shared = _items(header, "SharedFunctionalGroupsSequence")
