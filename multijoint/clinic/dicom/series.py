@@ -81,7 +81,9 @@ def choose_series(exam: DicomExam, wanted: str | None = None) -> Series:
     """
     if exam.problems and (wanted is None or not exam.series):
         more = f" and {len(exam.problems) - 1} more" if len(exam.problems) > 1 else ""
-        raise InputError(f"exam {exam.name} must be readable as a whole, got: {exam.problems[0]}{more}")
+        others = any(each.verdict != "refused" for each in exam.series)
+        remedy = ", or name another series with --series" if others else ""
+        raise InputError(f"exam {exam.name} must be readable as a whole, got: {exam.problems[0]}{more}{remedy}")
     if not exam.series:
         rule = f"exam {exam.name} must have a usable MR series, got none"
         raise InputError(f"{rule} ({_said_aside(exam)}); export the images, too")
@@ -132,7 +134,9 @@ def format_exam(exam: DicomExam, chosen: Series | None = None) -> str:
     lines = [f"exam {exam.name}"]
     if exam.series:
         lines += [mark + line for mark, line in zip(marks, align_columns(rows), strict=True)]
-    lines += [f"  unreadable: {problem}" for problem in exam.problems]
+    lines += [f"  unreadable: {problem}" for problem in exam.problems[:_MAX_LISTED]]
+    more = len(exam.problems) - _MAX_LISTED
+    lines += [f"  unreadable: {more} more"] if more > 0 else []
     lines += [f"  warning: series {each.key} {each.warning}" for each in exam.series if each.warning]
     return "\n".join([*lines, *([f"  left aside: {_said_aside(exam)}"] if exam.aside else [])])
 
