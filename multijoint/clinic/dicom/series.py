@@ -81,9 +81,9 @@ def choose_series(exam: DicomExam, wanted: str | None = None) -> Series:
     """
     if exam.problems and (wanted is None or not exam.series):
         more = f" and {len(exam.problems) - 1} more" if len(exam.problems) > 1 else ""
-        others = any(each.verdict != "refused" for each in exam.series)
-        remedy = ", or name another series with --series" if others else ""
-        raise InputError(f"exam {exam.name} must be readable as a whole, got: {exam.problems[0]}{more}{remedy}")
+        has_others = any(each.verdict != "refused" for each in exam.series)
+        more += ", or name another series with --series" if has_others else ""
+        raise InputError(f"exam {exam.name} must be readable as a whole, got: {exam.problems[0]}{more}")
     if not exam.series:
         rule = f"exam {exam.name} must have a usable MR series, got none"
         raise InputError(f"{rule} ({_said_aside(exam)}); export the images, too")
@@ -216,6 +216,10 @@ def _series_problem(files: Sequence[DicomFile]) -> str:
     if any(_MOSAICS & set(file.image_type) for file in files):
         rule = "must have one slice an image, got mosaics (the slices of a volume side by side)"
         return f"{rule}; convert it with dcm2niix and give the NIfTI file"
+    parts = Counter(file.concatenation for file in files)
+    for (uid, announced), found in parts.items():
+        if uid and found < announced:
+            return f"must be complete, got {found} of {announced} files of a multi-frame image; copy the others, too"
     return next((file.problem for file in files if file.problem), "")
 
 

@@ -31,7 +31,7 @@ _SERIES_TAGS = (
 _SLICE_TAGS = (
     *("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "EchoTime", "TemporalPositionIdentifier"),
     *("DiffusionBValue", "AcquisitionNumber", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
-    *("FrameOfReferenceUID", "ImagesInAcquisition"),
+    *("FrameOfReferenceUID", "ImagesInAcquisition", "ConcatenationUID", "InConcatenationTotalNumber"),
 )
 _IDENTITY = (
     *("PatientName", "PatientID", "OtherPatientIDs", "OtherPatientNames", "PatientBirthName", "PatientBirthDate"),
@@ -84,6 +84,7 @@ class DicomFile:
         damage: one line on how the file ends too early, or "".
         acquisition: its number.
         num_in_acquisition: how many images it says that its acquisition has; 0 if it does not.
+        concatenation: UID of a multi-frame image of which this file is a part, and of how many; or "" and 0.
         stamp: changes when the file does.
     """
 
@@ -103,6 +104,7 @@ class DicomFile:
     damage: str
     acquisition: str
     num_in_acquisition: int
+    concatenation: tuple[str, int]
     stamp: tuple[int, int]
 
     @property
@@ -134,7 +136,6 @@ def _describe(path: Path, found: Header) -> DicomFile:
             words = (word for tag in _IDENTITY for word in re.split(r"[\W_]+", _text(header, tag).casefold()))
             identity = frozenset(word for word in words if len(word) > 1)
         types = [*_texts(header, "ImageType"), *(kind for each in slices for kind in each.key("type").split("\\"))]
-        announced = _text(header, "ImagesInAcquisition")
         status = path.stat()
         return DicomFile(
             path=path,
@@ -152,7 +153,8 @@ def _describe(path: Path, found: Header) -> DicomFile:
             problem=problem,
             damage=found.damage,
             acquisition=_text(header, "AcquisitionNumber"),
-            num_in_acquisition=int(announced) if announced.isdecimal() else 0,
+            num_in_acquisition=_whole(header, "ImagesInAcquisition"),
+            concatenation=(_text(header, "ConcatenationUID"), _whole(header, "InConcatenationTotalNumber")),
             stamp=(status.st_size, status.st_mtime_ns),
         )
 
@@ -250,10 +252,14 @@ def _numbers(group: Any, keyword: str, *, count: int, path: Path) -> tuple[float
 
 
 def _count(header: Any, keyword: str, path: Path) -> int:
-    try:
-        number = int(header.get(keyword) or 0)
-    except (TypeError, ValueError):
-        number = 0
-    if number < 1:
+    if (number := _whole(header, keyword)) < 1:
         raise InputError(f"must have a positive {keyword}, got none in {show_path(path)}")
     return number
+
+
+def _whole(header: Any, keyword: str) -> int:
+    """A whole number; 0 if there is none."""
+    try:
+        return int(header.get(keyword) or 0)
+    except (TypeError, ValueError):
+        return 0

@@ -192,6 +192,22 @@ def test_fewer_images_than_announced_are_warned_of(tmp_path: Path) -> None:
     assert "warning" not in text("unsaid", lambda images: images[:5])
 
 
+def test_a_multi_frame_image_in_several_files_must_have_all(tmp_path: Path) -> None:
+    voxels, affine = numbered(), oblique()
+    parts = []
+    for start in (0, 3):
+        moved = affine.copy()
+        moved[:3, 3] += affine[:3, 2] * start
+        part = enhanced_file(voxels[:, :, start : start + 3], moved, name="test")
+        part.SOPInstanceUID = part.file_meta.MediaStorageSOPInstanceUID = f"1.2.3.{start}"
+        part.ConcatenationUID, part.InConcatenationTotalNumber = "1.2.3", 2
+        parts.append(part)
+    found = read_series(choose_series(only_exam(save(tmp_path / "all", parts))))
+    np.testing.assert_array_equal(to_canonical(*found), to_canonical(voxels, affine))
+    with pytest.raises(InputError, match="series 2 must be complete, got 1 of 2 files of a multi-frame image"):
+        choose_series(only_exam(save(tmp_path / "some", parts[:1])))
+
+
 def test_an_empty_key_is_said_to_be_none(tmp_path: Path) -> None:
     images = repeated(series(), 2)
     for image in images[:6]:
