@@ -27,7 +27,7 @@ def find_exams(path: Path, *, taken: Collection[str] = ()) -> list[DicomExam]:
     `exam_` with eight digits made from the study's UID. Names in `taken`, in lower case, are not free; the path may be
     that of one DICOM file.
     """
-    paths, num_others = find_dicom_files(path)
+    paths, others = find_dicom_files(path)
     found = _read(paths)
     studies: dict[str, list[DicomFile]] = {}
     for file in found.images:
@@ -47,13 +47,15 @@ def find_exams(path: Path, *, taken: Collection[str] = ()) -> list[DicomExam]:
     exams: list[DicomExam] = []
     used = {name.casefold() for name in taken}
     for study, own in studies.items():
-        name = _case_name(_own_folder(path, study, studies), study, own, used)
+        folder = _own_folder(path, study, studies)
+        name = _case_name(folder, study, own, used)
         used.add(name.casefold())
         series = tuple(series_of(own, damage))
+        num_others = sum(other.is_relative_to(folder) for other in others)
         exams.append(DicomExam(name, series, tuple(problems[study]), num_others, tuple(aside.get(study, ()))))
-    exams += [DicomExam(_coded(str(part)), (), tuple(lines), num_others) for part, lines in lost.items()]
+    exams += [DicomExam(_coded(str(part)), (), tuple(lines), 0) for part, lines in lost.items()]
     if found.aside and not exams:  # nothing but objects without pixels
-        exams.append(DicomExam(_coded(str(path)), (), (), num_others, tuple(aside[""])))
+        exams.append(DicomExam(_coded(str(path)), (), (), 0, tuple(aside[""])))
     return exams
 
 

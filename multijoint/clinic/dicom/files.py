@@ -43,24 +43,22 @@ class Header:
     damage: str
 
 
-def find_dicom_files(path: Path) -> tuple[list[Path], int]:
-    """The DICOM files in a folder and below, in order of their names, and the number of other files there.
+def find_dicom_files(path: Path) -> tuple[list[Path], list[Path]]:
+    """The DICOM files in a folder and below, in order of their names, and the other files there.
 
-    A DICOMDIR counts as another file, since the files that it lists are found anyway. Links to folders are not
-    followed; pipes and devices are not opened.
+    A DICOMDIR is neither, since the files that it lists are found anyway. Links to folders are not followed; pipes and
+    devices are not opened.
     """
     if not path.is_dir():
-        return ([path], 0) if is_dicom(path) else ([], 0)
-    found, num_others = [], 0
+        return ([path], []) if is_dicom(path) else ([], [])
+    found, others = list[Path](), list[Path]()
     for folder, names, files in os.walk(path):
         names.sort()
         for name in sorted(files):
             file = Path(folder, name)
-            if name.upper() != "DICOMDIR" and is_dicom(file):
-                found.append(file)
-            else:
-                num_others += 1
-    return found, num_others
+            if name.upper() != "DICOMDIR":
+                (found if is_dicom(file) else others).append(file)
+    return found, others
 
 
 def is_dicom(path: Path) -> bool:

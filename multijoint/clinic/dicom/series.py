@@ -62,7 +62,7 @@ class DicomExam:
     Args:
         name: for files and messages; says nothing of the patient.
         problems: a line for each file that is damaged or cannot be read.
-        num_others: files in the same folder that are not DICOM.
+        num_others: files in its folder that are not DICOM.
         aside: kinds of the objects without pixels, such as "Raw Data", one an object.
     """
 
@@ -138,7 +138,10 @@ def format_exam(exam: DicomExam, chosen: Series | None = None) -> str:
     more = len(exam.problems) - _MAX_LISTED
     lines += [f"  unreadable: {more} more"] if more > 0 else []
     lines += [f"  warning: series {each.key} {each.warning}" for each in exam.series if each.warning]
-    return "\n".join([*lines, *([f"  left aside: {_said_aside(exam)}"] if exam.aside else [])])
+    lines += [f"  left aside: {_said_aside(exam)}"] if exam.aside else []
+    files = "1 file that is" if exam.num_others == 1 else f"{exam.num_others} files that are"
+    lines += [f"  passed over: {files} not DICOM"] if exam.num_others else []
+    return "\n".join(lines)
 
 
 def _said_aside(exam: DicomExam) -> str:

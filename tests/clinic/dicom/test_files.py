@@ -40,7 +40,8 @@ def test_other_bytes_are_no_dicom(tmp_path: Path) -> None:
     (tmp_path / "text").write_text("DICOM" * 50)
     (tmp_path / "scan.nii.gz").write_bytes(gzip.compress(bytes(128) + b"DICM"))
     (tmp_path / "._IM0001.dcm").write_bytes(b"of a Macintosh")
-    assert find_dicom_files(tmp_path) == ([], 9)
+    found, others = find_dicom_files(tmp_path)
+    assert (found, len(others)) == ([], 9)
 
 
 @pytest.mark.parametrize(

@@ -244,7 +244,9 @@ def test_the_exam_of_a_phantom(tmp_path: Path) -> None:
     assert [(each.key, each.verdict) for each in exam.series] == [("1", "refused"), ("2", "usable"), ("3", "refused")]
     chosen = choose_series(exam)
     assert chosen.key == "2"
-    assert [line[:4] for line in format_exam(exam, chosen).splitlines()[2:]] == ["  1 ", "* 2 ", "  3 "]
+    *rows, last = format_exam(exam, chosen).splitlines()[2:]
+    assert [row[:4] for row in rows] == ["  1 ", "* 2 ", "  3 "]
+    assert last == "  passed over: 1 file that is not DICOM"
 
 
 def test_a_file_that_was_cut_short_refuses_the_exam(tmp_path: Path) -> None:
