@@ -93,13 +93,13 @@ def _read(paths: Iterable[Path]) -> _Found:
     for file in headers:
         may_be_mr = file.is_mr or not file.series
         if file.is_mr and file.damage and file.series in _series_in(found.images):
-            found.missing[file.series] = file.damage
+            found.missing.setdefault(file.series, file.damage)
         elif may_be_mr and (file.damage or not file.series):
             rule = f"DICOM file {show_path(file.path)} must say of which series it is, got nothing"
             found.unreadable.append((file.path, file.damage or f"{rule}; copy it again"))
         elif _is_of_a_missing_slice(file, found.images):
             rule = f"DICOM file {show_path(file.path)} must have pixels, got a header alone"
-            found.missing[file.series] = f"{rule}; copy it again"
+            found.missing.setdefault(file.series, f"{rule}; copy it again")
         else:
             found.aside.append((file.path, file.study, class_name(file.sop_class)))
     return found

@@ -97,9 +97,9 @@ def _told_apart(slices: list[Slice]) -> list[tuple[list[Slice], str]]:
 
 def _said(key: str, value: str) -> str:
     """A value of a key in words."""
-    if not value:
-        return f"no {key}"
-    return value if key == "part" else f"{key} {value}"
+    if key == "part":
+        return value or "unknown part"
+    return f"{key} {value}" if value else f"no {key}"
 
 
 def _in_order(text: str) -> tuple[float, str]:
