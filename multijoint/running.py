@@ -23,8 +23,8 @@ def run_workflow(configs: Sequence[str], *, workflow_type: str, **settings: Any)
     Args:
         configs: names of its configurations, such as `inference.yaml`; later ones override earlier ones.
         workflow_type: "train" or "inference".
-        settings: overrides by name. Paths should be `Path` objects: in text, MONAI takes "$" for code and "@" for a
-            reference.
+        settings: overrides by name. Paths should be `Path` objects: in text, MONAI takes "$" for code, "@" for a
+            reference and "#" for "::".
 
     Raises:
         InputError: the input cannot be used. Like `OSError`, it is raised without MONAI's errors around it.

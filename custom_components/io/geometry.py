@@ -16,11 +16,19 @@ from nibabel.quaternions import quat2mat
 MM_OF_UNIT = {0: 1.0, 1: 1e3, 2: 1.0, 3: 1e-3}
 """By NIfTI code: unknown (taken as mm), metre, mm, micron."""
 
+MAX_GRID_ERROR = 0.05
+"""How far two headers of one grid may put its farthest corner apart, in voxels.
+
+Rounding alone does so: directions of 4 to 6 decimals, which ITK makes square when it reads a scan (up to 0.02 voxels of
+512), and the 32 bits of a quaternion.
+"""
+
 _MAX_AFFINE = 1e9  # no scanner is that large; NaN and infinity fail the same test
 _MAX_SHEAR = 0.01  # cosine between two voxel axes, 0.6 degrees
 _MAX_SPACING_ERROR = 0.01  # relative, pixdim against sform
 _MIN_COSINE = 0.99  # between an axis of the sform and of the qform, where their letters differ
 _MAX_QUATERNION = 1e-4  # how much the squares may exceed 1 by rounding
+_MIN_QUATERNION = 1e-7  # of the square of its real part; less is rounding of a half turn, also for NIfTI's own library
 _TIE_DECIMALS = 5  # direction cosines this close are equal: float32 headers and SVDs are not exact
 
 
@@ -73,6 +81,21 @@ def forms_apart_mm(header: Any) -> float:
     return corners_apart(shape, sform, _qform(header, "volume")) * MM_OF_UNIT[int(header["xyzt_units"]) % 8]
 
 
+def qform_beside(header: Any, shape: Sequence[int]) -> np.ndarray | None:
+    """The qform of a volume (X, Y, Z) in mm, unless it has none or one more than a voxel from its sform.
+
+    Near a half turn, which is how most scanners lie, the 32 bits of a quaternion turn a grid by up to 0.04 degrees.
+    Two qforms of it still agree, where an sform and a qform do not.
+    """
+    if not header["qform_code"] > 0:
+        return None
+    qform = _qform(header, "volume")
+    if header["sform_code"] > 0 and voxels_apart(shape, np.array(header.get_sform(), np.float64), qform) > 1:
+        return None
+    qform[:3] *= MM_OF_UNIT[int(header["xyzt_units"]) % 8]
+    return qform
+
+
 def corners_apart(shape: Sequence[int], first: np.ndarray, second: np.ndarray) -> float:
     """How far apart two affines put a corner of a volume (X, Y, Z), at most; in their unit.
 
@@ -82,6 +105,18 @@ def corners_apart(shape: Sequence[int], first: np.ndarray, second: np.ndarray) -
     """
     corners = np.array([(*corner, 1) for corner in product(*((0, size - 1) for size in shape))])
     return float(np.linalg.norm(corners @ (first - second)[:3].T, axis=1).max())
+
+
+def voxels_apart(shape: Sequence[int], grid: np.ndarray, other: np.ndarray) -> float:
+    """How far apart two affines put a corner of a volume (X, Y, Z), at most; in voxels of the first.
+
+    Example:
+        >>> voxels_apart((11, 1, 1), np.diag([2, 2, 2, 1]), np.diag([2.5, 2, 2, 1]))
+        2.5
+    """
+    to_index = np.eye(4)
+    to_index[:3, :3] = np.linalg.inv(grid[:3, :3])
+    return corners_apart(shape, to_index @ grid, to_index @ other)
 
 
 def spacing_of(affine: np.ndarray) -> tuple[float, float, float]:
@@ -158,7 +193,7 @@ def _qform(header: Any, name: str) -> np.ndarray:
     rest = 1 - (b * b + c * c + d * d)
     if not rest >= -_MAX_QUATERNION:  # NaN fails, too
         raise InputError(f"qform of {name} must be a rotation, got quaternion {[b, c, d]}; correct the header")
-    a = float(np.sqrt(rest)) if rest > abs(header.quaternion_threshold) else 0.0  # less is rounding, of a half turn
+    a = float(np.sqrt(rest)) if rest > _MIN_QUATERNION else 0.0
     qform = np.eye(4)
     sizes = header["pixdim"][1:4].astype(np.float64)
     sizes[2] *= float(header["pixdim"][0])

@@ -178,7 +178,8 @@ def open_content(path: Path) -> Iterator[Content]:
         raise InputError(f"name of volume {show_path(path)!r} must be a file name, got: {error}") from error
     except FileNotFoundError as error:
         found = "a broken symbolic link" if path.is_symlink() else "nothing there"
-        raise InputError(f"volume {show_path(path)} must be an existing file, got {found}; check the path") from error
+        remedy = "remove # from it, which MONAI reads as ::" if "::" in str(path) else "check the path"
+        raise InputError(f"volume {show_path(path)} must be an existing file, got {found}; {remedy}") from error
     except OSError as error:
         if error.errno in (errno.ENXIO, errno.EOPNOTSUPP):
             raise _irregular(path, "a socket or a device") from error

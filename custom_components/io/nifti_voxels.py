@@ -14,13 +14,15 @@ from custom_components.io.nifti_headers import data_type, shape_of
 
 _PART = 2**20  # voxels converted at once
 _MAX_TRAILING = 512  # bytes; some writers fill up the last block
-_MAX_FRACTION = 1e-4  # rounding error of a scaled label value
+_MAX_FRACTION = 1e-4  # rounding error of a label value
+_MAX_LABEL_SLOPE = 0.25  # of integers that stand for whole numbers; a larger one could not tell them from fractions
 
 
 @dataclass
 class _Found:
-    """Statistics of the values read so far."""
+    """Statistics of the values read so far; label values may be off a whole number by `max_fraction`."""
 
+    max_fraction: float = _MAX_FRACTION
     low: float = math.inf
     high: float = -math.inf
     num_infinite: int = 0
@@ -41,7 +43,7 @@ class _Found:
         if values.dtype.kind != "f":
             return values
         whole = np.rint(values)
-        off = values[np.abs(values - whole) > _MAX_FRACTION]
+        off = values[np.abs(values - whole) > self.max_fraction]
         if off.size and not self.num_fractions:
             self.fraction = float(off[0])
         self.num_fractions += off.size
@@ -53,7 +55,7 @@ def read_voxels(content: Content, header: Any, *, kind: Literal["image", "label"
     """Read the voxels, from the first one, and the rest of the file, which verifies its checksum.
 
     The intensity scaling of the header is applied in 64 bits. An "image" becomes float32 and must not be constant; a
-    "label" becomes int32, must hold whole numbers, and may be constant.
+    "label" becomes int32, must hold whole numbers, and may be constant; see `_max_fraction`.
 
     Returns:
         Voxels of shape (X, Y, Z) in Fortran order, as stored, and the number of bytes after them (at most 512).
@@ -68,7 +70,7 @@ def read_voxels(content: Content, header: Any, *, kind: Literal["image", "label"
         extra = content.size - int(header["vox_offset"]) - size * dtype.itemsize
         if not 0 <= extra <= _MAX_TRAILING:
             raise _wrong_length(path, f"{abs(extra)} bytes {'less' if extra < 0 else 'more'}")
-    voxels, found = np.empty(size, np.float32 if kind == "image" else np.int32), _Found()
+    voxels, found = np.empty(size, np.float32 if kind == "image" else np.int32), _Found(_max_fraction(header))
     for start in range(0, size, _PART):
         part = voxels[start : start + _PART]
         raw = content.read(part.size * dtype.itemsize)
@@ -93,6 +95,17 @@ def _scale(values: np.ndarray, header: Any) -> np.ndarray:
     scaled *= slope
     scaled += inter
     return scaled
+
+
+def _max_fraction(header: Any) -> float:
+    """How far a label value may be off a whole number.
+
+    A writer that stores floats as scaled integers puts each at most half a slope off its value. As long as the slope is
+    far below 1, the value is still the only whole number that near.
+    """
+    slope = abs(float(header["scl_slope"]))
+    is_rounded = data_type(header).kind != "f" and slope <= _MAX_LABEL_SLOPE
+    return _MAX_FRACTION + (slope / 2 if is_rounded else 0.0)
 
 
 def _check_values(found: _Found, kind: str, path: Path) -> None:

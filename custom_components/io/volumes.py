@@ -12,7 +12,15 @@ from typing import Any, Literal
 import nibabel as nib
 import numpy as np
 from custom_components.errors import InputError, show_path
-from custom_components.io.geometry import corners_apart, find_affine, forms_apart_mm, spacing_of
+from custom_components.io.geometry import (
+    MAX_GRID_ERROR,
+    corners_apart,
+    find_affine,
+    forms_apart_mm,
+    qform_beside,
+    spacing_of,
+    voxels_apart,
+)
 from custom_components.io.nifti_files import Content, check_name, open_content
 from custom_components.io.nifti_headers import read_header, shape_of, skip_to_voxels
 from custom_components.io.nifti_voxels import read_voxels
@@ -20,7 +28,6 @@ from custom_components.system.files import write_atomically
 from nibabel.orientations import apply_orientation, inv_ornt_aff
 
 _LOG = logging.getLogger(__name__)
-_MAX_GRID_ERROR_MM = 1e-3  # between the corners of two grids
 _STORED = [np.dtype(kind) for kind in ("u1", "i1", "u2", "i2", "u4", "i4", "f4", "f8")]
 _PLAUSIBLE_MM = (0.01, 100)  # voxel sizes of a scan of a patient
 _PART = 2**20  # bytes compared at once
@@ -101,11 +108,11 @@ def read_label(path: str | Path, *, like: Volume | None = None) -> Volume:
 
     Args:
         path: NIfTI file of whole numbers.
-        like: image on whose grid it must lie; the label map is returned in its axis order.
+        like: image on whose grid it must lie; the label map is returned in its axis order, with its affine.
 
     Raises:
         InputError: see `read_volume`; or a value is not a whole number; or shape or affine differ from the image's
-            (more than 0.001 mm at a corner).
+            (more than `MAX_GRID_ERROR` at a corner).
     """
     label = read_volume(path, kind="label")
     return label if like is None else on_grid(label, like)
@@ -211,40 +218,44 @@ def _warn(path: Path, found: str) -> None:
 
 
 def on_grid(label: Volume, image: Volume) -> Volume:
-    """A label map in the axis order of its image, without interpolation; see `read_label`.
+    """A label map on the grid of its image: in its axis order, without interpolation, and with its affine.
 
     Raises:
-        InputError: it does not lie on the image's grid, however its axes are turned.
+        InputError: it does not lie on the image's grid (see `MAX_GRID_ERROR`), however its axes are turned.
     """
-    label = _turned(label, image)
+    label, turn = _turned(label, image)
     if label.array.shape != image.array.shape:
         raise InputError(
             f"label map {show_path(label.path)} must have the shape of {show_path(image.path)}, {image.array.shape}, "
             f"got {label.array.shape}; resample the labels with nearest neighbour"
         )
-    off = corners_apart(image.array.shape, label.affine, image.affine)
-    if off > _MAX_GRID_ERROR_MM:
+    shape = image.array.shape
+    off = voxels_apart(shape, image.affine, label.affine)
+    if off > MAX_GRID_ERROR and 0 in (label.header["sform_code"], image.header["sform_code"]):
+        own = qform_beside(label.header, label.header["dim"][1:4].tolist())
+        other = qform_beside(image.header, shape)
+        off = off if own is None or other is None else min(off, voxels_apart(shape, other, own @ turn))
+    if off > MAX_GRID_ERROR:
+        off_mm = corners_apart(shape, image.affine, label.affine)
         raise InputError(
-            f"label map {show_path(label.path)} must have the affine of {show_path(image.path)}, "
-            f"got corners up to {off:.4g} mm apart; resample the labels to the image or copy its header"
+            f"label map {show_path(label.path)} must have the affine of {show_path(image.path)}, got corners up to "
+            f"{off:.3g} voxels ({off_mm:.3g} mm) apart; resample the labels to the image or copy its header"
         )
-    return label
+    return replace(label, affine=image.affine)
 
 
-def _turned(label: Volume, image: Volume) -> Volume:
-    """The label map with its axes permuted and flipped as the image's, if they point along them."""
-    if np.array_equal(label.affine, image.affine):
-        return label
+def _turned(label: Volume, image: Volume) -> tuple[Volume, np.ndarray]:
+    """The label map with its axes permuted and flipped as the image's, if they point along them; new index -> old."""
     axes = [volume.affine[:3, :3] / volume.spacing_mm for volume in (label, image)]
     cosines = axes[1].T @ axes[0]  # image axis, label axis
     order = np.abs(cosines).argmax(axis=0)
     if sorted(order) != [0, 1, 2]:
-        return label
+        return label, np.eye(4)
     turn = np.stack([order, np.sign(cosines[order, range(3)])], axis=1)
     if np.array_equal(turn, [[0, 1], [1, 1], [2, 1]]):
-        return label
-    affine = label.affine @ inv_ornt_aff(turn, label.array.shape)
-    return replace(label, array=apply_orientation(label.array, turn), affine=affine)
+        return label, np.eye(4)
+    matrix = inv_ornt_aff(turn, label.array.shape)
+    return replace(label, array=apply_orientation(label.array, turn), affine=label.affine @ matrix), matrix
 
 
 def _label_header(shape: tuple[int, ...], source: Any) -> Any:

@@ -88,6 +88,6 @@ def adaptation_settings(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _as_text(name: str, value: str) -> str:
-    if re.search(r"[$@%]", value):
-        raise InputError(f"{name} must be free of $, @ and % (code to MONAI), got {value}; correct it")
+    if re.search(r"[$@%#]", value):
+        raise InputError(f"{name} must be free of $, @, % and # (code to MONAI), got {value}; correct it")
     return value

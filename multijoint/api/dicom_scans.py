@@ -17,6 +17,7 @@ from multijoint.clinic.dicom.export import ConvertedExam
 from multijoint.clinic.dicom.series import DicomExam, Series, choose_series
 
 _NIFTI = (".nii", ".nii.gz")
+_ARCHIVES = (".zip", ".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz", ".7z", ".rar")
 _LOG = logging.getLogger(__name__)
 
 
@@ -42,7 +43,7 @@ def find_scans(paths: Sequence[Path]) -> tuple[Sequence[Any], list[DicomExam]]:
     for path in {os.path.realpath(path): path for path in others}.values():
         found = find_exams(path, taken=taken)
         if not found and path.is_dir():
-            raise InputError(f"folder {show_path(path)} must hold NIfTI or DICOM files, got none; give another folder")
+            raise _nothing_in(path, "NIfTI or DICOM")
         rest += [] if found else [path]
         exams += found
         taken |= {exam.name.casefold() for exam in found}
@@ -68,7 +69,7 @@ def list_series(
     for folder in folders:
         exams = find_exams(folder, taken=names)
         if not exams:
-            raise InputError(f"folder {show_path(folder)} must hold DICOM files, got none; give another folder")
+            raise _nothing_in(folder, "DICOM")
         for exam in exams:
             names.add(exam.name.casefold())
             try:
@@ -96,6 +97,14 @@ def write_segs(output_dir: Path, converted: Sequence[ConvertedExam]) -> list[str
     if not problems:
         return []
     return [f"{len(problems)} of {len(converted)} DICOM SEGs could not be written: {list_first(problems)}"]
+
+
+def _nothing_in(path: Path, kinds: str) -> InputError:
+    """What to say of a folder without scans, which may wait in an archive."""
+    files = sorted(path.iterdir()) if path.is_dir() else [path]
+    packed = next((show_path(each) for each in files if each.name.lower().endswith(_ARCHIVES)), "")
+    remedy = f"unpack {packed} first" if packed else "give another folder"
+    return InputError(f"folder {show_path(path)} must hold {kinds} files, got none; {remedy}")
 
 
 def _is_nifti(path: Path) -> bool:

@@ -35,8 +35,8 @@ def parse_settings(given: Sequence[str]) -> dict[str, Any]:
             value = yaml.safe_load(text)
         except yaml.YAMLError as error:
             raise InputError(f"value of {name} must be YAML, got {text}; quote it") from error
-        if re.search(r"[$@%]", text):
-            raise InputError(f"value of {name} must be free of $, @ and % (code to MONAI), got {text}")
+        if re.search(r"[$@%#]", text):
+            raise InputError(f"value of {name} must be free of $, @, % and # (code to MONAI), got {text}")
         settings[name] = _as_number(value)
     return settings
 
@@ -47,8 +47,9 @@ def _read_settings(path: Path) -> dict[str, Any]:
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise InputError(f"settings {path} must be a readable YAML file, got {error}; check the path") from error
     named = isinstance(found, dict) and all(isinstance(name, str) for name in found)
-    if not named or re.search(r"[$@%]", str(found)):
-        raise InputError(f"settings {path} must be name: value pairs free of $, @ and %, got others; correct the file")
+    if not named or re.search(r"[$@%]", str(found)) or "#" in str(list(found.values())):
+        rule = "must be name: value pairs free of $, @ and %, and of # in values"
+        raise InputError(f"settings {path} {rule}, got others; correct the file")
     return {name: _as_number(value) for name, value in found.items()}
 
 

@@ -19,6 +19,18 @@ def test_names() -> None:
             check_name(Path("folder", name))
 
 
+def test_a_path_that_monai_changed_is_explained(tmp_path: Path) -> None:
+    for name, remedy in (
+        ("scan.nii", "check the path"),
+        ("exam::1/scan.nii", "remove # from it, which MONAI reads as ::"),
+    ):
+        with (
+            pytest.raises(InputError, match=f"scan.nii must be an existing file, got nothing there; {remedy}$"),
+            open_content(tmp_path / name),
+        ):
+            pass
+
+
 @pytest.mark.parametrize("name", ["scan.nii", "scan.nii.gz", "SCAN.NII.GZ"])
 @pytest.mark.parametrize("step", [1_000_000, 70_001, 5_000])
 def test_content_comes_in_any_steps_and_with_the_digest_of_the_file(tmp_path: Path, name: str, step: int) -> None:

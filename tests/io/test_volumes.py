@@ -10,11 +10,12 @@ import nibabel as nib
 import numpy as np
 import pytest
 from custom_components.errors import InputError
-from custom_components.io.geometry import canonical_spacing_mm, to_canonical
+from custom_components.io.geometry import MAX_GRID_ERROR, canonical_spacing_mm, to_canonical, voxels_apart
 from custom_components.io.volumes import Volume, read_grid, read_label, read_volume, write_label_map
 from custom_components.system.files import file_digest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.spatial.transform import Rotation
 from support.hostile_nifti import nifti
 
 ARRAY = np.arange(24, dtype=np.int16).reshape(2, 3, 4)
@@ -204,11 +205,95 @@ def test_labels(path: Path) -> None:
     ):
         read_label(save(label_path, ARRAY[..., :2]), like=image)
     moved = AFFINE.copy()
-    moved[0, 3] += 0.002
-    with pytest.raises(InputError, match=r"must have the affine of .*corners up to 0.002 mm apart"):
+    moved[0, 3] += 0.06 * 3  # the axis of 3 mm
+    with pytest.raises(InputError, match=r"must have the affine of .*corners up to 0.06 voxels \(0.18 mm\) apart"):
         read_label(save(label_path, affine=moved), like=image)
-    moved[0, 3] = AFFINE[0, 3] + 0.0005
-    read_label(save(label_path, affine=moved), like=image)
+    moved[0, 3] = AFFINE[0, 3] + 0.04 * 3
+    np.testing.assert_array_equal(read_label(save(label_path, affine=moved), like=image).affine, AFFINE)
+
+
+GRID = (320, 320, 3)
+
+
+def _oblique(rng: np.random.Generator, *, degrees: float, decimals: int | None) -> np.ndarray:
+    """A grid as scanners lie, half a turn from RAS+, tilted about all axes; its directions are rounded if asked for."""
+    turn = (
+        np.diag([-1, -1, 1]) @ Rotation.from_euler("xyz", rng.uniform(-degrees, degrees, 3), degrees=True).as_matrix()
+    )
+    if decimals is not None:
+        turn[:, :2] = turn[:, :2].round(decimals)
+        turn[:, 2] = np.cross(turn[:, 0], turn[:, 1])
+    affine = np.eye(4)
+    affine[:3, :3] = turn * (0.5, 0.5, 4.0)
+    affine[:3, 3] = rng.uniform(-200, 200, 3)
+    return affine
+
+
+def _write(path: Path, affine: np.ndarray, *, sform: bool, qform: bool) -> Path:
+    image = nib.Nifti1Image(np.ones(GRID, np.uint8), affine)
+    image.dataobj[:9] = 0
+    image.set_sform(affine, int(sform))
+    image.set_qform(affine, int(qform))
+    nib.save(image, path)
+    return path
+
+
+@pytest.mark.parametrize("forms", [(True, False), (False, True), (True, True)], ids=["sform", "qform", "both"])
+@pytest.mark.parametrize("degrees", [0.3, 30])
+def test_the_grid_of_a_scan_is_known_again_from_what_others_write(
+    forms: tuple[bool, bool], degrees: float, tmp_path: Path
+) -> None:
+    """ITK squares up rounded axes and writes both forms; a quaternion is coarse near half a turn."""
+    rng = np.random.default_rng(0)
+    for decimals in (None, 6, 5, 4):
+        sform, qform = forms
+        path = _write(
+            tmp_path / "scan.nii", _oblique(rng, degrees=degrees, decimals=decimals), sform=sform, qform=qform
+        )
+        scan = read_volume(path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            itk.imwrite(itk.imread(str(path)), str(tmp_path / "by_itk.nii"))
+        _write(tmp_path / "sform.nii", scan.affine, sform=True, qform=False)
+        names = ["by_itk.nii", "sform.nii"]
+        if qform or degrees > 1:
+            _write(tmp_path / "qform.nii", scan.affine, sform=False, qform=True)
+            names.append("qform.nii")
+        for name in names:
+            label = read_label(tmp_path / name, like=scan)
+            np.testing.assert_array_equal(label.affine, scan.affine)
+        turned = nib.as_closest_canonical(nib.load(tmp_path / "by_itk.nii"))
+        nib.save(turned, tmp_path / "turned.nii")
+        np.testing.assert_array_equal(read_label(tmp_path / "turned.nii", like=scan).array, label.array)
+
+
+@given(
+    place=st.integers(0, 11),
+    amount=st.floats(0.06, 2) | st.floats(-2, -0.06),
+    sform=st.booleans(),
+    label_sform=st.booleans(),
+)
+@settings(max_examples=25)
+def test_another_grid_is_refused(
+    tmp_path_factory: pytest.TempPathFactory, place: int, amount: float, sform: bool, label_sform: bool
+) -> None:
+    folder = tmp_path_factory.getbasetemp()
+    affine = _oblique(np.random.default_rng(place), degrees=30, decimals=None)
+    scan = read_volume(_write(folder / "scan.nii", affine, sform=sform, qform=True))
+    other = affine.copy()
+    row, column = divmod(place, 4)
+    # in voxels of this axis at the farthest corner
+    other[row, column] += amount * np.abs(affine[:3, :3]).max() / (1 if column == 3 else GRID[column] - 1)
+    try:
+        labels = _write(folder / "other.nii", other, sform=label_sform, qform=not label_sform)
+        apart = voxels_apart(GRID, scan.affine, read_volume(labels, kind="label").affine)
+    except InputError:
+        return
+    if apart > MAX_GRID_ERROR:
+        with pytest.raises(InputError, match=r"must have the affine of scan\.nii, got corners up to"):
+            read_label(labels, like=scan)
+    else:
+        read_label(labels, like=scan)
 
 
 @pytest.mark.parametrize("order", AXIS_ORDERS, ids=str)

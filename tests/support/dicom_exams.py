@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 from scipy.spatial.transform import Rotation
 
 from multijoint.clinic.dicom.exams import find_exams
@@ -49,6 +51,20 @@ def series(**more: Any) -> list[Any]:
     return classic_series(numbered(), oblique(), **{"name": "test"} | more)
 
 
+def beside(images: Sequence[Any], sop_class: str, **elements: Any) -> Any:
+    """An object in the study of some images, of another class, and of another series unless `elements` say its UID."""
+    image = Dataset()
+    image.file_meta = FileMetaDataset()
+    image.file_meta.MediaStorageSOPClassUID = image.SOPClassUID = sop_class
+    image.file_meta.MediaStorageSOPInstanceUID = image.SOPInstanceUID = generate_uid()
+    image.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    image.StudyInstanceUID, image.SeriesInstanceUID = images[0].StudyInstanceUID, generate_uid()
+    image.Modality, image.SeriesNumber = "MR", 30
+    for keyword, value in elements.items():
+        setattr(image, keyword, value)
+    return image
+
+
 def in_place(images: Sequence[Any]) -> list[Any]:
     """Images in order of their place along z."""
     return sorted(images, key=lambda image: image.ImagePositionPatient[2])
@@ -59,6 +75,15 @@ def save(folder: Path, images: Sequence[Any]) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     for number, image in enumerate(images):
         image.save_as(folder / f"IM{number:04d}", enforce_file_format=True)
+    return folder
+
+
+def save_bare(folder: Path, images: Sequence[Any], *, implicit: bool = True, first: int = 0) -> Path:
+    """Write images as data sets alone, without preamble and without what says how they are encoded."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, image in enumerate(images, first):
+        path = folder / f"IM{number:04d}"
+        Dataset(image).save_as(path, implicit_vr=implicit, little_endian=True, enforce_file_format=False)
     return folder
 
 

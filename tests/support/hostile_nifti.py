@@ -426,6 +426,16 @@ def _labels(to: _Writer) -> None:
     for array in (np.zeros_like(ARRAY), np.full_like(ARRAY, 3), ARRAY.astype("f4"), ARRAY.astype("f8") + 1e-6):
         to.accept("labels", nifti(array), "labels.nii", kind="label", array=np.rint(array))
     to.accept("labels", nifti(scl_slope=2), "labels.nii", kind="label", array=ARRAY * 2)
+    for top, kind, off in ((3, "i2", 0), (14, "i2", 0.3), (40, "i2", -0.5), (7, "u1", 0.5), (60, "u1", -0.4)):
+        slope = top / (2**8 - 1 if kind == "u1" else 2**16 - 1)  # as nibabel stores floats; `off` in slopes
+        whole = np.resize(np.arange(top), SHAPE)
+        first = 0 if kind == "u1" else -(2**15)
+        codes = np.rint(whole / slope - off).clip(0) + first
+        inter = (off - first) * slope
+        content = nifti(codes.astype(kind), scl_slope=slope, scl_inter=inter)
+        to.accept("labels-scaled", content, "labels.nii", kind="label", array=whole)
+    for slope in (0.05, 0.25, 0.3, 0.5):  # 0, 0.05, ...: fractions
+        to.refuse("label-values", "must hold whole numbers, got", nifti(scl_slope=slope), "labels.nii", kind="label")
     to.refuse("label-values", "must hold whole numbers, got", nifti(ARRAY * 0.3), "labels.nii", kind="label")
     to.refuse("label-values", r"values below 2\*\*31", nifti(ARRAY.astype("i8") * 2**40), "labels.nii", kind="label")
     to.refuse("label-values", r"values below 2\*\*31", nifti(ARRAY * 1e30), "labels.nii", kind="label")

@@ -5,13 +5,16 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from custom_components.errors import InputError, explain
+import numpy as np
+from custom_components.errors import InputError, explain, show_path
 
-from multijoint.clinic.dicom.files import find_dicom_files
+from multijoint.clinic.dicom.files import class_in_meta, class_name, find_dicom_files
 from multijoint.clinic.dicom.series import DicomExam, series_of, tells
-from multijoint.clinic.dicom.slices import DicomFile, read_file
+from multijoint.clinic.dicom.slices import CLASSIC, ENHANCED, DicomFile, read_file
+from multijoint.clinic.dicom.stacks import SAME_PLACE_MM
 
 _GENERIC = ("dicom", "dcm", "dicoms")  # folders inside an exam's own
 
@@ -24,30 +27,96 @@ def find_exams(path: Path, *, taken: Collection[str] = ()) -> list[DicomExam]:
     `exam_` with eight digits made from the study's UID. Names in `taken`, in lower case, are not free; the path may be
     that of one DICOM file.
     """
-    paths, num_others = find_dicom_files(path)
-    files: list[DicomFile] = []
-    problems: list[tuple[Path, str]] = []
-    for each in paths:
-        try:
-            file = read_file(each)
-            files += [] if file is None else [file]
-        except (InputError, OSError) as error:
-            problems.append((each, explain(error)))
+    paths, others = find_dicom_files(path)
+    found = _read(paths)
     studies: dict[str, list[DicomFile]] = {}
-    for file in files:
+    for file in found.images:
         studies.setdefault(file.study, []).append(file)
-    own_problems: dict[str, list[str]] = {study: [] for study in studies}
+    damage = {file.series: file.damage for file in found.images if file.damage and file.is_mr} | found.missing
+    problems = {study: [damage[uid] for uid in _series_in(own) if uid in damage] for study, own in studies.items()}
     lost: dict[Path, list[str]] = {}
-    for where, line in problems:
-        beside = _study_beside(where, path, studies)
-        (own_problems[beside] if beside is not None else lost.setdefault(_part_of(path, where), [])).append(line)
+    for where, line in found.unreadable:
+        study = _study_beside(where, path, studies)
+        (problems[study] if study is not None else lost.setdefault(_part_of(path, where), [])).append(line)
+        beside = _series_in(file for file in found.images if file.path.parent == where.parent)
+        damage |= dict.fromkeys(beside, line) if len(beside) == 1 else {}
+    aside: dict[str, list[str]] = {}
+    for where, study, kind in found.aside:
+        known = study if study in studies else _study_beside(where, path, studies) or next(iter(studies), "")
+        aside.setdefault(known, []).append(kind)
     exams: list[DicomExam] = []
     used = {name.casefold() for name in taken}
     for study, own in studies.items():
-        name = _case_name(_own_folder(path, study, studies), study, own, used)
+        folder = _own_folder(path, study, studies)
+        name = _case_name(folder, study, own, used)
         used.add(name.casefold())
-        exams.append(DicomExam(name, tuple(series_of(own)), tuple(own_problems[study]), num_others))
-    return [*exams, *(DicomExam(_coded(str(part)), (), tuple(lines), num_others) for part, lines in lost.items())]
+        series = tuple(series_of(own, damage))
+        num_others = sum(other.is_relative_to(folder) for other in others)
+        exams.append(DicomExam(name, series, tuple(problems[study]), num_others, tuple(aside.get(study, ()))))
+    exams += [DicomExam(_coded(str(part)), (), tuple(lines), 0) for part, lines in lost.items()]
+    if found.aside and not exams:  # nothing but objects without pixels
+        exams.append(DicomExam(_coded(str(path)), (), (), 0, tuple(aside[""])))
+    return exams
+
+
+@dataclass
+class _Found:
+    """The files of a folder by what they are.
+
+    Args:
+        images: files with pixels.
+        aside: path, study ("" if unknown) and kind of each object without pixels.
+        missing: a line about a slice of which only the header is there, by the UID of its series.
+        unreadable: path of a file and a line about it.
+    """
+
+    images: list[DicomFile] = field(default_factory=list)
+    aside: list[tuple[Path, str, str]] = field(default_factory=list)
+    missing: dict[str, str] = field(default_factory=dict)
+    unreadable: list[tuple[Path, str]] = field(default_factory=list)
+
+
+def _read(paths: Iterable[Path]) -> _Found:
+    found, headers = _Found(), list[DicomFile]()
+    for path in paths:
+        try:
+            file = read_file(path)
+        except (InputError, OSError) as error:
+            kind = class_in_meta(path)
+            if kind in ("", CLASSIC, *ENHANCED):
+                found.unreadable.append((path, explain(error)))
+            else:
+                found.aside.append((path, "", class_name(kind)))
+            continue
+        if file is not None:
+            (found.images if file.has_pixels else headers).append(file)
+    for file in headers:
+        may_be_mr = file.is_mr or not file.series
+        if file.is_mr and file.damage and file.series in _series_in(found.images):
+            found.missing.setdefault(file.series, file.damage)
+        elif may_be_mr and (file.damage or not file.series):
+            rule = f"DICOM file {show_path(file.path)} must say of which series it is, got nothing"
+            found.unreadable.append((file.path, file.damage or f"{rule}; copy it again"))
+        elif _is_of_a_missing_slice(file, found.images):
+            rule = f"DICOM file {show_path(file.path)} must have pixels, got a header alone"
+            found.missing.setdefault(file.series, f"{rule}; copy it again")
+        else:
+            found.aside.append((file.path, file.study, class_name(file.sop_class)))
+    return found
+
+
+def _is_of_a_missing_slice(header: DicomFile, images: Iterable[DicomFile]) -> bool:
+    """Whether an image without pixels has a place in its series that no other image has."""
+    own = [image for image in images if image.series == header.series and image.is_mr]
+    if not (header.is_mr and own):
+        return False
+    places = np.array([each.position for image in own for each in image.slices]).reshape(-1, 3)
+    gaps = [np.linalg.norm(places - each.position, axis=1).min(initial=np.inf) for each in header.slices]
+    return max(gaps, default=0) > SAME_PLACE_MM
+
+
+def _series_in(files: Iterable[DicomFile]) -> list[str]:
+    return list(dict.fromkeys(file.series for file in files))
 
 
 def _own_folder(given: Path, study: str, studies: dict[str, list[DicomFile]]) -> Path:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from custom_components.io.records import read_record, write_record
 from custom_components.io.volumes import nifti_bytes
 from custom_components.system.files import file_digest, write_atomically
 
-from multijoint.clinic.dicom.files import reading_dicom
+from multijoint.clinic.dicom.files import read_dataset, reading_dicom
 from multijoint.clinic.dicom.series import DicomExam, Series, choose_series
 from multijoint.clinic.dicom.slices import ENHANCED, Slice
 
@@ -103,10 +103,13 @@ def read_series(series: Series) -> tuple[np.ndarray, np.ndarray]:
     rows, columns = slices[0].shape
     check_size(rows * columns * len(slices), limit=MAX_VOXELS, path=slices[0].path)
     planes: dict[int, np.ndarray] = {}
+    padded: dict[int, np.ndarray] = {}
     is_scaled = False
-    for index, plane, slope, intercept in _planes(slices, is_enhanced=series.files[0].sop_class in ENHANCED):
+    for index, plane, padding, slope, intercept in _planes(slices, series.files[0].sop_class in ENHANCED):
         if plane.shape != (rows, columns):
             raise InputError(f"pixels of {show_path(slices[index].path)} must be {rows} x {columns}, got {plane.shape}")
+        if padding.any():
+            padded[index] = padding.T
         if (slope, intercept) != (1, 0):
             is_scaled, plane = True, (plane * np.float64(slope) + intercept).astype(np.float32)
         planes[index] = plane
@@ -114,11 +117,34 @@ def read_series(series: Series) -> tuple[np.ndarray, np.ndarray]:
     voxels = np.empty((columns, rows, len(slices)), kind, order="F")
     for index in range(len(slices)):
         voxels[:, :, index] = planes.pop(index).T
+    if padded:
+        _fill(voxels, padded)
     return voxels, affine
 
 
-def _planes(slices: tuple[Slice, ...], *, is_enhanced: bool) -> Iterator[tuple[int, np.ndarray, float, float]]:
-    """Index in the stack, pixels (rows, columns), slope and intercept of each slice; each file is opened once."""
+def _padding(plane: np.ndarray, header: Any) -> np.ndarray:
+    """Which pixels are none, by PixelPaddingValue, and PixelPaddingRangeLimit if there is one."""
+    ends = [header.get(tag) for tag in ("PixelPaddingValue", "PixelPaddingRangeLimit")]
+    known = [end for end in ends if isinstance(end, int)]
+    if ends[0] is None or not known:
+        return np.zeros(plane.shape, bool)
+    # A value may be stated with the wrong sign: 63536 means -2000 among signed pixels.
+    low, *_, high = sorted(np.array([known[0], known[-1]], np.int64).astype(plane.dtype))
+    return (plane >= low) & (plane <= high)
+
+
+def _fill(voxels: np.ndarray, padded: Mapping[int, np.ndarray]) -> None:
+    """Give padding the value of no signal: 0, or the lowest of the others if some are below 0."""
+    lowest = 0
+    for index in range(voxels.shape[2]):
+        others = voxels[:, :, index][~padded[index]] if index in padded else voxels[:, :, index]
+        lowest = min(lowest, others.min(initial=0))
+    for index, padding in padded.items():
+        voxels[:, :, index][padding] = lowest
+
+
+def _planes(slices: tuple[Slice, ...], is_enhanced: bool) -> Iterator[tuple[int, np.ndarray, np.ndarray, float, float]]:
+    """Index in the stack, pixels (rows, columns), which are none, slope, intercept; each file is opened once."""
     by_path: dict[Any, list[int]] = {}
     for index, each in enumerate(slices):
         by_path.setdefault(each.path, []).append(index)
@@ -127,11 +153,17 @@ def _planes(slices: tuple[Slice, ...], *, is_enhanced: bool) -> Iterator[tuple[i
         with reading_dicom(name) as pydicom:
             from pydicom.pixels import iter_pixels
 
-            header = pydicom.dcmread(path, stop_before_pixels=True)
+            header = read_dataset(pydicom, path, stop_before_pixels=True)
             frames = [slices[index].frame for index in indices]
-            pixels = iter_pixels(path, indices=frames if is_enhanced else None, raw=True)
+            pixels = iter_pixels(
+                path,
+                indices=frames if is_enhanced else None,
+                raw=True,
+                transfer_syntax_uid=header.file_meta.TransferSyntaxUID,  # which a file without preamble does not state
+            )
             for index, frame, plane in zip(indices, frames, pixels, strict=True):
-                yield index, plane, *_rescaling(header, frame if is_enhanced else None, name)
+                scale = _rescaling(header, frame if is_enhanced else None, name)
+                yield index, plane, _padding(plane, header), *scale
 
 
 def _rescaling(header: Any, frame: int | None, name: str) -> tuple[float, float]:

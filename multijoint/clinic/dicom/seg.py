@@ -17,7 +17,7 @@ from custom_components.io.volumes import read_label
 from custom_components.system.files import write_atomically
 
 from multijoint.clinic.dicom.bone_codes import PRIVATE_SCHEME, find_code
-from multijoint.clinic.dicom.files import read_header, reading_dicom
+from multijoint.clinic.dicom.files import read_dataset, read_header, reading_dicom
 from multijoint.clinic.dicom.series import Series
 from multijoint.clinic.dicom.slices import ENHANCED
 
@@ -115,9 +115,10 @@ def write_dicom_seg(path: Path, label_map: Path, series: Series) -> list[str]:
 def _uid_of(path: Path) -> str:
     """SOP instance UID of a file that was written before; nothing if it cannot be read."""
     try:
-        return str(read_header(path, ["SOPInstanceUID"]).SOPInstanceUID)
-    except (InputError, OSError, AttributeError):
+        header = read_header(path, ["SOPInstanceUID"])
+    except (InputError, OSError):
         return ""
+    return "" if header is None or header.damage else str(header.elements.get("SOPInstanceUID", ""))
 
 
 def _sources(series: Series) -> list[Any]:
@@ -135,7 +136,7 @@ def _sources(series: Series) -> list[Any]:
     headers: list[Any] = []
     for path in paths:
         with reading_dicom(show_path(path)) as pydicom:
-            header = pydicom.dcmread(path, stop_before_pixels=True)
+            header = read_dataset(pydicom, path, stop_before_pixels=True)
             for keyword in _EMPTY_IF_MISSING:
                 if keyword not in header:
                     setattr(header, keyword, "")

@@ -12,9 +12,10 @@ from typing import Any
 
 from custom_components.errors import InputError, show_path
 
-from multijoint.clinic.dicom.files import read_header, reading_dicom
+from multijoint.clinic.dicom.files import Header, read_header, reading_dicom
+from multijoint.clinic.dicom.parts import PART_TAGS, part_of
 
-KEYS = ("echo", "time", "type", "b-value", "stack", "acquisition")
+KEYS = ("echo", "time", "part", "type", "b-value", "stack", "acquisition")
 """Properties that tell apart two slices of a series at one place, in the order in which they are tried."""
 
 ENHANCED = ("1.2.840.10008.5.1.4.1.1.4.1", "1.2.840.10008.5.1.4.1.1.4.4")
@@ -30,6 +31,7 @@ _SERIES_TAGS = (
 _SLICE_TAGS = (
     *("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "EchoTime", "TemporalPositionIdentifier"),
     *("DiffusionBValue", "AcquisitionNumber", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
+    *("FrameOfReferenceUID", "ImagesInAcquisition", "ConcatenationUID", "InConcatenationTotalNumber"),
 )
 _IDENTITY = (
     *("PatientName", "PatientID", "OtherPatientIDs", "OtherPatientNames", "PatientBirthName", "PatientBirthDate"),
@@ -49,6 +51,7 @@ class Slice:
         spacing_mm: between rows, between columns.
         shape: rows, columns.
         keys: values of `KEYS`; empty where not stated.
+        frame_of_reference: UID of the coordinates that the position is in.
     """
 
     path: Path
@@ -58,6 +61,11 @@ class Slice:
     spacing_mm: tuple[float, ...]
     shape: tuple[int, int]
     keys: tuple[str, ...]
+    frame_of_reference: str
+
+    def key(self, name: str) -> str:
+        """Value of one of `KEYS`."""
+        return self.keys[KEYS.index(name)]
 
 
 @dataclass(frozen=True)
@@ -70,8 +78,13 @@ class DicomFile:
         image_type: its values, in upper case, those of the frames included.
         identity: words by which the patient could be recognised, in lower case; none if the file says that it has been
             de-identified.
+        has_pixels: whether the object has an image at all.
         slices: empty if there is a `problem`.
         problem: why it has no usable slices, as the end of a sentence that begins with the series.
+        damage: one line on how the file ends too early, or "".
+        acquisition: its number.
+        num_in_acquisition: how many images it says that its acquisition has; 0 if it does not.
+        concatenation: UID of a multi-frame image of which this file is a part, and of how many; or "" and 0.
         stamp: changes when the file does.
     """
 
@@ -85,31 +98,44 @@ class DicomFile:
     sop_class: str
     image_type: tuple[str, ...]
     identity: frozenset[str]
+    has_pixels: bool
     slices: tuple[Slice, ...]
     problem: str
+    damage: str
+    acquisition: str
+    num_in_acquisition: int
+    concatenation: tuple[str, int]
     stamp: tuple[int, int]
+
+    @property
+    def is_mr(self) -> bool:
+        """Whether it is of a class of MR images."""
+        return self.sop_class in (CLASSIC, *ENHANCED)
 
 
 def read_file(path: Path) -> DicomFile | None:
     """Describe a DICOM file; None for a DICOMDIR.
 
     Raises:
-        InputError: it cannot be parsed; a missing element becomes a `problem`.
+        InputError: it cannot be parsed; a missing element becomes a `problem`, missing pixels `damage`.
     """
-    header = read_header(path, [*_SERIES_TAGS, *_SLICE_TAGS])
-    if header is None:
-        return None
+    found = read_header(path, [*_SERIES_TAGS, *_SLICE_TAGS, *PART_TAGS])
+    return None if found is None else _describe(path, found)
+
+
+def _describe(path: Path, found: Header) -> DicomFile:
+    header = found.elements
     with reading_dicom(show_path(path)):
         problem = ""
         try:
-            slices = _slices(header, path)
+            slices = _slices(found, path)
         except InputError as error:
             slices, problem = [], str(error)
         identity: frozenset[str] = frozenset()
         if _text(header, "PatientIdentityRemoved").upper() != "YES":
             words = (word for tag in _IDENTITY for word in re.split(r"[\W_]+", _text(header, tag).casefold()))
             identity = frozenset(word for word in words if len(word) > 1)
-        types = [*_texts(header, "ImageType"), *(kind for each in slices for kind in each.keys[2].split("\\"))]
+        types = [*_texts(header, "ImageType"), *(kind for each in slices for kind in each.key("type").split("\\"))]
         status = path.stat()
         return DicomFile(
             path=path,
@@ -119,21 +145,29 @@ def read_file(path: Path) -> DicomFile | None:
             number=_text(header, "SeriesNumber"),
             description=_text(header, "SeriesDescription") or _text(header, "ProtocolName"),
             modality=_text(header, "Modality"),
-            sop_class=_text(header, "SOPClassUID"),
+            sop_class=_text(header, "SOPClassUID") or _text(header.file_meta, "MediaStorageSOPClassUID"),
             image_type=tuple(dict.fromkeys(kind.upper() for kind in types if kind)),
             identity=identity,
+            has_pixels=found.has_pixels,
             slices=tuple(slices),
             problem=problem,
+            damage=found.damage,
+            acquisition=_text(header, "AcquisitionNumber"),
+            num_in_acquisition=_whole(header, "ImagesInAcquisition"),
+            concatenation=(_text(header, "ConcatenationUID"), _whole(header, "InConcatenationTotalNumber")),
             stamp=(status.st_size, status.st_mtime_ns),
         )
 
 
-def _slices(header: Any, path: Path) -> list[Slice]:
+def _slices(read: Header, path: Path) -> list[Slice]:
+    header = read.elements
     if _text(header, "SOPClassUID") not in (CLASSIC, *ENHANCED):
         return []  # the series is refused because of its SOP class
-    if header.get("SamplesPerPixel") != 1 or _text(header, "PhotometricInterpretation") != "MONOCHROME2":
-        raise InputError("must hold grey values (MONOCHROME2), got others")
-    shape = (_count(header, "Rows", path), _count(header, "Columns", path))
+    shape = (0, 0)
+    if read.has_pixels:
+        if header.get("SamplesPerPixel") != 1 or _text(header, "PhotometricInterpretation") != "MONOCHROME2":
+            raise InputError("must hold grey values (MONOCHROME2), got others")
+        shape = (_count(header, "Rows", path), _count(header, "Columns", path))
     if _text(header, "SOPClassUID") == CLASSIC:
         return [_slice(header, (), path, 0, shape)]
     shared = _items(header, "SharedFunctionalGroupsSequence")
@@ -168,7 +202,8 @@ def _slice(header: Any, groups: Sequence[Any], path: Path, frame: int, shape: tu
         raise InputError(f"must have a positive PixelSpacing, got another in {show_path(path)}")
     echo = "EffectiveEchoTime" if groups else "EchoTime"
     time = "TemporalPositionIndex" if groups else "TemporalPositionIdentifier"
-    kind = "FrameType" if groups else "ImageType"
+    image_type = _texts(*find("FrameType" if groups else "ImageType", "MRImageFrameTypeSequence"))
+    component = _text(*find("ComplexImageComponent", "MRImageFrameTypeSequence"))
     number = "FrameAcquisitionNumber" if groups else "AcquisitionNumber"
     return Slice(
         path=path,
@@ -180,11 +215,13 @@ def _slice(header: Any, groups: Sequence[Any], path: Path, frame: int, shape: tu
         keys=(
             _text(*find(echo, "MREchoSequence")),
             _text(*find(time, "FrameContentSequence")),
-            "\\".join(_texts(*find(kind, "MRImageFrameTypeSequence"))),
+            part_of(header, image_type, component),
+            "\\".join(image_type),
             _text(*find("DiffusionBValue", "MRDiffusionSequence")),
             _text(*find("StackID", "FrameContentSequence")),
             _text(*find(number, "FrameContentSequence")),
         ),
+        frame_of_reference=_text(header, "FrameOfReferenceUID"),
     )
 
 
@@ -215,10 +252,14 @@ def _numbers(group: Any, keyword: str, *, count: int, path: Path) -> tuple[float
 
 
 def _count(header: Any, keyword: str, path: Path) -> int:
-    try:
-        number = int(header.get(keyword) or 0)
-    except (TypeError, ValueError):
-        number = 0
-    if number < 1:
+    if (number := _whole(header, keyword)) < 1:
         raise InputError(f"must have a positive {keyword}, got none in {show_path(path)}")
     return number
+
+
+def _whole(header: Any, keyword: str) -> int:
+    """A whole number; 0 if there is none."""
+    try:
+        return int(header.get(keyword) or 0)
+    except (TypeError, ValueError):
+        return 0

@@ -17,8 +17,10 @@ MIN_SLICES = 5
 SPACING_TOLERANCE = 0.02
 """How far a slice may lie from its place in an equally spaced stack, as a share of the spacing; 0.01 mm at least."""
 
+SAME_PLACE_MM = 0.01
+"""Slices closer than this lie at one place."""
+
 _ORIENTATION_TOLERANCE = 1e-4  # of a direction cosine: 0.02 mm over 200 mm
-_SAME_PLACE_MM = 0.01
 _SHIFT_TOLERANCE_MM = 0.05  # of a slice within its plane
 _TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
@@ -30,7 +32,8 @@ class Stack:
     Args:
         keys: what tells it from the other stacks of its series, such as "echo 4.6".
         affine: index (column, row, slice) -> RAS+ position in mm, (4, 4); None if there is a problem.
-        problem: why it is no volume, as the end of a sentence that begins with the series.
+        problem: why it is no volume, as the end of a sentence that begins with the series, with its remedy if that is
+            a special one.
     """
 
     slices: tuple[Slice, ...]
@@ -85,11 +88,18 @@ def _told_apart(slices: list[Slice]) -> list[tuple[list[Slice], str]]:
             if 1 < len(values) <= _most_at_one_place(part):
                 for value in sorted(values, key=_in_order):
                     own = [each for each in part if each.keys[index] == value]
-                    split.append((own, f"{keys}, {key} {value}".lstrip(", ")))
+                    split.append((own, f"{keys}, {_said(key, value)}".lstrip(", ")))
             else:
                 split.append((part, keys))
         parts = split
     return parts
+
+
+def _said(key: str, value: str) -> str:
+    """A value of a key in words."""
+    if key == "part":
+        return value or "unknown part"
+    return f"{key} {value}" if value else f"no {key}"
 
 
 def _in_order(text: str) -> tuple[float, str]:
@@ -105,9 +115,12 @@ def _along_normal(slices: Sequence[Slice]) -> np.ndarray:
 
 
 def _most_at_one_place(slices: Sequence[Slice]) -> int:
-    # A gap above the tolerance begins a new place: the running count of gaps numbers the places.
-    places = np.sort(_along_normal(slices))
-    return int(np.bincount(np.cumsum(np.diff(places, prepend=places[0]) > _SAME_PLACE_MM)).max())
+    return int(_at_each_place(np.sort(_along_normal(slices))).max())
+
+
+def _at_each_place(heights: np.ndarray) -> np.ndarray:
+    """How many of some heights in order lie at each place: a gap above the tolerance begins a new one."""
+    return np.bincount(np.cumsum(np.diff(heights, prepend=heights[0]) > SAME_PLACE_MM))
 
 
 def _stack(slices: list[Slice], keys: str) -> Stack:
@@ -124,8 +137,17 @@ def _stack(slices: list[Slice], keys: str) -> Stack:
 def _check(slices: tuple[Slice, ...], heights: np.ndarray) -> None:
     if len(slices) < MIN_SLICES:
         raise InputError(f"must have at least {MIN_SLICES} slices, got {len(slices)}")
+    if (found := len({each.frame_of_reference for each in slices})) > 1:
+        rule = "must have one frame of reference, got"
+        raise InputError(f"{rule} {found}, whose positions cannot be compared (was the patient moved?)")
     gaps = np.diff(heights)
-    if gaps.min() <= _SAME_PLACE_MM:
+    if gaps.min() <= SAME_PLACE_MM:
+        counts = _at_each_place(heights)
+        if np.median(counts) > 1:
+            several = f"got up to {counts.max()} at each of {len(counts)} places"
+            raise InputError(
+                f"must have one slice at a place, {several} (a time series without its times?); export one time point"
+            )
         at = int(gaps.argmin())
         raise InputError(f"must have one slice at a place, got two at slice {at + 1} of {len(slices)} (duplicates?)")
     # The median gap is the spacing unless half of the slices are missing. Gaps of nearly whole multiples of it mean
@@ -136,7 +158,7 @@ def _check(slices: tuple[Slice, ...], heights: np.ndarray) -> None:
         at, missing = int((ratios > 1.5).argmax()), int((ratios.round() - 1).sum())
         raise InputError(f"must be complete, got {missing} missing, first between slices {at + 1} and {at + 2}")
     even = heights[0] + np.arange(len(slices)) * (heights[-1] - heights[0]) / (len(slices) - 1)
-    if np.abs(heights - even).max() > max(SPACING_TOLERANCE * step, _SAME_PLACE_MM):
+    if np.abs(heights - even).max() > max(SPACING_TOLERANCE * step, SAME_PLACE_MM):
         raise InputError(f"must have equally spaced slices, got gaps from {gaps.min():.4g} to {gaps.max():.4g} mm")
     # The rest of each step, without its part along the normal, is a shift within the plane (a sheared stack).
     positions = np.array([each.position for each in slices])

@@ -101,6 +101,29 @@ def test_rescaling_of_enhanced_images(tmp_path: Path) -> None:
     np.testing.assert_array_equal(to_canonical(voxels, affine), to_canonical(numbered() * 2.0 - 3, oblique()))
 
 
+@pytest.mark.parametrize(
+    ("padding", "limit", "low"),
+    [(200, None, 0), (-100, None, -99), (200, 205, 0), (205, 200, 0), (65536 - 100, None, -99), (999, None, None)],
+)
+def test_padding_becomes_background(padding: int, limit: int | None, low: int | None, tmp_path: Path) -> None:
+    """0, or the lowest of the other voxels; a signed value may be stated as if it were unsigned."""
+    voxels = numbered() if padding in (-100, 65536 - 100) else numbered() + 100
+    images = classic_series(voxels, oblique(), name="x")
+    for image in images:
+        kind = "SS" if padding < 0 else "US"
+        image.add_new("PixelPaddingValue", kind, padding)
+        if limit is not None:
+            image.add_new("PixelPaddingRangeLimit", kind, limit)
+        image.RescaleSlope, image.RescaleIntercept = 2, 0
+    values = [padding, padding if limit is None else limit]
+    signed = [value - 65536 if value > 2**15 else value for value in values]
+    is_padding = (voxels >= min(signed)) & (voxels <= max(signed))
+    expected = np.where(is_padding, -1 if low is None else low, voxels) * 2
+    assert is_padding.any() == (low is not None)
+    found, affine = read(tmp_path, images)
+    np.testing.assert_array_equal(to_canonical(found, affine), to_canonical(expected, oblique()))
+
+
 @pytest.mark.parametrize("syntax", ["RLELossless", "JPEGLSLossless", "--jpeg", "--j2k"])
 def test_compressed_pixels_are_the_same(syntax: str, tmp_path: Path) -> None:
     import pydicom

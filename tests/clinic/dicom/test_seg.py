@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from custom_components.models.checkpoints import load_model, save_checkpoint
 from nibabel.orientations import apply_orientation, axcodes2ornt, io_orientation, ornt_transform
 from pydicom.sr import _concepts_dict as concepts_dict
 from support.commands import error_line, read_report
-from support.dicom_exams import axis_orders, numbered, oblique, save, stored
+from support.dicom_exams import axis_orders, numbered, oblique, save, save_bare, stored
 from support.models import make_model
 from support.processes import run
 
@@ -32,14 +33,14 @@ def labels_of(shape: tuple[int, ...]) -> np.ndarray:
     return labels
 
 
-def write(folder: Path, images: list[Any], turn: Any) -> tuple[Path, nibabel.Nifti1Image]:
+def write(folder: Path, images: list[Any], *, store: Callable = save) -> tuple[Path, nibabel.Nifti1Image]:
     """The SEG of an exam, and the label map that it was made from, put as the scan is stored."""
     from custom_components.inference.results import ResultFolder
     from custom_components.inference.transforms import ReadVolumed
 
     from multijoint.clinic import convert_exam, find_exams, write_dicom_seg
 
-    [exam] = find_exams(save(folder / "exam", images))
+    [exam] = find_exams(store(folder / "exam", images))
     done = convert_exam(exam, folder / "out")
     item: dict[str, Any] = ReadVolumed("image")({"image": done.item["image"], "name": "exam"})
     scan = nibabel.load(done.item["image"])
@@ -67,7 +68,7 @@ def read_back(path: Path, folder: Path) -> tuple[np.ndarray, np.ndarray]:
 def test_dcmqi_finds_the_same_voxels(kind: str, order: int, tmp_path: Path) -> None:
     turned = stored(numbered(), oblique(), *list(axis_orders())[order])
     images = [enhanced_file(*turned, name="x")] if kind == "enhanced" else classic_series(*turned, name="x")
-    path, label_map = write(tmp_path, images, order)
+    path, label_map = write(tmp_path, images)
     voxels, affine = read_back(path, tmp_path / "dcmqi")
     expected = nibabel.as_closest_canonical(label_map)
     values = np.array([0, 1, 3])  # of segments 0 (none), 1 and 2
@@ -79,7 +80,7 @@ def test_dcmqi_finds_the_same_voxels(kind: str, order: int, tmp_path: Path) -> N
 
 def test_codes_references_and_algorithm(tmp_path: Path) -> None:
     images = classic_series(numbered(), oblique(), name="x")
-    path, _ = write(tmp_path, images, 0)
+    path, _ = write(tmp_path, images)
     seg = pydicom.dcmread(path)
     assert seg.Modality == "SEG"
     assert seg.FrameOfReferenceUID == images[0].FrameOfReferenceUID
@@ -96,10 +97,12 @@ def test_codes_references_and_algorithm(tmp_path: Path) -> None:
         [algorithm] = segment.SegmentationAlgorithmIdentificationSequence
         assert algorithm.AlgorithmName == "multijoint"
     path.unlink()
-    again = pydicom.dcmread(write(tmp_path, images, 0)[0])
+    again = pydicom.dcmread(write(tmp_path, images)[0])
     assert again.SOPInstanceUID == seg.SOPInstanceUID
-    assert again.PixelData == seg.PixelData
-    assert again.SegmentSequence == seg.SegmentSequence
+    bare = pydicom.dcmread(write(tmp_path / "without preambles", images, store=save_bare)[0])
+    for other in (again, bare):
+        assert other.PixelData == seg.PixelData
+        assert other.SegmentSequence == seg.SegmentSequence
 
 
 @pytest.fixture
