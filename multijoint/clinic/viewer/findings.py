@@ -1,0 +1,64 @@
+"""What is known of a case beside its voxels: confidence and flags of its bones, and notes for the reviewer."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from custom_components.errors import InputError
+from custom_components.io.records import case_of, read_record
+from custom_components.quality.flags import FlagRules
+from custom_components.quality.tables import QUALITY_TABLE, quality_rows
+
+from multijoint.clinic.report.glossary import explain_flag
+from multijoint.clinic.report.results import read_bone_table, to_number
+from multijoint.clinic.viewer.cases import ViewedCase
+
+
+def read_findings(case: ViewedCase, *, digest: str) -> tuple[dict[int, dict[str, Any]], list[str]]:
+    """Findings of a case's bones by label value, and notes on how far to trust them.
+
+    They come from `quality.csv` beside the label map or, where that has no row of the case, from its record.
+
+    Args:
+        case: whose label map lies in the folder of results.
+        digest: SHA-256 of the label map as it is now.
+
+    Returns:
+        Of each bone `confidence`, 0..1 or None, `is_calibrated` (else it is the expected Dice as the network gives it),
+        and `flags`, each with `name` and `meaning`.
+    """
+    record = read_record(case.segmentation)
+    name, notes = case_of(case.segmentation), []
+    try:
+        table = read_bone_table(case.segmentation.with_name(QUALITY_TABLE))
+    except InputError as error:
+        table = {}
+        notes.append(f"Confidence and flags are those of the record: {error}.")
+    rows: Mapping[int, Mapping[str, Any]] = {value: row for (each, value), row in table.items() if each == name}
+    if not rows:
+        try:
+            rows = {int(row["label"]): row for row in quality_rows(record, case=name, rules=FlagRules())}
+        except (KeyError, TypeError, ValueError, AttributeError):  # a record by other hands
+            rows = {}
+    if not rows:
+        notes.append(f"Confidence and flags are unknown: neither {QUALITY_TABLE} nor the record holds them.")
+    if rows and (written := record.get("label_map_sha256")) and written != digest:
+        notes.append("The label map was changed after it was written: confidence and flags are from before.")
+    return {value: _finding(row) for value, row in rows.items()}, notes
+
+
+def _finding(row: Mapping[str, Any]) -> dict[str, Any]:
+    calibrated, expected = to_number(row.get("confidence")), to_number(row.get("expected_dice"))
+    confidence = expected if math.isnan(calibrated) else calibrated
+    # The label map itself says what is missing, also after a correction.
+    flags = [flag.strip() for flag in str(row.get("flags") or "").split(";")]
+    names = dict.fromkeys(flag for flag in flags if flag and flag != "missing")
+    if str(row.get("cut") or "").lower() == "yes":
+        names["cut-by-field-of-view"] = None
+    return {
+        "confidence": None if math.isnan(confidence) else confidence,
+        "is_calibrated": not math.isnan(calibrated),
+        "flags": [{"name": flag, "meaning": explain_flag(flag)} for flag in names],
+    }
