@@ -37,7 +37,8 @@ def view(
     """Look at segmentations in a browser, in three planes and 3D, and mark them good or in need of correction."""
     import webbrowser
 
-    from custom_components.errors import InputError
+    from custom_components.errors import InputError, list_first
+    from custom_components.system.pages import count_things
 
     from multijoint.clinic.viewer.cases import find_cases, pair_case
     from multijoint.clinic.viewer.review_marks import ReviewMarks
@@ -57,9 +58,10 @@ def view(
         cases, folder = [pair_case(scan, segmentation, meshes=mesh)], segmentation.parent
     with Viewer(cases, ReviewMarks(marks or folder / "review.csv"), port=port, report=folder / "report.html") as viewer:
         url = viewer.url if case is None else viewer.url_of(case)
-        for problem in viewer.find_misfits():
-            print(f"cannot be shown: {problem}")
-        print(f"{len(cases)} case{'s' if len(cases) > 1 else ''}, until Ctrl-C: {url}", flush=True)
+        misfits = viewer.find_misfits()
+        print(f"{count_things(len(cases), 'case')}, until Ctrl-C: {url}", flush=True)
+        if misfits:
+            print(f"{len(misfits)} of them cannot be shown: {list_first(misfits)}", flush=True)
         if not no_browser:
             webbrowser.open(url)
         try:
