@@ -75,6 +75,7 @@ class SliceViewer extends niivue.Niivue {
 
   /** Let bones, whose boxes in mm are [least, greatest], fill the 3D view; without any, the scan does. */
   zoom3D(boxes) {
+    this.setPivot3D();
     const corners = boxes.flatMap(([low, high]) => [0, 1, 2, 3, 4, 5, 6, 7].map((bits) =>
       [0, 1, 2].map((axis) => (bits >> axis & 1 ? high : low)[axis] - this.pivot3D[axis])));
     const reach = Math.max(...corners.map((corner) => Math.hypot(...corner)));
