@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from custom_components.errors import InputError
+from custom_components.errors import explain
 from custom_components.io.records import case_of, read_record
 from custom_components.quality.flags import FlagRules
 from custom_components.quality.tables import QUALITY_TABLE, quality_rows
@@ -33,14 +33,14 @@ def read_findings(case: ViewedCase, *, digest: str) -> tuple[dict[int, dict[str,
     name, notes = case_of(case.segmentation), []
     try:
         table = read_bone_table(case.segmentation.with_name(QUALITY_TABLE))
-    except InputError as error:
+    except ValueError as error:  # no table, or a label of thousands of digits
         table = {}
-        notes.append(f"Confidence and flags are those of the record: {error}.")
+        notes.append(f"{QUALITY_TABLE} cannot be read: {explain(error)}.")
     rows: Mapping[int, Mapping[str, Any]] = {value: row for (each, value), row in table.items() if each == name}
     if not rows:
         try:
             rows = {int(row["label"]): row for row in quality_rows(record, case=name, rules=FlagRules())}
-        except (KeyError, TypeError, ValueError, AttributeError):  # a record by other hands
+        except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError):  # a record by other hands
             rows = {}
     if not rows:
         notes.append(f"Confidence and flags are unknown: neither {QUALITY_TABLE} nor the record holds them.")

@@ -89,6 +89,18 @@ class Viewer(ThreadingHTTPServer):
         """Where the page is."""
         return f"http://{_ADDRESS}:{self.server_address[1]}/{self.secret}/"
 
+    def show(self, number: int) -> ShownCase:
+        """The case, read anew if one of its files has changed."""
+        case = self.cases[number]
+        with self._lock:  # one at a time: a large case takes gigabytes while it is read
+            state = [path and path.stat().st_mtime_ns for path in (case.scan, case.segmentation)]
+            kept = self._shown.pop(number, None)
+            shown = kept[1] if kept is not None and kept[0] == state else show_case(case)
+            self._shown[number] = (state, shown)
+            for old in list(self._shown)[:-_KEPT]:
+                del self._shown[old]
+        return shown
+
     def url_of(self, name: str) -> str:
         """Where the page shows a case.
 
@@ -99,7 +111,7 @@ class Viewer(ThreadingHTTPServer):
         if name not in names:
             hint = suggest(name, names, otherwise="the page lists them")
             raise InputError(f"case must be one of {count_things(len(names), 'viewed case')}, got {name!r}; {hint}")
-        return f"{self.url}?case={quote(name, safe='')}"
+        return f"{self.url}?case={quote(name, safe='', errors='surrogateescape')}"
 
     def find_misfits(self) -> list[str]:
         """Why cases cannot be shown, a line each, as far as headers tell; a lone case is read whole.
@@ -118,18 +130,6 @@ class Viewer(ThreadingHTTPServer):
         if problems and len(problems) == len(self.cases):
             raise InputError(f"one of the {len(problems)} cases must be fit to be shown, got none; {problems[0]}")
         return problems
-
-    def show(self, number: int) -> ShownCase:
-        """The case, read anew if one of its files has changed."""
-        case = self.cases[number]
-        with self._lock:  # one at a time: a large case takes gigabytes while it is read
-            state = [path and path.stat().st_mtime_ns for path in (case.scan, case.segmentation)]
-            kept = self._shown.pop(number, None)
-            shown = kept[1] if kept is not None and kept[0] == state else show_case(case)
-            self._shown[number] = (state, shown)
-            for old in list(self._shown)[:-_KEPT]:
-                del self._shown[old]
-        return shown
 
 
 class _Refused(Exception):

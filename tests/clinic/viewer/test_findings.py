@@ -55,6 +55,13 @@ def test_a_label_map_that_was_changed_is_told(case: ViewedCase) -> None:
     ]
 
 
+def test_a_table_that_cannot_be_read_is_told(case: ViewedCase) -> None:
+    write(case, rows=f"a,ankle,{'9' * 5000},talus,9,0.91,1,0,no,,0.97\n")
+    found, notes = read_findings(case, digest="")
+    assert found == {}
+    assert notes[0].startswith("quality.csv cannot be read: ")
+
+
 @pytest.mark.parametrize("record", [{}, {"quality": 5}, {"quality": [{"label": 1}]}, {"quality": [BONE]}])
 def test_where_nothing_is_known_that_is_said(case: ViewedCase, record: dict) -> None:
     unknown = ["Confidence and flags are unknown: neither quality.csv nor the record holds them."]

@@ -41,11 +41,10 @@ class SliceViewer extends niivue.Niivue {
     new ResizeObserver(() => this.arrange()).observe(canvas.parentElement);
   }
 
-  /** Forget the case before the next one is loaded. */
-  clear() {
+  /** Draw nothing and tell no place until a case is shown. */
+  blank() {
     this.slices = null;
     this.marksLayer.replaceChildren();
-    while (this.meshes.length) this.removeMesh(this.meshes[0]);
   }
 
   /** Show these views, planes by NiiVue's numbers; slices holds of each patient axis how the file counts it. */

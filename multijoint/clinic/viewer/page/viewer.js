@@ -45,9 +45,10 @@ function open(index) {
   if (index === current || !cases[index]) return;
   saveComment();
   current = index;
+  viewer.blank();
   const { name } = cases[index];
   document.title = name;
-  history.replaceState(null, "", `?case=${encodeURIComponent(name)}`);
+  history.replaceState(null, "", `?${new URLSearchParams({ case: name })}`); // takes any name, encodeURIComponent does not
   $("case").textContent = name;
   $("cases").value = index;
   $("previous").disabled = index === 0;
@@ -65,7 +66,8 @@ async function load(index) {
   try {
     const shown = await fetchJson(`${folder}.json`);
     if (index !== current) return;
-    viewer.clear();
+    viewer.blank();
+    while (viewer.meshes.length) viewer.removeMesh(viewer.meshes[0]);
     await viewer.loadVolumes([
       { url: `${folder}/scan.nii`, name: "scan.nii", colormap: "gray" },
       { url: `${folder}/labels.nii`, name: "labels.nii" },
@@ -279,4 +281,5 @@ document.addEventListener("keydown", (event) => {
   if (!(event.repeat && "gx".includes(key))) action(); // a key held down marks one case
 }, true);
 
+window.name = "multijoint-viewer"; // where the report's links open
 start();
