@@ -36,7 +36,11 @@ class SliceViewer extends niivue.Niivue {
   async open(canvas) {
     await this.attachToCanvas(canvas, true);
     this.setCustomSliceShader(SLICE_SHADER);
-    canvas.addEventListener("pointermove", (event) => { this.pointer = [event.offsetX, event.offsetY]; this.tellPlace(); });
+    canvas.addEventListener("pointermove", ({ clientX, clientY }) => {
+      const { left, top } = canvas.getBoundingClientRect(); // as NiiVue takes clicks; offsetX is rounded
+      this.pointer = [clientX - left, clientY - top];
+      this.tellPlace();
+    });
     canvas.addEventListener("pointerleave", () => { this.pointer = null; this.tellPlace(); });
     new ResizeObserver(() => this.arrange()).observe(canvas.parentElement);
   }
