@@ -36,12 +36,12 @@ class SliceViewer extends niivue.Niivue {
   async open(canvas) {
     await this.attachToCanvas(canvas, true);
     this.setCustomSliceShader(SLICE_SHADER);
-    canvas.addEventListener("pointermove", ({ clientX, clientY }) => {
-      const { left, top } = canvas.getBoundingClientRect(); // as NiiVue takes clicks; offsetX is rounded
+    canvas.addEventListener("mousemove", ({ clientX, clientY }) => { // to the pixel where NiiVue takes a click
+      const { left, top } = canvas.getBoundingClientRect();
       this.pointer = [clientX - left, clientY - top];
       this.tellPlace();
     });
-    canvas.addEventListener("pointerleave", () => { this.pointer = null; this.tellPlace(); });
+    canvas.addEventListener("mouseleave", () => { this.pointer = null; this.tellPlace(); });
     new ResizeObserver(() => this.arrange()).observe(canvas.parentElement);
   }
 
