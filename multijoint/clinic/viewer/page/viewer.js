@@ -119,7 +119,7 @@ function listBones(shown) {
     button.className = bone.centre_mm ? "" : "missing";
     const swatch = element("span", "swatch");
     swatch.style.background = bone.color;
-    const volume = bone.centre_mm ? `${readable(bone.volume_ml, 3)} ml` : "missing";
+    const volume = bone.centre_mm ? `${bone.volume_ml < 1000 ? bone.volume_ml.toPrecision(3) : Math.round(bone.volume_ml)} ml` : "missing";
     button.append(swatch, element("span", "name", { textContent: bone.name }), element("span", "volume", { textContent: volume }));
     if (bone.flags) button.append(describe(bone));
     button.addEventListener("click", () => jump(bone));
