@@ -13,7 +13,7 @@ import numpy as np
 from custom_components.domains import Domain
 from custom_components.errors import InputError, explain, show_path
 from custom_components.io.geometry import canonical_spacing_mm, to_canonical, voxel_volume_ml
-from custom_components.io.pictures import draw_planes, encode, grey_limits
+from custom_components.io.pictures import draw_panels, encode, grey_limits, panel_sizes
 from custom_components.io.planes import bone_areas
 from custom_components.io.volumes import Volume, on_grid, read_label, read_volume
 from custom_components.metrics.bone_scores import BoneScore, score_case
@@ -23,18 +23,20 @@ from PIL import Image
 from multijoint.clinic.report.results import Result, to_number, without_folders
 
 _TRUE = ("true", "1", "yes")
-_PICTURE_SIZE = (960, 340)
+_SHOWN_SIZE = (960, 340)  # pixels, of the three planes side by side
+_LARGE = 640  # pixels, of the longer side of a picture that was opened
 _QUALITIES = (72, 50, 30, 10)
-_MOST_BYTES = 40_000  # a picture, so that 500 cases stay under 30 MB, however noisy the scans
+_MOST_BYTES = 13_000  # a picture, so that 500 cases stay under 30 MB, however noisy the scans
 
 
 @dataclass(frozen=True)
 class Picture:
-    """An image as WebP, and its size in pixels."""
+    """An image as WebP, the size in pixels at which it is shown, which may be smaller than its own, and its title."""
 
     data: bytes
     width: int
     height: int
+    title: str = ""
 
     @property
     def uri(self) -> str:
@@ -92,7 +94,7 @@ class ReportedCase:
     Args:
         result: of the scan; "failed" if its label map cannot be used.
         bones: in class order; none without a label map.
-        picture: None without a label map.
+        pictures: a slice in each plane, to one scale; none without a label map.
         rows: of the table of scores, see `score_tables.score_rows`.
         side: of the split of the model's training, see `run.SIDES`; empty if unknown.
     """
@@ -101,7 +103,7 @@ class ReportedCase:
     bones: tuple[ReportedBone, ...] = ()
     flags: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
-    picture: Picture | None = None
+    pictures: tuple[Picture, ...] = ()
     rows: tuple[Mapping[str, Any], ...] = ()
     side: str = ""
 
@@ -145,18 +147,28 @@ def examine_result(result: Result, sources: Sources) -> ReportedCase:
     reference = _read_reference(result, volume, domain, sources, notes)
     spacing_mm = volume.spacing_mm
     scores = [] if reference is None else score_case(classes, reference, domain=domain, spacing_mm=spacing_mm)
-    picture = draw_planes(
-        to_canonical(classes, volume.affine),
-        canonical_spacing_mm(volume.affine),
-        size=_PICTURE_SIZE,
+    rows = score_rows(scores, case=result.case, subject=result.case, domain=domain.name, spacing_mm=spacing_mm)
+    bones = _bones(result, classes, volume, domain, scores, sources)
+    pictures = _draw(classes, volume, domain, scan, reference)
+    return ReportedCase(result, bones, tuple(flags), tuple(notes), pictures, tuple(rows))
+
+
+def _draw(
+    classes: np.ndarray, volume: Volume, domain: Domain, scan: Volume | None, reference: np.ndarray | None
+) -> tuple[Picture, ...]:
+    """Slices in the planes, finer than they are shown, for those who open them."""
+    canonical = to_canonical(classes, volume.affine)
+    sizes = panel_sizes(canonical.shape, canonical_spacing_mm(volume.affine), *_SHOWN_SIZE)
+    panels = draw_panels(
+        canonical,
+        sizes,
         names={index: str(value) for index, value in enumerate(domain.labels, start=1)},
         voxels=None if scan is None else to_canonical(scan.array, scan.affine),
         limits=(0.0, 1.0) if scan is None else grey_limits(scan.array),
         reference=None if reference is None else to_canonical(reference, volume.affine),
+        long_side=_LARGE,
     )
-    rows = score_rows(scores, case=result.case, subject=result.case, domain=domain.name, spacing_mm=spacing_mm)
-    bones = _bones(result, classes, volume, domain, scores, sources)
-    return ReportedCase(result, bones, tuple(flags), tuple(notes), encode_small(picture), tuple(rows))
+    return tuple(Picture(encode_small(panel), *sizes[plane], title=plane) for plane, panel in panels.items())
 
 
 def _read_scan(result: Result, volume: Volume, sources: Sources, notes: list[str]) -> Volume | None:
@@ -228,13 +240,13 @@ def _bones(
     return tuple(bones)
 
 
-def encode_small(picture: Image.Image) -> Picture:
+def encode_small(picture: Image.Image) -> bytes:
     """WebP of the first quality that is small enough, or of the last."""
     for quality in _QUALITIES:
         data = encode(picture, "WEBP", quality=quality, method=4)
         if len(data) <= _MOST_BYTES:
             break
-    return Picture(data, *picture.size)
+    return data
 
 
 def _explain(error: BaseException, path: Path) -> str:

@@ -1,0 +1,44 @@
+"""What the flags of a bone or a case mean, for readers of a page."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+
+_MEANINGS = {
+    "missing": "No voxel of this bone was found. Look whether the scan shows the bone.",
+    "missed": "The reference has this bone, the label map does not: its Dice counts as 0.",
+    "false-find": "The label map has this bone, the reference does not: its Dice counts as 0.",
+    "changed-since": "The label map was changed after it was written: confidence and flags are from before.",
+    "several-components": "The network found the bone in several parts; post-processing keeps the largest. Look "
+    "whether a part is lacking, or another bone was taken for it.",
+    "volume-outside-training": "The bone is much smaller or larger (by default 25 %) than every reference of the "
+    "training. Look whether it was found whole, and whether it has grown into a neighbour.",
+    "changed-by-postprocessing": "Post-processing removed or added much of the bone (by default more than 10 %): the "
+    "network was unsure of it. Look at its outline.",
+    "cut-by-field-of-view": "The bone reaches the edge of the volume and may go on outside: volume and surface are not "
+    "those of the whole bone.",
+    "low-confidence": "The network itself expects a low Dice (by default below 0.8). Look at the outline of the bone.",
+}
+
+
+def explain_flag(flag: str) -> str:
+    """One or two sentences for a reader: what was found, and what to look at.
+
+    Example:
+        >>> explain_flag("missing")
+        'No voxel of this bone was found. Look whether the scan shows the bone.'
+    """
+    return _MEANINGS.get(flag, "The documentation on the quality of a result says what this flag means.")
+
+
+def explain_flags(cases: Iterable[Iterable[str]]) -> list[tuple[str, int, str]]:
+    """Each flag of some cases, the number of cases that have it, and its meaning, in the order of the glossary.
+
+    Example:
+        >>> [(flag, number) for flag, number, _ in explain_flags([["own", "missing", "missing"], ["missing"]])]
+        [('missing', 2), ('own', 1)]
+    """
+    counts = Counter(flag for flags in cases for flag in set(flags))
+    order = [*(flag for flag in _MEANINGS if flag in counts), *sorted(counts.keys() - _MEANINGS.keys())]
+    return [(flag, counts[flag], explain_flag(flag)) for flag in order]
