@@ -23,9 +23,9 @@ def render_page(template: Path, *, colors: Sequence[str] = (), **values: Any) ->
     """Fill a template; every value is escaped, unless it is `markupsafe.Markup`, and a missing one is an error.
 
     Templates of the same folder, and those that pages share, can be included, imported and extended by their names. A
-    page that extends `base.html.j2` loads nothing and runs only the shared script; its style is the shared one and that
-    of `report.css` beside `report.html.j2`, with a class `c0`, `c1`, ... for each colour, `#rrggbb`. The filter
-    `number(digits)` is `show_number`, `count(noun)` is `count_things`.
+    page that extends `base.html.j2` loads nothing and runs only the shared script. Its style is the shared one and that
+    of `report.css` beside `report.html.j2`; classes `c0`, `c1`, ... set `--color` to each of the colours, `#rrggbb`. The
+    filter `number(digits)` is `show_number`, `count(noun)` is `count_things`.
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
@@ -36,8 +36,8 @@ def render_page(template: Path, *, colors: Sequence[str] = (), **values: Any) ->
     )
     environment.filters |= {"number": show_number, "count": count_things}
     own = template.with_name(f"{template.name.partition('.')[0]}.css")
-    swatches = "".join(f".c{index} {{ background: {color} }}\n" for index, color in enumerate(colors))
-    style = (_SHARED / "base.css").read_text("utf-8") + swatches + (own.read_text("utf-8") if own.is_file() else "")
+    classes = "".join(f".c{index} {{ --color: {color} }}\n" for index, color in enumerate(colors))
+    style = (_SHARED / "base.css").read_text("utf-8") + classes + (own.read_text("utf-8") if own.is_file() else "")
     script = (_SHARED / "base.js").read_text("utf-8")
     policy = (
         f"default-src 'none'; img-src data:; style-src {_digest(style)}; script-src {_digest(script)}; "

@@ -28,6 +28,7 @@ class Chart:
         epochs: x and text of each tick.
         best: x and number of the epoch to mark.
         lines: name -> points; none if there is nothing to draw.
+        num_whole: how many of the first lines are of all domains together; each other is of one.
         mark_every: one of so many points has a mark.
     """
 
@@ -46,6 +47,7 @@ class Chart:
     best: tuple[float, str] | None = None
     lines: Mapping[str, list[tuple[float, float]]] = field(default_factory=dict)
     mark_every: int = 1
+    num_whole: int = 1
 
 
 def describe_training(run: RunRecord) -> dict[str, Any]:
@@ -168,6 +170,7 @@ def _lay_out_curves(
         best=None if best is None else (across(best), f"{best:g}"),
         lines={name: [(across(x), down(y)) for x, y in points] for name, points in curves.items()},
         mark_every=max(1, max(map(len, curves.values())) // 20),
+        num_whole=len({"loss", "mean"} & curves.keys()),
     )
 
 
