@@ -24,8 +24,8 @@ def render_page(template: Path, *, colors: Sequence[str] = (), **values: Any) ->
 
     Templates of the same folder, and those that pages share, can be included, imported and extended by their names. A
     page that extends `base.html.j2` loads nothing and runs only the shared script. Its style is the shared one and that
-    of `report.css` beside `report.html.j2`; classes `c0`, `c1`, ... set `--color` to each of the colours, `#rrggbb`. The
-    filter `number(digits)` is `show_number`, `count(noun)` is `count_things`.
+    of `report.css` beside `report.html.j2`; classes `c0`, `c1`, ... set `--color` to one of the colours, `#rrggbb`, and
+    `--on` to that of text on it. The filter `number(digits)` is `show_number`, `count(noun)` is `count_things`.
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
@@ -36,7 +36,9 @@ def render_page(template: Path, *, colors: Sequence[str] = (), **values: Any) ->
     )
     environment.filters |= {"number": show_number, "count": count_things}
     own = template.with_name(f"{template.name.partition('.')[0]}.css")
-    classes = "".join(f".c{index} {{ --color: {color} }}\n" for index, color in enumerate(colors))
+    classes = "".join(
+        f".c{index} {{ --color: {color}; --on: {_text_on(color)} }}\n" for index, color in enumerate(colors)
+    )
     style = (_SHARED / "base.css").read_text("utf-8") + classes + (own.read_text("utf-8") if own.is_file() else "")
     script = (_SHARED / "base.js").read_text("utf-8")
     policy = (
@@ -52,6 +54,11 @@ def render_page(template: Path, *, colors: Sequence[str] = (), **values: Any) ->
 
 def _digest(text: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
+def _text_on(color: str) -> str:
+    red, green, blue = bytes.fromhex(color[1:])
+    return "#fff" if 0.299 * red + 0.587 * green + 0.114 * blue < 100 else "#000"
 
 
 def show_number(value: float, digits: int) -> str:

@@ -258,12 +258,12 @@ def _range(value: Any) -> tuple[float, float] | None:
 
 
 def encode_small(picture: Image.Image) -> bytes:
-    """WebP of the first quality that is small enough, or of the last."""
+    """WebP of the first quality that is small enough, of half the size if none is."""
     for quality in _QUALITIES:
         data = encode(picture, "WEBP", quality=quality, method=4)
         if len(data) <= _MOST_BYTES:
-            break
-    return data
+            return data
+    return encode_small(picture.reduce(2))
 
 
 def _explain(error: BaseException, path: Path) -> str:
