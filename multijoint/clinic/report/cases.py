@@ -25,8 +25,8 @@ from multijoint.clinic.report.results import Result, to_number, without_folders
 
 _TRUE = ("true", "1", "yes")
 _SHOWN_SIZE = (960, 340)  # pixels, of the three planes side by side
-_LARGE = 640  # pixels, of the longer side of a picture that was opened
-_QUALITIES = (72, 50, 30, 10)
+_LARGE = 560  # pixels, of the longer side of a picture that was opened
+_QUALITIES = (60, 40, 20, 10)
 _MOST_BYTES = 13_000  # a picture, so that 500 cases stay under 30 MB, however noisy the scans
 
 
@@ -260,7 +260,7 @@ def _range(value: Any) -> tuple[float, float] | None:
 def encode_small(picture: Image.Image) -> bytes:
     """WebP of the first quality that is small enough, of half the size if none is."""
     for quality in _QUALITIES:
-        data = encode(picture, "WEBP", quality=quality, method=4)
+        data = encode(picture, "WEBP", quality=quality, method=2)
         if len(data) <= _MOST_BYTES:
             return data
     return encode_small(picture.reduce(2))
