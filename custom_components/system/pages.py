@@ -46,7 +46,8 @@ def render_page(template: Path, *, colors: Sequence[str] = (), **values: Any) ->
         "base-uri 'none'; form-action 'none'"
     )
     environment.globals |= {
-        **{"style": Markup(style), "script": Markup(script), "policy": policy, "num_colors": max(1, len(colors))},
+        **{"style": Markup(style), "script": Markup(script), "policy": policy},
+        **{"colors": colors, "num_colors": max(1, len(colors))},
         **{"version": custom_components.__version__, "date": time.strftime("%Y-%m-%d")},
     }
     return environment.get_template(template.name).render(values)
