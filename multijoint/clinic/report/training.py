@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from multijoint.clinic.report.run import SIDES, RunRecord
-from multijoint.clinic.report.tables import Cell, Table, number_cell
+from multijoint.clinic.report.tables import Cell, Table, number_cell, plain_text
 
 _LOSSES = ("loss", "cross_entropy", "contrastive")
 _DICE = "val_mean_dice"
@@ -58,7 +58,7 @@ def describe_training(run: RunRecord) -> dict[str, Any]:
         "numbers": _numbers(run),
         "fold": run.fold or "unknown",
         "split": _split(run),
-        "settings": [(name, _plain(value)) for name, value in run.settings.items()],
+        "settings": [(name, plain_text(value)) for name, value in run.settings.items()],
         "versions": _versions(run.record),
     }
 
@@ -107,12 +107,6 @@ def _split(run: RunRecord) -> Table:
             cells.append(Cell(str(len(cases)), note=", ".join(cases)))
         rows.append(cells)
     return Table("Split of the cases", ["Domain", *SIDES.values()], rows, num_left=4)
-
-
-def _plain(value: Any) -> str:
-    if isinstance(value, list):
-        return ", ".join(map(_plain, value)) or "none"
-    return ("yes" if value else "no") if isinstance(value, bool) else str(value)
 
 
 def _versions(record: Mapping[str, Any]) -> list[tuple[str, Any]]:
