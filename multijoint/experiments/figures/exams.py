@@ -165,9 +165,9 @@ class _Row:
         places = [(side - edge, middle), (edge, middle), (middle, side - edge), (middle, edge)]
         letters = plane_edges(PLANES[self.example["plane"]]) if "plane" in self.example else ()
         rim = [patheffects.withStroke(linewidth=1.5, foreground=RIM_COLOR)]
+        style: dict[str, Any] = {"color": "white", "fontsize": 6.5, "zorder": 4, "ha": "center", "va": "center"}
         for letter, (across, up) in zip(letters, places, strict=False):
-            where = {"ha": "center", "va": "center"}
-            plot.text(x + across, y + up, letter, color="white", fontsize=6.5, zorder=4, path_effects=rim, **where)
+            plot.text(x + across, y + up, letter, path_effects=rim, **style)
 
     def _outline(self, plot: Axes, mask: np.ndarray, color: str, width: float, *, order: float) -> None:
         for line in find_outlines(mask[self.part]):

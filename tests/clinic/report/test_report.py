@@ -142,6 +142,13 @@ def test_each_flag_is_explained_where_it_stands(out: Path, manifests: dict[str, 
     assert "</span> <b>3 parts.</b> The network found" in text
 
 
+def test_a_name_that_is_no_text_costs_the_report_nothing(out: Path) -> None:
+    for path in out.glob("ankle_000_seg.*"):
+        path.rename(path.with_name(path.name.replace("ankle_000", os.fsdecode(b"caf\xe9"))))
+    (out / "segment_report.csv").unlink()
+    assert "caf?" in write(out)
+
+
 def test_one_case_has_no_ranges_and_no_plural(out: Path, manifests: dict[str, str]) -> None:
     for path in [*out.glob("ankle_001*"), *out.glob("ankle_002*"), out / "segment_report.csv"]:
         path.unlink()
