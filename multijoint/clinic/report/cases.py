@@ -20,7 +20,7 @@ from custom_components.metrics.bone_scores import BoneScore, score_case
 from custom_components.metrics.score_tables import score_rows
 from PIL import Image
 
-from multijoint.clinic.report.glossary import measured_by_flag
+from multijoint.clinic.report.glossary import FLAGS_OF_SCANS, measured_by_flag
 from multijoint.clinic.report.results import Result, to_number, without_folders
 
 _TRUE = ("true", "1", "yes")
@@ -151,8 +151,10 @@ def examine_result(result: Result, sources: Sources) -> ReportedCase:
     scores = [] if reference is None else score_case(classes, reference, domain=domain, spacing_mm=spacing_mm)
     rows = score_rows(scores, case=result.case, subject=result.case, domain=domain.name, spacing_mm=spacing_mm)
     bones = _bones(result, classes, volume, domain, scores, sources)
+    flags += [flag for flag in FLAGS_OF_SCANS if any(flag in bone.flags for bone in bones)]
+    bones = [replace(bone, flags=tuple(flag for flag in bone.flags if flag not in FLAGS_OF_SCANS)) for bone in bones]
     pictures = _draw(classes, volume, domain, scan, reference)
-    return ReportedCase(result, bones, tuple(flags), tuple(notes), pictures, tuple(rows))
+    return ReportedCase(result, tuple(bones), tuple(flags), tuple(notes), pictures, tuple(rows))
 
 
 def _draw(
@@ -207,7 +209,7 @@ def _read_reference(
 
 def _bones(
     result: Result, classes: np.ndarray, volume: Volume, domain: Domain, scores: list[BoneScore], sources: Sources
-) -> tuple[ReportedBone, ...]:
+) -> list[ReportedBone]:
     areas = bone_areas(classes, range(1, domain.num_classes))
     voxel_ml = voxel_volume_ml(volume.affine)
     saved = result.record.get("quality")
@@ -247,7 +249,7 @@ def _bones(
                 score=score,
             )
         )
-    return tuple(bones)
+    return bones
 
 
 def _range(value: Any) -> tuple[float, float] | None:

@@ -8,7 +8,12 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from multijoint.clinic.report.results import to_number
 
+FLAGS_OF_SCANS = ("unlike-domain",)
+"""Flags that `quality.csv` has at every bone of a scan, and that are of the scan as a whole."""
+
 _MEANINGS = {
+    "unlike-domain": "The scan does not look like those of the domain it was segmented as. Look whether the domain is "
+    "the right one; if not, no bone of it counts.",
     "missing": "No voxel of this bone was found. Look whether the scan shows the bone.",
     "missed": "The reference has this bone, the label map does not: its Dice counts as 0.",
     "false-find": "The label map has this bone, the reference does not: its Dice counts as 0.",

@@ -51,9 +51,11 @@ def plain_text(value: Any) -> str:
     """A setting for a reader.
 
     Example:
-        >>> plain_text(True), plain_text([]), plain_text([16, 32]), plain_text(2)
-        ('yes', 'none', '16, 32', '2')
+        >>> plain_text(True), plain_text([]), plain_text(None), plain_text([16, 32])
+        ('yes', 'none', 'none', '16, 32')
     """
     if isinstance(value, list):
-        return ", ".join(map(plain_text, value)) or "none"
+        value = ", ".join(map(plain_text, value))
+    if value is None or value == "":
+        return "none"
     return ("yes" if value else "no") if isinstance(value, bool) else str(value)

@@ -3,10 +3,10 @@ import math
 import pytest
 from custom_components.quality.flags import FLAGS
 
-from multijoint.clinic.report.glossary import explain_flag, explain_flags, measured_by_flag
+from multijoint.clinic.report.glossary import FLAGS_OF_SCANS, explain_flag, explain_flags, measured_by_flag
 
 
-@pytest.mark.parametrize("flag", [*FLAGS, "changed-since", "missed", "false-find"])
+@pytest.mark.parametrize("flag", [*FLAGS, *FLAGS_OF_SCANS, "changed-since", "missed", "false-find"])
 def test_each_flag_has_an_explanation_of_its_own(flag: str) -> None:
     assert explain_flag(flag) != explain_flag("no such flag")
     assert explain_flag(flag).endswith(".")

@@ -142,6 +142,13 @@ def test_each_flag_is_explained_where_it_stands(out: Path, manifests: dict[str, 
     assert "</span> <b>3 parts.</b> The network found" in text
 
 
+def test_a_flag_of_the_scan_stands_once_however_many_bones_have_it(out: Path) -> None:
+    rows = [f"ankle_000,{label},unlike-domain" for label in (1, 2, 3)]
+    (out / "quality.csv").write_text("\n".join(["case,label,flags", *rows]))
+    text = write(out)
+    assert re.findall(r'class="flag">([^<]*unlike-domain)<', text) == ["unlike-domain"] * 3  # glossary, table, card
+
+
 def test_a_name_that_is_no_text_costs_the_report_nothing(out: Path) -> None:
     for path in out.glob("ankle_000_seg.*"):
         path.rename(path.with_name(path.name.replace("ankle_000", os.fsdecode(b"caf\xe9"))))
