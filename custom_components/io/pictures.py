@@ -24,6 +24,7 @@ _LINE, _REFERENCE_LINE, _RIM = 2.0, 4.5, 0.8
 _DIMMED = 0.4  # brightness of a bone's area where no scan lies under it
 _GAP = 8
 _FULL_HEIGHT = 340  # pixels; letters are smaller in lower pictures
+_FINEST_TEXT = 2.5  # letters of small planes of tall volumes would else cover the bones
 _ENOUGH_VOXELS = 200_000
 
 
@@ -192,8 +193,8 @@ def draw_panels(
             reference=truth,
             names=names,
             edges=plane_edges(axis),
-            text_scale=text_scale * finer,
-            line_scale=finer,
+            text_scale=text_scale * min(finer, _FINEST_TEXT),
+            line_scale=min(finer, _FINEST_TEXT),
         )
     return panels
 

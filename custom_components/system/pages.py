@@ -23,9 +23,9 @@ def render_page(template: Path, *, colors: Sequence[str] = (), **values: Any) ->
     """Fill a template; every value is escaped, unless it is `markupsafe.Markup`, and a missing one is an error.
 
     Templates of the same folder, and those that pages share, can be included, imported and extended by their names. A
-    page that extends `base.html.j2` loads nothing and runs only the shared script; its style is the shared one and that
-    of `report.css` beside `report.html.j2`, with a class `c0`, `c1`, ... for each colour, `#rrggbb`. The filter
-    `number(digits)` is `show_number`, `count(noun)` is `count_things`.
+    page that extends `base.html.j2` loads nothing and runs only the shared script. Its style is the shared one and that
+    of `report.css` beside `report.html.j2`; classes `c0`, `c1`, ... set `--color` to one of the colours, `#rrggbb`, and
+    `--on` to that of text on it. The filter `number(digits)` is `show_number`, `count(noun)` is `count_things`.
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
@@ -36,15 +36,18 @@ def render_page(template: Path, *, colors: Sequence[str] = (), **values: Any) ->
     )
     environment.filters |= {"number": show_number, "count": count_things}
     own = template.with_name(f"{template.name.partition('.')[0]}.css")
-    swatches = "".join(f".c{index} {{ background: {color} }}\n" for index, color in enumerate(colors))
-    style = (_SHARED / "base.css").read_text("utf-8") + swatches + (own.read_text("utf-8") if own.is_file() else "")
+    classes = "".join(
+        f".c{index} {{ --color: {color}; --on: {_text_on(color)} }}\n" for index, color in enumerate(colors)
+    )
+    style = (_SHARED / "base.css").read_text("utf-8") + classes + (own.read_text("utf-8") if own.is_file() else "")
     script = (_SHARED / "base.js").read_text("utf-8")
     policy = (
         f"default-src 'none'; img-src data:; style-src {_digest(style)}; script-src {_digest(script)}; "
         "base-uri 'none'; form-action 'none'"
     )
     environment.globals |= {
-        **{"style": Markup(style), "script": Markup(script), "policy": policy, "num_colors": max(1, len(colors))},
+        **{"style": Markup(style), "script": Markup(script), "policy": policy},
+        **{"colors": colors, "num_colors": max(1, len(colors))},
         **{"version": custom_components.__version__, "date": time.strftime("%Y-%m-%d")},
     }
     return environment.get_template(template.name).render(values)
@@ -52,6 +55,11 @@ def render_page(template: Path, *, colors: Sequence[str] = (), **values: Any) ->
 
 def _digest(text: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
+def _text_on(color: str) -> str:
+    red, green, blue = bytes.fromhex(color[1:])
+    return "#fff" if 0.299 * red + 0.587 * green + 0.114 * blue < 100 else "#000"
 
 
 def show_number(value: float, digits: int) -> str:

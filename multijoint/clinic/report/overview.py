@@ -12,7 +12,7 @@ from custom_components.metrics.score_summaries import ScoreSummary, summarise
 from custom_components.system.pages import count_things, show_number
 
 from multijoint.clinic.report.cases import ReportedBone, ReportedCase
-from multijoint.clinic.report.tables import DASH, GRAVE, Cell, Table, number_cell
+from multijoint.clinic.report.tables import DASH, GRAVE, Cell, Table, number_cell, plain_text
 
 
 class Overview(NamedTuple):
@@ -100,7 +100,7 @@ def _spread(values: Sequence[float], digits: int, *, most: bool = True) -> Cell:
 
 def _settings(settings: object) -> str:
     given = settings.items() if isinstance(settings, dict) else None
-    return "not recorded" if given is None else ", ".join(f"{name} {value}" for name, value in given)
+    return "not recorded" if given is None else ", ".join(f"{name} {plain_text(value)}" for name, value in given)
 
 
 def _count(texts: Sequence[str]) -> str:

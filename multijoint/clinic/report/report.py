@@ -5,7 +5,9 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from urllib.parse import quote
 
 from custom_components.domains import COLORS
 from custom_components.errors import InputError, show_path
@@ -104,7 +106,8 @@ def _page(cases: Sequence[ReportedCase], run: RunRecord | None, sources: Sources
         grave=GRAVE,
         explain_flag=explain_flag,
         glossary=explain_flags([flag for flag, _ in case.all_flags] for case in cases),
-        quote=shlex.quote,
+        quote_shell=shlex.quote,
+        quote_url=partial(quote, safe="", errors="replace"),
         cases=cases,
         notes=_notes(cases, run, sources),
         overview=look_over(cases),

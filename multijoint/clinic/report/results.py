@@ -22,6 +22,7 @@ class Result:
     Args:
         status: "segmented", "failed" or "waiting" (not reached).
         record: of the label map, as `ResultFolder` wrote it; empty if unknown.
+        flags: of the scan as a whole.
     """
 
     case: str
@@ -30,6 +31,7 @@ class Result:
     label_map: Path | None = None
     record: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    flags: tuple[str, ...] = ()
 
     @property
     def domain(self) -> str:
@@ -68,7 +70,8 @@ def _result(row: Mapping[str, str], maps: Mapping[str, Path]) -> Result:
         path = maps.get(case)
         if path is None:
             return Result(case, "failed", "the label map is no longer in the folder")
-        return Result(case, "segmented", label_map=path, record=read_record(path))
+        flags = tuple(part for part in (row.get("flags") or "").split("; ") if re.fullmatch(r"[a-z]+(-[a-z]+)*", part))
+        return Result(case, "segmented", label_map=path, record=read_record(path), flags=flags)
     # As `scans.list_scans` names scans of equal names: with folders in front, which whole paths are not.
     parts = PurePath(file).parts
     case = case_id(file) if PurePath(file).is_absolute() else "_".join((*parts[:-1], case_id(file)))
