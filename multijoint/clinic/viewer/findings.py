@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from custom_components.errors import explain
@@ -11,13 +11,13 @@ from custom_components.io.records import case_of, read_record
 from custom_components.quality.flags import FlagRules
 from custom_components.quality.tables import QUALITY_TABLE, quality_rows
 
-from multijoint.clinic.report.glossary import explain_flag
+from multijoint.clinic.report.glossary import FLAGS_OF_SCANS, explain_flag
 from multijoint.clinic.report.results import read_bone_table, to_number
 from multijoint.clinic.viewer.cases import ViewedCase
 
 
-def read_findings(case: ViewedCase, *, digest: str) -> tuple[dict[int, dict[str, Any]], list[str]]:
-    """Findings of a case's bones by label value, and notes on how far to trust them.
+def read_findings(case: ViewedCase, *, digest: str) -> dict[str, Any]:
+    """Findings of a case, and notes on how far to trust them.
 
     They come from `quality.csv` beside the label map or, where that has no row of the case, from its record.
 
@@ -26,8 +26,8 @@ def read_findings(case: ViewedCase, *, digest: str) -> tuple[dict[int, dict[str,
         digest: SHA-256 of the label map as it is now.
 
     Returns:
-        Of each bone `confidence`, 0..1 or None, `is_calibrated` (else it is the expected Dice as the network gives it),
-        and `flags`, each with `name` and `meaning`.
+        `bones`, by label value, each with `confidence`, 0..1 or None, `is_calibrated` (else it is the expected Dice as
+        the network gives it), and `flags`; `flags` of the scan as a whole; `notes`. A flag has `name` and `meaning`.
     """
     record = read_record(case.segmentation)
     name, notes = case_of(case.segmentation), []
@@ -46,19 +46,30 @@ def read_findings(case: ViewedCase, *, digest: str) -> tuple[dict[int, dict[str,
         notes.append(f"Confidence and flags are unknown: neither {QUALITY_TABLE} nor the record holds them.")
     if rows and (written := record.get("label_map_sha256")) and written != digest:
         notes.append("The label map was changed after it was written: confidence and flags are from before.")
-    return {value: _finding(row) for value, row in rows.items()}, notes
+    flags = {value: _flags(row) for value, row in rows.items()}
+    return {
+        "bones": {
+            value: _confidence(row) | {"flags": _explained(flag for flag in flags[value] if flag not in FLAGS_OF_SCANS)}
+            for value, row in rows.items()
+        },
+        "flags": _explained(flag for flag in FLAGS_OF_SCANS if any(flag in each for each in flags.values())),
+        "notes": notes,
+    }
 
 
-def _finding(row: Mapping[str, Any]) -> dict[str, Any]:
+def _confidence(row: Mapping[str, Any]) -> dict[str, Any]:
     calibrated, expected = to_number(row.get("confidence")), to_number(row.get("expected_dice"))
     confidence = expected if math.isnan(calibrated) else calibrated
-    # The label map itself says what is missing, also after a correction.
+    return {"confidence": None if math.isnan(confidence) else confidence, "is_calibrated": not math.isnan(calibrated)}
+
+
+def _flags(row: Mapping[str, Any]) -> list[str]:
     flags = [flag.strip() for flag in str(row.get("flags") or "").split(";")]
-    names = dict.fromkeys(flag for flag in flags if flag and flag != "missing")
     if str(row.get("cut") or "").lower() == "yes":
-        names["cut-by-field-of-view"] = None
-    return {
-        "confidence": None if math.isnan(confidence) else confidence,
-        "is_calibrated": not math.isnan(calibrated),
-        "flags": [{"name": flag, "meaning": explain_flag(flag)} for flag in names],
-    }
+        flags.append("cut-by-field-of-view")
+    # The label map itself says what is missing, also after a correction.
+    return [flag for flag in dict.fromkeys(flags) if flag and flag != "missing"]
+
+
+def _explained(flags: Iterable[str]) -> list[dict[str, str]]:
+    return [{"name": flag, "meaning": explain_flag(flag)} for flag in flags]

@@ -208,10 +208,10 @@ class _Handler(BaseHTTPRequestHandler):
         shown = self.server.show(number)
         if match[2] is not None:
             return (shown.scan if match[2] == "scan" else shown.labels), "application/octet-stream"
-        findings, notes = read_findings(self.server.cases[number], digest=shown.digest)
-        bones = [bone | findings.get(bone["value"], {}) for bone in shown.bones]
+        found = read_findings(self.server.cases[number], digest=shown.digest)
+        bones = [bone | found["bones"].get(bone["value"], {}) for bone in shown.bones]
         names = [mesh.stem for mesh in meshes]
-        return _json({"bones": bones, "slices": shown.slices, "every": shown.every, "meshes": names, "notes": notes})
+        return _json(found | {"bones": bones, "slices": shown.slices, "every": shown.every, "meshes": names})
 
     def _post(self, path: str) -> tuple[bytes, str]:
         match = re.fullmatch(r"cases/(\d{1,9})/mark", path, re.ASCII)

@@ -56,7 +56,7 @@ function open(index) {
   document.body.dataset.state = "loading";
   showMark();
   listBones([]);
-  $("note").textContent = $("place").textContent = "";
+  $("note").textContent = $("place").textContent = $("scan-flags").textContent = "";
   tell(`Loading ${name} ...`);
   queue = queue.then(() => (index === current ? load(index) : null));
 }
@@ -80,6 +80,7 @@ async function load(index) {
     zoom3D();
     showLabels();
     listBones(bones);
+    $("scan-flags").textContent = shown.flags.map(({ name, meaning }) => `${name}: ${meaning}`).join(" ");
     const thinned = shown.every > 1 ? [`A large scan: one voxel in ${shown.every} along each axis is shown.`] : [];
     $("note").textContent = [strange, ...thinned, ...shown.notes, ...missed].filter(Boolean).join(" ");
     strange = "";
