@@ -16,11 +16,15 @@ from custom_components.io.planes import bone_areas, find_planes, plane_edges, ta
 from PIL import Image, ImageColor, ImageDraw, ImageFont
 from skimage.measure import find_contours
 
+REFERENCE_COLOR, RIM_COLOR = "#FFFFFF", "#101010"
+"""Of the outline of a reference, and of the rim around each outline, which shows it on bright marrow too."""
+
 _FINER = 2  # everything is drawn that many times larger and then reduced, so that lines come out smooth
-_LINE, _REFERENCE_LINE = 2, 4.5
+_LINE, _REFERENCE_LINE, _RIM = 2.0, 4.5, 0.8
 _DIMMED = 0.4  # brightness of a bone's area where no scan lies under it
 _GAP = 8
 _FULL_HEIGHT = 340  # pixels; letters are smaller in lower pictures
+_FINEST_TEXT = 2.5  # letters of small planes of tall volumes would else cover the bones
 _ENOUGH_VOXELS = 200_000
 
 
@@ -66,12 +70,14 @@ def draw_plane(
     names: Mapping[int, str] | None = None,
     edges: Sequence[str] = (),
     text_scale: float = 1.0,
+    line_scale: float = 1.0,
 ) -> Image.Image:
-    """Draw one slice with the outline of each class in its colour, over that of the reference in white.
+    """Draw one slice with the outline of each class in its colour, over that of the reference in white, in dark rims.
 
     Without an image, classes (0 is background) are dimmed areas on black. The size is the picture's width and height in
     pixels and need not have the array's proportions; `limits` are the intensities drawn black and white; `names` are
-    letters on a class, `edges` those at the left, right, top and bottom; a `text_scale` of 1 suits 340 pixels.
+    letters on a class, `edges` those at the left, right, top and bottom; a `text_scale` and a `line_scale` of 1 suit
+    340 pixels.
 
     Shape:
         image, classes and reference (rows from the top, columns from the left).
@@ -86,11 +92,16 @@ def draw_plane(
         picture = Image.fromarray(grey).resize(large, Image.Resampling.BILINEAR).convert("RGB")
     draw = ImageDraw.Draw(picture)
     step = np.array(large) / classes.shape[::-1]
+    outlines: list[tuple[list[tuple[float, ...]], str, float]] = []
     for drawn, width in ((reference, _REFERENCE_LINE), (classes, _LINE)):
         for index in () if drawn is None else np.unique(drawn[drawn > 0]).tolist():
-            color = "white" if drawn is reference else bone_color(index)
-            for line in find_outlines(drawn == index):
-                draw.line([tuple(point) for point in (line * step).tolist()], color, round(width * _FINER), "curve")
+            color = REFERENCE_COLOR if drawn is reference else bone_color(index)
+            lines = ([tuple(point) for point in (line * step).tolist()] for line in find_outlines(drawn == index))
+            outlines += [(line, color, width) for line in lines]
+    for rim in (_RIM, 0.0):  # all rims lie below all lines
+        for line, color, width in outlines:
+            thickness = round((width + 2 * rim) * _FINER * line_scale)
+            draw.line(line, RIM_COLOR if rim else color, max(1, thickness), "curve")
     for index, name in (names or {}).items():
         where = np.argwhere(classes == index)
         if len(where) and name:
@@ -126,35 +137,66 @@ def draw_planes(
     Shape:
         classes, voxels and reference (X, Y, Z) in RAS+ order.
     """
-    maps = [classes] if reference is None else [classes, reference]
-    positions = find_planes(classes.shape, *(bone_areas(each, names) for each in maps))
-    sizes = _sizes(classes.shape, spacing_mm, size[0], size[1] - title_height)
+    sizes = panel_sizes(classes.shape, spacing_mm, size[0], size[1] - title_height)
+    panels = draw_panels(
+        classes,
+        sizes,
+        names=names,
+        voxels=voxels,
+        limits=limits,
+        reference=reference,
+        text_scale=min(1.0, size[1] / _FULL_HEIGHT),
+    )
     width = sum(width for width, _ in sizes.values()) + _GAP * (len(sizes) - 1)
     height = max(height for _, height in sizes.values())
     sheet = Image.new("RGB", (width, height + title_height), ground)
     left = 0
-    for plane, panel_size in sizes.items():
-        axis = PLANES[plane]
+    for plane, panel in panels.items():
+        top = title_height + (height - panel.height) // 2
+        sheet.paste(panel, (left, top))
+        if title_height:
+            write_text(ImageDraw.Draw(sheet), (left + panel.width / 2, top - 6), plane, "md", size=0.6 * title_height)
+        left += panel.width + _GAP
+    return sheet
+
+
+def draw_panels(
+    classes: np.ndarray,
+    sizes: Mapping[str, tuple[int, int]],
+    *,
+    names: Mapping[int, str],
+    voxels: np.ndarray | None = None,
+    limits: tuple[float, float] = (0.0, 1.0),
+    reference: np.ndarray | None = None,
+    text_scale: float = 1.0,
+    long_side: int | None = None,
+) -> dict[str, Image.Image]:
+    """Draw a slice in each plane of `sizes`, its width and height in pixels, through the bones of `names`.
+
+    With a `long_side` each is drawn finer, with lines and letters to match, so that its longer side has so many pixels
+    at least. For the rest see `draw_planes`.
+    """
+    maps = [classes] if reference is None else [classes, reference]
+    positions = find_planes(classes.shape, *(bone_areas(each, names) for each in maps))
+    panels = {}
+    for plane, size in sizes.items():
+        axis, finer = PLANES[plane], max(1.0, (long_side or 0) / max(size))
         shown, scan, truth = (
             None if each is None else take_plane(each, axis, positions[axis]) for each in (classes, voxels, reference)
         )
         assert shown is not None
-        panel = draw_plane(
+        panels[plane] = draw_plane(
             scan,
             shown,
-            size=panel_size,
+            size=(round(size[0] * finer), round(size[1] * finer)),
             limits=limits,
             reference=truth,
             names=names,
             edges=plane_edges(axis),
-            text_scale=min(1.0, size[1] / _FULL_HEIGHT),
+            text_scale=text_scale * min(finer, _FINEST_TEXT),
+            line_scale=min(finer, _FINEST_TEXT),
         )
-        top = title_height + (height - panel_size[1]) // 2
-        sheet.paste(panel, (left, top))
-        if title_height:
-            write_text(ImageDraw.Draw(sheet), (left + panel_size[0] / 2, top - 6), plane, "md", size=0.6 * title_height)
-        left += panel_size[0] + _GAP
-    return sheet
+    return panels
 
 
 def write_text(
@@ -177,10 +219,15 @@ def encode(picture: Image.Image, kind: str, **options: int) -> bytes:
     return buffer.getvalue()
 
 
-def _sizes(
+def panel_sizes(
     shape: tuple[int, ...], spacing_mm: tuple[float, float, float], width: int, height: int
 ) -> dict[str, tuple[int, int]]:
-    """Plane, in the order they are drawn -> its width and height in pixels."""
+    """Plane, in the order they are drawn -> its width and height in pixels, side by side to one scale.
+
+    Example:
+        >>> panel_sizes((60, 60, 20), (1.0, 1.0, 1.5), 376, 340)
+        {'axial': (120, 120), 'coronal': (120, 60), 'sagittal': (120, 60)}
+    """
     sides_mm = {
         plane: tuple(shape[k] * spacing_mm[k] for k in range(3) if k != axis)
         for plane, axis in reversed(PLANES.items())

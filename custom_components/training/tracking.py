@@ -16,8 +16,9 @@ import numpy as np
 import torch
 from custom_components.data.datasets import SliceDataset
 from custom_components.distributed import first_rank_only
-from custom_components.domains import Domain, output_channels
+from custom_components.domains import PLANES, Domain, output_channels
 from custom_components.io.pictures import draw_plane, grey_limits
+from custom_components.io.planes import plane_edges
 from custom_components.workflows.monai_workarounds import as_list, find_mlflow_handlers
 from ignite.engine import Engine, Events
 from monai.engines import SupervisedEvaluator
@@ -105,9 +106,11 @@ class Tracking:
         images, labels, logits = (_rows(each) for each in (batch[Keys.IMAGE], batch[Keys.LABEL], logits))
         for row, place in enumerate(zip(batch["case"].tolist(), batch["slice"].tolist(), strict=True)):
             if place in self._shown:
-                classes = _classes(logits[row], self._channels[self._shown[place]])
+                domain = self._shown[place]
+                classes = _classes(logits[row], self._channels[domain])
                 image, label = images[row][self.dataset.preprocessing.context], labels[row][0]
-                self._drawn[place] = draw_slice(*(each.cpu().numpy() for each in (image.float(), classes, label)))
+                slices = (each.cpu().numpy() for each in (image.float(), classes, label))
+                self._drawn[place] = draw_slice(*slices, plane=self.domains[domain].plane)
 
     def _add_pictures(self, evaluator: Engine, trainer: Engine) -> None:
         epoch = evaluator.state.epoch
@@ -122,25 +125,27 @@ class Tracking:
         self._drawn.clear()
 
 
-def draw_slice(image: np.ndarray, prediction: np.ndarray, reference: np.ndarray) -> np.ndarray:
+def draw_slice(image: np.ndarray, prediction: np.ndarray, reference: np.ndarray, *, plane: str) -> np.ndarray:
     """Draw a slice with the outline of the reference in white and, over it, each predicted bone in its colour.
 
-    Intensities may have any range; in prediction and reference, which hold class indices, 0 is background.
+    Intensities may have any range; in prediction and reference, which hold class indices, 0 is background. As in every
+    picture, the patient's right, or front, is at the left; letters at the edges say so.
 
     Shape:
         all (H, W), rows along the first axis of the plane in RAS+ order; the result (rows, columns, 3), uint8, with the
-        first axis to the right and the second upwards, a whole number of pixels a voxel, 256 or more along the longer
+        first axis to the left and the second upwards, a whole number of pixels a voxel, 256 or more along the longer
         side.
 
     Example:
         >>> empty = np.zeros((64, 32))
-        >>> draw_slice(empty, empty, empty).shape
+        >>> draw_slice(empty, empty, empty, plane="axial").shape
         (128, 256, 3)
     """
     scale = math.ceil(_LEAST / max(image.shape))
-    grey, classes, truth = (each.T[::-1] for each in (image, prediction, reference))
+    grey, classes, truth = (each.T[::-1, ::-1] for each in (image, prediction, reference))
     size = (image.shape[0] * scale, image.shape[1] * scale)
-    return np.asarray(draw_plane(grey, classes, size=size, limits=grey_limits(image), reference=truth))
+    edges = plane_edges(PLANES[plane])
+    return np.asarray(draw_plane(grey, classes, size=size, limits=grey_limits(image), reference=truth, edges=edges))
 
 
 def _rows(batch: torch.Tensor | Sequence[torch.Tensor]) -> list[torch.Tensor]:

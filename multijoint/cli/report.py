@@ -10,7 +10,7 @@ from multijoint.cli.presenting import print_written
 @command(
     path("folder", "OUT", "folder that segment wrote to, or a training's output_dir"),
     path("--scans", "SCAN", "the scans, as segment was given them", nargs="+", default=[]),
-    path("--references", "MANIFEST", "manifest, or folder of label maps, to score against"),
+    path("--references", "MANIFEST", "manifests, or folders of label maps, to score against", nargs="+", default=[]),
     out_path("FILE", "the page (default OUT/report.html)", dest="output"),
     path("--run", "FOLDER", "output_dir of the training that made the model"),
     example="multijoint report out --scans scans/ --references ankle/manifest.yaml",

@@ -96,11 +96,12 @@ def test_picture_shows_each_bone_in_its_colour_over_the_reference_in_white() -> 
     prediction, reference = np.zeros((16, 8), int), np.zeros((16, 8), int)
     prediction[2:6, 2:6] = 1
     reference[9:13, 2:6] = 1
-    picture = draw_slice(image, prediction, reference)
-    assert picture.shape == (128, 256, 3)  # columns along the first axis, the second upwards, 16 times as large
+    picture = draw_slice(image, prediction, reference, plane="sagittal")
+    assert picture.shape == (128, 256, 3)  # the first axis to the left, the second upwards, 16 times as large
+    picture = picture[:, ::-1]
     orange = np.argwhere(np.abs(picture - np.array((0xE6, 0x9F, 0x00))).max(axis=2) < 60)
     assert (*orange.min(axis=0), *orange.max(axis=0)) == pytest.approx((32, 32, 96, 96), abs=3)
-    white = np.argwhere((picture == 255).all(axis=2)[:, :220])
+    white = np.argwhere((picture == 255).all(axis=2)[24:104, 24:220]) + 24  # without the letters at the edges
     assert (*white.min(axis=0), *white.max(axis=0)) == pytest.approx((32, 144, 96, 208), abs=4)
     grey = picture[0, :, 0].astype(int)
     assert (np.diff(grey) >= 0).all()

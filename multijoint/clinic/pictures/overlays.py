@@ -8,13 +8,13 @@ from typing import NamedTuple
 
 import numpy as np
 from custom_components.io.geometry import canonical_spacing_mm, to_canonical
-from custom_components.io.pictures import bone_color, draw_planes, encode, grey_limits, write_text
+from custom_components.io.pictures import REFERENCE_COLOR, bone_color, draw_planes, encode, grey_limits, write_text
 from custom_components.io.records import read_names
 from custom_components.io.volumes import read_label, read_volume
 from custom_components.system.files import write_atomically
 from PIL import Image, ImageDraw, ImageFont
 
-_WIDTH, _HEIGHT = 1320, 506  # pixels
+_WIDTH, _HEIGHT = 1320, 460  # pixels, at most, of the planes
 _TITLE, _LEGEND, _TEXT = 32, 46, 18
 _HANDLE = 36  # length of a line in the legend
 
@@ -47,7 +47,8 @@ def read_legend(segmentation: Path, values: Iterable[int] = ()) -> dict[int, Leg
 def draw_overlay(output: Path, image: Path, segmentation: Path, *, reference: Path | None = None) -> None:
     """Draw axial, coronal and sagittal slices through the centres of the bones, with a contour a bone.
 
-    Letters at the edges say which side of the patient is where: the right is at the left, as radiologists look at it.
+    Letters at the edges say which side of the patient is where: the right is at the left, as radiologists look at it,
+    and in sagittal slices the front.
     Names come from the `.json` next to the segmentation, if there is one; the reference is outlined in white.
 
     Raises:
@@ -69,7 +70,7 @@ def draw_overlay(output: Path, image: Path, segmentation: Path, *, reference: Pa
     planes = draw_planes(
         maps[0],
         canonical_spacing_mm(scan.affine),
-        size=(_WIDTH, _HEIGHT - _LEGEND),
+        size=(_WIDTH, _HEIGHT),
         names={index_of[value]: "" for value in found},
         voxels=to_canonical(scan.array, scan.affine),
         limits=grey_limits(scan.array),
@@ -77,10 +78,10 @@ def draw_overlay(output: Path, image: Path, segmentation: Path, *, reference: Pa
         ground="black",
         title_height=_TITLE,
     )
-    picture = Image.new("RGB", (_WIDTH, _HEIGHT))
+    picture = Image.new("RGB", (_WIDTH, planes.height + _LEGEND))
     picture.paste(planes, ((_WIDTH - planes.width) // 2, 0))
     entries = [(entry.name, entry.color) for value, entry in legend.items() if value in found]
-    _draw_legend(picture, [*entries, *([] if truth is None else [("reference", "white")])])
+    _draw_legend(picture, [*entries, *([] if truth is None else [("reference", REFERENCE_COLOR)])])
     write_atomically(Path(output), encode(picture, "PNG"))
 
 
@@ -92,7 +93,7 @@ def _draw_legend(picture: Image.Image, entries: list[tuple[str, str]]) -> None:
     size *= min(1.0, max(room, 0.2 * _WIDTH) / max(text, 1))
     widths = [ImageFont.load_default(size).getlength(name) for name, _ in entries]
     left = (_WIDTH - sum(widths) - len(entries) * (_HANDLE + 2 * gap) + gap) / 2
-    draw, middle = ImageDraw.Draw(picture), _HEIGHT - _LEGEND / 2
+    draw, middle = ImageDraw.Draw(picture), picture.height - _LEGEND / 2
     for (name, color), width in zip(entries, widths, strict=True):
         draw.line([(left, middle), (left + _HANDLE, middle)], color, 3)
         write_text(draw, (left + _HANDLE + gap / 2, middle), name, "lm", size=size)

@@ -13,28 +13,31 @@ import numpy as np
 from custom_components.domains import Domain
 from custom_components.errors import InputError, explain, show_path
 from custom_components.io.geometry import canonical_spacing_mm, to_canonical, voxel_volume_ml
-from custom_components.io.pictures import draw_planes, encode, grey_limits
+from custom_components.io.pictures import draw_panels, encode, grey_limits, panel_sizes
 from custom_components.io.planes import bone_areas
 from custom_components.io.volumes import Volume, on_grid, read_label, read_volume
 from custom_components.metrics.bone_scores import BoneScore, score_case
 from custom_components.metrics.score_tables import score_rows
 from PIL import Image
 
+from multijoint.clinic.report.glossary import FLAGS_OF_SCANS, measured_by_flag
 from multijoint.clinic.report.results import Result, to_number, without_folders
 
 _TRUE = ("true", "1", "yes")
-_PICTURE_SIZE = (960, 340)
-_QUALITIES = (72, 50, 30, 10)
-_MOST_BYTES = 40_000  # a picture, so that 500 cases stay under 30 MB, however noisy the scans
+_SHOWN_SIZE = (960, 340)  # pixels, of the three planes side by side
+_LARGE = 560  # pixels, of the longer side of a picture that was opened
+_QUALITIES = (60, 40, 20, 10)
+_MOST_BYTES = 13_000  # a picture, so that 500 cases stay under 30 MB, however noisy the scans
 
 
 @dataclass(frozen=True)
 class Picture:
-    """An image as WebP, and its size in pixels."""
+    """An image as WebP, the size in pixels at which it is shown, which may be smaller than its own, and its title."""
 
     data: bytes
     width: int
     height: int
+    title: str = ""
 
     @property
     def uri(self) -> str:
@@ -67,6 +70,7 @@ class ReportedBone:
         confidence: expected Dice, 0..1; NaN without an estimate.
         calibrated: whether that was calibrated on validation exams.
         surface_mm2: NaN unless it was meshed.
+        measured: what flags were raised for, by flag; see `glossary.measured_by_flag`.
     """
 
     index: int
@@ -77,6 +81,7 @@ class ReportedBone:
     calibrated: bool = True
     surface_mm2: float = math.nan
     flags: tuple[str, ...] = ()
+    measured: Mapping[str, str] = field(default_factory=dict)
     score: BoneScore | None = None
 
     @property
@@ -92,7 +97,7 @@ class ReportedCase:
     Args:
         result: of the scan; "failed" if its label map cannot be used.
         bones: in class order; none without a label map.
-        picture: None without a label map.
+        pictures: a slice in each plane, to one scale; none without a label map.
         rows: of the table of scores, see `score_tables.score_rows`.
         side: of the split of the model's training, see `run.SIDES`; empty if unknown.
     """
@@ -101,7 +106,7 @@ class ReportedCase:
     bones: tuple[ReportedBone, ...] = ()
     flags: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
-    picture: Picture | None = None
+    pictures: tuple[Picture, ...] = ()
     rows: tuple[Mapping[str, Any], ...] = ()
     side: str = ""
 
@@ -133,11 +138,10 @@ def examine_result(result: Result, sources: Sources) -> ReportedCase:
     except (InputError, OSError, MemoryError) as error:
         failed = replace(result, status="failed", cause=result.cause or _explain(error, result.label_map))
         return ReportedCase(failed, notes=tuple(notes))
-    flags = []
+    flags = list(result.flags)
     written = result.record.get("label_map_sha256")
     if written and written != volume.digest:
         flags.append("changed-since")
-        notes.append("the label map has been changed since it was written: confidence and flags are from before")
     if not result.record:
         notes.append("the label map has no record beside it: names of bones and what made it are unknown")
 
@@ -145,18 +149,30 @@ def examine_result(result: Result, sources: Sources) -> ReportedCase:
     reference = _read_reference(result, volume, domain, sources, notes)
     spacing_mm = volume.spacing_mm
     scores = [] if reference is None else score_case(classes, reference, domain=domain, spacing_mm=spacing_mm)
-    picture = draw_planes(
-        to_canonical(classes, volume.affine),
-        canonical_spacing_mm(volume.affine),
-        size=_PICTURE_SIZE,
+    rows = score_rows(scores, case=result.case, subject=result.case, domain=domain.name, spacing_mm=spacing_mm)
+    bones = _bones(result, classes, volume, domain, scores, sources)
+    flags += [flag for flag in FLAGS_OF_SCANS if any(flag in bone.flags for bone in bones)]
+    bones = [replace(bone, flags=tuple(flag for flag in bone.flags if flag not in FLAGS_OF_SCANS)) for bone in bones]
+    pictures = _draw(classes, volume, domain, scan, reference)
+    return ReportedCase(result, tuple(bones), tuple(flags), tuple(notes), pictures, tuple(rows))
+
+
+def _draw(
+    classes: np.ndarray, volume: Volume, domain: Domain, scan: Volume | None, reference: np.ndarray | None
+) -> tuple[Picture, ...]:
+    """Slices in the planes, finer than they are shown, for those who open them."""
+    canonical = to_canonical(classes, volume.affine)
+    sizes = panel_sizes(canonical.shape, canonical_spacing_mm(volume.affine), *_SHOWN_SIZE)
+    panels = draw_panels(
+        canonical,
+        sizes,
         names={index: str(value) for index, value in enumerate(domain.labels, start=1)},
         voxels=None if scan is None else to_canonical(scan.array, scan.affine),
         limits=(0.0, 1.0) if scan is None else grey_limits(scan.array),
         reference=None if reference is None else to_canonical(reference, volume.affine),
+        long_side=_LARGE,
     )
-    rows = score_rows(scores, case=result.case, subject=result.case, domain=domain.name, spacing_mm=spacing_mm)
-    bones = _bones(result, classes, volume, domain, scores, sources)
-    return ReportedCase(result, bones, tuple(flags), tuple(notes), encode_small(picture), tuple(rows))
+    return tuple(Picture(encode_small(panel), *sizes[plane], title=plane) for plane, panel in panels.items())
 
 
 def _read_scan(result: Result, volume: Volume, sources: Sources, notes: list[str]) -> Volume | None:
@@ -193,9 +209,11 @@ def _read_reference(
 
 def _bones(
     result: Result, classes: np.ndarray, volume: Volume, domain: Domain, scores: list[BoneScore], sources: Sources
-) -> tuple[ReportedBone, ...]:
+) -> list[ReportedBone]:
     areas = bone_areas(classes, range(1, domain.num_classes))
     voxel_ml = voxel_volume_ml(volume.affine)
+    saved = result.record.get("quality")
+    known = {bone.get("label"): bone for bone in saved if isinstance(bone, Mapping)} if isinstance(saved, list) else {}
     bones = []
     for index, (value, name) in enumerate(domain.labels.items(), start=1):
         quality = sources.quality.get((result.case, value), {})
@@ -222,19 +240,32 @@ def _bones(
                 calibrated=not math.isnan(calibrated) or math.isnan(confidence),
                 surface_mm2=to_number(mesh.get("surface_mm2")),
                 flags=tuple(flags),
+                measured=measured_by_flag(
+                    quality,
+                    confidence=confidence,
+                    volume_ml=num_voxels * voxel_ml,
+                    training_ml=_range(known.get(value, {}).get("training_volume_ml")),
+                ),
                 score=score,
             )
         )
-    return tuple(bones)
+    return bones
 
 
-def encode_small(picture: Image.Image) -> Picture:
-    """WebP of the first quality that is small enough, or of the last."""
+def _range(value: Any) -> tuple[float, float] | None:
+    """Two numbers of a record, which may hold anything."""
+    if isinstance(value, list) and len(value) == 2 and all(isinstance(each, int | float) for each in value):
+        return value[0], value[1]
+    return None
+
+
+def encode_small(picture: Image.Image) -> bytes:
+    """WebP of the first quality that is small enough, of half the size if none is."""
     for quality in _QUALITIES:
-        data = encode(picture, "WEBP", quality=quality, method=4)
+        data = encode(picture, "WEBP", quality=quality, method=2)
         if len(data) <= _MOST_BYTES:
-            break
-    return Picture(data, *picture.size)
+            return data
+    return encode_small(picture.reduce(2))
 
 
 def _explain(error: BaseException, path: Path) -> str:

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from custom_components.metrics.score_summaries import ScoreSummary, summarise
-from custom_components.system.pages import show_number
+from custom_components.system.pages import count_things, show_number
 
 from multijoint.clinic.report.cases import ReportedBone, ReportedCase
-from multijoint.clinic.report.tables import DASH, GRAVE, Cell, Table, number_cell
+from multijoint.clinic.report.tables import DASH, GRAVE, Cell, Table, number_cell, plain_text
 
 
 class Overview(NamedTuple):
@@ -31,7 +31,9 @@ def look_over(cases: Sequence[ReportedCase]) -> Overview:
     statuses = Counter(case.result.status for case in cases)
     grave = sum(any(flag in GRAVE for flag, _ in case.all_flags) for case in cases)
     counts = [
-        *((len(cases), "cases"), (statuses["segmented"], "segmented"), (statuses["failed"], "failed")),
+        (len(cases), "case" if len(cases) == 1 else "cases"),
+        (statuses["segmented"], "segmented"),
+        (statuses["failed"], "failed"),
         (statuses["waiting"], "not reached"),
         (grave, "with a bone missing, missed or falsely found"),
         (sum(bool(case.all_flags) for case in cases), "with any flag"),
@@ -53,29 +55,31 @@ def _tabulate(cases: Sequence[ReportedCase]) -> Table:
             groups.setdefault((case.result.domain or "unknown", bone.name), []).append(bone)
     summaries = {(each.domain, each.label): each for each in summarise([row for case in cases for row in case.rows])}
     has_confidence = any(math.isfinite(bone.confidence) for bones in groups.values() for bone in bones)
-    header = ["Bone", "Domain", "Cases", "Missing", "Volume ml: median (least to most)"]
-    header += ["Confidence: median (least)"] if has_confidence else []
-    header += ["Dice: mean (SD; n)", "Missed", "False finds", "ASSD mm: mean (n)"] if summaries else []
+    is_one = all(len(bones) == 1 for bones in groups.values())  # then nothing is spread
+    header = ["Bone", "Domain", "Cases", "Missing", "Volume ml" + ("" if is_one else ": median (least to most)")]
+    header += ["Confidence" + ("" if is_one else ": median (least)")] if has_confidence else []
+    scores = ("Dice", "ASSD mm") if is_one else ("Dice: mean (SD; n)", "ASSD mm: mean (n)")
+    header += [scores[0], "Missed", "False finds", scores[1]] if summaries else []
     rows = []
     for (domain, name), bones in groups.items():
         found = [bone for bone in bones if bone.volume_ml]
         row = [Cell(name), Cell(domain), Cell(str(len(bones))), _bad_count(len(bones) - len(found))]
         row.append(_spread([bone.volume_ml for bone in found], 1))
         row += [_spread([bone.confidence for bone in found], 2, most=False)] if has_confidence else []
-        row += _scores(summaries.get((domain, name))) if summaries else []
+        row += _scores(summaries.get((domain, name)), is_one) if summaries else []
         rows.append(row)
     return Table("Each bone over all cases", header, rows, num_left=2)
 
 
-def _scores(summary: ScoreSummary | None) -> list[Cell]:
+def _scores(summary: ScoreSummary | None, is_one: bool) -> list[Cell]:
     if summary is None:
         return [Cell(DASH)] * 4
-    spread = f"{show_number(summary.dice_sd, 3)}; {summary.n_dice}"
+    spread = f"{show_number(summary.dice_sd, 3)}; {summary.n_dice}" if summary.n_dice > 1 else str(summary.n_dice)
     return [
-        Cell(f"{show_number(summary.dice_mean, 3)} ({spread})"),
+        Cell(show_number(summary.dice_mean, 3) + ("" if is_one else f" ({spread})")),
         _bad_count(summary.missed),
         _bad_count(summary.false_finds),
-        Cell(f"{show_number(summary.assd_mean_mm, 2)} ({summary.n_distance})"),
+        Cell(show_number(summary.assd_mean_mm, 2) + ("" if is_one else f" ({summary.n_distance})")),
     ]
 
 
@@ -87,18 +91,23 @@ def _spread(values: Sequence[float], digits: int, *, most: bool = True) -> Cell:
     numbers = [value for value in values if math.isfinite(value)]
     if not numbers:
         return Cell(DASH)
+    middle = f"{statistics.median(numbers):.{digits}f}"
+    if len(numbers) == 1:
+        return Cell(middle)
     upper = f" to {max(numbers):.{digits}f}" if most else ""
-    return Cell(f"{statistics.median(numbers):.{digits}f} ({min(numbers):.{digits}f}{upper})")
+    return Cell(f"{middle} ({min(numbers):.{digits}f}{upper})")
 
 
 def _settings(settings: object) -> str:
     given = settings.items() if isinstance(settings, dict) else None
-    return "not recorded" if given is None else ", ".join(f"{name} {value}" for name, value in given)
+    return "not recorded" if given is None else ", ".join(f"{name} {plain_text(value)}" for name, value in given)
 
 
 def _count(texts: Sequence[str]) -> str:
     counter = Counter(texts)
-    return "; ".join(text if len(counter) == 1 else f"{text} ({n} cases)" for text, n in counter.most_common())
+    if len(counter) == 1:
+        return texts[0]
+    return "; ".join(f"{text} ({count_things(number, 'case')})" for text, number in counter.most_common())
 
 
 def tabulate_bones(case: ReportedCase) -> Table:

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import time
+import shlex
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from urllib.parse import quote
 
-import custom_components
 from custom_components.domains import COLORS
 from custom_components.errors import InputError, show_path
 from custom_components.system.files import write_atomically
-from custom_components.system.pages import render_page
+from custom_components.system.pages import count_things, render_page
 from custom_components.system.terminal import track
-from markupsafe import Markup
 
 from multijoint.clinic.report.cases import ReportedCase, Sources, examine_result
 from multijoint.clinic.report.cohort import tabulate_cases, worst_first
+from multijoint.clinic.report.glossary import explain_flag, explain_flags
 from multijoint.clinic.report.overview import look_over, tabulate_bones
 from multijoint.clinic.report.results import Result, find_references, find_scans, read_bone_table, read_results
 from multijoint.clinic.report.run import RunRecord, is_run, read_run
@@ -37,7 +36,7 @@ def write_report(
     *,
     output: str | Path | None = None,
     scans: Sequence[str | Path] = (),
-    references: str | Path | None = None,
+    references: str | Path | Sequence[str | Path] = (),
     run: str | Path | None = None,
 ) -> Path:
     """Write a report of a folder of segmentations, of a training's folder, or of both; returns its path.
@@ -49,7 +48,7 @@ def write_report(
         folder: output of `multijoint segment`, with `quality.csv` and `bones.csv` if they are there; or a run.
         output: the HTML file; `report.html` in the folder, if None.
         scans: files and folders of the scans, as `segment` was given them; those in the folder's `scans/` are found.
-        references: manifest, or folder of label maps by case, to score against.
+        references: manifests, and folders of label maps by case, to score against.
         run: folder of the training that made the model.
 
     Raises:
@@ -63,14 +62,15 @@ def write_report(
     if not results and run is None:
         rule = f"folder {show_path(folder)} must hold results of multijoint segment or a training's run, got neither"
         raise InputError(f"{rule}; segment scans into it first")
+    references = [references] if isinstance(references, str | Path) else references
     record = None if run is None else read_run(Path(run))
     sources = Sources(
         scans=find_scans(folder, [Path(scan) for scan in scans]),
-        references=find_references(None if references is None else Path(references)),
+        references=find_references([Path(each) for each in references]),
         quality=read_bone_table(folder / "quality.csv"),
         bones=read_bone_table(folder / "bones.csv"),
     )
-    _check_given(results, sources, scans=bool(scans), references=references is not None)
+    _check_given(results, sources, scans=bool(scans), references=bool(references))
     cases = [examine_result(result, sources) for result in track(results, "cases")]
     cases = worst_first([_seen(case, record) for case in cases])
     output = folder / "report.html" if output is None else Path(output)
@@ -97,24 +97,17 @@ def _seen(case: ReportedCase, run: RunRecord | None) -> ReportedCase:
 
 
 def _page(cases: Sequence[ReportedCase], run: RunRecord | None, sources: Sources) -> str:
-    folder = Path(__file__).with_name("page")
-    style, script = ((folder / f"report.{ending}").read_text("utf-8") for ending in ("css", "js"))
-    digests = (hashlib.sha256(text.encode()).digest() for text in (style, script))
-    own_style, own_script = (f"'sha256-{base64.b64encode(digest).decode()}'" for digest in digests)
-    kinds = [f"{len(cases)} {'case' if len(cases) == 1 else 'cases'}"] if cases else []
+    kinds = [count_things(len(cases), "case")] if cases else []
     kinds += ["a training"] if run is not None else []
     return render_page(
-        folder / "report.html.j2",
-        # The page may load nothing and run only its own script.
-        policy=f"default-src 'none'; img-src data:; style-src {own_style}; script-src {own_script}; "
-        "base-uri 'none'; form-action 'none'",
-        style=Markup(style),
-        script=Markup(script),
+        Path(__file__).with_name("page") / "report.html.j2",
+        colors=COLORS,
         title=f"Report of {' and '.join(kinds)}",
-        version=custom_components.__version__,
-        date=time.strftime("%Y-%m-%d"),
         grave=GRAVE,
-        num_colors=len(COLORS),
+        explain_flag=explain_flag,
+        glossary=explain_flags([flag for flag, _ in case.all_flags] for case in cases),
+        quote_shell=shlex.quote,
+        quote_url=partial(quote, safe="", errors="replace"),
         cases=cases,
         notes=_notes(cases, run, sources),
         overview=look_over(cases),

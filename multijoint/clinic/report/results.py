@@ -22,6 +22,7 @@ class Result:
     Args:
         status: "segmented", "failed" or "waiting" (not reached).
         record: of the label map, as `ResultFolder` wrote it; empty if unknown.
+        flags: of the scan as a whole.
     """
 
     case: str
@@ -30,6 +31,7 @@ class Result:
     label_map: Path | None = None
     record: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    flags: tuple[str, ...] = ()
 
     @property
     def domain(self) -> str:
@@ -68,7 +70,8 @@ def _result(row: Mapping[str, str], maps: Mapping[str, Path]) -> Result:
         path = maps.get(case)
         if path is None:
             return Result(case, "failed", "the label map is no longer in the folder")
-        return Result(case, "segmented", label_map=path, record=read_record(path))
+        flags = tuple(part for part in (row.get("flags") or "").split("; ") if re.fullmatch(r"[a-z]+(-[a-z]+)*", part))
+        return Result(case, "segmented", label_map=path, record=read_record(path), flags=flags)
     # As `scans.list_scans` names scans of equal names: with folders in front, which whole paths are not.
     parts = PurePath(file).parts
     case = case_id(file) if PurePath(file).is_absolute() else "_".join((*parts[:-1], case_id(file)))
@@ -121,16 +124,30 @@ def find_scans(folder: Path, given: Sequence[Path]) -> dict[str, Path]:
     return found | {item["name"]: item["image"] for item in (list_scans(list(given)) if given else ())}
 
 
-def find_references(given: Path | None) -> dict[str, Path]:
+def find_references(given: Sequence[Path]) -> dict[str, Path]:
     """Reference label maps by case, with its domain in front (`ankle/a01`) and without.
 
-    They come from a manifest, or from a folder with `<case>.nii.gz` or `<case>_seg.nii.gz`.
+    They come from manifests, and from folders with `<case>.nii.gz` or `<case>_seg.nii.gz`. A name that cases of several
+    domains have is only there with its domain.
 
     Raises:
-        InputError: the manifest cannot be used, or the folder holds no label map.
+        InputError: a manifest cannot be used, a folder holds no label map, or a case has several references.
     """
-    if given is None:
-        return {}
+    found: dict[str, tuple[Path, bool]] = {}
+    shared: set[str] = set()
+    for path in given:
+        for name, label in _references(path).items():
+            first, is_of_folder = found.setdefault(name, (label, path.is_dir()))
+            if first.resolve() == label.resolve():
+                continue
+            if "/" in name or is_of_folder or path.is_dir():
+                rule = f"reference of case {name} must be one label map, got another in {show_path(path)}"
+                raise InputError(f"{rule}; leave out one of the two")
+            shared.add(name)
+    return {name: path for name, (path, _) in found.items() if name not in shared}
+
+
+def _references(given: Path) -> dict[str, Path]:
     if given.is_dir():
         paths = sorted(path for path in given.iterdir() if re.search(r"^[^.].*\.nii(\.gz)?$", path.name, re.IGNORECASE))
         if not paths:

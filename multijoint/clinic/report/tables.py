@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from custom_components.system.pages import show_number
 
@@ -45,3 +45,17 @@ class Table(NamedTuple):
 def number_cell(value: float, digits: int) -> Cell:
     """A rounded number, or a dash."""
     return Cell(show_number(value, digits))
+
+
+def plain_text(value: Any) -> str:
+    """A setting for a reader.
+
+    Example:
+        >>> plain_text(True), plain_text([]), plain_text(None), plain_text([16, 32])
+        ('yes', 'none', 'none', '16, 32')
+    """
+    if isinstance(value, list):
+        value = ", ".join(map(plain_text, value))
+    if value is None or value == "":
+        return "none"
+    return ("yes" if value else "no") if isinstance(value, bool) else str(value)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from multijoint.clinic.report.run import SIDES, RunRecord
-from multijoint.clinic.report.tables import Cell, Table, number_cell
+from multijoint.clinic.report.tables import Cell, Table, number_cell, plain_text
 
 _LOSSES = ("loss", "cross_entropy", "contrastive")
 _DICE = "val_mean_dice"
@@ -28,6 +28,7 @@ class Chart:
         epochs: x and text of each tick.
         best: x and number of the epoch to mark.
         lines: name -> points; none if there is nothing to draw.
+        num_whole: how many of the first lines are of all domains together; each other is of one.
         mark_every: one of so many points has a mark.
     """
 
@@ -46,6 +47,7 @@ class Chart:
     best: tuple[float, str] | None = None
     lines: Mapping[str, list[tuple[float, float]]] = field(default_factory=dict)
     mark_every: int = 1
+    num_whole: int = 1
 
 
 def describe_training(run: RunRecord) -> dict[str, Any]:
@@ -56,7 +58,7 @@ def describe_training(run: RunRecord) -> dict[str, Any]:
         "numbers": _numbers(run),
         "fold": run.fold or "unknown",
         "split": _split(run),
-        "settings": [(name, _plain(value)) for name, value in run.settings.items()],
+        "settings": [(name, plain_text(value)) for name, value in run.settings.items()],
         "versions": _versions(run.record),
     }
 
@@ -105,12 +107,6 @@ def _split(run: RunRecord) -> Table:
             cells.append(Cell(str(len(cases)), note=", ".join(cases)))
         rows.append(cells)
     return Table("Split of the cases", ["Domain", *SIDES.values()], rows, num_left=4)
-
-
-def _plain(value: Any) -> str:
-    if isinstance(value, list):
-        return ", ".join(map(_plain, value)) or "none"
-    return ("yes" if value else "no") if isinstance(value, bool) else str(value)
 
 
 def _versions(record: Mapping[str, Any]) -> list[tuple[str, Any]]:
@@ -168,6 +164,7 @@ def _lay_out_curves(
         best=None if best is None else (across(best), f"{best:g}"),
         lines={name: [(across(x), down(y)) for x, y in points] for name, points in curves.items()},
         mark_every=max(1, max(map(len, curves.values())) // 20),
+        num_whole=len({"loss", "mean"} & curves.keys()),
     )
 
 

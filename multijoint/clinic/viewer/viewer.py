@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import re
 import secrets
 from collections.abc import Sequence
+from functools import cache
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Lock
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
-from custom_components.errors import InputError, explain
+from custom_components.errors import InputError, explain, suggest
+from custom_components.system import pages
+from custom_components.system.pages import count_things
 
 from multijoint.clinic.viewer.cases import ViewedCase
+from multijoint.clinic.viewer.findings import read_findings
 from multijoint.clinic.viewer.review_marks import ReviewMarks
-from multijoint.clinic.viewer.volumes import ShownCase, read_mesh, show_case
+from multijoint.clinic.viewer.volumes import ShownCase, check_grids, read_mesh, show_case
 
 _ADDRESS = "127.0.0.1"
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "[::1]"})
@@ -25,8 +31,9 @@ _PAGE = Path(__file__).with_name("page")
 _PAGE_TYPES = {
     "index.html": "text/html; charset=utf-8",
     "viewer.css": "text/css; charset=utf-8",
-    "viewer.js": "text/javascript; charset=utf-8",
-    "niivue.js": "text/javascript; charset=utf-8",
+    **dict.fromkeys(
+        ("niivue.js", "outlines.js", "slices.js", "parts.js", "viewer.js"), "text/javascript; charset=utf-8"
+    ),
 }
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; "
@@ -44,6 +51,9 @@ class Viewer(ThreadingHTTPServer):
     to it, as in DNS rebinding), a request from another page, and any method but GET and POST. Port 0 is any that is
     free.
 
+    A report, where there is one, is served too, and links to the cases. What it holds may come from anywhere: no script
+    runs in it but that of this package's own pages, and it loads nothing.
+
     Raises:
         InputError: the port is taken, or NiiVue is not installed.
 
@@ -57,12 +67,15 @@ class Viewer(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, cases: Sequence[ViewedCase], marks: ReviewMarks, *, port: int = 0) -> None:
+    def __init__(
+        self, cases: Sequence[ViewedCase], marks: ReviewMarks, *, port: int = 0, report: Path | None = None
+    ) -> None:
         from multijoint.clinic.viewer.niivue import find_niivue
 
         find_niivue()
         self.cases = list(cases)
         self.marks = marks
+        self.report = report
         self.secret = secrets.token_urlsafe(16)
         self._shown: dict[int, tuple[Any, ShownCase]] = {}
         self._lock = Lock()
@@ -87,6 +100,36 @@ class Viewer(ThreadingHTTPServer):
             for old in list(self._shown)[:-_KEPT]:
                 del self._shown[old]
         return shown
+
+    def url_of(self, name: str) -> str:
+        """Where the page shows a case.
+
+        Raises:
+            InputError: there is no case of that name.
+        """
+        names = [case.name for case in self.cases]
+        if name not in names:
+            hint = suggest(name, names, otherwise="the page lists them")
+            raise InputError(f"case must be one of {count_things(len(names), 'viewed case')}, got {name!r}; {hint}")
+        return f"{self.url}?case={quote(name, safe='', errors='surrogateescape')}"
+
+    def find_misfits(self) -> list[str]:
+        """Why cases cannot be shown, a line each, as far as headers tell; a lone case is read whole.
+
+        Raises:
+            InputError: none can be shown.
+        """
+        if len(self.cases) == 1:
+            self.show(0)
+        problems = []
+        for case in self.cases:
+            try:
+                check_grids(case)
+            except (InputError, OSError) as error:
+                problems.append(explain(error))
+        if problems and len(problems) == len(self.cases):
+            raise InputError(f"one of the {len(problems)} cases must be fit to be shown, got none; {problems[0]}")
+        return problems
 
 
 class _Refused(Exception):
@@ -123,8 +166,7 @@ class _Handler(BaseHTTPRequestHandler):
             path = urlsplit(self.path).path
             if not path.startswith(f"/{self.server.secret}/"):
                 raise _Refused(HTTPStatus.NOT_FOUND, "not found; use the address that `multijoint view` printed")
-            content, kind = work(path.removeprefix(f"/{self.server.secret}/"))
-            self._send(HTTPStatus.OK, content, kind)
+            self._send(HTTPStatus.OK, *work(path.removeprefix(f"/{self.server.secret}/")))
         except _Refused as refused:
             self.close_connection = True
             self._send(refused.status, *_json({"error": str(refused)}))
@@ -140,7 +182,7 @@ class _Handler(BaseHTTPRequestHandler):
         if self.command == "POST" and self.headers.get("Origin") != f"http://{host[0]}":
             raise _Refused(HTTPStatus.FORBIDDEN, "request must come from the viewer's own page")
 
-    def _get(self, path: str) -> tuple[bytes, str]:
+    def _get(self, path: str) -> tuple[bytes, str] | tuple[bytes, str, str]:
         name = path or "index.html"
         if name in _PAGE_TYPES:
             return (_PAGE / name).read_bytes(), _PAGE_TYPES[name]
@@ -150,7 +192,10 @@ class _Handler(BaseHTTPRequestHandler):
                 {"name": case.name} | {key: rows.get(case.name, {}).get(key, "") for key in ("mark", "comment", "date")}
                 for case in self.server.cases
             ]
-            return _json({"cases": cases, "marks": self.server.marks.path.name})
+            has_report = self.server.report is not None and self.server.report.is_file()
+            return _json({"cases": cases, "marks": self.server.marks.path.name, "has_report": has_report})
+        if name == "report.html" and self.server.report is not None and self.server.report.is_file():
+            return self.server.report.read_bytes(), _PAGE_TYPES["index.html"], _report_policy()
         match = re.fullmatch(r"cases/(\d{1,9})(?:\.json|/(scan|labels)\.nii|/mesh(\d{1,9})\.ply)", name, re.ASCII)
         if match is None or int(match[1]) >= len(self.server.cases):
             raise _Refused(HTTPStatus.NOT_FOUND, "not found")
@@ -163,7 +208,10 @@ class _Handler(BaseHTTPRequestHandler):
         shown = self.server.show(number)
         if match[2] is not None:
             return (shown.scan if match[2] == "scan" else shown.labels), "application/octet-stream"
-        return _json({"bones": shown.bones, "every": shown.every, "meshes": [mesh.stem for mesh in meshes]})
+        found = read_findings(self.server.cases[number], digest=shown.digest)
+        bones = [bone | found["bones"].get(bone["value"], {}) for bone in shown.bones]
+        names = [mesh.stem for mesh in meshes]
+        return _json(found | {"bones": bones, "slices": shown.slices, "every": shown.every, "meshes": names})
 
     def _post(self, path: str) -> tuple[bytes, str]:
         match = re.fullmatch(r"cases/(\d{1,9})/mark", path, re.ASCII)
@@ -181,12 +229,12 @@ class _Handler(BaseHTTPRequestHandler):
             raise _Refused(HTTPStatus.BAD_REQUEST, "a mark must be JSON with mark and comment") from None
         return _json(self.server.marks.write(self.server.cases[int(match[1])].name, mark=mark, comment=comment))
 
-    def _send(self, status: HTTPStatus, content: bytes, kind: str) -> None:
+    def _send(self, status: HTTPStatus, content: bytes, kind: str, policy: str = _POLICY) -> None:
         self.send_response(status)
         headers = {
             "Content-Type": kind,
             "Content-Length": str(len(content)),
-            "Content-Security-Policy": _POLICY,
+            "Content-Security-Policy": policy,
             "X-Content-Type-Options": "nosniff",
             "Cross-Origin-Resource-Policy": "same-origin",
             "Referrer-Policy": "no-referrer",
@@ -199,6 +247,16 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(content)
+
+
+@cache
+def _report_policy() -> str:
+    script = Path(pages.__file__).parent.joinpath("page", "base.js").read_bytes()
+    digest = base64.b64encode(hashlib.sha256(script).digest()).decode()
+    return (
+        f"default-src 'none'; script-src 'sha256-{digest}'; style-src 'unsafe-inline'; img-src data:; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )
 
 
 def _json(content: Any) -> tuple[bytes, str]:

@@ -10,9 +10,10 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 from custom_components.errors import InputError, needs_extra, show_path
-from custom_components.io.geometry import voxel_volume_ml
+from custom_components.io.geometry import orientation_of, to_canonical, voxel_volume_ml
 from custom_components.io.pictures import grey_limits
-from custom_components.io.volumes import read_label, read_volume
+from custom_components.io.volumes import Volume, on_grid, read_grid, read_label, read_volume
+from nibabel.orientations import inv_ornt_aff
 from scipy import ndimage
 
 from multijoint.clinic.pictures.overlays import LegendEntry, read_legend
@@ -30,17 +31,23 @@ class ShownCase:
     """A case for a page.
 
     Args:
-        scan: uncompressed NIfTI file of 16-bit numbers, with the window to show it in.
+        scan: uncompressed NIfTI file of 16-bit numbers in RAS+ axis order, with the window to show it in.
         labels: uncompressed NIfTI file on its grid, of 8-bit numbers: 1 for the first of `bones`, and so on.
-        bones: of each `value`, `name`, `color`, `volume_ml` and `centre_mm`, the RAS+ position of its voxel that is
-            nearest to the centre of mass; a bone that is named but not there has no volume and no centre.
+        bones: of each `value`, `name`, `color`, `volume_ml`, `centre_mm`, the RAS+ position of its voxel that is
+            nearest to the centre of mass, and `box_mm`, its least and greatest position; a bone that is named but not
+            there has no volume, no centre and no box.
+        slices: of the patient's x, y and z axis how many slices the file has, `count`, and whether it counts them
+            against the axis, `is_reversed`.
         every: only one of so many voxels along each axis is shown.
+        digest: SHA-256 of the label map's file.
     """
 
     scan: bytes
     labels: bytes
     bones: list[dict[str, Any]]
+    slices: list[dict[str, Any]]
     every: int
+    digest: str
 
 
 def show_case(case: ViewedCase) -> ShownCase:
@@ -49,10 +56,9 @@ def show_case(case: ViewedCase) -> ShownCase:
     Raises:
         InputError: its scan or its segmentation cannot be used, or they lie on different grids.
     """
-    if case.scan is None:
-        raise InputError(f"scan of {case.name} must be among the scans, got none; give the folder that was segmented")
-    scan = read_volume(case.scan)
-    labels = read_label(case.segmentation, like=scan).array
+    scan = read_volume(check_grids(case))
+    found = read_label(case.segmentation, like=scan)
+    labels = found.array
     legend = read_legend(case.segmentation, (int(value) for value in np.unique(labels) if value))
     values = list(legend)
     if len(values) > _MAX_BONES or min(values, default=0) < 0:
@@ -61,17 +67,38 @@ def show_case(case: ViewedCase) -> ShownCase:
     every, shape = 1, scan.array.shape
     while prod(-(-size // every) for size in shape) > _MAX_VOXELS or max(shape) > _MAX_SIDE * every:
         every += 1
-    affine = scan.affine @ np.diag([every, every, every, 1])
+    orientation = orientation_of(scan.affine)
+    affine = scan.affine @ inv_ornt_aff(orientation, shape) @ np.diag([every, every, every, 1])
     step = (slice(None, None, every),) * 3
     table = np.zeros(max(values, default=0) + 1, np.uint8)
     table[values] = np.arange(1, len(values) + 1)
     indices = table[labels]
+    by_axis = sorted((int(axis), size, bool(way < 0)) for (axis, way), size in zip(orientation, shape, strict=True))
     return ShownCase(
-        _scan_file(scan.array[step], affine),
-        _file(indices[step], affine, window=(0, 255), intent="label"),
+        _scan_file(to_canonical(scan.array, scan.affine)[step], affine),
+        _file(to_canonical(indices, scan.affine)[step], affine, window=(0, 255), intent="label"),
         _bones(indices, legend, scan.affine),
+        [{"count": size, "is_reversed": is_reversed} for _, size, is_reversed in by_axis],
         every,
+        found.digest,
     )
+
+
+def check_grids(case: ViewedCase) -> Path:
+    """The scan of a case, on whose grid its label map lies, as far as headers tell.
+
+    Raises:
+        InputError: see `show_case`.
+    """
+    if case.scan is None:
+        raise InputError(f"scan of {case.name} must be among the scans, got none; give the folder that was segmented")
+    scan, label = (
+        Volume(np.broadcast_to(np.int8(0), shape), affine, None, path)
+        for path in (case.scan, case.segmentation)
+        for shape, affine in [read_grid(path)]
+    )
+    on_grid(label, scan)
+    return case.scan
 
 
 def read_mesh(path: Path) -> bytes:
@@ -135,12 +162,16 @@ def _bones(indices: np.ndarray, legend: dict[int, LegendEntry], affine: np.ndarr
     bones: list[dict[str, Any]] = []
     boxes = ndimage.find_objects(indices, max_label=max(1, len(legend)))
     for index, (value, box) in enumerate(zip(legend, boxes, strict=False), start=1):
-        bone: dict[str, Any] = {"value": value, **legend[value]._asdict(), "volume_ml": 0.0, "centre_mm": None}
+        bone: dict[str, Any] = {"value": value, **legend[value]._asdict(), "volume_ml": 0.0}
+        bone |= {"centre_mm": None, "box_mm": None}
         if box is not None:
             voxels = np.argwhere(indices[box] == index)
             offsets_mm = (voxels - voxels.mean(axis=0)) @ affine[:3, :3].T
             nearest = voxels[(offsets_mm**2).sum(axis=1).argmin()] + [side.start for side in box]
             bone["volume_ml"] = len(voxels) * voxel_volume_ml(affine)
             bone["centre_mm"] = (affine[:3, :3] @ nearest + affine[:3, 3]).tolist()
+            corners = [side.start - 0.5 for side in box], [side.stop - 0.5 for side in box]
+            places = np.stack(np.meshgrid(*zip(*corners, strict=True)), axis=-1).reshape(-1, 3) @ affine[:3, :3].T
+            bone["box_mm"] = [(edge(places, axis=0) + affine[:3, 3]).tolist() for edge in (np.min, np.max)]
         bones.append(bone)
     return bones

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -14,12 +13,19 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from multijoint.experiments.figures.layout import add_axes, add_legend, format_logarithmic, style_axes, wrap_name
+from multijoint.experiments.figures.layout import (
+    LINE_COLORS,
+    add_axes,
+    add_legend,
+    format_logarithmic,
+    order_methods,
+    style_axes,
+    wrap_name,
+)
 from multijoint.experiments.jobs.methods import known_methods, title_of
 from multijoint.experiments.rows import ALL_SUBJECTS, exam_scores, main_rows
 
-# Colours (Okabe and Ito), lines and markers of the paper's seven methods in its order; each alone distinguishes them.
-_COLORS = ["#56B4E9", "#E69F00", "#009E73", "#0072B2", "#CC79A7", "#D55E00", "#000000"]
+# Lines and markers of the paper's seven methods in its order; each alone distinguishes them, and so do the colours.
 _LINES = [(0, (5, 1.5)), (0, (5, 1.5, 1, 1.5)), (0, (2, 1)), (0, (1, 1)), (0, (8, 2)), (0, (5, 1, 1, 1, 1, 1)), "-"]
 _MARKERS = ["o", "s", "^", "D", "v", "P", "X"]
 
@@ -47,7 +53,7 @@ def draw_learning_curves(curves: pd.DataFrame) -> Figure | None:
     if not panels:
         return None
 
-    methods = _in_order(table["method"])
+    methods = order_methods(table["method"])
     counts = table.drop_duplicates(_RUN).groupby("method").size()
     caption = f"Lines: mean of {_range(counts)} (folds and seeds) a method; bands: one sd."
     figure, plots = _panels(list(panels), methods, caption)
@@ -82,7 +88,7 @@ def draw_few_subjects(cases: pd.DataFrame) -> Figure | None:
     limited = scores[scores["train_subjects"] != ALL_SUBJECTS]
     if limited.empty:
         return None
-    methods = _in_order(limited["method"])
+    methods = order_methods(limited["method"])
     scores = scores[scores["method"].isin(methods)].dropna(subset=["dice"])
     runs = scores.groupby([*_RUN, "domain", "train_subjects"], as_index=False, sort=False)["dice"].mean()
     domains = list(dict.fromkeys(limited["domain"]))
@@ -117,25 +123,18 @@ def draw_few_subjects(cases: pd.DataFrame) -> Figure | None:
     return figure
 
 
-def _in_order(methods: Iterable[str]) -> list[str]:
-    """The paper's methods in its order, then others in the order given."""
-    present = list(dict.fromkeys(methods))
-    known = [name for name in known_methods() if name in present]
-    return known + [name for name in present if name not in known]
-
-
 def _style(method: str, methods: list[str]) -> dict[str, Any]:
     """A fixed style for a method of the paper; other methods take the free colours, then all colours again."""
-    known = list(known_methods())[: len(_COLORS)]
+    known = list(known_methods())[: len(LINE_COLORS)]
     color = line = known.index(method) if method in known else -1
     if method not in known:
         used = [known.index(name) for name in methods if name in known]
-        free = [index for index in range(len(_COLORS)) if index not in used]
+        free = [index for index in range(len(LINE_COLORS)) if index not in used]
         place = [name for name in methods if name not in known].index(method)
-        color = (free + used)[place % len(_COLORS)]
+        color = (free + used)[place % len(LINE_COLORS)]
         # A colour that is taken gets another line and marker.
-        line = color if place < len(free) else (color + 1 + place // len(_COLORS)) % len(_COLORS)
-    return {"color": _COLORS[color], "linestyle": _LINES[line], "marker": _MARKERS[line]}
+        line = color if place < len(free) else (color + 1 + place // len(LINE_COLORS)) % len(LINE_COLORS)
+    return {"color": LINE_COLORS[color], "linestyle": _LINES[line], "marker": _MARKERS[line]}
 
 
 def _panels(

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from custom_components.domains import COLORS
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -17,14 +18,9 @@ from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 
 from multijoint.experiments.figures.embedding_checks import EmbeddingChecks, check_embeddings, choose_slices
-from multijoint.experiments.figures.layout import add_axes, add_legend, wrap_name
+from multijoint.experiments.figures.layout import add_axes, add_legend, order_methods, wrap_name
 from multijoint.experiments.jobs.experiment import fold_setting
 from multijoint.experiments.jobs.methods import title_of
-
-PAPER_METHODS = ("unet-dsl", "proposed")
-"""Without and with the contrastive term."""
-
-_COLORS = ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442"]  # Okabe and Ito
 
 # Table under the panels: heading of a group -> field -> heading of its column.
 _GROUPS: Mapping[str, Mapping[str, str]] = {
@@ -70,7 +66,7 @@ def check_methods(meta: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> 
 def draw_embeddings(meta: Mapping[str, Any], arrays: Mapping[str, np.ndarray], checks: pd.DataFrame) -> Figure:
     """Draw the embedding of every slice, a column an epoch, a row a method, above a table of the checks.
 
-    The figure has the paper's two methods, without and with the contrastive term, or all methods if it has neither.
+    It has every method of the experiment that has one network for all data sets, and so one space for their slices.
 
     Args:
         meta: `methods`, `domains`, `seed`, `fold`, and `epochs` by method.
@@ -78,10 +74,10 @@ def draw_embeddings(meta: Mapping[str, Any], arrays: Mapping[str, np.ndarray], c
         checks: from `check_methods`.
 
     Source:
-        Fig. 4 of Boutillon et al. 2021: PCA to 50, then t-SNE with perplexity 30 and learning rate 200. Initialisation
-        and seed are ours, and fixed.
+        Fig. 4 of Boutillon et al. 2021, of U-Net DSL and the proposed method: PCA to 50, then t-SNE with perplexity 30
+        and learning rate 200. Initialisation and seed are ours, and fixed.
     """
-    methods = [method for method in PAPER_METHODS if method in meta["methods"]] or list(meta["methods"])
+    methods = order_methods(meta["methods"])
     epochs = sorted({epoch for method in methods for epoch in meta["epochs"][method]})
     chosen = {method: choose_slices(len(arrays[f"{method}/domain"])) for method in methods}
     titles = {method: wrap_name(title_of(method), 22) for method in methods}
@@ -124,7 +120,7 @@ def draw_embeddings(meta: Mapping[str, Any], arrays: Mapping[str, np.ndarray], c
 def _scatter(plot: Axes, arrays: Mapping[str, np.ndarray], method: str, epoch: int, chosen: np.ndarray) -> None:
     x, y = _project(arrays[f"{method}/{epoch}/embedding"][chosen]).T
     domain, training = arrays[f"{method}/domain"][chosen], arrays[f"{method}/training"][chosen]
-    colors = np.array([_COLORS[index % len(_COLORS)] for index in domain])
+    colors = np.array([COLORS[index % len(COLORS)] for index in domain])
     plot.scatter(x[training], y[training], c=colors[training], s=5, linewidths=0, alpha=0.7)
     edge: dict[str, Any] = {"marker": "D", "edgecolors": "black", "linewidths": 0.6}
     plot.scatter(x[~training], y[~training], c=colors[~training], s=13, **edge)
@@ -170,7 +166,7 @@ def _notes(meta: Mapping[str, Any], arrays: Mapping[str, np.ndarray], chosen: Ma
 def _handles(domains: Sequence[str]) -> list[Line2D]:
     handles = []
     for index, name in enumerate(domains):
-        style: dict[str, Any] = {"linestyle": "none", "color": _COLORS[index % len(_COLORS)]}
+        style: dict[str, Any] = {"linestyle": "none", "color": COLORS[index % len(COLORS)]}
         handles.append(Line2D([], [], marker="o", markersize=4, markeredgewidth=0, label=f"{name}, training", **style))
         edge: dict[str, Any] = {"markeredgecolor": "black", "markeredgewidth": 0.8}
         handles.append(Line2D([], [], marker="D", markersize=5, label=f"{name}, validation", **edge, **style))

@@ -4,16 +4,34 @@ from __future__ import annotations
 
 import io
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from custom_components.domains import COLORS
 from custom_components.system.files import write_atomically
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+from multijoint.experiments.jobs.methods import known_methods
+
+LINE_COLORS = [*(color for color in COLORS if color != "#F0E442"), "#000000"]
+"""The colours of the bones for lines on white, where black takes the place of yellow, which is too light there."""
+
+
+def order_methods(methods: Iterable[str]) -> list[str]:
+    """The paper's methods in its order, then others in the order given, each once.
+
+    Example:
+        >>> order_methods(["mine", "proposed", "unet-base", "mine"])
+        ['unet-base', 'proposed', 'mine']
+    """
+    present = list(dict.fromkeys(methods))
+    known = [name for name in known_methods() if name in present]
+    return known + [name for name in present if name not in known]
 
 
 def wrap_name(name: str, width: int) -> str:

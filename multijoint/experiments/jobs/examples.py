@@ -31,10 +31,10 @@ _RULE = (
 def save_examples(folder: Path, cases: pd.DataFrame) -> None:
     """Write `examples.npz`: the best, median and worst exam of each data set, one slice of each, every method.
 
-    Arrays: `meta`, JSON with the methods, the rule and each example's domain, rank, case, slice, spacing_mm, exam Dice
-    by method and label names; and for example i `<i>/image`, `<i>/reference` and `<i>/prediction/<method>`, of shape
-    (columns to the right, rows upwards) in RAS+ order, class indices in the label maps. `cases` are the rows of
-    `cases.csv` of the experiment in `folder`.
+    Arrays: `meta`, JSON with the methods, the rule and each example's domain, rank, case, plane, slice, spacing_mm,
+    exam Dice by method and label names; and for example i `<i>/image`, `<i>/reference` and
+    `<i>/prediction/<method>`, of shape (first, second axis of the plane) in RAS+ order, class indices in the label
+    maps. `cases` are the rows of `cases.csv` of the experiment in `folder`.
     """
     rows = main_rows(cases)
     rows = rows[rows["seed"] == rows["seed"].min()]
@@ -95,4 +95,4 @@ def _slices(case: Case, predictions: dict[str, Path], domain: Domain) -> tuple[d
     volumes = {"image": to_canonical(image.array, image.affine), "reference": reference}
     volumes |= {f"prediction/{method}": classes(path) for method, path in predictions.items()}
     slices = {name: np.ascontiguousarray(np.take(volume, position, axis=axis)) for name, volume in volumes.items()}
-    return {"slice": position, "spacing_mm": spacing, "labels": labels}, slices
+    return {"plane": domain.plane, "slice": position, "spacing_mm": spacing, "labels": labels}, slices

@@ -37,7 +37,9 @@ def test_contours_are_drawn_in_color_and_the_reference_in_white(scan: Path, tmp_
     draw_overlay(tmp_path / "without.png", scan, save_label(tmp_path, "empty", slice(0, 0)))
     assert has_color(tmp_path / "with.png", orange)
     assert not has_color(tmp_path / "without.png", orange)
-    assert pictures.imread(tmp_path / "with.png").shape[:2] == (506, 1320)
+    height, width = pictures.imread(tmp_path / "with.png").shape[:2]
+    assert width == 1320
+    assert 460 < height <= 506  # no empty band under low planes
 
 
 def test_missed_bone_still_shows_its_reference(scan: Path, tmp_path: Path) -> None:

@@ -7,13 +7,17 @@ import os
 import re
 import sys
 from collections.abc import Iterator
+from functools import partial
 from html.parser import HTMLParser
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import nibabel
 import numpy as np
 import pytest
-from custom_components.io.pictures import draw_planes
+import yaml
+from custom_components.io.pictures import draw_panels
 from custom_components.system import terminal
 from PIL import Image
 from support.chromium import Chromium
@@ -22,6 +26,8 @@ from support.processes import run
 
 from multijoint.cli import main
 from multijoint.clinic.report.cases import encode_small
+from multijoint.clinic.report.glossary import explain_flag
+from multijoint.clinic.report.results import find_references
 from multijoint.clinic.report.run import read_run
 
 HOSTILE = "<img src=x onerror=alert(1)>&\"'"
@@ -97,8 +103,8 @@ def test_one_file_that_asks_for_nothing(out: Path, manifests: dict[str, str]) ->
     assert not page.all("link")
     assert not page.all("iframe")
     assert all(str(image["src"]).startswith("data:image/webp;base64,") for image in page.all("img"))
-    assert len(page.all("img")) == 3
-    assert all(image["loading"] == "lazy" and image["alt"] for image in page.all("img"))
+    assert len(page.all("img")) == 9  # three planes a case
+    assert all(image["alt"] for image in page.all("img"))
     assert str(root) not in text
     assert str(out) not in text
     assert page.all("html")[0]["lang"] == "en"
@@ -117,6 +123,93 @@ def test_what_failed_and_what_is_missing_comes_first_and_looks_bad(out: Path, ma
     assert f"no NIfTI {HOSTILE}" in page.text
     assert HOSTILE in page.text
     assert not [each for each in page.all("img") if "onerror" in each]
+
+
+def test_each_flag_is_explained_where_it_stands(out: Path, manifests: dict[str, str]) -> None:
+    row = dict.fromkeys(("case", "label", "flags", "components", "confidence"), "")
+    rows = [row | {"case": "ankle_000", "label": "1", "flags": "several-components;low-confidence", "components": "3"}]
+    rows += [row | {"case": "ankle_002", "label": "2", "flags": "own-flag", "confidence": "0.7"}]
+    with (out / "quality.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(row))
+        writer.writeheader()
+        writer.writerows(rows)
+    text = write(out, "--references", manifests["ankle"])
+    shown = dict.fromkeys(["missing", "missed", "several-components", "low-confidence", "own-flag"])
+    for flag in shown:
+        stands = re.findall(rf'class="flag(?: grave)?">(?:[^<>]*: )?{flag}<', text)
+        assert len(stands) == 3, flag  # in the glossary, in the table of cases and in the card
+        assert text.count(explain_flag(flag)) == 3, flag
+    assert "</span> <b>3 parts.</b> The network found" in text
+
+
+def test_a_flag_of_the_scan_stands_once_however_many_bones_have_it(out: Path) -> None:
+    rows = [f"ankle_000,{label},unlike-domain" for label in (1, 2, 3)]
+    (out / "quality.csv").write_text("\n".join(["case,label,flags", *rows]))
+    text = write(out)
+    assert re.findall(r'class="flag">([^<]*unlike-domain)<', text) == ["unlike-domain"] * 3  # glossary, table, card
+
+
+def test_a_name_that_is_no_text_costs_the_report_nothing(out: Path) -> None:
+    for path in out.glob("ankle_000_seg.*"):
+        path.rename(path.with_name(path.name.replace("ankle_000", os.fsdecode(b"caf\xe9"))))
+    (out / "segment_report.csv").unlink()
+    assert "caf?" in write(out)
+
+
+def test_one_case_has_no_ranges_and_no_plural(out: Path, manifests: dict[str, str]) -> None:
+    for path in [*out.glob("ankle_001*"), *out.glob("ankle_002*"), out / "segment_report.csv"]:
+        path.unlink()
+    words = " ".join(Parsed(write(out, "--references", manifests["ankle"])).text.split())
+    assert words.startswith("Report of 1 case")
+    assert "1 case in all." in words
+    assert "1 cases" not in words
+    overview = words[words.index("Overview 1 case") : words.index("Cases Search")]
+    assert "calcaneus ankle 1 0" in overview
+    for word in ("median", "mean", "least", "(SD", " to ", "(1)", "; 1"):
+        assert word not in overview, word
+
+
+def test_references_of_several_manifests_score_each_its_own(
+    out: Path, manifests: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for folder in (Path(manifests["ankle"]).parent, Path(manifests["shoulder"]).parent):
+        (tmp_path / folder.name).symlink_to(folder)
+    both = [str(tmp_path / name / "manifest.yaml") for name in ("shoulder", "ankle")]
+    label = nibabel.load(tmp_path / "shoulder" / "labels" / "shoulder_000.nii.gz")
+    nibabel.save(label, out / "shoulder_000_seg.nii.gz")
+    record = {"labels": {"1": "humerus", "2": "scapula"}, "domain": "shoulder"}
+    (out / "shoulder_000_seg.json").write_text(json.dumps(record))
+    text = write(out, "--references", *both)
+    assert text.count("no reference was found") == 0
+    overview = text[: text.index('<h2 id="cases">')]
+    assert [
+        name for name in ("calcaneus", "tibia", "humerus", "scapula") if f"{name}</span></th>" not in overview
+    ] == []
+    assert overview.count("1.000") >= 3
+    assert (
+        main(["report", str(out), "--references", both[1], str(tmp_path / "ankle" / "labels")]) == 0
+    )  # the same files
+    other = tmp_path / "other"
+    other.mkdir()
+    nibabel.save(nibabel.load(tmp_path / "ankle" / "labels" / "ankle_000.nii.gz"), other / "ankle_000.nii.gz")
+    capsys.readouterr()
+    assert main(["report", str(out), "--references", both[1], str(other)]) == 1
+    assert "reference of case ankle_000 must be one label map, got another in other" in error_line(capsys)
+
+
+def test_a_name_in_two_data_sets_needs_its_domain(manifests: dict[str, str], tmp_path: Path) -> None:
+    given = []
+    for domain in ("ankle", "shoulder"):
+        root = Path(manifests[domain]).parent
+        for kind in ("images", "labels"):
+            (tmp_path / domain / kind).mkdir(parents=True)
+            (tmp_path / domain / kind / "p01.nii.gz").symlink_to(root / kind / f"{domain}_000.nii.gz")
+        case = {"name": "p01", "image": "images/p01.nii.gz", "label": "labels/p01.nii.gz"}
+        given.append(tmp_path / domain / "manifest.yaml")
+        given[-1].write_text(yaml.safe_dump(yaml.safe_load(Path(manifests[domain]).read_text()) | {"cases": [case]}))
+    labels = {domain: tmp_path / domain / "labels" / "p01.nii.gz" for domain in ("ankle", "shoulder")}
+    assert find_references(given) == {f"{domain}/p01": path for domain, path in labels.items()}
+    assert find_references(given[:1])["p01"] == labels["ankle"]
 
 
 def test_nothing_to_report_on_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -175,17 +268,88 @@ def test_importing_the_clinic_leaves_matplotlib_alone() -> None:
 
 def test_noise_does_not_make_a_picture_heavy() -> None:
     voxels = np.random.default_rng(0).uniform(0, 1, (128, 128, 128)).astype(np.float32)
-    sheet = draw_planes(np.zeros(voxels.shape, np.uint8), (1.0, 1.0, 1.0), size=(960, 340), names={}, voxels=voxels)
-    picture = encode_small(sheet)
-    assert len(picture.data) <= 40_000
-    image = Image.open(io.BytesIO(picture.data))
-    assert (image.format, image.size) == ("WEBP", (picture.width, picture.height))
+    empty = np.zeros(voxels.shape, np.uint8)
+    [panel] = draw_panels(empty, {"axial": (640, 640)}, names={}, voxels=voxels).values()
+    data = encode_small(panel)
+    assert len(data) <= 13_000
+    assert Image.open(io.BytesIO(data)).format == "WEBP"
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Chromium]:
     with Chromium() as browser:
         yield browser
+
+
+SCROLLING = """[...document.querySelectorAll("body *")].filter(e => e.id !== "large" &&
+  /auto|scroll/.test(getComputedStyle(e).overflowX + getComputedStyle(e).overflowY)).length"""
+OUTSIDE = """[...document.querySelectorAll("body *")].filter(e => e.getBoundingClientRect().width &&
+  (e.getBoundingClientRect().right > innerWidth + 1 || e.getBoundingClientRect().left < -1) && e.className !== "skip")
+  .map(e => e.outerHTML.slice(0, 80))"""
+
+
+@pytest.mark.parametrize("width", [1280, 1000, 400])
+def test_every_cell_is_in_view_at_any_width_and_no_box_scrolls(
+    out: Path, manifests: dict[str, str], trained: Path, browser: Chromium, width: int
+) -> None:
+    root = Path(manifests["ankle"]).parent
+    long = "tuberositas_ossis_metatarsalis_quinti_of_the_left_foot"
+    record = json.loads((out / "ankle_000_seg.json").read_text())
+    record["labels"]["1"] = long
+    (out / "ankle_000_seg.json").write_text(json.dumps(record))
+    rows = [f"ankle_00{number},{label},0.7" for number in range(3) for label in (1, 2, 3)]
+    (out / "quality.csv").write_text("\n".join(["case,label,confidence", *rows]))
+    write(out, "--scans", str(root / "images"), "--references", manifests["ankle"], "--run", str(trained))
+    page = browser.open((out / "report.html").resolve().as_uri(), width=width, height=800)
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert page.evaluate("document.querySelectorAll('details').forEach(e => e.open = true)") is None
+    assert page.evaluate(SCROLLING) == 0
+    assert page.evaluate(OUTSIDE) == []
+    cells = "[...document.querySelectorAll('#cohort td')].filter(e => !e.getBoundingClientRect().height).length"
+    assert page.evaluate(cells) == 0
+    assert page.evaluate("document.querySelectorAll('#cohort th').length") >= 9
+    shown = "getComputedStyle(document.querySelector('#cohort td'), '::before').content"
+    assert (page.evaluate(shown) == '"Domain"' or "attr(data-label)" in page.evaluate(shown)) == (width < 1280)
+    assert page.errors == []
+
+
+def test_pictures_open_large(out: Path, manifests: dict[str, str], browser: Chromium) -> None:
+    root = Path(manifests["ankle"]).parent
+    write(out, "--scans", str(root / "images"))
+    page = browser.open((out / "report.html").resolve().as_uri())
+    small = page.evaluate("document.querySelector('button.picture img').getBoundingClientRect().width")
+    page.click("button.picture")
+    page.wait_for("document.querySelector('#large[open] img').complete")
+    assert page.evaluate("document.querySelector('#large img').getBoundingClientRect().width") > 2 * small
+    assert page.evaluate("document.querySelector('#large img').naturalWidth") > 400
+    title = "document.querySelector('#large p').textContent"
+    assert "axial" in page.evaluate(title)
+    page.press("ArrowRight")
+    assert "coronal" in page.evaluate(title)
+    page.press("Escape")
+    assert not page.evaluate("document.getElementById('large').open")
+    assert page.errors == []
+
+
+def test_a_case_names_its_command_and_in_the_viewer_links_there(out: Path, browser: Chromium) -> None:
+    for path in out.glob("ankle_000_seg.*"):
+        path.rename(path.with_name(path.name.replace("ankle_000", "it's & 1")))
+    (out / "segment_report.csv").unlink()
+    text = write(out)
+    assert "multijoint view SCANS OUT --case &#39;it&#39;&#34;&#39;&#34;&#39;s &amp; 1&#39;" in text
+    shown = "[...document.querySelectorAll('.card .view-%s')].filter(e => e.getBoundingClientRect().height).length"
+    page = browser.open((out / "report.html").resolve().as_uri())
+    assert (page.evaluate(shown % "command"), page.evaluate(shown % "link")) == (3, 0)
+    handler = partial(SimpleHTTPRequestHandler, directory=str(out))
+    handler.log_message = lambda *_: None  # type: ignore[attr-defined]
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        page = browser.open(f"http://127.0.0.1:{server.server_port}/secret/../report.html")
+        assert (page.evaluate(shown % "command"), page.evaluate(shown % "link")) == (0, 3)
+        links = page.evaluate("[...document.querySelectorAll('.view-link')].map(e => new URL(e.href))"
+                              ".map(e => [e.pathname, e.searchParams.get('case')])")  # fmt: skip
+        server.shutdown()
+    assert ["/", "it's & 1"] in links
 
 
 @pytest.mark.parametrize("width", [1280, 400])

@@ -1,22 +1,29 @@
 """The viewer: requests that its server refuses, and its page in a real browser."""
 
+import base64
 import csv
+import hashlib
 import http.client
 import io
 import json
+import re
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 from custom_components.domains import COLORS
 from custom_components.errors import InputError
+from custom_components.system import pages
+from custom_components.system.pages import render_page
 from PIL import Image, ImageColor
 from support.chromium import Chromium, Page
 
 from multijoint.cli import main
-from multijoint.clinic import ReviewMarks, Viewer, find_cases, pair_case
+from multijoint.clinic import ReviewMarks, ViewedCase, Viewer, find_cases, pair_case
 
 
 @pytest.fixture(scope="module")
@@ -31,19 +38,33 @@ def folder(manifests: dict[str, str], tmp_path_factory: pytest.TempPathFactory) 
         (folder / "out" / f"{case}_seg.nii.gz").write_bytes((root / "labels" / f"{case}.nii.gz").read_bytes())
         names = {"0": "background", "1": "calcaneus", "2": "talus", "3": "tibia"}
         (folder / "out" / f"{case}_seg.json").write_text(json.dumps({"labels": names}))
+    (folder / "out" / "quality.csv").write_text(
+        "case,label,confidence,cut,flags,expected_dice\n"
+        "ankle_000,1,0.914,no,,0.97\nankle_000,2,,no,low-confidence,0.6\nankle_000,3,0.9,yes,,0.9\n"
+    )
+    (folder / "out" / "report.html").write_text("<script>alert(1)</script>")
     first = folder / "out" / "ankle_000_seg.nii.gz"
     assert main(["mesh", str(first), "--format", "ply", "--out", str(folder / "out")]) == 0
     return folder
 
 
-@pytest.fixture
-def viewer(folder: Path, tmp_path: Path) -> Iterator[Viewer]:
-    with Viewer(find_cases(folder / "scans", folder / "out"), ReviewMarks(tmp_path / "review.csv")) as viewer:
+@contextmanager
+def serving(cases: list[ViewedCase], marks: Path, report: Path | None = None) -> Iterator[Viewer]:
+    with Viewer(cases, ReviewMarks(marks), report=report) as viewer:
         thread = threading.Thread(target=viewer.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
         thread.start()
+        try:
+            yield viewer
+        finally:
+            viewer.shutdown()
+            thread.join(timeout=30)
+
+
+@pytest.fixture
+def viewer(folder: Path, tmp_path: Path) -> Iterator[Viewer]:
+    cases, out = find_cases(folder / "scans", folder / "out"), folder / "out"
+    with serving(cases, tmp_path / "review.csv", out / "report.html") as viewer:
         yield viewer
-        viewer.shutdown()
-        thread.join(timeout=30)
 
 
 def ask(
@@ -140,14 +161,18 @@ def picture(page: Page) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(page.screenshot())).convert("RGB")).astype(int)
 
 
-def amount(image: np.ndarray, color: str) -> int:
-    """Pixels of about the hue of a colour, over grey."""
+def colored(image: np.ndarray, color: str) -> np.ndarray:
+    """Whether pixels are of about the hue of a colour, over grey."""
     wanted = np.array(ImageColor.getrgb(color), float)
     tint = image - image.mean(axis=-1, keepdims=True)
     hue = wanted - wanted.mean()
     strong = np.linalg.norm(tint, axis=-1) > 25
     along = tint @ hue / (np.linalg.norm(hue) * np.maximum(np.linalg.norm(tint, axis=-1), 1))
-    return int((strong & (along > 0.95)).sum())
+    return strong & (along > 0.95)
+
+
+def amount(image: np.ndarray, color: str) -> int:
+    return int(colored(image, color).sum())
 
 
 @pytest.mark.parametrize("width", [1280, 400])
@@ -155,6 +180,20 @@ def test_it_renders_and_takes_marks(viewer: Viewer, browser: Chromium, width: in
     page = browser.open(viewer.url, width=width, height=800)
     page.wait_for("document.body.dataset.state === 'shown'")
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")  # nothing sticks out
+    found = page.evaluate("[...document.querySelectorAll('#bones .found')].map(e => e.textContent)")
+    assert found == [
+        "confidence 0.91",
+        "expected Dice (not calibrated) 0.60 · low-confidence",
+        "confidence 0.90 · cut-by-field-of-view",
+    ]
+    marks = page.evaluate("[...document.querySelectorAll('#marks-layer > div')].map(e => e.innerText.split(/\\s+/))")
+    assert [(*each[:4], each[4]) for each in marks] == [
+        ("R", "L", "S", "I", "coronal"),
+        ("A", "P", "S", "I", "sagittal"),
+        ("R", "L", "A", "P", "axial"),
+    ]
+    lines = page.evaluate("[...document.querySelectorAll('#marks-layer i')].map(e => [e.clientWidth, e.clientHeight])")
+    assert [min(line) for line in lines] == [1] * 6  # a thin crosshair
     shown = picture(page)
     box = "document.getElementById('canvas').getBoundingClientRect()"
     canvas = page.evaluate(f"(e => [e.x, e.y, e.right, e.bottom])({box})")
@@ -174,13 +213,17 @@ def test_it_renders_and_takes_marks(viewer: Viewer, browser: Chromium, width: in
     page.press("1")
     assert (picture(page)[top:bottom, left:right] != before).any()  # jumped to the calcaneus
     page.press("x")
-    page.wait_for("document.getElementById('saved').textContent.startsWith('Saved')")
-    page.press("n")
     page.wait_for("document.title === 'ankle_001' && document.body.dataset.state === 'shown'")
+    saved = page.evaluate("document.getElementById('saved').textContent")
+    assert saved == "ankle_000: needs correction, saved in review.csv"
+    assert page.evaluate("location.search") == "?case=ankle_001"
     with viewer.marks.path.open(newline="") as file:
         (row,) = csv.DictReader(file)
     assert (row["case"], row["mark"]) == ("ankle_000", "needs correction")
     assert page.evaluate("document.getElementById('progress').textContent") == "2 of 2, 1 reviewed"
+    page.press("g")  # of the last case
+    page.wait_for("document.getElementById('progress').textContent === '2 of 2, 2 reviewed'")
+    assert page.evaluate("document.title") == "ankle_001"
     assert page.errors == []
     assert all(url.startswith((viewer.url, "data:", "blob:")) for url in page.requests), page.requests
 
@@ -189,13 +232,92 @@ def test_what_cannot_be_shown_is_said(folder: Path, tmp_path: Path, browser: Chr
     bad = tmp_path / "bad_seg.nii.gz"
     bad.write_bytes(b"nothing")
     cases = [pair_case(folder / "scans" / "ankle_000.nii.gz", bad)]
-    with Viewer(cases, ReviewMarks(tmp_path / "review.csv")) as viewer:
-        thread = threading.Thread(target=viewer.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-        thread.start()
-        try:
-            page = browser.open(viewer.url)
-            page.wait_for("document.body.dataset.state === 'failed'")
-            assert "bad_seg.nii.gz" in page.evaluate("document.getElementById('message').textContent")
-        finally:
-            viewer.shutdown()
-            thread.join(timeout=30)
+    with serving(cases, tmp_path / "review.csv") as viewer:
+        page = browser.open(viewer.url)
+        page.wait_for("document.body.dataset.state === 'failed'")
+        assert "bad_seg.nii.gz" in page.evaluate("document.getElementById('message').textContent")
+
+
+def cone(folder: Path) -> ViewedCase:
+    """A tall scan of thick slices, 40 x 40 x 304 mm, with a cone that is 3 mm narrower a slice."""
+    x, y, z = np.ogrid[:80, :80, :38]
+    labels = (np.hypot(x - 40, y - 40) < 36 - 3 * np.abs(z - 18)).astype(np.uint8)
+    scan = np.random.default_rng(0).uniform(0, 50, labels.shape).astype(np.float32)
+    scan[20, 60, 30] = 987.6
+    affine = np.diag([-0.5, 0.5, 8.0, 1.0])
+    nib.save(nib.Nifti1Image(scan, affine), folder / "größe &c.nii.gz")
+    nib.save(nib.Nifti1Image(labels, affine), folder / "größe &c_seg.nii.gz")
+    (folder / "größe &c_seg.json").write_text(json.dumps({"labels": {"1": "<b>Wadenbein</b> größer"}}))
+    return pair_case(folder / "größe &c.nii.gz", folder / "größe &c_seg.nii.gz")
+
+
+def test_tall_scans_fill_the_canvas_with_smooth_outlines_and_true_positions(tmp_path: Path, browser: Chromium) -> None:
+    with serving([cone(tmp_path)], tmp_path / "review.csv") as viewer:
+        page = browser.open(viewer.url_of("größe &c"), width=1000, height=700)
+        page.wait_for("document.body.dataset.state === 'shown'")
+        assert page.evaluate("document.querySelector('#bones .name').textContent") == "<b>Wadenbein</b> größer"
+        frame, *planes = page.evaluate(
+            "[...document.querySelectorAll('#frame, #marks-layer > div')].map(e => [e.clientWidth, e.clientHeight])"
+        )
+        coronal, sagittal, axial = planes
+        assert min(coronal[1], sagittal[1]) > 0.97 * frame[1]
+        assert min(axial) > 0.45 * frame[0]
+
+        page.evaluate("viewer.goTo([-10, 30, 240])")  # voxel 20, 60, 30 of the file, whose x goes to the left
+        assert page.evaluate("document.getElementById('place').textContent").startswith("crosshair ")
+        place = page.evaluate("[...document.querySelectorAll('#place b')].map(e => e.textContent)")
+        assert place == ["", "sagittal 21, coronal 61, axial 31", "L 10.0 A 30.0 S 240.0", "987.6", "no bone"]
+        box = "document.getElementById('canvas').getBoundingClientRect()"
+        where = "viewer.frac2canvasPosWithTile(viewer.scene.crosshairPos, 0).pos"
+        x, y = page.evaluate(f"(([x, y], box) => [box.x + x + 10, box.y + y])({where}, {box})")
+        page.call("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
+        assert page.evaluate("document.getElementById('place').textContent").startswith("pointer in the axial plane")
+
+        page.evaluate("document.getElementById('outline').click(); viewer.show([1])")
+        page.evaluate("document.getElementById('marks-layer').hidden = true; viewer.goTo([-20, 20, 0])")
+        shown = picture(page)[60:640, :700]
+        edges = [np.flatnonzero(row)[0] for row in colored(shown, COLORS[0]) if row.any()]
+        assert len(edges) > 250
+        # Stairs of the voxels would be 3.6 pixels wide; where the cone ends and begins, its edge runs across.
+        assert np.abs(np.diff(edges[20:-20])).max() <= 2
+        assert page.errors == []
+
+
+def test_a_report_runs_no_script_but_our_own(viewer: Viewer) -> None:
+    status, content, headers = ask(viewer, f"/{viewer.secret}/report.html")
+    assert (status, content) == (200, b"<script>alert(1)</script>")
+    policy = dict(rule.split(" ", 1) for rule in headers["Content-Security-Policy"].split("; "))
+    assert policy["default-src"] == "'none'"
+    page = render_page(Path(pages.__file__).parent / "page" / "base.html.j2", title="x")
+    (script,) = re.findall(r"<script>(.*?)</script>", page, re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert policy["script-src"] == f"'sha256-{digest}'"
+    assert json.loads(ask(viewer, f"/{viewer.secret}/cases.json")[1])["has_report"]
+    assert viewer.report is not None
+    viewer.report = viewer.report.with_name("none.html")
+    assert ask(viewer, f"/{viewer.secret}/report.html")[0] == 404
+    assert not json.loads(ask(viewer, f"/{viewer.secret}/cases.json")[1])["has_report"]
+
+
+def test_a_case_has_an_address(viewer: Viewer) -> None:
+    assert viewer.url_of("ankle_001") == f"{viewer.url}?case=ankle_001"
+    with pytest.raises(InputError, match=r"case must be one of 2 viewed cases, got 'ankle_01'; did you mean ankle_001"):
+        viewer.url_of("ankle_01")
+
+
+def test_cases_that_do_not_fit_are_named(folder: Path, tmp_path: Path) -> None:
+    scans, out = folder / "scans", folder / "out"
+    good, bad = (
+        ViewedCase(name, scans / f"{name}.nii.gz", out / "ankle_000_seg.nii.gz") for name in ("ankle_000", "ankle_001")
+    )
+    lost = ViewedCase("lost", None, out / "ankle_000_seg.nii.gz")
+    with Viewer([good, bad, lost], ReviewMarks(tmp_path / "review.csv")) as viewer:
+        first, second = viewer.find_misfits()
+        assert re.match(r"label map ankle_000_seg.nii.gz must have the \w+ of ankle_001.nii.gz, ", first)
+        assert second.startswith("scan of lost must be among the scans, got none")
+        viewer.cases = [bad]
+        with pytest.raises(InputError, match=r"label map ankle_000_seg.nii.gz must have the \w+ of ankle_001.nii.gz, "):
+            viewer.find_misfits()
+        viewer.cases = [bad, lost]
+        with pytest.raises(InputError, match="one of the 2 cases must be fit to be shown, got none; label map"):
+            viewer.find_misfits()

@@ -41,6 +41,12 @@ def test_bones_have_the_volume_and_a_voxel_of_their_own_as_centre(tmp_path: Path
     assert labels[tuple(np.rint(voxel).astype(int))] == 4
     assert other["name"] == "label 7"
     assert np.allclose(OBLIQUE @ [8, 10, 5, 1], [*other["centre_mm"], 1], atol=1e-4)
+    corners = [OBLIQUE @ [x, y, z, 1] for x in (7.5, 8.5) for y in (8.5, 11.5) for z in (3.5, 6.5)]
+    assert np.allclose(other["box_mm"], [np.min(corners, axis=0)[:3], np.max(corners, axis=0)[:3]], atol=1e-4)
+
+
+def canonical(voxels: np.ndarray) -> nib.Nifti1Image:
+    return nib.as_closest_canonical(nib.Nifti1Image(voxels.astype(np.float64), OBLIQUE))
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.uint16, np.int32, np.float32, np.float64])
@@ -51,10 +57,11 @@ def test_served_files_hold_the_same_scan_in_16_bits(tmp_path: Path, dtype: type)
     scan, labels = (nib.Nifti1Image.from_bytes(data) for data in (shown.scan, shown.labels))
     assert scan.get_data_dtype() == np.int16
     assert labels.get_data_dtype() == np.uint8
-    assert np.abs(scan.get_fdata() - voxels).max() <= np.ptp(voxels) / 2**16
-    assert np.array_equal(np.asarray(labels.dataobj), voxels > 100)
-    assert np.allclose(scan.affine, OBLIQUE, atol=1e-5)
-    assert np.allclose(labels.affine, OBLIQUE, atol=1e-5)
+    turned = canonical(voxels)
+    assert np.abs(scan.get_fdata() - turned.get_fdata()).max() <= np.ptp(voxels) / 2**16
+    assert np.array_equal(np.asarray(labels.dataobj), turned.get_fdata() > 100)
+    assert np.allclose(scan.affine, turned.affine, atol=1e-5)
+    assert np.allclose(labels.affine, turned.affine, atol=1e-5)
     low, high = np.percentile(voxels, [1, 99.5])
     assert float(scan.header["cal_min"]) == pytest.approx(low, abs=1e-3)
     assert float(scan.header["cal_max"]) == pytest.approx(high, abs=1e-3)
@@ -70,10 +77,22 @@ def test_large_scans_are_thinned_in_place_and_bones_measured_before(
     shown = show_case(pair_case(**save(tmp_path, voxels, labels)))
     scan = nib.Nifti1Image.from_bytes(shown.scan)
     assert shown.every == 2
-    assert scan.shape == (5, 6, 4)
-    assert np.allclose(scan.affine @ [2, 1, 3, 1], OBLIQUE @ [4, 2, 6, 1], atol=1e-4)
-    assert np.allclose(scan.get_fdata(), voxels[::2, ::2, ::2], atol=0.02)
+    turned = canonical(voxels)
+    assert scan.shape == (5, 4, 6)
+    assert np.allclose(scan.affine @ [2, 1, 3, 1], turned.affine @ [4, 2, 6, 1], atol=1e-4)
+    assert np.allclose(scan.get_fdata(), turned.get_fdata()[::2, ::2, ::2], atol=0.02)
     assert shown.bones[0]["volume_ml"] == pytest.approx(9 / 1000)
+
+
+def test_slices_are_counted_as_the_file_does(tmp_path: Path) -> None:
+    voxels, labels = noise((5, 6, 7)), np.zeros((5, 6, 7), np.uint8)
+    affine = np.array([[0, 0, 3.0, 0], [-1, 0, 0, 0], [0, 2, 0, 0], [0, 0, 0, 1]])  # y backwards, z, x
+    slices = show_case(pair_case(**save(tmp_path, voxels, labels, affine))).slices
+    assert slices == [
+        {"count": 7, "is_reversed": False},
+        {"count": 5, "is_reversed": True},
+        {"count": 6, "is_reversed": False},
+    ]
 
 
 def test_a_side_longer_than_a_texture_is_thinned_too(tmp_path: Path) -> None:

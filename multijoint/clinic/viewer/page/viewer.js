@@ -3,26 +3,23 @@
 
 const NOTHING_CLIPPED = 2; // depths of NiiVue's plane, which clips the scan in 3D
 const ALL_CLIPPED = -2;
-const SHORTCUTS = { p: () => go(-1), n: () => go(1), g: () => mark("good"), x: () => mark("needs correction"),
-  o: () => $("outline").click(), s: () => $("scan3d").click(), v: nextView, "[": () => changeOpacity(-10), "]": () => changeOpacity(10) };
+const VIEWS = { planes: [1, 2, 0, RENDER], axial: [0], coronal: [1], sagittal: [2], render: [RENDER] };
+const SHORTCUTS = { p: () => go(-1), n: () => go(1), g: () => markAndGo("good"), x: () => markAndGo("needs correction"),
+  o: () => $("outline").click(), s: () => $("scan3d").click(), v: nextView, "[": () => changeOpacity(-10), "]": () => changeOpacity(10),
+  ArrowUp: () => viewer.step(1), ArrowDown: () => viewer.step(-1), "?": toggleHelp };
 
 const $ = (id) => document.getElementById(id);
-const viewer = new niivue.Niivue({
-  show3Dcrosshair: true, crosshairColor: [1, 1, 1, 0.6], crosshairGap: 6, fontColor: [0.9, 0.9, 0.9, 1], fontMinPx: 14,
-  isRadiologicalConvention: true, multiplanarForceRender: true, multiplanarShowRender: 1, multiplanarLayout: 2,
-  multiplanarPadPixels: 4, dragAndDropEnabled: false, clipPlaneHotKey: "", cycleClipPlaneHotKey: "", viewModeHotKey: "",
-  logLevel: "warn", loadingText: "", meshThicknessOn2D: 0, isAntiAlias: true, crosshairWidth: 0.4,
-  crosshairWidthUnit: "percent", clipPlaneColor: [0, 0, 0, 0], isSliceMM: true, // true positions also of oblique scans
-});
+const viewer = new SliceViewer($("marks-layer"), showPlace);
 let cases = [];
 let current = -1;
 let bones = [];
 let queue = Promise.resolve(); // one case after the other: NiiVue has one scene
 let unsaved = null; // the case whose comment has been typed but not sent
+let strange = ""; // what was wrong with the address of the page
 
 async function start() {
   try {
-    await viewer.attachToCanvas($("canvas"), true);
+    await viewer.open($("canvas"));
   } catch (error) {
     complain(`This browser cannot draw in 3D (WebGL 2): ${error.message}. Try Firefox or Chromium of this decade.`);
     return;
@@ -32,22 +29,26 @@ async function start() {
     const answer = await fetchJson("cases.json");
     cases = answer.cases;
     $("saved").dataset.file = answer.marks;
+    $("report").hidden = !answer.has_report;
   } catch (error) {
     complain(`The cases cannot be listed: ${error.message}`);
     return;
   }
   $("cases").replaceChildren(...cases.map((each, index) => new Option(optionText(each), index)));
-  const asked = cases.findIndex((each) => each.name === decodeURIComponent(location.hash.slice(1)));
-  open(Math.max(asked, 0));
+  const asked = new URLSearchParams(location.search).get("case");
+  const index = cases.findIndex((each) => each.name === asked);
+  if (asked !== null && index < 0) strange = `There is no case ${asked} here; this is the first one.`;
+  open(Math.max(index, 0));
 }
 
 function open(index) {
   if (index === current || !cases[index]) return;
   saveComment();
   current = index;
+  viewer.blank();
   const { name } = cases[index];
   document.title = name;
-  history.replaceState(null, "", `#${encodeURIComponent(name)}`);
+  history.replaceState(null, "", `?${new URLSearchParams({ case: name })}`); // takes any name, encodeURIComponent does not
   $("case").textContent = name;
   $("cases").value = index;
   $("previous").disabled = index === 0;
@@ -55,7 +56,7 @@ function open(index) {
   document.body.dataset.state = "loading";
   showMark();
   listBones([]);
-  $("note").textContent = "";
+  $("note").textContent = $("place").textContent = $("scan-flags").textContent = "";
   tell(`Loading ${name} ...`);
   queue = queue.then(() => (index === current ? load(index) : null));
 }
@@ -65,22 +66,28 @@ async function load(index) {
   try {
     const shown = await fetchJson(`${folder}.json`);
     if (index !== current) return;
+    viewer.blank();
     while (viewer.meshes.length) viewer.removeMesh(viewer.meshes[0]);
     await viewer.loadVolumes([
       { url: `${folder}/scan.nii`, name: "scan.nii", colormap: "gray" },
-      { url: `${folder}/labels.nii`, name: "labels.nii", opacity: opacity() },
+      { url: `${folder}/labels.nii`, name: "labels.nii" },
     ]);
     viewer.volumes[1].setColormapLabel(colormap(shown.bones));
+    viewer.updateGLVolume();
     bones = shown.bones;
     const missed = await loadMeshes(folder, shown);
-    viewer.setSliceType(Number($("view").value));
-    showLabels();
     if (index !== current) return;
+    zoom3D();
+    showLabels();
     listBones(bones);
-    const notes = shown.every > 1 ? [`A large scan: one voxel in ${shown.every} along each axis is shown.`] : [];
-    $("note").textContent = [...notes, ...missed].join(" ");
+    $("scan-flags").textContent = shown.flags.map(({ name, meaning }) => `${name}: ${meaning}`).join(" ");
+    const thinned = shown.every > 1 ? [`A large scan: one voxel in ${shown.every} along each axis is shown.`] : [];
+    $("note").textContent = [strange, ...thinned, ...shown.notes, ...missed].filter(Boolean).join(" ");
+    strange = "";
     const largest = bones.filter((each) => each.centre_mm).sort((a, b) => b.volume_ml - a.volume_ml)[0];
+    viewer.scene.crosshairPos = [0.5, 0.5, 0.5];
     if (largest) jump(largest);
+    viewer.show(VIEWS[$("view").value], shown.slices.map((each) => ({ ...each, every: shown.every })));
     tell(largest ? "" : "There is no bone in this segmentation.");
     document.body.dataset.state = "shown";
   } catch (error) {
@@ -104,12 +111,6 @@ async function loadMeshes(folder, shown) {
   return missed;
 }
 
-function colormap(shown) {
-  const colors = [[0, 0, 0], ...shown.map((each) => rgb(each.color))];
-  const [R, G, B] = [0, 1, 2].map((channel) => colors.map((each) => each[channel]));
-  return { R, G, B, A: colors.map((_, index) => (index ? 255 : 0)), labels: ["", ...shown.map((each) => each.name)] };
-}
-
 function listBones(shown) {
   bones = shown;
   $("bones").replaceChildren(...shown.map((bone, index) => {
@@ -119,29 +120,51 @@ function listBones(shown) {
     button.className = bone.centre_mm ? "" : "missing";
     const swatch = element("span", "swatch");
     swatch.style.background = bone.color;
-    const volume = bone.centre_mm ? `${bone.volume_ml.toPrecision(3)} ml` : "missing";
+    const volume = bone.centre_mm ? `${bone.volume_ml < 1000 ? bone.volume_ml.toPrecision(3) : Math.round(bone.volume_ml)} ml` : "missing";
     button.append(swatch, element("span", "name", { textContent: bone.name }), element("span", "volume", { textContent: volume }));
+    if (bone.flags) button.append(describe(bone));
     button.addEventListener("click", () => jump(bone));
     const item = element("li");
     item.append(button);
     return item;
   }));
+  const meanings = new Map(shown.flatMap((bone) => bone.flags ?? []).map(({ name, meaning }) => [name, meaning]));
+  $("meanings").hidden = !meanings.size;
+  $("flags").replaceChildren(...[...meanings].flatMap(([name, meaning]) => [
+    element("dt", "", { textContent: name }), element("dd", "", { textContent: meaning }),
+  ]));
+}
+
+function showPlace({ isPointed, mm, intensity, bone, plane, numbers }) {
+  const [x, y, z] = numbers.map(({ number }) => number);
+  const sides = ["RL", "AP", "SI"].map((pair, axis) => `${pair[mm[axis] < 0 ? 1 : 0]} ${Math.abs(mm[axis]).toFixed(1)}`);
+  const parts = [
+    [isPointed ? "pointer" : "crosshair", isPointed ? `in the ${plane} plane` : ""],
+    ["slice", `sagittal ${x}, coronal ${y}, axial ${z}`], ["mm", sides.join(" ")],
+    ["intensity", readable(intensity, 4)], ["", bones[Math.round(bone) - 1]?.name ?? "no bone"],
+  ];
+  $("place").replaceChildren(...parts.map(([name, value]) => {
+    const part = element("span", "", { textContent: name ? `${name} ` : "" });
+    part.append(element("b", "", { textContent: value }));
+    return part;
+  }));
 }
 
 function jump(bone) {
-  if (!bone?.centre_mm) return;
-  viewer.scene.crosshairPos = viewer.mm2frac(bone.centre_mm, 0, true);
-  viewer.updateGLVolume();
+  if (bone?.centre_mm) viewer.goTo(bone.centre_mm);
 }
 
 function showLabels() {
-  if (viewer.volumes.length < 2) return;
-  viewer.opts.atlasOutline = $("outline").checked ? 1 : 0;
-  viewer.opts.isClipAllVolumes = viewer.meshes.length > 0 && !$("scan3d").checked; // surfaces stand for the bones
-  viewer.setClipPlane([$("scan3d").checked ? NOTHING_CLIPPED : ALL_CLIPPED, 0, 0]);
-  viewer.setOpacity(1, opacity());
   $("opacity").disabled = $("outline").checked;
   $("opacity-value").textContent = `${$("opacity").value} %`;
+  if (viewer.volumes.length < 2) return;
+  viewer.opts.isClipAllVolumes = viewer.meshes.length > 0 && !$("scan3d").checked; // surfaces stand for the bones
+  viewer.setClipPlane([$("scan3d").checked ? NOTHING_CLIPPED : ALL_CLIPPED, 0, 0]);
+  viewer.setBones({ opacity: Number($("opacity").value) / 100, isOutline: $("outline").checked });
+}
+
+function zoom3D() {
+  viewer.zoom3D($("scan3d").checked ? [] : bones.map((bone) => bone.box_mm).filter(Boolean));
 }
 
 function changeOpacity(by) {
@@ -149,22 +172,31 @@ function changeOpacity(by) {
   showLabels();
 }
 
-function opacity() {
-  return $("outline").checked ? 0 : Number($("opacity").value) / 100;
-}
-
 function nextView() {
   $("view").selectedIndex = ($("view").selectedIndex + 1) % $("view").length;
-  viewer.setSliceType(Number($("view").value));
+  showView();
+}
+
+function showView() {
+  viewer.show(VIEWS[$("view").value]);
+}
+
+function toggleHelp() {
+  $("keys").open = !$("keys").open;
+  if ($("keys").open) $("keys").scrollIntoView({ block: "nearest" });
 }
 
 function go(by) {
   open(current + by);
 }
 
-function mark(value) {
+async function markAndGo(value) {
+  const index = current;
+  if (document.body.dataset.state === "loading") return; // nobody has seen it yet
   document.querySelector(`input[name=mark][value="${value}"]`).checked = true;
-  save(current);
+  if (!await save(index) || index !== current) return;
+  go(1);
+  if (index !== current) $("saved").textContent = `${cases[index].name}: ${value}, saved in ${$("saved").dataset.file}`;
 }
 
 function showMark() {
@@ -196,9 +228,11 @@ async function save(index) {
     Object.assign(cases[index], row, given.mark || given.comment ? {} : { date: "" });
     $("cases").options[index].text = optionText(cases[index]);
     if (index === current) showMark();
+    return true;
   } catch (error) {
     $("saved").className = "bad";
     $("saved").textContent = `The mark of ${cases[index].name} was NOT saved: ${error.message}`;
+    return false;
   }
 }
 
@@ -212,14 +246,6 @@ async function ask(path, options) {
 
 async function fetchJson(path, options) {
   return (await ask(path, options)).json();
-}
-
-function element(kind, name = "", properties = {}) {
-  return Object.assign(document.createElement(kind), name ? { className: name } : {}, properties);
-}
-
-function rgb(color) {
-  return [1, 3, 5].map((at) => parseInt(color.slice(at, at + 2), 16));
 }
 
 function tell(text) {
@@ -241,16 +267,20 @@ $("comment").addEventListener("input", () => { unsaved = current; });
 $("comment").addEventListener("change", saveComment);
 $("opacity").addEventListener("input", showLabels);
 $("outline").addEventListener("change", showLabels);
-$("scan3d").addEventListener("change", showLabels);
-$("view").addEventListener("change", (event) => viewer.setSliceType(Number(event.target.value)));
+$("scan3d").addEventListener("change", () => { zoom3D(); showLabels(); });
+$("view").addEventListener("change", showView);
+$("help").addEventListener("click", toggleHelp);
 window.addEventListener("pagehide", saveComment);
 document.addEventListener("keydown", (event) => {
-  const typing = event.target.matches("textarea, select, input[type=range]");
+  const { target, key } = event;
+  if (target === $("canvas") && key !== "Tab") event.stopPropagation(); // NiiVue has keys of its own
+  const typing = target.matches("textarea, select, input[type=range]") || (key.startsWith("Arrow") && target.matches("input"));
   if (typing || event.ctrlKey || event.metaKey || event.altKey || current < 0) return;
-  const action = SHORTCUTS[event.key] ?? (/^[1-9]$/.test(event.key) ? () => jump(bones[event.key - 1]) : null);
+  const action = Object.hasOwn(SHORTCUTS, key) ? SHORTCUTS[key] : /^[1-9]$/.test(key) ? () => jump(bones[key - 1]) : null;
   if (!action) return;
   event.preventDefault();
-  action();
-});
+  if (!(event.repeat && "gx".includes(key))) action(); // a key held down marks one case
+}, true);
 
+window.name = "multijoint-viewer"; // where the report's links open
 start();
