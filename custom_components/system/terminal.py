@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import logging
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -32,11 +34,8 @@ def track(items: Iterable[T], what: str | None, *, total: int | None = None) -> 
     if what is None or not shows_bars():
         yield from items
         return
-    from tqdm import tqdm
-    from tqdm.contrib.logging import logging_redirect_tqdm
-
-    with logging_redirect_tqdm():
-        yield from tqdm(items, desc=what, total=total, delay=_DELAY_S, leave=False, dynamic_ncols=True)
+    _log_above_bars()
+    yield from _bar_class()(items, desc=what, total=total, delay=_DELAY_S, leave=False, dynamic_ncols=True)
 
 
 def attach_bar(engine: Any, what: str) -> None:
@@ -44,7 +43,39 @@ def attach_bar(engine: Any, what: str) -> None:
     if shows_bars():
         from ignite.handlers import ProgressBar
 
-        ProgressBar(desc=what, persist=False, delay=_DELAY_S, dynamic_ncols=True).attach(engine)
+        _log_above_bars()
+        bar = ProgressBar(desc=what, persist=False, delay=_DELAY_S, dynamic_ncols=True)
+        bar.pbar_cls = _bar_class()
+        bar.attach(engine)
+
+
+def _log_above_bars() -> None:
+    """From now on print the log's lines above a bar, not into it."""
+    from tqdm.contrib import DummyTqdmFile
+
+    # Not `logging_redirect_tqdm`: at its end it forgets the handlers, such as that of run.log, that came meanwhile.
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, logging.StreamHandler) and handler.stream in (sys.stdout, sys.stderr):
+            handler.setStream(DummyTqdmFile(handler.stream))
+
+
+@functools.cache
+def _bar_class() -> type:
+    """Bar of tqdm that stays hidden until its delay is over, even if a line is printed or its text is set before.
+
+    Then tqdm itself shows it, and leaves it behind if it ends before the delay.
+    """
+    from tqdm import tqdm
+
+    class Bar(tqdm):
+        def display(self, msg: str | None = None, pos: int | None = None) -> bool:
+            now = self._time()
+            if msg is None and now < getattr(self, "start_t", now) + self.delay:
+                return True
+            self.last_print_t = now
+            return bool(super().display(msg, pos))
+
+    return Bar
 
 
 def write_line(text: str) -> None:
