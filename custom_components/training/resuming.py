@@ -138,7 +138,7 @@ def _other_people(before: Mapping[str, Any] | None, after: Mapping[str, Any]) ->
     if before is None:
         return
     old, new = (_sides(split) for split in (before, after))
-    for domain, case in dict.fromkeys([*old, *new]):
+    for domain, case in dict.fromkeys([*reversed(new), *old]):  # those tested now come first
         name, was, is_now = f"{case} ({domain})", old.get((domain, case)), new.get((domain, case))
         if was is None or is_now is None:
             yield f"{name} {'added' if was is None else 'missing'}"

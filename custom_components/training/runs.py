@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import logging.handlers
-import os
 import sys
-import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
@@ -30,7 +28,7 @@ from custom_components.networks.unet import MultiDomainUNet
 from custom_components.system.files import remove_stale_temporaries, write_atomically
 from custom_components.training.planning import PLAN, TrainingPlan
 from custom_components.training.resuming import check_same, load_newest, trained_with
-from custom_components.training.run_lock import lock_folder
+from custom_components.training.run_lock import RunLock
 from custom_components.workflows.begin import select_device
 from custom_components.workflows.monai_workarounds import active_config
 from custom_components.workflows.settings import plain
@@ -75,7 +73,7 @@ class TrainingRun:
     trained_with: dict[str, Any] = field(default_factory=dict, init=False)
     concern: str = field(default="", init=False)
     _origin: dict[str, Any] = field(default_factory=dict, init=False)
-    _unlock: Any = field(default=None, init=False)
+    _lock: RunLock | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         self.output_dir = Path(self.output_dir)
@@ -133,7 +131,7 @@ class TrainingRun:
                 f"output_dir must be a folder to make, got {self.output_dir} ({error.strerror}); choose another"
             ) from error
         self.end()
-        self._unlock = weakref.finalize(self, os.close, lock_folder(self.output_dir))
+        self._lock = RunLock(self.output_dir)
         self._check_folder()  # again: before the lock another training may have come and gone
         try:
             self._note_origin()
@@ -189,8 +187,8 @@ class TrainingRun:
         for handler in [each for each in root.handlers if each.get_name() == _LOG]:
             root.removeHandler(handler)
             handler.close()
-        if self._unlock is not None:
-            self._unlock()
+        if self._lock is not None:
+            self._lock.release()
 
     def model(
         self, *, epoch: int, validation_dice: float | None, tensors: Mapping[str, Tensor] | None = None
