@@ -35,17 +35,15 @@ def test_a_component_sees_the_configuration_that_makes_it() -> None:
 
 
 def test_three_words_of_the_command_line_are_values(tmp_path: Path) -> None:
-    """`--number null --off false --nested {'on': true}`, as fire reads them."""
-    text = "number: 1\noff: true\nnested: {on: false, list: [0]}\nname: nullable\n"
-    text += (
-        "initialize:\n- {_target_: custom_components.workflows.monai_workarounds.read_yaml_words, _mode_: callable}\n"
-    )
-    text += "- $@initialize::0()\nrun: ['$(@number, @off, @nested, @name)']\n"
-    given = {"number": "null", "off": "false", "nested": {"on": "true", "list": ["null"]}}
+    """`--number null --shown false --nested {a: true}`, as fire reads them."""
+    text = "number: 1\nshown: true\nnested: {a: false, b: [0]}\nname: nullable\n"
+    text += "initialize: [{_target_: custom_components.workflows.monai_workarounds.read_yaml_words}]\n"
+    text += "run: ['$(@number, @shown, @nested, @name)']\n"
+    given = {"number": "null", "shown": "false", "nested": {"a": "true", "b": ["null"]}}
     workflow = ConfigWorkflow(write(tmp_path, text), workflow_type="train", logging_file=False, **given)
     workflow.initialize()
-    assert workflow.run() == [(None, False, {"on": True, "list": [None]}, "nullable")]
-    assert workflow.parser.get("nested") == {"on": True, "list": [None]}
+    assert workflow.run() == [(None, False, {"a": True, "b": [None]}, "nullable")]
+    assert workflow.parser.get("nested") == {"a": True, "b": [None]}
 
 
 def test_an_empty_run_id_becomes_run(tmp_path: Path) -> None:
