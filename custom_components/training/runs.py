@@ -80,14 +80,14 @@ class TrainingRun:
         self.device = select_device(self.device)
         before = self.started_from
         if before is not None:
-            earlier = {name: value for name, value in before.training.items() if name != "split"}
+            earlier = {name: value for name, value in before.training.items() if name not in ("split", SEEN)}
             self._origin["started_from"] = {"digest": before.digest, "training": earlier}
             self._origin[SEEN] = seen_by(before.training).to_dict()
         if self.start_record is not None:
             record = dict(self.start_record)
             if SEEN in record:
                 self._origin[SEEN] = record.pop(SEEN)
-            self._origin["start"] = record
+            self._origin |= {"start": record} if record else {}
 
     @first_rank_only
     def start(self) -> None:
@@ -132,10 +132,10 @@ class TrainingRun:
             ) from error
         self.end()
         self._lock = RunLock(self.output_dir)
-        self._check_folder()  # again: before the lock another training may have come and gone
         try:
+            self._check_folder()  # again: before the lock another training may have come and gone
             self._note_origin()
-        except InputError:
+        except Exception:
             self.end()
             raise
         remove_stale_temporaries(self.output_dir, recursive=False)  # of a process killed while it wrote
