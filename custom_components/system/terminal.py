@@ -6,7 +6,7 @@ import functools
 import logging
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
 QUIET = "MULTIJOINT_QUIET"
@@ -38,15 +38,21 @@ def track(items: Iterable[T], what: str | None, *, total: int | None = None) -> 
     yield from _bar_class()(items, desc=what, total=total, delay=_DELAY_S, leave=False, dynamic_ncols=True)
 
 
-def attach_bar(engine: Any, what: str) -> None:
-    """Show an engine's iterations."""
-    if shows_bars():
-        from ignite.handlers import ProgressBar
+def attach_bar(engine: Any, what: str) -> Callable[[], None]:
+    """Show an engine's iterations; lines that are logged meanwhile stand above the bar.
 
-        _log_above_bars()
-        bar = ProgressBar(desc=what, persist=False, delay=_DELAY_S, dynamic_ncols=True)
-        bar.pbar_cls = _bar_class()
-        bar.attach(engine)
+    Returns:
+        A function that removes the bar, for an engine that an exception ends; it may be called at any time.
+    """
+    if not shows_bars():
+        return lambda: None
+    from ignite.handlers import ProgressBar
+
+    _log_above_bars()
+    bar = ProgressBar(desc=what, persist=False, delay=_DELAY_S, dynamic_ncols=True)
+    bar.pbar_cls = _bar_class()
+    bar.attach(engine)
+    return lambda: None if bar.pbar is None else bar.pbar.close()
 
 
 def _log_above_bars() -> None:

@@ -9,7 +9,7 @@ import resource
 import statistics
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,7 +41,8 @@ class EpochLog:
 
     The loss's `terms` are averaged over the epoch, the evaluator's metrics logged in epochs that validate. An earlier
     `log.csv` in `output_dir` is continued. The log registers with the `TrainingState` that it is given. A configuration
-    cannot name the log by its place among the handlers, since other tools put handlers before it.
+    cannot name the log by its place among the handlers, since other tools put handlers before it. `remove_bar` is for a
+    training that ends amid an epoch.
     """
 
     output_dir: Path
@@ -55,6 +56,7 @@ class EpochLog:
             self.state.log = self
         self.path = Path(self.output_dir) / "log.csv"
         self._rows: list[dict[str, Any]] = []
+        self.remove_bar: Callable[[], None] = lambda: None
         self._reset()
 
     def attach(self, engine: Engine) -> None:
@@ -62,7 +64,7 @@ class EpochLog:
         engine.add_event_handler(Events.EPOCH_STARTED, self._start_clock)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._add)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._report)
-        attach_bar(engine, "epoch")
+        self.remove_bar = attach_bar(engine, "epoch")
 
     def validation_score(self, epoch: int) -> float | None:
         """The key metric of an epoch; None if it did not validate or had no bone to score, which is a NaN."""

@@ -121,7 +121,8 @@ class EarlyStopHandler:
         return 0 < self.patience <= self.state.num_stale
 
     def _say(self) -> None:
-        _logger.info("stopping early: %d validations without improvement", self.state.num_stale)
+        count = self.state.num_stale
+        _logger.info("stopping early: %d validation%s without improvement", count, "s" * (count != 1))
 
 
 class CheckpointHandler:

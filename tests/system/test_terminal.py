@@ -59,6 +59,16 @@ def train() -> None:
     logging.info("end")
 
 
+def fail() -> None:
+    engine = Engine(lambda _, batch: 1 // batch)
+    remove = attach_bar(engine, "epoch")
+    try:
+        engine.run([1, 1, 0, 1])
+    except ZeroDivisionError:
+        remove()
+        sys.stderr.write("error: one line\n")
+
+
 def check() -> None:
     for number in track(range(2), "cases"):
         logging.info("log %d", number)
@@ -71,5 +81,7 @@ def test_lines_stand_whole_above_the_bar(delay: float, monkeypatch: pytest.Monke
     assert [line for line in shown if line] == [
         *("epoch 1 begins", "epoch 1 ends", "epoch 2 begins", "epoch 2 ends", "end")
     ]
+    shown = on_terminal(fail, delay=delay, monkeypatch=monkeypatch)
+    assert [line for line in shown if line][-1] == "error: one line"
     shown = on_terminal(check, delay=delay, monkeypatch=monkeypatch)
     assert [line for line in shown if line] == ["log 0", "line 0", "log 1", "line 1"]

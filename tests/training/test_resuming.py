@@ -101,7 +101,7 @@ def test_a_longer_run_elsewhere_goes_on_and_stays_unfit_to_test_who_it_has_seen(
     begun: tuple[Path, Path], run_bundle: Run, tmp_path: Path
 ) -> None:
     run, data = (Path(shutil.copytree(folder, tmp_path / "moved" / folder.name)) for folder in begun)
-    train(run_bundle, run, data, resume=True, max_epochs=2, batch_size="$4 + 4", tensorboard=False, val_interval=2)
+    train(run_bundle, run, data, resume=True, max_epochs=2, batch_size="$4 + 4", tensorboard="false", num_folds="null")
     assert load_checkpoint(run / "last.pt")["training"]["epoch"] == 2
     how = {"manifests": [str(data / "ankle" / "manifest.yaml")], "checkpoint": str(run / "model.pt"), "device": "cpu"}
     configs = ["train.yaml", "evaluate.yaml"]
