@@ -161,8 +161,8 @@ class EpochLog:
             parts += ["Dice " + "  ".join(f"{name} {score:.3f}" for name, score in scores.items())]
         left = num_epochs - row["epoch"]
         if left > 0:
-            an_epoch = statistics.fmean(float(each["epoch_seconds"]) for each in self._rows[-_NUM_TIMED:])
-            parts += [f"{_duration(left * an_epoch)} left"]
+            seconds = [float(each["epoch_seconds"]) for each in self._rows[-_NUM_TIMED:] if each.get("epoch_seconds")]
+            parts += [f"{_duration(left * statistics.fmean(seconds))} left"]
         return "  ".join(parts)
 
     def _dice(self, row: Mapping[str, Any]) -> dict[str, float]:
@@ -170,7 +170,7 @@ class EpochLog:
         key = self.evaluator.state.key_metric_name
         domains = () if self.state is None else self.state.run.domains
         found = {domain.name: row.get(f"{key}_{domain.name}", "") for domain in domains}
-        return {name: float(score) for name, score in found.items() if score != ""}
+        return {name: float(score) for name, score in found.items() if score not in ("", None)}
 
     def _scores(self, epoch: int) -> dict[str, float]:
         """All validation metrics of an epoch; none if it did not validate."""

@@ -54,9 +54,7 @@ def divide_cases(model: TrainedModel, manifest: Manifest) -> tuple[list[Case], l
     """
     seen, name = seen_by(model.training), manifest.domain.name
     if not seen.complete:
-        raise InputError(
-            "a model for int8 must say whom it and its start were trained on, got a packaged one; give a run's model.pt"
-        )
+        raise InputError("a model for int8 must say whom it was trained on, got a packaged one; give a run's model.pt")
     training = [case for case in manifest.cases if (name, case.subject) in seen.training]
     held_out = [
         case for case in manifest.cases if case.label is not None and (name, case.subject) not in seen.everybody
