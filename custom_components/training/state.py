@@ -132,6 +132,9 @@ class TrainingState:
             state = content["resume"]
             self.epoch, self.steps = content["training"]["epoch"], state.get("steps", 0)
             self.run.network.load_state_dict(content["model"])
+            known, own = state["optimizer"]["param_groups"], self.optimizer.param_groups
+            if [group["initial_lr"] for group in known] != [group["initial_lr"] for group in own]:
+                raise ValueError(f"learning_rate {own[0]['initial_lr']:g} in place of {known[0]['initial_lr']:g}")
             self.optimizer.load_state_dict(state["optimizer"])
             if ("lr_lambdas" in state["lr_scheduler"]) != hasattr(self.lr_scheduler, "lr_lambdas"):
                 raise ValueError("another schedule or warmup")  # one counts epochs, the other one steps

@@ -108,6 +108,16 @@ def test_a_state_taken_up_goes_on_to_the_same_bits(tmp_path: Path) -> None:
         assert torch.equal(tensor, second.run.network.state_dict()[name]), name
 
 
+def test_another_learning_rate_is_refused(tmp_path: Path) -> None:
+    first = make_state(tmp_path)
+    first.remember(epoch=1, steps=0, num_steps=3)
+    first.save("last.pt", first.model())
+    second = make_state(tmp_path)
+    second.optimizer.param_groups[0]["initial_lr"] = 1e-4
+    with pytest.raises(InputError, match=r"got learning_rate 0.0001 in place of 0.001; use the run's own settings"):
+        second.restore(load_newest(tmp_path), num_steps=3)
+
+
 def test_a_polynomial_that_has_become_longer_is_the_one_of_that_length(tmp_path: Path) -> None:
     """Its rate at the end of the first training is 0, and would stay so."""
     first = make_state(tmp_path)
