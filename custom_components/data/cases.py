@@ -49,6 +49,18 @@ def as_case(item: Case | Mapping[str, Any], *, domain: str | None) -> Case:
     return Case(name, domain, image, None if label is None else Path(label), subject, item.get("group"))
 
 
+def check_shows_bone(label: Path, *, found: bool) -> None:
+    """Refuse a label map in which no bone of its domain was `found`: it would teach the network to find nothing.
+
+    Raises:
+        InputError: naming the file.
+    """
+    if not found:
+        raise InputError(
+            f"label map {show_path(label)} must show a bone, got none; draw it, or leave the label out of the manifest"
+        )
+
+
 def take_corrections(cases: Sequence[Case], folder: Path, *, where: str, strict: bool = True) -> tuple[Case, ...]:
     """The cases, each with its corrected label map if there is one; a case without a label gets one by it.
 

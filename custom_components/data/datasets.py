@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from custom_components.data.cases import Case, as_case
+from custom_components.data.cases import Case, as_case, check_shows_bone
 from custom_components.data.preprocessing import (
     Preprocessing,
     pixel_spacing_mm,
@@ -51,7 +51,7 @@ class SliceDataset(Dataset[dict[str, Any]]):
         `mirrored`, see `RandFlipRotateTranslated`.
 
     Raises:
-        InputError: no cases, or one that cannot be read.
+        InputError: no cases, or one that cannot be read or whose label map shows no bone.
     """
 
     def __init__(
@@ -136,6 +136,7 @@ def _load(case: Case, domain: Domain, preprocessing: Preprocessing) -> tuple[Ten
         raise InputError(f"case {case.name} must have a label to train or validate on; add it or leave the case out")
     image = read_volume(case.image)
     label = domain.encode(read_label(case.label, like=image).array, source=show_path(case.label))
+    check_shows_bone(case.label, found=bool(label.any()))
     plane, affine, preprocessing = domain.plane, image.affine, preprocessing.for_domain(domain.name)
     return (
         stack_slices(image.array, affine, plane=plane, settings=preprocessing, name=show_path(case.image)),

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from custom_components.data.cases import as_case
 from custom_components.data.splits import Split
 from custom_components.domains import PLANES, Domain
 from custom_components.errors import InputError, failure_of, show_path
@@ -19,6 +20,7 @@ from custom_components.metrics.score_summaries import format_summary, write_summ
 from custom_components.metrics.score_tables import score_rows, write_scores_csv
 from custom_components.metrics.surface_distances import check_border
 from custom_components.models.checkpoints import check_domains
+from custom_components.models.seen import seen_by
 from custom_components.models.trained_model import TrainedModel
 from custom_components.quality.flags import FlagRules
 from custom_components.quality.tables import QUALITY_COLUMNS, QUALITY_TABLE, quality_rows
@@ -151,24 +153,31 @@ def _slice_rows(prediction: np.ndarray, reference: np.ndarray, *, domain: Domain
             }
 
 
-def check_evaluation(*, model: TrainedModel, split: Split, domains: Sequence[Domain]) -> None:
-    """Refuse data sets the checkpoint does not fit, and a test case that it was trained or validated on.
+def check_evaluation(
+    *, model: TrainedModel, split: Split, domains: Sequence[Domain], tested: Sequence[Any] | None = None
+) -> None:
+    """Refuse data sets the checkpoint does not fit, and a case of somebody whom it, or its start, has seen.
 
-    A packaged model does not name its subjects; then a warning says so.
+    Args:
+        model: to be scored.
+        split: of the evaluation.
+        domains: of its data sets.
+        tested: cases to score, or items as `as_case` takes them; those that the split tests if None.
+
+    A model that does not name all its subjects, as a packaged one, is only warned of.
 
     Raises:
         InputError: naming the domain, or the subject and the fold the checkpoint was trained with.
     """
     check_domains(model, domains=domains)
-    if "split" not in model.training:
+    seen = seen_by(model.training)
+    if not seen.complete:
         _logger.warning("this model does not say whom it was trained on: test only people that it has not seen")
-        return
-    seen = {
-        (row["domain"], row["subject"]) for side in ("training", "validation") for row in model.training["split"][side]
-    }
-    for case in split.testing:
-        if (case.domain, case.subject) in seen:
+    only = domains[0].name if len(domains) == 1 else None
+    for case in (as_case(item, domain=only) for item in (split.testing if tested is None else tested)):
+        if (case.domain, case.subject) in seen.everybody:
+            own = model.training.get("split", {})
             raise InputError(
                 f"test subject {case.subject} ({case.domain}) must be unseen by the checkpoint, but it was trained or "
-                f"validated on; give the --fold ({model.training['split']['fold']}) and --num_folds of its training"
+                f"validated on; give the --fold ({own.get('fold')}) and --num_folds of its training"
             )

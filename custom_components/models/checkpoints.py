@@ -73,6 +73,11 @@ def load_model(path: str | Path) -> TrainedModel:
         raise InputError(f"checkpoint {path} must describe a model, got {error!r}; train again") from error
 
 
+def model_file(path: str | Path) -> Path:
+    """The file with the weights that `load_model` reads for a path."""
+    return Path(path) / "models" / "model.pt" if Path(path).is_dir() else Path(path)
+
+
 def describe_model(
     *,
     domains: Sequence[Mapping[str, Any]],
@@ -180,7 +185,7 @@ def _load_bundle(folder: Path) -> TrainedModel:
             f"bundle {folder} must be a packaged one, whose configs/inference.json describes a model, got {error!r}; "
             "make it with multijoint package, or give a run's model.pt"
         ) from error
-    weights = folder / "models" / "model.pt"
+    weights = model_file(folder)
     if not weights.is_file() and (folder / "large_files.yml").is_file():
         raise InputError(
             f"bundle {folder} must have its weights, which lie elsewhere; unpack it and fetch them: "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 from collections.abc import Mapping
@@ -12,9 +11,11 @@ from typing import Any
 import torch
 from custom_components.data.splits import Split
 from custom_components.errors import InputError
-from custom_components.models.checkpoints import build_network, load_model
+from custom_components.models.checkpoints import build_network, load_model, model_file
+from custom_components.models.seen import SEEN, seen_by
 from custom_components.models.trained_model import TrainedModel
 from custom_components.networks.unet import MultiDomainUNet
+from custom_components.system.files import file_digest
 from torch import Tensor
 
 _logger = logging.getLogger(__name__)
@@ -27,7 +28,7 @@ _UNKNOWN = "not recorded"
 
 
 def start_network(
-    network: MultiDomainUNet, path: str | Path | None, *, split: Split | None = None, resumed: str | Path | None = None
+    network: MultiDomainUNet, path: str | Path | None, *, split: Split | None = None, resume: bool = False
 ) -> dict[str, Any] | None:
     """Start a new network, in place, from a trained model of other data.
 
@@ -42,12 +43,12 @@ def start_network(
         network: of `train.yaml`, with the model's widths.
         path: a run's `model.pt` or the folder of a packaged bundle; None leaves the network as it is.
         split: of the training; the model must not know who is held out.
-        resumed: folder of the run that is continued. Its checkpoint has the weights and its `run.json` the record, so
-            that nothing is loaded.
+        resume: whether a run is continued, whose checkpoint has the weights and the record. Nothing is loaded then, and
+            the result has the digest alone, or is None if the model has moved.
 
     Returns:
-        A record in plain types: the model's `digest`, and `data`, domain, licence and source of all that it learned
-        from. None if there was no start.
+        A record in plain types: the model's `digest`; `data`, domain, licence and source of all that it learned from;
+        and `seen`, the people that it knows, see `seen_by`. None if there was no start.
 
     Raises:
         InputError: the model cannot be read, has other widths or folded norms, or knows a held-out subject.
@@ -55,11 +56,10 @@ def start_network(
     Source:
         Dey et al., ICLR 2025 (anatomix), for networks that start from random shapes.
     """
-    if resumed is not None:
-        record = Path(resumed, "run.json")
-        return json.loads(record.read_text(encoding="utf-8")).get("start") if record.is_file() else None
-    if path is None:
+    if path is None or (resume and not model_file(path).is_file()):
         return None
+    if resume:
+        return {"digest": file_digest(model_file(path))}
     model = load_model(path)
     with torch.random.fork_rng(devices=[]):
         source = build_network(model)
@@ -80,7 +80,7 @@ def start_network(
     network.load_state_dict(started, strict=False)
     counts = len(started), len(network.state_dict())
     _logger.info("%d of %d tensors start from %s (%s)", *counts, source.domain_names[0], model.digest[:12])
-    return {"digest": model.digest, "data": _data(model)}
+    return {"digest": model.digest, "data": _data(model), SEEN: seen_by(model.training).to_dict()}
 
 
 def _for_channels(weight: Tensor, *, fresh: Tensor) -> Tensor:
@@ -98,12 +98,11 @@ def _for_channels(weight: Tensor, *, fresh: Tensor) -> Tensor:
 
 def _check_unseen(model: TrainedModel, split: Split) -> None:
     """Refuse a model that was trained on a subject of validation or test, or that one of test has validated."""
-    known: dict[str, set[tuple[str, str]]] = {}
-    for side in ("training", "validation"):
-        rows = model.training.get("split", {}).get(side, ())
-        known[side] = {(row["domain"], row["subject"]) for row in rows}
+    known = seen_by(model.training)
+    if not known.complete:
+        _logger.warning("start_from does not say whom it was trained on: hold out only people that it has not seen")
     tested, validated = ({(case.domain, case.subject) for case in side} for side in (split.testing, split.validation))
-    seen = sorted((tested | validated) & known["training"] | tested & known["validation"])
+    seen = sorted((tested | validated) & known.training | tested & known.validation)
     if seen:
         raise InputError(
             f"start_from must be a model that has not seen who is held out, got one that knows {len(seen)} of them, "

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+import logging
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
 QUIET = "MULTIJOINT_QUIET"
@@ -32,19 +34,54 @@ def track(items: Iterable[T], what: str | None, *, total: int | None = None) -> 
     if what is None or not shows_bars():
         yield from items
         return
+    _log_above_bars()
+    yield from _bar_class()(items, desc=what, total=total, delay=_DELAY_S, leave=False, dynamic_ncols=True)
+
+
+def attach_bar(engine: Any, what: str) -> Callable[[], None]:
+    """Show an engine's iterations; lines that are logged meanwhile stand above the bar.
+
+    Returns:
+        A function that removes the bar, for an engine that an exception ends; it may be called at any time.
+    """
+    if not shows_bars():
+        return lambda: None
+    from ignite.handlers import ProgressBar
+
+    _log_above_bars()
+    bar = ProgressBar(desc=what, persist=False, delay=_DELAY_S, dynamic_ncols=True)
+    bar.pbar_cls = _bar_class()
+    bar.attach(engine)
+    return lambda: None if bar.pbar is None else bar.pbar.close()
+
+
+def _log_above_bars() -> None:
+    """From now on print the log's lines above a bar, not into it."""
+    from tqdm.contrib import DummyTqdmFile
+
+    # Not `logging_redirect_tqdm`: at its end it forgets the handlers, such as that of run.log, that came meanwhile.
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, logging.StreamHandler) and handler.stream in (sys.stdout, sys.stderr):
+            handler.setStream(DummyTqdmFile(handler.stream))
+
+
+@functools.cache
+def _bar_class() -> type:
+    """Bar of tqdm that stays hidden until its delay is over, even if a line is printed or its text is set before.
+
+    Then tqdm itself shows it, and leaves it behind if it ends before the delay.
+    """
     from tqdm import tqdm
-    from tqdm.contrib.logging import logging_redirect_tqdm
 
-    with logging_redirect_tqdm():
-        yield from tqdm(items, desc=what, total=total, delay=_DELAY_S, leave=False, dynamic_ncols=True)
+    class Bar(tqdm):
+        def display(self, msg: str | None = None, pos: int | None = None) -> bool:
+            now = self._time()
+            if msg is None and now < getattr(self, "start_t", now) + self.delay:
+                return True
+            self.last_print_t = now
+            return bool(super().display(msg, pos))
 
-
-def attach_bar(engine: Any, what: str) -> None:
-    """Show an engine's iterations."""
-    if shows_bars():
-        from ignite.handlers import ProgressBar
-
-        ProgressBar(desc=what, persist=False, delay=_DELAY_S, dynamic_ncols=True).attach(engine)
+    return Bar
 
 
 def write_line(text: str) -> None:

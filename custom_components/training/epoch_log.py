@@ -6,9 +6,10 @@ import csv
 import logging
 import math
 import resource
+import statistics
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,11 +26,12 @@ from monai.engines import SupervisedEvaluator
 from torch.optim import Optimizer
 
 _logger = logging.getLogger(__name__)
+_NUM_TIMED = 5  # newest epochs, whose mean tells the time left
 
 
 @dataclass(eq=False)
 class EpochLog:
-    """Log each epoch in a line and in a row of `log.csv`; show a progress bar on a terminal.
+    """Log each epoch in a line for people and in a row of `log.csv`; show a progress bar on a terminal.
 
     Losses, rate, speed and memory also become the trainer's metrics, for MONAI's handlers. Losses and slices are those
     of all processes; only the first one writes.
@@ -39,7 +41,8 @@ class EpochLog:
 
     The loss's `terms` are averaged over the epoch, the evaluator's metrics logged in epochs that validate. An earlier
     `log.csv` in `output_dir` is continued. The log registers with the `TrainingState` that it is given. A configuration
-    cannot name the log by its place among the handlers, since other tools put handlers before it.
+    cannot name the log by its place among the handlers, since other tools put handlers before it. `remove_bar` is for a
+    training that ends amid an epoch.
     """
 
     output_dir: Path
@@ -53,6 +56,7 @@ class EpochLog:
             self.state.log = self
         self.path = Path(self.output_dir) / "log.csv"
         self._rows: list[dict[str, Any]] = []
+        self.remove_bar: Callable[[], None] = lambda: None
         self._reset()
 
     def attach(self, engine: Engine) -> None:
@@ -60,12 +64,17 @@ class EpochLog:
         engine.add_event_handler(Events.EPOCH_STARTED, self._start_clock)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._add)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._report)
-        attach_bar(engine, "epoch")
+        self.remove_bar = attach_bar(engine, "epoch")
 
     def validation_score(self, epoch: int) -> float | None:
         """The key metric of an epoch; None if it did not validate or had no bone to score, which is a NaN."""
         score = self._scores(epoch).get(self.evaluator.state.key_metric_name)
         return None if score is None or math.isnan(score) else score
+
+    def domains_without_a_find(self, epoch: int) -> list[str]:
+        """Names of the domains whose Dice in an epoch was 0: the network found no bone, or none where it is."""
+        rows = [row for row in self._rows or self._earlier_rows(epoch + 1) if int(row["epoch"]) == epoch]
+        return [name for row in rows for name, score in self._dice(row).items() if score == 0]
 
     def state_dict(self) -> dict[str, Any]:
         """Copies of the sums of this epoch."""
@@ -120,7 +129,7 @@ class EpochLog:
             raise InputError(
                 f"loss must stay finite, got {', '.join(bad)} in {place}; "
                 + ("last.pt and model.pt are kept from before: " if kept else "nothing was saved yet: ")
-                + f"lower learning_rate and {'continue with --resume true' if kept else 'start again'}"
+                + f"lower learning_rate and {'begin anew in another output_dir' if kept else 'start again'}"
             )
 
     def _record(self, engine: Engine, means: dict[str, float], num_slices: int) -> None:
@@ -142,8 +151,26 @@ class EpochLog:
         write_csv(self.path, list(dict.fromkeys(name for each in self._rows for name in each)), self._rows)
         own = {name: float(value) for name, value in row.items() if name != "epoch" and name not in scores}
         engine.state.metrics.update(own)
-        shown = ", ".join(f"{name} {value:.4g}" for name, value in row.items() if name != "epoch")
-        _logger.info("epoch %d/%d: %s", epoch, engine.state.max_epochs, shown)
+        _logger.info("%s", self._line(row, num_epochs=engine.state.max_epochs))
+
+    def _line(self, row: Mapping[str, Any], *, num_epochs: int) -> str:
+        """The loss, the Dice of each domain in an epoch that validates, and the time left."""
+        parts = [f"epoch {row['epoch']}/{num_epochs}", f"loss {row['loss']:.3f}"]
+        scores = self._dice(row)
+        if scores:
+            parts += ["Dice " + "  ".join(f"{name} {score:.3f}" for name, score in scores.items())]
+        left = num_epochs - row["epoch"]
+        if left > 0:
+            seconds = [float(each["epoch_seconds"]) for each in self._rows[-_NUM_TIMED:] if each.get("epoch_seconds")]
+            parts += [f"{_duration(left * statistics.fmean(seconds))} left"]
+        return "  ".join(parts)
+
+    def _dice(self, row: Mapping[str, Any]) -> dict[str, float]:
+        """Dice of each domain in a row; empty if that epoch did not validate."""
+        key = self.evaluator.state.key_metric_name
+        domains = () if self.state is None else self.state.run.domains
+        found = {domain.name: row.get(f"{key}_{domain.name}", "") for domain in domains}
+        return {name: float(score) for name, score in found.items() if score not in ("", None)}
 
     def _scores(self, epoch: int) -> dict[str, float]:
         """All validation metrics of an epoch; none if it did not validate."""
@@ -155,6 +182,18 @@ class EpochLog:
             with self.path.open(newline="") as file:
                 self._rows = [dict(row) for row in csv.DictReader(file)]
         return [row for row in self._rows if int(row["epoch"]) < epoch]
+
+
+def _duration(seconds: float) -> str:
+    """In the largest unit of which there are two or more.
+
+    Example:
+        >>> [_duration(seconds) for seconds in (12.3, 119, 500, 9000)]
+        ['12 s', '119 s', '8 min', '2.5 h']
+    """
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
 def _peak_memory_mib() -> float:

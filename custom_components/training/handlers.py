@@ -11,7 +11,8 @@ from custom_components.data.sampling import DomainBalancedBatchSampler
 from custom_components.errors import InputError
 from custom_components.models.checkpoints import RESUMABLE
 from custom_components.networks.parameters import is_finite
-from custom_components.training.state import TrainingState, load_newest
+from custom_components.training.resuming import load_newest
+from custom_components.training.state import TrainingState
 from ignite.engine import Engine, Events
 from ignite.handlers import EarlyStopping
 from monai.engines.utils import IterationEvents
@@ -120,7 +121,8 @@ class EarlyStopHandler:
         return 0 < self.patience <= self.state.num_stale
 
     def _say(self) -> None:
-        _logger.info("stopping early: %d validations without improvement", self.state.num_stale)
+        count = self.state.num_stale
+        _logger.info("stopping early: %d validation%s without improvement", count, "s" * (count != 1))
 
 
 class CheckpointHandler:
@@ -155,7 +157,7 @@ class CheckpointHandler:
         if not (is_finite(last.weights) and is_finite(model.weights)):
             raise InputError(
                 f"weights must stay finite, got NaN or infinity in epoch {epoch}; the checkpoints before are kept: "
-                "lower learning_rate and continue with --resume true"
+                "lower learning_rate and begin anew in another output_dir"
             )
         if score is not None:
             mean, state.recent = state.mean_score(score), [*state.recent, score][-state.choose_by :]
@@ -172,6 +174,13 @@ class CheckpointHandler:
         if state.best is not None:
             mean = "" if state.choose_by == 1 else f" (mean of {state.choose_by} validations)"
             _logger.info("best epoch %d, validation Dice %.4f%s: model.pt", state.best_epoch, state.best, mean)
+            everywhere = [domain.name for domain in state.run.domains]
+            blind = everywhere if state.best == 0 else state.log.domains_without_a_find(state.best_epoch)
+            if blind:
+                state.run.concern = (
+                    f"model.pt finds NO BONE of {' and '.join(blind)}: validation Dice 0 in epoch {state.best_epoch}; "
+                    "do not use it there: run multijoint check on the data, then train longer or on finer slices"
+                )
             return
         state.save("model.pt", state.model(averaged=True))
         if state.run.split.validation:

@@ -51,6 +51,7 @@ class InterruptionHandler:
         `Preemption` calls it in its thread, while the main thread changes nothing.
         """
         state = self.state
+        state.log.remove_bar()
         if not state.num_steps:
             return f"stopped by SIGTERM before the first step; {_CONTINUE if state.run.resume else 'start again'}"
         place = f"epoch {state.epoch + 1} after step {state.steps} of {state.num_steps}"
@@ -73,6 +74,7 @@ class InterruptionHandler:
         if error is self._failure:  # raised below, it makes the engine fire a second time
             raise error
         self._preemption.release(broken=True)
+        self.state.log.remove_bar()
         dead = _DEAD_LOADER.search(str(error)) if isinstance(error, RuntimeError) else None
         # SIGTERM to a whole job may reach the data loading processes first. The kernel's SIGKILL comes alone.
         self._preemption.wait_if_asked(2.0 if dead and dead["signal"] != "Killed" else 0.0)

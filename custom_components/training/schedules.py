@@ -24,8 +24,8 @@ def make_schedule(
     """Make the schedule of a training; `moves_each_epoch` tells when to step it.
 
     A polynomial without warm-up is PyTorch's `PolynomialLR`, stepped after each epoch. All others are a `LambdaLR`,
-    stepped after each iteration; see `rate_factor`. Its state is the place alone, so that a training resumed with other
-    `max_epochs` or another learning rate goes on as one that has had them from the beginning.
+    stepped after each iteration; see `rate_factor`. Its state is the place alone, so that a training resumed with more
+    `max_epochs` goes on as one that has had them from the beginning.
 
     Args:
         optimizer: its groups may have learning rates of their own; each is the highest of its schedule.

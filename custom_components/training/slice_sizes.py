@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from custom_components.data.cases import Case
+from custom_components.data.cases import Case, check_shows_bone
 from custom_components.data.preprocessing import Preprocessing, slice_size
 from custom_components.domains import PLANES, Domain, find_domain
 from custom_components.errors import InputError, show_path
@@ -95,7 +95,7 @@ def empty_slices(cases: Sequence[Case], domains: Sequence[Domain]) -> list[bool]
     """Whether each slice has no bone, in the order of `look_at`; from the label maps of the cases.
 
     Raises:
-        InputError: a label map cannot be read, or has not the slices of its image.
+        InputError: a label map cannot be read, shows nothing, or has not the slices of its image.
     """
     empty: list[bool] = []
     for case in cases:
@@ -106,6 +106,7 @@ def empty_slices(cases: Sequence[Case], domains: Sequence[Domain]) -> list[bool]
             label = read_label(case.label)
             stack = np.moveaxis(to_canonical(label.array, label.affine), PLANES[plane], 0)
             own = [not each.any() for each in stack]
+            check_shows_bone(case.label, found=not all(own))
         if len(own) != len(slices):
             raise InputError(
                 f"label map {show_path(case.label or '')} must have the {len(slices)} slices of its image, "

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import copy
-import logging
-import math
 import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from custom_components.data.sampling import DomainBalancedBatchSampler
 from custom_components.distributed import first_rank_only, num_ranks
 from custom_components.errors import InputError
-from custom_components.models.checkpoints import RESUMABLE, load_checkpoint, save_checkpoint
+from custom_components.models.checkpoints import RESUMABLE, save_checkpoint
 from custom_components.models.trained_model import TrainedModel
 from custom_components.training.averaging import WeightAverage
 from custom_components.training.epoch_log import EpochLog
@@ -22,7 +19,6 @@ from custom_components.training.runs import TrainingRun
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-_logger = logging.getLogger(__name__)
 _save_once = first_rank_only(save_checkpoint)
 
 
@@ -106,6 +102,8 @@ class TrainingState:
         optional: dict[str, Any] = {} if self.average is None else {"average": dict(self.average.state_dict())}
         if self.choose_by > 1:
             optional["recent"] = list(self.recent)
+        if self.run.trained_with:
+            optional["trained_with"] = dict(self.run.trained_with)
         return optional | {
             "optimizer": self.optimizer.state_dict() | {"param_groups": self._copied["groups"]},
             "lr_scheduler": self._copied["lr_scheduler"],
@@ -119,19 +117,24 @@ class TrainingState:
         }
 
     def restore(self, content: Mapping[str, Any], *, num_steps: int) -> None:
-        """Continue from a checkpoint of `load_newest`, with `num_steps` in an epoch.
+        """Continue from a checkpoint of `resuming.load_newest`, with `num_steps` in an epoch.
 
-        A changed learning rate replaces that of the checkpoint. The sums of an epoch begun are restored in a training
-        of one process only: the checkpoint holds those of the first, so of several processes each starts from zero.
+        A training that has become longer gets the learning rate that it would have reached from the beginning. The sums
+        of an epoch begun are restored in a training of one process only: the checkpoint holds those of the first, so of
+        several processes each starts from zero.
 
         Raises:
             InputError: the checkpoint is another network's, or of an epoch of another length.
         """
-        wanted = [group["initial_lr"] for group in self.optimizer.param_groups]
+        schedule: Any = self.lr_scheduler
+        length = getattr(schedule, "total_iters", None)
         try:
             state = content["resume"]
             self.epoch, self.steps = content["training"]["epoch"], state.get("steps", 0)
             self.run.network.load_state_dict(content["model"])
+            known, own = state["optimizer"]["param_groups"], self.optimizer.param_groups
+            if [group["initial_lr"] for group in known] != [group["initial_lr"] for group in own]:
+                raise ValueError(f"learning_rate {own[0]['initial_lr']:g} in place of {known[0]['initial_lr']:g}")
             self.optimizer.load_state_dict(state["optimizer"])
             if ("lr_lambdas" in state["lr_scheduler"]) != hasattr(self.lr_scheduler, "lr_lambdas"):
                 raise ValueError("another schedule or warmup")  # one counts epochs, the other one steps
@@ -154,38 +157,8 @@ class TrainingState:
             ) from error
         self.saved = (self.epoch, self.steps)
         self.sampler.skip_batches(self.steps % num_steps)
-        self._set_rates(wanted)
-
-    def _set_rates(self, wanted: list[float]) -> None:
-        for index, (group, rate) in enumerate(zip(self.optimizer.param_groups, wanted, strict=True)):
-            earlier = group["initial_lr"]
-            if rate != earlier and math.isfinite(earlier) and earlier > 0:
-                _logger.info("learning rate %g in place of the checkpoint's %g", rate, earlier)
-                group["lr"] *= rate / earlier
-                group["initial_lr"] = self.lr_scheduler.base_lrs[index] = rate
-
-
-def load_newest(folder: Path) -> dict[str, Any]:
-    """Load the newest undamaged checkpoint of `RESUMABLE` in the folder of a run.
-
-    Raises:
-        InputError: there is none, or all are damaged.
-    """
-    found: list[tuple[tuple[int, int], dict[str, Any]]] = []
-    reasons = []
-    for path in (folder / name for name in RESUMABLE):
-        try:
-            content = load_checkpoint(path)
-            place = int(content["training"]["epoch"]), int(content["resume"].get("steps", 0))
-        except InputError as error:
-            reasons.append(str(error))
-        except (KeyError, TypeError, ValueError, AttributeError):
-            reasons.append(f"checkpoint {path} must hold what a training continues from, got a model alone")
-        else:
-            found.append((place, content))
-            continue
-        if path.exists():
-            _logger.warning("left out: %s", reasons[-1])
-    if not found:
-        raise InputError(f"resume needs a whole last.pt or previous.pt; {reasons[0]}")
-    return max(found, key=lambda each: each[0])[1]
+        if length not in (None, getattr(schedule, "total_iters", None)):  # a `PolynomialLR`, which saves its length
+            schedule.total_iters = length
+            left = 1 - min(schedule.last_epoch, length) / length
+            for group, highest in zip(self.optimizer.param_groups, schedule.base_lrs, strict=True):
+                group["lr"] = highest * left**schedule.power

@@ -67,7 +67,7 @@ class StackDice(Metric):
             name = self.domains[self.case_domains[case]].name
             raise InputError(
                 f"prediction for validation case {case} ({name}) must be finite, got NaN or infinity in epoch "
-                f"{self._epoch}; lower learning_rate, and continue with --resume true if an epoch was saved"
+                f"{self._epoch}; lower learning_rate and begin anew in another output_dir"
             )
         channel = logits.argmax(dim=1).cpu()
         label = label[:, 0].cpu().long()

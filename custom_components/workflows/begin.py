@@ -15,9 +15,11 @@ from custom_components.system.colours import write_error
 from custom_components.workflows.monai_workarounds import (
     active_config,
     hide_engine_errors,
+    hide_engine_progress,
     hide_settings,
     keep_tracking_in_its_folder,
     name_empty_run,
+    read_yaml_words,
 )
 from custom_components.workflows.settings import check_settings
 from monai.utils import set_determinism
@@ -54,9 +56,11 @@ def _report(kind: type[BaseException], error: BaseException, trace: TracebackTyp
 def begin(*, seed: int | None = None) -> None:
     """Prepare the process for a workflow; the first step that a configuration's `initialize` names.
 
+    - `null`, `true` and `false` on the command line mean what they mean in a configuration.
     - Settings that nothing uses, such as a misspelt override, are refused.
     - An error of the user or the machine is printed in one line, without a traceback (unless MULTIJOINT_DEBUG is set).
     - MONAI logs no settings, among which are paths of scans (unless MULTIJOINT_LOG_PATHS is set).
+    - Engines do not log where they are; handlers do.
     - The run is deterministic: the seed decides the weights' initial values and everything random. `None` leaves the
       generators alone.
     """
@@ -64,6 +68,8 @@ def begin(*, seed: int | None = None) -> None:
         report_errors_plainly()
     if os.environ.get(LOG_PATHS) != "1":
         hide_settings()
+    read_yaml_words()
+    hide_engine_progress()
     check_settings(active_config())
     name_empty_run()
     keep_tracking_in_its_folder()

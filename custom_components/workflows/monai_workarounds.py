@@ -17,6 +17,7 @@ import monai.utils
 from custom_components.errors import InputError, find_cause
 from ignite.engine import Engine, Events
 from monai.bundle import ConfigParser, ConfigWorkflow
+from monai.bundle.utils import ID_SEP_KEY
 
 if TYPE_CHECKING:
     from monai.handlers import MLFlowHandler
@@ -34,14 +35,42 @@ Upstream: https://github.com/Project-MONAI/model-zoo/issues/103 (paths are left 
 """
 
 
-def active_config() -> dict[str, Any]:
-    """The configuration, overrides included, whose evaluation called us; empty outside of one.
+def active_parser() -> ConfigParser | None:
+    """The parser of the configuration whose evaluation called us; None outside of one.
 
     Behaviour: a component has no way to ask for the parser that makes it. A run must record its settings and refuse
     those that nothing uses, so the parser is looked for on the stack.
     Upstream: https://github.com/Project-MONAI/MONAI/pull/3822 (design of `ConfigParser`).
     """
-    return next((dict(owner.get()) for owner in _callers() if isinstance(owner, ConfigParser)), {})
+    return next((owner for owner in _callers() if isinstance(owner, ConfigParser)), None)
+
+
+def active_config() -> dict[str, Any]:
+    """The configuration, overrides included, of `active_parser`; empty outside of one."""
+    parser = active_parser()
+    return {} if parser is None else dict(parser.get())
+
+
+def read_yaml_words() -> None:
+    """Let `null`, `true` and `false` on the command line mean what they mean in a configuration.
+
+    Behaviour: fire, by which MONAI reads the command line, knows Python's literals only. These three words stay text,
+    and as text "false" counts as true.
+    Upstream: https://github.com/google/python-fire/issues/461.
+    """
+    parser = active_parser()
+    if parser is None:
+        return
+    words = {"null": None, "true": True, "false": False}
+    for name, item in parser.ref_resolver.items.items():
+        value = item.get_config()
+        if isinstance(value, str) and value in words:
+            # Not `parser[name] = ...`, which would forget what has been evaluated already, ourselves among it.
+            item.update_config(words[value])
+            parser.ref_resolver.resolved_content.pop(name, None)
+            *parents, last = name.split(ID_SEP_KEY)
+            owner = parser.get(ID_SEP_KEY.join(parents)) if parents else parser.get()
+            owner[int(last) if isinstance(owner, list) else last] = words[value]
 
 
 def name_empty_run() -> None:
@@ -119,6 +148,16 @@ def hide_engine_errors() -> None:
     """
     for name in ("SupervisedTrainer", "SupervisedEvaluator"):
         logging.getLogger(f"ignite.engine.engine.{name}").addFilter(_is_no_exception)
+
+
+def hide_engine_progress() -> None:
+    """Keep engines from logging where they are.
+
+    Behaviour: ignite calls every run of MONAI's engines resumed ("resuming from iteration 0"), since MONAI tells them
+    the epochs beforehand, and notes the end of each epoch of trainer and evaluator beside our own line.
+    Upstream: https://github.com/pytorch/ignite/issues/2669 (what counts as resuming).
+    """
+    logging.getLogger("ignite").setLevel(logging.WARNING)
 
 
 def _has_log_file(record: logging.LogRecord) -> bool:

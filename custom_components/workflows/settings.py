@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from custom_components.errors import InputError, suggest
+from monai.bundle import ConfigParser
 from monai.bundle.properties import InferProperties, TrainProperties
 
 _WORKFLOW_KEYS = {"imports", "initialize", "run", "finalize", "_meta_"}
@@ -42,6 +43,54 @@ def check_settings(config: Mapping[str, Any]) -> None:
             all_used = f"known are {', '.join(sorted(used & set(config)))}"
             hint = suggest(name, sorted(known & set(config)), most=2, otherwise=all_used)
             raise InputError(f"setting {name} must be one that the configuration uses; {hint}")
+
+
+def stated_values(parser: ConfigParser, *, parts: Collection[str], leave_out: Collection[str] = ()) -> dict[str, Any]:
+    """Values that a configuration states, by the id of each, in plain types and without paths.
+
+    These are its top-level settings, evaluated if they are expressions, and all numbers, names and lists inside the
+    components `parts`; what refers to settings goes by those. Left out are the ids `leave_out`, values that are no
+    plain data, and text with a slash, which may be a path.
+
+    Example:
+        >>> config = {"rate": "$2 * 0.5", "data": "scans/x.nii", "sgd": {"_target_": "torch.optim.SGD", "lr": "@rate"}}
+        >>> stated_values(ConfigParser(config), parts=["sgd"])
+        {'rate': 1.0, 'sgd#_target_': 'torch.optim.SGD'}
+    """
+    found: dict[str, Any] = {}
+    for name in parser.get():
+        value = parser.get(name)
+        if name in {*parts, *leave_out, *_WORKFLOW_KEYS} or (isinstance(value, Mapping) and "_target_" in value):
+            continue
+        if isinstance(value, str) and value.startswith(("$", "@")):
+            value = parser.get_parsed_content(name)
+        if _is_plain(value):
+            found[name] = plain(value)
+    for name in parts:
+        found |= {id_: plain(value) for id_, value in _leaves(parser.get(name), name) if id_ not in leave_out}
+    return found
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether a value is plain data that neither is a path nor refers to anything."""
+    if isinstance(value, Mapping):
+        return all(map(_is_plain, [*value, *value.values()]))
+    if isinstance(value, list | tuple):
+        return all(map(_is_plain, value))
+    if isinstance(value, str):
+        return "/" not in value and not value.startswith(("$", "@", "%"))
+    return value is None or isinstance(value, bool | int | float)
+
+
+def _leaves(value: Any, id_: str) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, Mapping):
+        for name, child in value.items():
+            yield from _leaves(child, f"{id_}#{name}")
+    elif isinstance(value, list | tuple) and any(isinstance(child, Mapping) for child in value):
+        for number, child in enumerate(value):
+            yield from _leaves(child, f"{id_}#{number}")
+    elif value is not None and _is_plain(value):
+        yield id_, value
 
 
 def _strings(value: Any) -> Iterator[str]:

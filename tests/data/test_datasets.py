@@ -1,4 +1,5 @@
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +111,14 @@ def test_worker_processes_do_not_change_the_batches(cases: list[Case]) -> None:
 def test_a_transform_that_is_not_random_is_just_called(cases: list[Case]) -> None:
     dataset = make_dataset(cases, transform=lambda item: item["slice"])
     assert [dataset[index] for index in range(10)] == [0, 1, 2, 3, 4, 5, 6, 7, 0, 1]
+
+
+def test_a_label_map_without_a_bone_teaches_nothing(cases: list[Case], tmp_path: Path) -> None:
+    label = nib.load(cases[0].label)
+    empty = nib.Nifti1Image(np.zeros(label.shape, np.uint8), label.affine)
+    nib.save(empty, tmp_path / "empty.nii")
+    with pytest.raises(InputError, match=r"label map empty\.nii must show a bone, got none; draw it, or leave"):
+        make_dataset([*cases[1:], replace(cases[0], label=tmp_path / "empty.nii")])
 
 
 def test_errors(cases: list[Case]) -> None:

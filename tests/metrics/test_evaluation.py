@@ -251,6 +251,18 @@ def test_seen_subject_is_refused() -> None:
         check_evaluation(model=make_model("s1"), split=make_split("s1"), domains=[ANKLE])
 
 
+def test_people_of_earlier_models_and_cases_named_by_hand_are_looked_at(caplog: pytest.LogCaptureFixture) -> None:
+    earlier = {"training": [{"domain": "ankle", "subject": "s0"}], "validation": [], "complete": False}
+    model = dataclasses.replace(make_model("s1"), training=make_model("s1").training | {"seen": earlier})
+    check_evaluation(model=model, split=make_split("s2"), domains=[ANKLE])
+    assert caplog.messages == ["this model does not say whom it was trained on: test only people that it has not seen"]
+    item = {"image": "i.nii", "label": "l.nii", "subject": "s1"}
+    for split, tested in ((make_split("s0"), None), (make_split("s2"), [item])):
+        with pytest.raises(InputError, match=r"test subject s[01] \(ankle\) must be unseen by the checkpoint"):
+            check_evaluation(model=model, split=split, domains=[ANKLE], tested=tested)
+    check_evaluation(model=model, split=make_split("s0"), domains=[ANKLE], tested=[{**item, "subject": "s3"}])
+
+
 @pytest.mark.parametrize("other", [Domain("ankle", {5: "talus"}, "axial"), Domain("ankle", ANKLE.labels, "sagittal")])
 def test_other_labels_or_plane_are_refused(other: Domain) -> None:
     with pytest.raises(InputError, match="domain ankle must have the labels and plane of the checkpoint"):

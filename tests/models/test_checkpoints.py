@@ -8,7 +8,7 @@ import torch
 from custom_components.errors import InputError
 from custom_components.models.checkpoints import build_network, load_checkpoint, load_model, save_checkpoint
 from custom_components.networks.unet import MultiDomainUNet
-from custom_components.training.state import load_newest
+from custom_components.training.resuming import load_newest
 from support.models import DOMAINS, make_model
 
 

@@ -10,6 +10,7 @@ from custom_components.data.cases import Case
 from custom_components.data.splits import Split
 from custom_components.errors import InputError
 from custom_components.models.checkpoints import load_model, save_checkpoint
+from custom_components.models.seen import Seen, seen_by
 from custom_components.models.single_domain import fold_domain
 from custom_components.models.starting import FRESH_SHARE, start_network
 from custom_components.models.trained_model import TrainedModel
@@ -156,12 +157,14 @@ def test_the_record_names_the_model_and_all_data_behind_it(tmp_path: Path) -> No
         "started_from": {"digest": "1", "training": {"data": [KNEE], "start": {"data": [SHAPES]}}},
     }
     record = start(make_network(), replace(trained(), training=training), tmp_path)
-    assert record == {"digest": load_model(tmp_path / "model.pt").digest, "data": [ANKLE, SHAPES, KNEE, SHOULDER]}
+    assert record["digest"] == load_model(tmp_path / "model.pt").digest
+    assert record["data"] == [ANKLE, SHAPES, KNEE, SHOULDER]
 
 
-def test_the_record_travels_with_the_run_and_is_found_again_on_resuming(tmp_path: Path) -> None:
+def test_the_record_travels_with_the_run_and_names_who_was_seen(tmp_path: Path) -> None:
     network = make_network()
-    record = start(network, replace(trained(), training={"data": [ANKLE, SHOULDER]}), tmp_path)
+    split = {"training": [{"domain": "ankle", "case": "a1", "subject": "Ann"}], "validation": []}
+    record = start(network, replace(trained(), training={"data": [ANKLE, SHOULDER], "split": split}), tmp_path)
     run = TrainingRun(
         tmp_path / "run",
         domains=[],
@@ -172,21 +175,28 @@ def test_the_record_travels_with_the_run_and_is_found_again_on_resuming(tmp_path
     )
     run.start()
     run.end()
+    seen = record.pop("seen")
     assert json.loads((tmp_path / "run" / "run.json").read_text())["start"] == record
-    save_checkpoint(tmp_path / "run" / "last.pt", run.model(epoch=1, validation_dice=None))
-    assert load_model(tmp_path / "run" / "last.pt").training["start"] == record
-    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    assert start_network(network, tmp_path / "moved away.pt", resumed=tmp_path / "run") == record
-    for name, tensor in network.state_dict().items():
-        assert torch.equal(tensor, before[name])
+    model = run.model(epoch=1, validation_dice=None)
+    assert (model.training["start"], model.training["seen"]) == (record, seen)
+    assert seen_by(model.training) == Seen(frozenset({("ankle", "Ann")}))
     run.started_from = make_model()
     with pytest.raises(InputError, match="start_from must be null where a model is adapted"):
         run.start()
+
+
+def test_a_run_that_is_continued_loads_nothing_and_asks_for_the_same_model(tmp_path: Path) -> None:
+    network = make_network()
+    record = start(network, trained(), tmp_path)
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    assert start_network(network, tmp_path / "model.pt", resume=True) == {"digest": record["digest"]}
+    assert start_network(network, tmp_path / "moved away.pt", resume=True) is None
+    assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
 
 
 def test_nothing_happens_without_a_start(tmp_path: Path) -> None:
     network = make_network()
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     assert start_network(network, None) is None
-    assert start_network(network, None, resumed=tmp_path) is None, "a run without a record"
+    assert start_network(network, None, resume=True) is None
     assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from custom_components.domains import Domain
 from custom_components.errors import InputError
 from custom_components.training.batches import SliceTarget
 from custom_components.training.epoch_log import EpochLog
@@ -72,6 +73,35 @@ def test_scores_stand_in_the_rows_of_epochs_that_validate(tmp_path: Path) -> Non
     assert "dice" not in engine.state.metrics  # the validation's own curves have it
 
 
+def test_the_line_of_an_epoch_is_for_people(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """All else is in `log.csv`."""
+    log, engine = make_log(tmp_path, terms={"contrastive": torch.tensor(2.0)}), make_engine([[0.4124], [0.3], [0.2]])
+    domains = [Domain("ankle", {1: "talus"}, "axial"), Domain("shoulder", {1: "humerus"}, "axial")]
+    log.state = SimpleNamespace(run=SimpleNamespace(domains=domains))
+
+    def validate(engine: Engine) -> None:
+        if engine.state.epoch != 2:
+            log.evaluator.state.epoch = engine.state.epoch
+            log.evaluator.state.metrics = {"dice": 0.4, "dice_n": 5, "dice_ankle": 0.87, "dice_shoulder": 0.0}
+
+    engine.add_event_handler(Events.EPOCH_COMPLETED, validate)
+    log.attach(engine)
+    with caplog.at_level("INFO", logger="custom_components"):
+        engine.run([0], max_epochs=3)
+    lines = [record.getMessage() for record in caplog.records if record.name.startswith("custom_components")]
+    assert lines == [
+        "epoch 1/3  loss 0.412  Dice ankle 0.870  shoulder 0.000  0 s left",
+        "epoch 2/3  loss 0.300  0 s left",
+        "epoch 3/3  loss 0.200  Dice ankle 0.870  shoulder 0.000",
+    ]
+    assert "contrastive" in read(tmp_path)[0]
+    assert log.domains_without_a_find(3) == ["shoulder"]
+    assert log.domains_without_a_find(2) == []
+    again = make_log(tmp_path)
+    again.state = log.state
+    assert again.domains_without_a_find(1) == ["shoulder"], "of a run that is continued"
+
+
 def test_a_resumed_run_replaces_the_rows_that_it_repeats(tmp_path: Path) -> None:
     first = make_log(tmp_path)
     engine = make_engine([[1.0], [2.0], [3.0]])
@@ -100,7 +130,7 @@ def test_broken_terms_stop_the_run_at_the_end_of_its_epoch(tmp_path: Path) -> No
     (tmp_path / "last.pt").touch()
     engine = make_engine([[0.25]])
     make_log(tmp_path, terms={"contrastive": torch.tensor(float("nan"))}).attach(engine)
-    message = r"got contrastive nan in epoch 1; last\.pt and model\.pt are kept .*continue with --resume true"
+    message = r"got contrastive nan in epoch 1; last\.pt and model\.pt are kept .*begin anew in another output_dir"
     with pytest.raises(InputError, match=message):
         engine.run([0, 0], max_epochs=1)
     assert not (tmp_path / "log.csv").exists()

@@ -265,14 +265,21 @@ def test_slices_without_bone_are_left_out_as_the_sampler_does(split: Split, cloc
     nibabel.save(nibabel.Nifti1Image(voxels, affine), split.training[2].label)
     voxels = np.zeros((30, 40, 12), np.uint8)
     voxels[0, 0, ::3] = 2
-    nibabel.save(nibabel.Nifti1Image(voxels, np.diag([2.0, 1.0, 4.0, 1.0])), split.training[1].label)
-    empty = [*[True] * 8, *[False, True, True] * 4, True, False, False, True, True, True]
+    affine = np.diag([2.0, 1.0, 4.0, 1.0])
+    nibabel.save(nibabel.Nifti1Image(voxels[..., 2:10], affine), split.training[0].label)
+    last = voxels.copy()
+    last[..., :9] = 0
+    nibabel.save(nibabel.Nifti1Image(last, affine), split.training[1].label)
+    empty = [*[True, False, True] * 2, True, False, *[True] * 9, False, True, True, True, False, False, *[True] * 3]
     assert empty_slices(split.training, [ANKLE, SHOULDER]) == empty
     sampler = DomainBalancedBatchSampler([0] * 20 + [1] * 6, batch_size=4, empty=empty, empty_share=0.25)
     assert len(sampler) == 4  # 4 ankle slices with bone and 4 of the 16 others, 2 in a batch
     assert " 4 steps an epoch" in "\n".join(plan(split, empty_share=0.25).lines)
-    nibabel.save(nibabel.Nifti1Image(voxels[..., :9], np.diag([2.0, 1.0, 4.0, 1.0])), split.training[1].label)
+    nibabel.save(nibabel.Nifti1Image(voxels[..., :9], affine), split.training[1].label)
     with pytest.raises(InputError, match="must have the 12 slices of its image, got 9"):
+        plan(split, empty_share=0.25)
+    nibabel.save(nibabel.Nifti1Image(np.zeros_like(voxels), affine), split.training[1].label)
+    with pytest.raises(InputError, match=r"label map ankle_a12_label.nii must show a bone, got none"):
         plan(split, empty_share=0.25)
 
 

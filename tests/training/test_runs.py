@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import logging
 from pathlib import Path
@@ -9,8 +10,11 @@ from custom_components.data.preprocessing import Preprocessing
 from custom_components.data.splits import Split
 from custom_components.domains import Domain
 from custom_components.errors import InputError
+from custom_components.models.checkpoints import save_checkpoint
+from custom_components.models.seen import seen_by
 from custom_components.networks.unet import MultiDomainUNet
 from custom_components.training import runs
+from custom_components.training.run_lock import LOCK
 from custom_components.training.runs import TrainingRun
 from custom_components.workflows.begin import begin, select_device
 from monai.bundle import ConfigParser
@@ -92,12 +96,38 @@ def test_run_refuses_a_folder_with_a_model_unless_resumed(tmp_path: Path) -> Non
         if name != "previous.pt":
             (tmp_path / name).unlink()
     (tmp_path / ".last.pt.tmp-1").touch()
+    for name in ("last.pt", "previous.pt"):
+        (tmp_path / name).unlink(missing_ok=True)
+    resume = {"steps": 0}
+    save_checkpoint(tmp_path / "last.pt", make_run(tmp_path).model(epoch=1, validation_dice=0.5), resume=resume)
     run = make_run(tmp_path, resume=True)
     run.start()
     run.end()
     assert not (tmp_path / ".last.pt.tmp-1").exists()
     with pytest.raises(InputError, match=r"resume needs .*last.pt, got no such file"):
         make_run(tmp_path / "other", resume=True).start()
+
+
+def test_a_run_keeps_its_folder_until_it_ends(tmp_path: Path) -> None:
+    """Another process has no say while it runs; here the lock's file stands for it, see `test_run_lock.py`."""
+    run = make_run(tmp_path)
+    run.start()
+    assert (tmp_path / LOCK).exists()
+    run.end()
+    assert not (tmp_path / LOCK).exists()
+    with pytest.raises(InputError, match="resume needs"):
+        make_run(tmp_path, resume=True).start()
+    assert not (tmp_path / LOCK).exists()
+
+
+def test_the_people_of_the_model_adapted_and_of_those_before_it_count_as_seen(tmp_path: Path) -> None:
+    earlier = make_run(tmp_path / "a").model(epoch=1, validation_dice=0.5)
+    people = {"training": [{"domain": "knee", "subject": "k1"}], "validation": [], "complete": False}
+    before = dataclasses.replace(earlier, training={**earlier.training, "seen": people})
+    run = dataclasses.replace(make_run(tmp_path / "b"), started_from=before)
+    seen = seen_by(run.model(epoch=1, validation_dice=None).training)
+    assert seen.everybody == {("knee", "k1"), ("ankle", "s1"), ("ankle", "s2")}
+    assert not seen.complete
 
 
 def test_log_of_a_run_rotates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

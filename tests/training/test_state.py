@@ -16,16 +16,17 @@ from custom_components.errors import InputError
 from custom_components.models.checkpoints import load_checkpoint
 from custom_components.networks.unet import MultiDomainUNet
 from custom_components.training.epoch_log import EpochLog
+from custom_components.training.resuming import load_newest
 from custom_components.training.runs import TrainingRun
 from custom_components.training.schedules import make_schedule, rate_factor
-from custom_components.training.state import TrainingState, load_newest
+from custom_components.training.state import TrainingState
 
 # Written by the first release: two epochs with validation scores 0.5 and 0.4, in each of which the bias of the head,
 # at first (0, -4.6052), rose by 1.
 OLD = Path(__file__).parent / "data" / "last_of_0.1.0.bin"
 
 
-def make_state(folder: Path, *, learning_rate: float = 1e-3, **schedule: Any) -> TrainingState:
+def make_state(folder: Path, **schedule: Any) -> TrainingState:
     case = Case("a", "ankle", Path("i.nii"), Path("l.nii"), "s")
     run = TrainingRun(
         folder,
@@ -34,7 +35,7 @@ def make_state(folder: Path, *, learning_rate: float = 1e-3, **schedule: Any) ->
         network=MultiDomainUNet([2], widths=[2, 4], domain_names=["ankle"]),
         preprocessing=Preprocessing((8, 8)),
     )
-    optimizer = torch.optim.Adam(run.network.parameters(), lr=learning_rate)
+    optimizer = torch.optim.Adam(run.network.parameters(), lr=1e-3)
     log = EpochLog(folder, loss=SimpleNamespace(terms={}), optimizer=optimizer, evaluator=SimpleNamespace())
     return TrainingState(
         run,
@@ -107,21 +108,33 @@ def test_a_state_taken_up_goes_on_to_the_same_bits(tmp_path: Path) -> None:
         assert torch.equal(tensor, second.run.network.state_dict()[name]), name
 
 
-def test_a_learning_rate_set_anew_scales_the_one_reached(tmp_path: Path) -> None:
+def test_another_learning_rate_is_refused(tmp_path: Path) -> None:
+    first = make_state(tmp_path)
+    first.remember(epoch=1, steps=0, num_steps=3)
+    first.save("last.pt", first.model())
+    second = make_state(tmp_path)
+    second.optimizer.param_groups[0]["initial_lr"] = 1e-4
+    with pytest.raises(InputError, match=r"got learning_rate 0.0001 in place of 0.001; use the run's own settings"):
+        second.restore(load_newest(tmp_path), num_steps=3)
+
+
+def test_a_polynomial_that_has_become_longer_is_the_one_of_that_length(tmp_path: Path) -> None:
+    """Its rate at the end of the first training is 0, and would stay so."""
     first = make_state(tmp_path)
     step(first)
-    for _ in range(5):  # half of ten: the rate has fallen to a half
+    for _ in range(10):
         first.lr_scheduler.step()
-    first.remember(epoch=5, steps=0, num_steps=3)
+    first.remember(epoch=10, steps=0, num_steps=3)
     first.save("last.pt", first.model())
-    second = make_state(tmp_path, learning_rate=1e-2)
+    second = make_state(tmp_path, max_epochs=40)
     second.restore(load_newest(tmp_path), num_steps=3)
-    assert second.optimizer.param_groups[0]["lr"] == pytest.approx(5e-3)
-    assert second.lr_scheduler.base_lrs == [1e-2]
+    assert second.optimizer.param_groups[0]["lr"] == pytest.approx(0.75e-3)
+    second.lr_scheduler.step()
+    assert second.optimizer.param_groups[0]["lr"] == pytest.approx(1e-3 * 29 / 40)
 
 
 def test_a_schedule_by_steps_goes_on_within_an_epoch(tmp_path: Path) -> None:
-    """With its own settings, and with another rate and length as if it had had them from the beginning."""
+    """With its own length, and with another one as if it had had it from the beginning."""
     settings = {"schedule": "cosine", "warmup": 0.1}
     first = make_state(tmp_path, **settings)
     for _ in range(10):
@@ -130,13 +143,13 @@ def test_a_schedule_by_steps_goes_on_within_an_epoch(tmp_path: Path) -> None:
     first.remember(epoch=3, steps=1, num_steps=3)
     first.lr_scheduler.step()  # of a step that is not remembered
     first.save("last.pt", first.model())
-    for rate, epochs in ((1e-3, 10), (1e-2, 20)):
-        second = make_state(tmp_path, learning_rate=rate, max_epochs=epochs, **settings)
+    for epochs in (10, 20):
+        second = make_state(tmp_path, max_epochs=epochs, **settings)
         second.restore(load_newest(tmp_path), num_steps=3)
-        assert second.optimizer.param_groups[0]["lr"] == pytest.approx(rate * rate_factor(10, 30, **settings))
+        assert second.optimizer.param_groups[0]["lr"] == pytest.approx(1e-3 * rate_factor(10, 30, **settings))
         for number in range(11, 3 * epochs + 1):
             second.lr_scheduler.step()
-            expected = rate * rate_factor(number, 3 * epochs, **settings)
+            expected = 1e-3 * rate_factor(number, 3 * epochs, **settings)
             assert second.optimizer.param_groups[0]["lr"] == pytest.approx(expected)
         assert second.optimizer.param_groups[0]["lr"] == 0.0
 

@@ -34,6 +34,18 @@ def test_a_component_sees_the_configuration_that_makes_it() -> None:
     assert active_config() == {}
 
 
+def test_three_words_of_the_command_line_are_values(tmp_path: Path) -> None:
+    """`--number null --shown false --nested {a: true}`, as fire reads them."""
+    text = "number: 1\nshown: true\nnested: {a: false, b: [0]}\nname: nullable\n"
+    text += "initialize: [{_target_: custom_components.workflows.monai_workarounds.read_yaml_words}]\n"
+    text += "run: ['$(@number, @shown, @nested, @name)']\n"
+    given = {"number": "null", "shown": "false", "nested": {"a": "true", "b": ["null"]}}
+    workflow = ConfigWorkflow(write(tmp_path, text), workflow_type="train", logging_file=False, **given)
+    workflow.initialize()
+    assert workflow.run() == [(None, False, {"a": True, "b": [None]}, "nullable")]
+    assert workflow.parser.get("nested") == {"a": True, "b": [None]}
+
+
 def test_an_empty_run_id_becomes_run(tmp_path: Path) -> None:
     path = write(tmp_path, "initialize: []\nrun: [$1]\nother: $1 / 0\n")
     workflow = ConfigWorkflow(path, workflow_type="train", logging_file=False, run_id="")

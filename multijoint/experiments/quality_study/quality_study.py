@@ -20,6 +20,7 @@ from custom_components.io.records import label_map_path, read_record
 from custom_components.io.volumes import read_label, read_volume
 from custom_components.metrics.bone_scores import dice_coefficient
 from custom_components.models.checkpoints import load_model
+from custom_components.models.seen import seen_by
 from custom_components.models.trained_model import TrainedModel
 from custom_components.quality.flags import FLAGS, FlagRules
 from custom_components.quality.tables import QUALITY_COLUMNS, quality_rows
@@ -130,12 +131,10 @@ def auroc(scores: np.ndarray, bad: np.ndarray) -> float:
 
 
 def _held_out(model: TrainedModel, manifest: Manifest) -> list[Case]:
-    split = model.training.get("split")
-    if split is None:
+    seen, name = seen_by(model.training), manifest.domain.name
+    if not seen.complete:
         raise InputError("a model to study must record its training, got a packaged one; give a run's model.pt")
-    name = manifest.domain.name
-    seen = {row["subject"] for side in ("training", "validation") for row in split[side] if row["domain"] == name}
-    cases = [case for case in manifest.cases if case.label is not None and case.subject not in seen]
+    cases = [case for case in manifest.cases if case.label is not None and (name, case.subject) not in seen.everybody]
     if not cases:
         raise InputError(f"{manifest.path} must have a labelled subject that is held out, got none; train a fold")
     return cases

@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 from custom_components.models.checkpoints import state_dict_bytes
+from custom_components.models.seen import SEEN, Seen
 from custom_components.models.trained_model import QUALITY, QUALITY_WEIGHTS, TrainedModel
 from custom_components.workflows.monai_workarounds import OWN_FOLDER
 
@@ -152,7 +153,8 @@ def _train(config: Config, model: TrainedModel, domain: str) -> Config:
     config["training_run"] = {
         key: value for key, value in config["training_run"].items() if key not in ("datasets", "start_record")
     }
-    config["training_run"] |= {"split": seen}
+    # The packaged weights come from people whom the package does not name.
+    config["training_run"] |= {"split": seen, "start_record": {SEEN: Seen(complete=False).to_dict()}}
     network = {name: model.network[name] for name in config["plan"]["network"] if name in model.network}
     config["plan"] |= {"split": seen, "widths": model.network.get("widths"), "network": network}
     for side in ("train", "validate"):

@@ -16,6 +16,7 @@ from custom_components.inference.int8 import PRECISIONS
 from custom_components.io.records import label_map_path
 from custom_components.io.volumes import read_label, read_volume
 from custom_components.metrics.bone_scores import dice_coefficient
+from custom_components.models.seen import seen_by
 from custom_components.models.trained_model import TrainedModel
 
 from multijoint.running import run_workflow
@@ -51,14 +52,13 @@ def divide_cases(model: TrainedModel, manifest: Manifest) -> tuple[list[Case], l
     Raises:
         InputError: the model does not list its subjects, or the manifest has none of one of the two kinds.
     """
-    split, name = model.training.get("split"), manifest.domain.name
-    if split is None:
+    seen, name = seen_by(model.training), manifest.domain.name
+    if not seen.complete:
         raise InputError("a model for int8 must say whom it was trained on, got a packaged one; give a run's model.pt")
-    trained, validated = (
-        {row["subject"] for row in split[side] if row["domain"] == name} for side in ("training", "validation")
-    )
-    training = [case for case in manifest.cases if case.subject in trained]
-    held_out = [case for case in manifest.cases if case.label is not None and case.subject not in trained | validated]
+    training = [case for case in manifest.cases if (name, case.subject) in seen.training]
+    held_out = [
+        case for case in manifest.cases if case.label is not None and (name, case.subject) not in seen.everybody
+    ]
     for cases, whom, remedy in (
         (training, "trained on", "give the manifest that it was trained with"),
         (held_out, "never saw", "train a fold that tests somebody, or add labelled cases"),

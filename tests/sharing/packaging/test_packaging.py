@@ -20,6 +20,7 @@ import torch
 import yaml
 from custom_components.errors import InputError
 from custom_components.models.checkpoints import build_network, load_model, save_checkpoint
+from custom_components.models.seen import seen_by
 from custom_components.models.trained_model import QUALITY
 from custom_components.workflows.packaged import identify, publish
 from monai.bundle import ConfigWorkflow, ckpt_export, load, onnx_export, verify_net_in_out
@@ -287,6 +288,7 @@ def test_training_on_what_another_tool_hands_over(dist: Path, manifests: dict[st
         assert (root / "runs" / str(number) / "model.pt").is_file()
         trained = load_model(root / "runs" / str(number) / "model.pt")
         assert [row["subject"] for row in trained.training["split"]["training"]] == ["ankle_000"]
+        assert not seen_by(trained.training).complete, "the packaged model names nobody"
         after = load_model(root)
         assert after.digest != before.digest
         for name, tensor in after.weights.items():
