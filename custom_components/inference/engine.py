@@ -18,6 +18,7 @@ from custom_components.inference.results import ResultFolder
 from custom_components.io.geometry import voxel_volume_ml
 from custom_components.quality.expected_dice import ExpectedDice
 from custom_components.quality.flags import measure_quality
+from custom_components.system.terminal import count
 from monai.engines import SupervisedEvaluator
 from monai.transforms import Compose
 from torch.utils.data import Dataset
@@ -108,7 +109,8 @@ class VolumeEvaluator(SupervisedEvaluator):
         """Record that a volume could not be segmented or scored; the run goes on."""
         item["failure"] = cause
         self.failures.append((item["name"], cause))
-        _logger.error(cause)
+        if len(self.failures) > _MAX_LISTED:  # the others are told once, by the last line
+            _logger.error(cause)
 
     def _predict(self, item: VolumeItem) -> VolumeItem:
         """First stage, on the network's device."""
@@ -154,7 +156,8 @@ class VolumeEvaluator(SupervisedEvaluator):
             listed = "; ".join(cause for _, cause in self.failures[:_MAX_LISTED])
             more = len(self.failures) - _MAX_LISTED
             rest = f"; and {more} more, see the lines above and the report" if more > 0 else ""
-            raise InputError(f"{len(self.failures)} of {self.num_volumes} scans could not be segmented: {listed}{rest}")
+            volumes = count(self.num_volumes, "scan")
+            raise InputError(f"{len(self.failures)} of {volumes} could not be segmented: {listed}{rest}")
 
 
 class _Stages:

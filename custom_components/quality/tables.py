@@ -9,6 +9,7 @@ from typing import Any
 from custom_components.io.records import label_map_path, read_record
 from custom_components.quality.flags import FlagRules, count_components, find_flags
 from custom_components.system.files import write_csv
+from custom_components.system.merging import read_table
 
 QUALITY_TABLE = "quality.csv"
 QUALITY_COLUMNS = (
@@ -59,10 +60,23 @@ def gather_quality(folder: Path, cases: Iterable[str], *, rules: FlagRules) -> d
     return found
 
 
-def write_quality(path: Path, bones: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
-    """Write rows by case, whole or not at all."""
-    rows = [row for case in bones.values() for row in case]
-    write_csv(path, QUALITY_COLUMNS, rows, errors="surrogateescape")
+def merge_quality(path: Path, bones: Mapping[str, Sequence[Mapping[str, Any]]], *, order: Sequence[str] = ()) -> None:
+    """Put rows by case in place of those that the table has of these cases, whole or not at all; others stay.
+
+    Cases of `order` come last, in that order.
+
+    Raises:
+        InputError: the table that is there is damaged.
+    """
+    columns, kept = read_table(path, needed=("case",))
+    by_case: dict[str, list[Mapping[str, Any]]] = {}
+    for row in kept:
+        by_case.setdefault(row["case"], []).append(row)
+    by_case |= {case: list(rows) for case, rows in bones.items()}
+    last = dict.fromkeys(order)
+    cases = [*(case for case in by_case if case not in last), *(case for case in last if case in by_case)]
+    rows = [row for case in cases for row in by_case[case]]
+    write_csv(path, tuple(dict.fromkeys([*QUALITY_COLUMNS, *columns])), rows, errors="surrogateescape")
 
 
 def _number(value: float | None) -> str:

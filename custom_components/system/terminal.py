@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -40,11 +41,25 @@ def track(items: Iterable[T], what: str | None, *, total: int | None = None) -> 
 
 
 def attach_bar(engine: Any, what: str) -> None:
-    """Show an engine's iterations."""
+    """Show an engine's iterations; lines that are logged meanwhile stand above the bar."""
     if shows_bars():
+        from ignite.engine import Events
         from ignite.handlers import ProgressBar
+        from tqdm.contrib.logging import logging_redirect_tqdm
 
-        ProgressBar(desc=what, persist=False, delay=_DELAY_S, dynamic_ncols=True).attach(engine)
+        bar, above = ProgressBar(desc=what, persist=False, delay=_DELAY_S, dynamic_ncols=True), contextlib.ExitStack()
+        engine.add_event_handler(Events.STARTED, lambda: above.enter_context(logging_redirect_tqdm()))
+        bar.attach(engine)
+
+        def end(error: BaseException | None = None) -> None:
+            if bar.pbar is not None:
+                bar.pbar.close()
+            above.close()
+            if error is not None:
+                raise error
+
+        engine.add_event_handler(Events.COMPLETED, end)
+        engine.add_event_handler(Events.EXCEPTION_RAISED, end)
 
 
 def write_line(text: str) -> None:
@@ -56,6 +71,16 @@ def write_line(text: str) -> None:
     else:
         sys.stdout.write(f"{text}\n")
     sys.stdout.flush()
+
+
+def count(number: int, noun: str) -> str:
+    """A number and what it counts.
+
+    Example:
+        >>> count(1, "scan"), count(2, "scan")
+        ('1 scan', '2 scans')
+    """
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def align_columns(rows: Sequence[Sequence[str]], *, num_left: int | None = None) -> list[str]:
