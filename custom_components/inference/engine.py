@@ -102,7 +102,8 @@ class VolumeEvaluator(SupervisedEvaluator):
             _logger.info("%s: finished before", batchdata["saved"].name)
         elif "saved" in batchdata:
             shown = batchdata.get("shown") or show_path(batchdata["source"].path)
-            _logger.info("%s -> %s", shown, batchdata["saved"].name)
+            chosen = f", as {batchdata['domain']}" if "asked" in batchdata.get("domain_fit", {}) else ""
+            _logger.info("%s -> %s%s", shown, batchdata["saved"].name, chosen)
         return batchdata
 
     def record_failure(self, item: VolumeItem, cause: str) -> None:

@@ -14,10 +14,16 @@ from custom_components.inference.flagged import log_flags, log_summary
 from custom_components.io.nifti_files import case_id
 from custom_components.io.records import LABEL_MAP_ENDING, case_of, read_record
 from custom_components.quality.flags import FlagRules
-from custom_components.quality.tables import QUALITY_TABLE, gather_quality, merge_quality, quality_rows, shorten_flags
+from custom_components.quality.tables import (
+    QUALITY_TABLE,
+    gather_quality,
+    merge_quality,
+    quality_rows,
+    read_table,
+    shorten_flags,
+)
 from custom_components.system.files import remove_stale_temporaries, write_csv
 from custom_components.system.folders import OutputFolder
-from custom_components.system.merging import read_table
 from custom_components.system.terminal import attach_bar, count
 from custom_components.system.termination import at_termination
 from ignite.engine import Engine, Events
@@ -93,9 +99,10 @@ class ReportHandler:
         else:
             row["status"] = "skipped" if "finished" in item else "written"
             row["output"] = item["saved"].name
-            bones = quality_rows(read_record(item["saved"]), case=item["name"], rules=self.rules)
+            record = read_record(item["saved"])
+            bones = quality_rows(record, case=item["name"], rules=self.rules)
             row["flags"] = shorten_flags(bones)
-            log_flags(row["file"], bones)
+            log_flags(row["file"], bones, fit=record.get("domain_fit"))
         self._changed.add(index)
         if time.monotonic() - self._written > _REPORT_INTERVAL_S:
             self._write()
@@ -137,14 +144,16 @@ class ReportHandler:
 
     def _write_rows(self) -> None:
         changed = {self._cases[index]: self.rows[index] for index in sorted(self._changed)}
+        unsaved = [case for case, row in changed.items() if row["status"] != "failed"]
+        # From the records as they are now: another run may have written a label map of the same case.
+        bones = dict.fromkeys(changed, ()) | gather_quality(self.output_dir, unsaved, rules=self.rules)
+        for case, row in changed.items():
+            row["flags"] = shorten_flags(bones[case]) if row["output"] else ""
         if self.quality_path is not None:
-            unsaved = [case for case, row in changed.items() if row["status"] != "failed"]
-            # From the records as they are now: another run may have written a label map of the same case.
-            bones = dict.fromkeys(changed, ()) | gather_quality(self.output_dir, unsaved, rules=self.rules)
-            merge_quality(self.quality_path, bones, order=self._cases)
-            for case, row in changed.items():
-                row["flags"] = shorten_flags(bones[case]) if row["output"] else ""
+            read_table(self.quality_path, needed=("case",))  # a damaged one is found before anything is written
         merge_report(self.path, self.rows, cases=self._cases, changed=self._changed)
+        if self.quality_path is not None:
+            merge_quality(self.quality_path, bones, order=self._cases)
         self._changed = set()
 
 

@@ -12,6 +12,7 @@ import custom_components
 import numpy as np
 from custom_components.domains import Domain
 from custom_components.errors import InputError
+from custom_components.inference.domain_fit import AUTO, asks_for_choice
 from custom_components.io.nifti_files import case_id
 from custom_components.io.records import label_map_path, read_record, write_record
 from custom_components.io.volumes import Volume, read_label, write_label_map
@@ -34,7 +35,8 @@ class ResultFolder:
     Args:
         output_dir: the folder.
         model: the trained model.
-        domain: default domain of items that name none.
+        domain: default domain of items that name none; or `domain_fit.AUTO`, then a result with any domain that was
+            chosen is finished.
         settings: plain values that also decide the labels; part of the record, compared by `find`.
         overwrite: segment all scans again and replace their label maps.
     """
@@ -71,6 +73,11 @@ class ResultFolder:
             if _is_whole(path):
                 raise InputError(f"{path.name} must be as it was written, got a changed one (by hand?); {_REMEDY}")
             return None
+        if asks_for_choice(self.model, item.get("domain", self.default_domain)):
+            fit = record.get("domain_fit")
+            if not isinstance(fit, Mapping) or fit.get("asked") != AUTO:
+                return None
+            item = {**item, "domain": record.get("domain")}
         made = {"image_sha256": digest} | self._how(item)
         same = made.items() <= record.items() and "quality" in record
         return path if record["label_map_sha256"] and same else None
@@ -93,23 +100,28 @@ class ResultFolder:
         path = self._path(item)
         source: Volume = item["source"]
         labels_of = self.domain_of(item).labels
-        record = {
+        record: dict[str, Any] = {
             "image": source.path.name,
             "labels": {"0": "background"} | {str(value): name for value, name in labels_of.items()},
             "image_sha256": source.digest,
             "image_id": _path_id(source.path, source.digest),
             **self._how(item),
+            **({"domain_fit": dict(item["domain_fit"])} if "domain_fit" in item else {}),
             "quality": [dict(row) for row in quality],
         }
 
         def write_own_record(digest: str) -> None:
             path.unlink(missing_ok=True)
-            write_record(path, record | {"label_map_sha256": digest})
+            record["label_map_sha256"] = digest
+            write_record(path, record)
 
         with self._folder.locked():
             if path.exists() and not self.overwrite:  # another run may have written it since `find`
                 _record_of_scan(path, source.path, source.digest)
             write_label_map(path, labels, like=source, before=write_own_record)
+            if file_digest(path) != record["label_map_sha256"]:
+                rule = f"{path.name} must be written by one run at a time, got another's label map in its place"
+                raise InputError(f"{rule}; the file system cannot lock folders: segment into folders of their own")
         return path
 
     def _path(self, item: Mapping[str, Any]) -> Path:

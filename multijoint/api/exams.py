@@ -9,6 +9,7 @@ from typing import Any
 
 from custom_components.data.scans import list_scans
 from custom_components.errors import InputError, explain
+from custom_components.inference.domain_fit import named_domain
 from custom_components.inference.report import REPORT, read_own_report
 from custom_components.models.checkpoints import load_model
 from custom_components.system.terminal import count
@@ -51,7 +52,7 @@ def segment_exams(
         paths: NIfTI files, folders of them, or folders of DICOM.
         model: see `open_model`.
         output_dir: see `segment`.
-        domain: of the scans; `None` if the model knows just one.
+        domain: of the scans, or "auto"; `None` if the model knows just one.
         series: key or UID of the DICOM series to take.
         dicom_seg: write `<case>_seg.dcm` for scans that came as DICOM.
         mesh: format of the meshes, stl, ply or glb; `None` makes none.
@@ -79,7 +80,7 @@ def segment_exams(
         if exams:
             if dicom_seg:
                 check_highdicom()
-            load_model(checkpoint).domain(domain)  # a misspelt domain is found before hours of conversion
+            named_domain(load_model(checkpoint), domain)  # a misspelt domain is found before hours of conversion
         converted = []
         for exam in exams:
             converted.append(convert_exam(exam, output_dir, wanted=series, overwrite=overwrite))

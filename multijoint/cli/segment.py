@@ -32,7 +32,7 @@ from multijoint.cli.presenting import record
         path("--bundle", "BUNDLE", "a packaged bundle, folder or zip; only read, not run", dest="model"),
     ),
     TRUST,
-    text("--domain", "NAME", "domain of the scans; needed when the model knows several"),
+    text("--domain", "NAME", "domain of the scans, or auto to choose; needed when the model knows several"),
     path("--output", "FOLDER", "where the label maps and segment_report.csv go", required=True),
     flag("--overwrite", "segment finished scans anew, and replace what was changed by hand"),
     choice(

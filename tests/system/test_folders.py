@@ -48,9 +48,9 @@ def test_a_lock_goes_with_its_process_and_not_with_a_copy_of_it(tmp_path: Path) 
             time.sleep(60)
         os._exit(1)
     os.read(read, 1)
-    with pytest.raises(InputError, match="must be written to by one run at a time, got a second one"):
-        with OutputFolder(tmp_path).locked(wait=False):
-            pass
+    rule = "must be written to by one run at a time, got a second one"
+    with pytest.raises(InputError, match=rule), OutputFolder(tmp_path).locked(wait=False):
+        pass
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
     with OutputFolder(tmp_path).locked(wait=False):

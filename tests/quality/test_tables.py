@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from custom_components.errors import InputError
-from custom_components.system.merging import read_table
+from custom_components.quality.tables import read_table
 
 
 def test_a_table_is_read_with_all_its_columns(tmp_path: Path) -> None:
