@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import math
 from collections.abc import Hashable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -124,8 +125,8 @@ class FitDomaind(StackSlicesd):
         unknown = [name for name in asked if _farthest(model, name) is None]
         if unknown:
             _logger.info(
-                "this model does not state how far its own scans are from %s, so whether a scan looks like it is not "
-                "judged; multijoint calibrate adds that to the checkpoint of a run",
+                "this model does not state how far its own scans are from %s: a scan is flagged only if another domain "
+                "is much nearer; multijoint calibrate adds that to the checkpoint of a run",
                 " and ".join(unknown),
             )
 
@@ -153,7 +154,7 @@ class FitDomaind(StackSlicesd):
         own = self.model.domain(asked).name
         measure(own)
         fit = judge_fit(self.model, own, distances)
-        if fit["fits"] is False:  # only then the others are of interest
+        if not fit["fits"] and distances[own] is not None:  # only then the others are of interest
             for name in names:
                 if name != own:
                     measure(name)
@@ -171,17 +172,23 @@ def judge_fit(model: TrainedModel, domain: str, distances: Mapping[str, float | 
 
     Returns:
         `distances`; `farthest`, that of the domain's farthest own scan; `fits`, whether the scan is at most `MARGIN`
-        times as far; and `like`, another domain that it looks like if it does not look like its own. Unknown values
-        are None.
+        times as far; and `like`, another domain that it looks like if it does not look like its own. In a model that
+        does not know the farthest, a scan does not fit if another domain is nearer by more than a factor of 2. Unknown
+        values are None.
     """
     shares = _shares(model, distances)
-    own = shares.get(domain)
-    others = {name: share for name, share in shares.items() if name != domain and share is not None and share <= MARGIN}
-    like = min(others, key=lambda name: others[name]) if others and own is not None and own > MARGIN else None
+    own, most = shares.get(domain), MARGIN
+    blind = own is None and distances.get(domain) is not None
+    if blind:
+        shares, own = dict(distances), distances[domain]
+        most = (own or 0.0) / _BLIND_APART
+    others = {name: share for name, share in shares.items() if name != domain and share is not None and share < most}
+    fits = None if own is None else not others if blind else own <= most
+    like = min(others, key=lambda name: others[name]) if others and fits is False else None
     return {
         "distances": {name: None if each is None else round(each, 6) for name, each in distances.items()},
         "farthest": _farthest(model, domain),
-        "fits": None if own is None else own <= MARGIN,
+        "fits": None if blind and fits else fits,
         "like": like,
     }
 
@@ -215,8 +222,8 @@ def choose_domain(model: TrainedModel, distances: Mapping[str, float | None], *,
             f"scan {scan} must look like a domain of the model, got none ({listed} times as far as the farthest own "
             f"scan, more than {MARGIN:g}); if you know better, {remedy}"
         )
-    apart = _BLIND_APART if blind else APART
-    if rest and known[rest[0]] < apart * known[first]:
+    apart, most = (_BLIND_APART, math.inf) if blind else (APART, MARGIN)
+    if rest and known[rest[0]] < apart * known[first] and known[rest[0]] <= most:
         raise InputError(
             f"scan {scan} must look like one domain of the model, got {first} and {rest[0]} alike ({listed}); {remedy}"
         )

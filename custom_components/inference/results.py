@@ -119,6 +119,8 @@ class ResultFolder:
             if path.exists() and not self.overwrite:  # another run may have written it since `find`
                 _record_of_scan(path, source.path, source.digest)
             write_label_map(path, labels, like=source, before=write_own_record)
+            if not path.is_file():
+                raise InputError(f"{path.name} must stay until the run ends, got it removed; run the command again")
             if file_digest(path) != record["label_map_sha256"]:
                 rule = f"{path.name} must be written by one run at a time, got another's label map in its place"
                 raise InputError(f"{rule}; the file system cannot lock folders: segment into folders of their own")

@@ -105,7 +105,8 @@ def test_what_fits_is_said_and_what_does_not(model: TrainedModel) -> None:
     assert judge_fit(model, "ankle", {"ankle": None}) == {
         "distances": {"ankle": None}, "farthest": 0.05, "fits": None, "like": None,
     }  # fmt: skip
-    assert judge_fit(make_model(), "ankle", {"ankle": 0.4})["fits"] is None
+    old = [judge_fit(make_model(), "ankle", {"ankle": 0.4, "shoulder": other}) for other in (0.19, 0.21)]
+    assert [(each["fits"], each["like"]) for each in old] == [(False, "shoulder"), (None, None)]
 
 
 def test_the_nearest_domain_is_chosen_if_it_is_near_and_alone(model: TrainedModel) -> None:
@@ -176,6 +177,7 @@ def test_an_older_model_says_once_that_it_cannot_judge(scan: dict[str, Any], cap
     caplog.set_level(logging.INFO)
     old = make_model()
     item = FitDomaind("image", model=old, network=build_network(old), domain="shoulder")(scan)
-    assert item["domain_fit"]["fits"] is None
+    assert list(item["domain_fit"]["distances"]) == ["shoulder", "ankle"]
+    assert item["domain_fit"]["farthest"] is None
     [line] = caplog.messages
-    assert line.startswith("this model does not state how far its own scans are from shoulder, so whether a scan looks")
+    assert line.startswith("this model does not state how far its own scans are from shoulder: a scan is flagged only ")
