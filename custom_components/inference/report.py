@@ -77,7 +77,7 @@ class ReportHandler:
 
     def attach(self, engine: Engine) -> None:
         """Register with a `VolumeEvaluator`."""
-        attach_bar(engine, "scans")
+        self._open.callback(attach_bar(engine, "scans"))
         engine.add_event_handler(Events.STARTED, self._start)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._add)
         engine.add_event_handler(Events.COMPLETED, self._end)

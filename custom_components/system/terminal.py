@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
 QUIET = "MULTIJOINT_QUIET"
@@ -40,26 +40,29 @@ def track(items: Iterable[T], what: str | None, *, total: int | None = None) -> 
         yield from tqdm(items, desc=what, total=total, delay=_DELAY_S, leave=False, dynamic_ncols=True)
 
 
-def attach_bar(engine: Any, what: str) -> None:
-    """Show an engine's iterations; lines that are logged meanwhile stand above the bar."""
-    if shows_bars():
-        from ignite.engine import Events
-        from ignite.handlers import ProgressBar
-        from tqdm.contrib.logging import logging_redirect_tqdm
+def attach_bar(engine: Any, what: str) -> Callable[[], None]:
+    """Show an engine's iterations; lines that are logged meanwhile stand above the bar.
 
-        bar, above = ProgressBar(desc=what, persist=False, delay=_DELAY_S, dynamic_ncols=True), contextlib.ExitStack()
-        engine.add_event_handler(Events.STARTED, lambda: above.enter_context(logging_redirect_tqdm()))
-        bar.attach(engine)
+    Returns:
+        A function that removes the bar, for an engine that an exception ends; it may be called at any time.
+    """
+    if not shows_bars():
+        return lambda: None
+    from ignite.engine import Events
+    from ignite.handlers import ProgressBar
+    from tqdm.contrib.logging import logging_redirect_tqdm
 
-        def end(error: BaseException | None = None) -> None:
-            if bar.pbar is not None:
-                bar.pbar.close()
-            above.close()
-            if error is not None:
-                raise error
+    bar, above = ProgressBar(desc=what, persist=False, delay=_DELAY_S, dynamic_ncols=True), contextlib.ExitStack()
 
-        engine.add_event_handler(Events.COMPLETED, end)
-        engine.add_event_handler(Events.EXCEPTION_RAISED, end)
+    def remove() -> None:
+        if bar.pbar is not None:
+            bar.pbar.close()
+        above.close()
+
+    engine.add_event_handler(Events.STARTED, lambda: above.enter_context(logging_redirect_tqdm()))
+    bar.attach(engine)
+    engine.add_event_handler(Events.COMPLETED, lambda: remove())
+    return remove
 
 
 def write_line(text: str) -> None:
