@@ -115,9 +115,8 @@ def stack_slices(
 
     The volume is brought to the closest RAS+ axis order (no interpolation), so that any storage order gives the same
     slices; slices are taken along the plane's normal and resized linearly with anti-aliasing. The number of threads
-    changes no bit. Neither does the unit of the intensities, as far as float32 can hold them: a volume of very small or
-    very large values is first multiplied by a power of two. What is constant, such as a slice of zeros that is
-    normalised by itself, becomes 0.
+    changes no bit, nor does the unit of the intensities: a volume of very small or large values is first multiplied by
+    a power of two. What is constant, such as a slice of zeros that is normalised by itself, becomes 0.
 
     Shape:
         array (X, Y, Z) in any axis order, affine (4, 4) in mm; the result (num_slices, rows, columns), float32.
@@ -131,16 +130,15 @@ def stack_slices(
     stack = _canonical_stack(array, affine, plane)
     most = _MOST_PIXELS // math.prod(settings.size_of())
     if len(stack) > most:
-        raise InputError(
-            f"{name} must have at most {most} {plane} slices, got {len(stack)}; crop it or check its header"
-        )
+        rule = f"{name} must have at most {most} {plane} slices, got {len(stack)}"
+        raise InputError(f"{rule}; crop it or check its header")
     axes = None if settings.normalization == "volume" else (1, 2)
     low, high = stack.min(axis=axes, keepdims=True), stack.max(axis=axes, keepdims=True)
-    how: Any = {"mode": "bilinear", "align_corners": False, "antialias": True}
-    images = _resized(stack, torch.float32, settings, exponent=_scaling_of(low, high), **how)
-    dims = (0, 1, 2) if axes is None else axes
+    how: Any = {"mode": "bilinear", "align_corners": False, "antialias": True, "exponent": _scaling_of(low, high)}
+    images = _resized(stack, torch.float32, settings, **how)
     # One item, so on one thread: a sum in several parts would be rounded otherwise.
-    [(deviation, mean)] = map_exactly(partial(torch.std_mean, dim=dims, keepdim=True, correction=0), [images])
+    measure = partial(torch.std_mean, dim=axes or (0, 1, 2), keepdim=True, correction=0)
+    [(deviation, mean)] = map_exactly(measure, [images])
     images -= mean
     images /= torch.where(torch.from_numpy(low < high) & (deviation > 0), deviation, torch.inf)
     return images
@@ -297,9 +295,6 @@ def _resized(
 
 
 def _scaling_of(low: np.ndarray, high: np.ndarray) -> int:
-    """Exponent of the power of two that brings values from `low` to `high` near 1; 0 where they may stay as they are.
-
-    A power of two changes no bit of a normalised value, but keeps tiny and huge ones, and their sums, within float32.
-    """
+    """Exponent of the power of two that brings values near 1, which changes no normalised bit; 0 if none is needed."""
     largest = max(-float(low.min()), float(high.max()))
     return 0 if largest == 0 or _PLAIN[0] <= largest <= _PLAIN[1] else -math.frexp(largest)[1]
