@@ -14,6 +14,7 @@ from custom_components.data.scans import list_scans
 from custom_components.errors import InputError, list_first
 from custom_components.inference.flagged import log_flags, log_summary
 from custom_components.inference.report import REPORT, merge_report, read_report, waiting_row
+from custom_components.io.records import label_map_path, read_record
 from custom_components.quality.flags import FlagRules
 from custom_components.quality.tables import QUALITY_TABLE, gather_quality, merge_quality
 from custom_components.system.files import write_atomically
@@ -79,7 +80,7 @@ def segment_on_cluster(
         merge_quality(output_dir / QUALITY_TABLE, bones, order=cases)
         merge_report(output_dir / REPORT, rows, cases=cases, changed=range(len(rows)))
     for case, row in zip(cases, rows, strict=True):
-        log_flags(row["file"], bones[case])
+        log_flags(row["file"], bones[case], fit=read_record(label_map_path(output_dir, case)).get("domain_fit"))
     log_summary(rows, folder=output_dir)
     bad = [f"{row['file']}: {row['cause']}" for row in rows if row["status"] not in ("written", "skipped")]
     if bad:
