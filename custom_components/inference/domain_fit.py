@@ -171,10 +171,10 @@ def judge_fit(model: TrainedModel, domain: str, distances: Mapping[str, float | 
         distances: of the scan to domains, see `norm_distance`.
 
     Returns:
-        `distances`; `farthest`, that of the domain's farthest own scan; `fits`, whether the scan is at most `MARGIN`
-        times as far; and `like`, another domain that it looks like if it does not look like its own. In a model that
-        does not know the farthest, a scan does not fit if another domain is nearer by more than a factor of 2. Unknown
-        values are None.
+        `times`, its distance as a multiple of that of the domain's farthest own scan, None if it is unknown; `fits`,
+        whether that is at most `MARGIN`; and, if it does not fit, `like`, another domain that it looks like, if there
+        is one. In a model that does not know the farthest, `fits` is False if another domain is nearer by more than a
+        factor of 2, and else None.
     """
     shares = _shares(model, distances)
     own, most = shares.get(domain), MARGIN
@@ -186,10 +186,9 @@ def judge_fit(model: TrainedModel, domain: str, distances: Mapping[str, float | 
     fits = None if own is None else not others if blind else own <= most
     like = min(others, key=lambda name: others[name]) if others and fits is False else None
     return {
-        "distances": {name: None if each is None else round(each, 6) for name, each in distances.items()},
-        "farthest": _farthest(model, domain),
+        "times": None if blind or own is None else round(own, 2),
         "fits": None if blind and fits else fits,
-        "like": like,
+        **({"like": like} if like else {}),
     }
 
 

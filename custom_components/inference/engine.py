@@ -33,14 +33,21 @@ class VolumeDataset(Dataset[VolumeItem]):
     Args:
         data: items with at least `image`, a path. Those with a `failure` are passed on unread.
         transform: preprocessing.
+        reading: preprocessing that also says more of a volume, in place of `transform`. MONAI's bundles must name as a
+            data set's transform what other tools run.
         results: output folder. Items that are finished there are not read.
     """
 
     def __init__(
-        self, data: Sequence[Mapping[str, Any]], transform: Callable[[Any], Any], *, results: ResultFolder | None = None
+        self,
+        data: Sequence[Mapping[str, Any]],
+        transform: Callable[[Any], Any],
+        *,
+        reading: Callable[[Any], Any] | None = None,
+        results: ResultFolder | None = None,
     ) -> None:
         self.data = [dict(item) for item in data]
-        self.transform = transform
+        self.transform = reading or transform
         self.results = results
 
     def __len__(self) -> int:

@@ -98,15 +98,14 @@ def test_the_distance_does_not_depend_on_the_scans_unit_or_the_number_of_its_sli
 
 def test_what_fits_is_said_and_what_does_not(model: TrainedModel) -> None:
     near, far = judge_fit(model, "ankle", {"ankle": 0.0749}), judge_fit(model, "ankle", {"ankle": 0.0751})
-    assert near == {"distances": {"ankle": 0.0749}, "farthest": 0.05, "fits": True, "like": None}
-    assert (far["fits"], far["like"]) == (False, None)
-    assert judge_fit(model, "ankle", {"ankle": 0.4, "shoulder": 0.02})["like"] == "shoulder"
-    assert judge_fit(model, "ankle", {"ankle": 0.4, "shoulder": 0.08})["like"] is None
-    assert judge_fit(model, "ankle", {"ankle": None}) == {
-        "distances": {"ankle": None}, "farthest": 0.05, "fits": None, "like": None,
+    assert (near, far) == ({"times": 1.5, "fits": True}, {"times": 1.5, "fits": False})
+    assert judge_fit(model, "ankle", {"ankle": 0.4, "shoulder": 0.02}) == {
+        "times": 8.0, "fits": False, "like": "shoulder",
     }  # fmt: skip
+    assert "like" not in judge_fit(model, "ankle", {"ankle": 0.4, "shoulder": 0.08})
+    assert judge_fit(model, "ankle", {"ankle": None}) == {"times": None, "fits": None}
     old = [judge_fit(make_model(), "ankle", {"ankle": 0.4, "shoulder": other}) for other in (0.19, 0.21)]
-    assert [(each["fits"], each["like"]) for each in old] == [(False, "shoulder"), (None, None)]
+    assert old == [{"times": None, "fits": False, "like": "shoulder"}, {"times": None, "fits": None}]
 
 
 def test_the_nearest_domain_is_chosen_if_it_is_near_and_alone(model: TrainedModel) -> None:
@@ -154,11 +153,10 @@ def test_a_scan_is_cut_as_before_and_judged(model: TrainedModel, scan: dict[str,
     named = FitDomaind("image", model=sure, network=network, domain="shoulder")(scan)
     plain = StackSlicesd("image", model=model, domain="shoulder")(scan)
     assert torch.equal(named["image"], plain["image"])
-    assert list(named["domain_fit"]["distances"]) == ["shoulder"]  # the others are of interest only if it does not fit
-    assert "asked" not in named["domain_fit"]
+    assert named["domain_fit"] == {"times": 0.0, "fits": True}
     far = knowing(model, ankle=1e9, shoulder=1e-9)
     fit = FitDomaind("image", model=far, network=network, domain="shoulder")(scan)["domain_fit"]
-    assert (fit["fits"], fit["like"], list(fit["distances"])) == (False, "ankle", ["shoulder", "ankle"])
+    assert (fit["fits"], fit["like"]) == (False, "ankle")
 
 
 def test_auto_sets_the_domain_of_the_item(model: TrainedModel, scan: dict[str, Any]) -> None:
@@ -177,7 +175,6 @@ def test_an_older_model_says_once_that_it_cannot_judge(scan: dict[str, Any], cap
     caplog.set_level(logging.INFO)
     old = make_model()
     item = FitDomaind("image", model=old, network=build_network(old), domain="shoulder")(scan)
-    assert list(item["domain_fit"]["distances"]) == ["shoulder", "ankle"]
-    assert item["domain_fit"]["farthest"] is None
+    assert item["domain_fit"]["times"] is None
     [line] = caplog.messages
     assert line.startswith("this model does not state how far its own scans are from shoulder: a scan is flagged only ")
