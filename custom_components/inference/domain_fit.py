@@ -72,14 +72,9 @@ def norm_distance(network: nn.Module, slices: Tensor, *, domain: str) -> float |
         >>> norm_distance(network, torch.zeros(1, 4, 4, 3), domain="knee") > 1  # nothing varies in a black scan
         True
     """
-    from custom_components.networks.norms import DomainSpecificBatchNorm2d
-    from custom_components.networks.unet import MultiDomainUNet
-
-    if not isinstance(network, MultiDomainUNet):
+    norms = _norms_of(network, domain)
+    if not norms:
         return None
-    index = 0 if network.shared_norm else network.domain_names.index(domain)
-    decoder = network.decoder.modules()
-    norms = [each.norms[index] for each in decoder if isinstance(each, DomainSpecificBatchNorm2d)]
     found: list[Tensor] = []
 
     def note(norm: nn.Module, inputs: tuple[Tensor]) -> None:
@@ -88,17 +83,29 @@ def norm_distance(network: nn.Module, slices: Tensor, *, domain: str) -> float |
 
     number = slices.shape[-1]
     chosen = sorted({int((place + 0.5) * number / _NUM_SLICES) for place in range(_NUM_SLICES)})
-    before = network.domain
+    known: Any = network  # a `MultiDomainUNet`, which is imported only where norms are looked for
+    before = known.domain
     hooks = [norm.register_forward_pre_hook(note) for norm in norms]
     try:
-        network.set_domain(domain)
+        known.set_domain(domain)
         with torch.no_grad():
             network(slices[..., chosen].movedim(-1, 0).contiguous())
     finally:
-        network.set_domain(before)
+        known.set_domain(before)
         for hook in hooks:
             hook.remove()
-    return float(torch.stack(found).mean()) if found else None
+    return float(torch.stack(found).mean())
+
+
+def _norms_of(network: nn.Module, domain: str) -> list[nn.Module]:
+    """The norms of a domain in the decoder of a `MultiDomainUNet`; none in another network, or a folded one."""
+    from custom_components.networks.norms import DomainSpecificBatchNorm2d
+    from custom_components.networks.unet import MultiDomainUNet
+
+    if not isinstance(network, MultiDomainUNet) or domain not in network.domain_names:
+        return []
+    index = 0 if network.shared_norm else network.domain_names.index(domain)
+    return [each.norms[index] for each in network.decoder.modules() if isinstance(each, DomainSpecificBatchNorm2d)]
 
 
 class FitDomaind(StackSlicesd):
@@ -123,7 +130,9 @@ class FitDomaind(StackSlicesd):
         named = None if asks_for_choice(model, domain) else model.domain(domain).name
         asked = [each.name for each in model.domains if named in (None, each.name)]
         unknown = [name for name in asked if _farthest(model, name) is None]
-        if unknown:
+        if not _norms_of(self.network, model.domains[0].name):
+            _logger.info("this network has no norms of its own: whether a scan looks like its domain is not judged")
+        elif unknown:
             _logger.info(
                 "this model does not state how far its own scans are from %s: a scan is flagged only if another domain "
                 "is much nearer; multijoint calibrate adds that to the checkpoint of a run",
