@@ -19,6 +19,7 @@ from torch.nn.functional import interpolate
 
 _MOST_PIXELS = 2**28  # 4096 slices of 256 x 256: a thin, long volume of few voxels must not take all memory
 _CHUNK = 32  # slices restored at once on a GPU: bounds memory on a large scan
+_PLAIN = (2.0**-40, 2.0**60)  # a volume whose largest value lies between them is normalised as it is
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,8 @@ def stack_slices(
 
     The volume is brought to the closest RAS+ axis order (no interpolation), so that any storage order gives the same
     slices; slices are taken along the plane's normal and resized linearly with anti-aliasing. The number of threads
-    changes no bit.
+    changes no bit, nor does the unit of the intensities: a volume of very small or large values is first multiplied by
+    a power of two. What is constant, such as a slice of zeros that is normalised by itself, becomes 0.
 
     Shape:
         array (X, Y, Z) in any axis order, affine (4, 4) in mm; the result (num_slices, rows, columns), float32.
@@ -128,15 +130,17 @@ def stack_slices(
     stack = _canonical_stack(array, affine, plane)
     most = _MOST_PIXELS // math.prod(settings.size_of())
     if len(stack) > most:
-        raise InputError(
-            f"{name} must have at most {most} {plane} slices, got {len(stack)}; crop it or check its header"
-        )
-    images = _resized(stack, torch.float32, settings, mode="bilinear", align_corners=False, antialias=True)
-    dims = (0, 1, 2) if settings.normalization == "volume" else (1, 2)
+        rule = f"{name} must have at most {most} {plane} slices, got {len(stack)}"
+        raise InputError(f"{rule}; crop it or check its header")
+    axes = None if settings.normalization == "volume" else (1, 2)
+    low, high = stack.min(axis=axes, keepdims=True), stack.max(axis=axes, keepdims=True)
+    how: Any = {"mode": "bilinear", "align_corners": False, "antialias": True, "exponent": _scaling_of(low, high)}
+    images = _resized(stack, torch.float32, settings, **how)
     # One item, so on one thread: a sum in several parts would be rounded otherwise.
-    [(deviation, mean)] = map_exactly(partial(torch.std_mean, dim=dims, keepdim=True, correction=0), [images])
+    measure = partial(torch.std_mean, dim=axes or (0, 1, 2), keepdim=True, correction=0)
+    [(deviation, mean)] = map_exactly(measure, [images])
     images -= mean
-    images /= deviation.clamp(min=1e-6)
+    images /= torch.where(torch.from_numpy(low < high) & (deviation > 0), deviation, torch.inf)
     return images
 
 
@@ -271,16 +275,26 @@ def _canonical_stack(array: np.ndarray, affine: np.ndarray, plane: str) -> np.nd
     return np.moveaxis(to_canonical(array, affine), PLANES[plane], 0)
 
 
-def _resized(stack: np.ndarray, dtype: torch.dtype, settings: Preprocessing, **how: Any) -> Tensor:
+def _resized(
+    stack: np.ndarray, dtype: torch.dtype, settings: Preprocessing, *, exponent: int = 0, **how: Any
+) -> Tensor:
+    """The slices in the network's size, multiplied by two to the power of `exponent`."""
     size = settings.size_of()
     resized = torch.empty((len(stack), *size), dtype=dtype)
     kind = np.float32 if dtype == torch.float32 else np.uint8
 
     def resize(index: int) -> None:
-        image = torch.from_numpy(np.ascontiguousarray(stack[index], dtype=kind))
+        values = np.ldexp(stack[index], exponent) if exponent else stack[index]
+        image = torch.from_numpy(np.ascontiguousarray(values, dtype=kind))
         if tuple(image.shape) != size:
             image = interpolate(image[None, None], size=size, **how)[0, 0]
         resized[index] = image
 
     map_exactly(resize, range(len(stack)))
     return resized
+
+
+def _scaling_of(low: np.ndarray, high: np.ndarray) -> int:
+    """Exponent of the power of two that brings values near 1, which changes no normalised bit; 0 if none is needed."""
+    largest = max(-float(low.min()), float(high.max()))
+    return 0 if largest == 0 or _PLAIN[0] <= largest <= _PLAIN[1] else -math.frexp(largest)[1]

@@ -1,3 +1,4 @@
+from .domain_fit import FitDomaind, named_domain
 from .engine import VolumeDataset, VolumeEvaluator
 from .inferers import SlicewiseInferer
 from .int8 import build_inference_network, precision_of
@@ -9,6 +10,7 @@ from .transforms import DecodeLabelsd, ReadVolumed, RestoreSourceGridd, StackSli
 
 __all__ = [
     "DecodeLabelsd",
+    "FitDomaind",
     "ReadVolumed",
     "ReportHandler",
     "RestoreSourceGridd",
@@ -20,5 +22,6 @@ __all__ = [
     "VolumeItem",
     "VolumeLoader",
     "build_inference_network",
+    "named_domain",
     "precision_of",
 ]

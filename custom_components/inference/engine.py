@@ -18,6 +18,7 @@ from custom_components.inference.results import ResultFolder
 from custom_components.io.geometry import voxel_volume_ml
 from custom_components.quality.expected_dice import ExpectedDice
 from custom_components.quality.flags import measure_quality
+from custom_components.system.terminal import count
 from monai.engines import SupervisedEvaluator
 from monai.transforms import Compose
 from torch.utils.data import Dataset
@@ -32,14 +33,21 @@ class VolumeDataset(Dataset[VolumeItem]):
     Args:
         data: items with at least `image`, a path. Those with a `failure` are passed on unread.
         transform: preprocessing.
+        reading: preprocessing that also says more of a volume, in place of `transform`. MONAI's bundles must name as a
+            data set's transform what other tools run.
         results: output folder. Items that are finished there are not read.
     """
 
     def __init__(
-        self, data: Sequence[Mapping[str, Any]], transform: Callable[[Any], Any], *, results: ResultFolder | None = None
+        self,
+        data: Sequence[Mapping[str, Any]],
+        transform: Callable[[Any], Any],
+        *,
+        reading: Callable[[Any], Any] | None = None,
+        results: ResultFolder | None = None,
     ) -> None:
         self.data = [dict(item) for item in data]
-        self.transform = transform
+        self.transform = reading or transform
         self.results = results
 
     def __len__(self) -> int:
@@ -101,14 +109,16 @@ class VolumeEvaluator(SupervisedEvaluator):
             _logger.info("%s: finished before", batchdata["saved"].name)
         elif "saved" in batchdata:
             shown = batchdata.get("shown") or show_path(batchdata["source"].path)
-            _logger.info("%s -> %s", shown, batchdata["saved"].name)
+            chosen = f", as {batchdata['domain']}" if "asked" in batchdata.get("domain_fit", {}) else ""
+            _logger.info("%s -> %s%s", shown, batchdata["saved"].name, chosen)
         return batchdata
 
     def record_failure(self, item: VolumeItem, cause: str) -> None:
         """Record that a volume could not be segmented or scored; the run goes on."""
         item["failure"] = cause
         self.failures.append((item["name"], cause))
-        _logger.error(cause)
+        if len(self.failures) > _MAX_LISTED:  # the others are told once, by the last line
+            _logger.error(cause)
 
     def _predict(self, item: VolumeItem) -> VolumeItem:
         """First stage, on the network's device."""
@@ -154,7 +164,8 @@ class VolumeEvaluator(SupervisedEvaluator):
             listed = "; ".join(cause for _, cause in self.failures[:_MAX_LISTED])
             more = len(self.failures) - _MAX_LISTED
             rest = f"; and {more} more, see the lines above and the report" if more > 0 else ""
-            raise InputError(f"{len(self.failures)} of {self.num_volumes} scans could not be segmented: {listed}{rest}")
+            volumes = count(self.num_volumes, "scan")
+            raise InputError(f"{len(self.failures)} of {volumes} could not be segmented: {listed}{rest}")
 
 
 class _Stages:

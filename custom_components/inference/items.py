@@ -25,6 +25,7 @@ class VolumeItem(TypedDict, total=False):
     Keys of the preprocessing:
         source: the scan's `Volume` without its voxels, the grid that the label map is written on.
         source_slice: rows and columns of the source's own slices.
+        domain_fit: whether the scan looks like its domain, see `domain_fit.judge_fit`; `FitDomaind` sets it.
 
     Keys of the engine and the post-processing:
         pred: prediction. Logits (channels, rows, columns, num_slices) or channel indices (1, rows, columns,
@@ -47,6 +48,7 @@ class VolumeItem(TypedDict, total=False):
     subject: str
     source: Volume
     source_slice: tuple[int, int]
+    domain_fit: dict[str, Any]
     pred: np.ndarray | Tensor
     pred_before: np.ndarray | Tensor
     expected_dice: list[float]

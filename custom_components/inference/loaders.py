@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import logging
+import logging.handlers
 import multiprocessing
+import queue
 import signal
 from collections.abc import Iterator, Sequence
 from multiprocessing.connection import Connection
@@ -99,7 +102,9 @@ class _Reader:
     def receive(self) -> dict[str, Any]:
         """The volume that was asked for."""
         try:
-            rest, arrays = self._pipe.recv()
+            records, rest, arrays = self._pipe.recv()
+            for record in records:
+                logging.getLogger(record.name).handle(record)
             return rest | {key: torch.from_numpy(_receive_array(self._pipe, *how)) for key, how in arrays.items()}
         except (EOFError, ConnectionError):
             assert self._process is not None
@@ -127,16 +132,20 @@ def _read(dataset: VolumeSource, pipe: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group: the parent decides
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     torch.set_num_threads(1)  # OpenMP's threads do not survive a fork
+    # What is logged here is shown by the parent, which alone knows where on the terminal its progress bar is.
+    logged: queue.SimpleQueue[logging.LogRecord] = queue.SimpleQueue()
+    logging.getLogger().handlers = [logging.handlers.QueueHandler(logged)]
     with contextlib.suppress(EOFError, OSError):  # the parent has gone
         while True:
-            _send(pipe, dataset[pipe.recv()])
+            item = dataset[pipe.recv()]
+            _send(pipe, item, [logged.get() for _ in range(logged.qsize())])
 
 
-def _send(pipe: Connection, item: dict[str, Any]) -> None:
+def _send(pipe: Connection, item: dict[str, Any], records: Sequence[logging.LogRecord]) -> None:
     """Send an item through the pipe: shared memory would be lost with the process, and is scarce in containers."""
     arrays = {key: value.numpy() for key, value in item.items() if isinstance(value, torch.Tensor)}
     described = {key: (array.dtype.str, array.shape, memory_axes(array)) for key, array in arrays.items()}
-    pipe.send(({key: value for key, value in item.items() if key not in arrays}, described))
+    pipe.send((records, {key: value for key, value in item.items() if key not in arrays}, described))
     for key, (_, _, axes) in described.items():
         _send_array(pipe, arrays[key].transpose(axes))
 

@@ -12,13 +12,17 @@ import custom_components
 import numpy as np
 from custom_components.domains import Domain
 from custom_components.errors import InputError
+from custom_components.inference.domain_fit import AUTO, asks_for_choice
 from custom_components.io.nifti_files import case_id
 from custom_components.io.records import label_map_path, read_record, write_record
 from custom_components.io.volumes import Volume, read_label, write_label_map
 from custom_components.system.files import file_digest
+from custom_components.system.folders import OutputFolder
 
 if TYPE_CHECKING:
     from custom_components.models.trained_model import TrainedModel
+
+_REMEDY = "move it, choose another output folder, or give --overwrite"
 
 
 class ResultFolder:
@@ -31,7 +35,8 @@ class ResultFolder:
     Args:
         output_dir: the folder.
         model: the trained model.
-        domain: default domain of items that name none.
+        domain: default domain of items that name none; or `domain_fit.AUTO`, then a result with any domain that was
+            chosen is finished.
         settings: plain values that also decide the labels; part of the record, compared by `find`.
         overwrite: segment all scans again and replace their label maps.
     """
@@ -50,6 +55,7 @@ class ResultFolder:
         self.default_domain = domain
         self.settings = dict(settings or {})
         self.overwrite = overwrite
+        self._folder = OutputFolder(output_dir)
 
     def find(self, item: Mapping[Any, Any]) -> Path | None:
         """Finished label map of an item with `image`, a path; None if the scan must be segmented.
@@ -61,16 +67,17 @@ class ResultFolder:
         image = Path(item["image"])
         if self.overwrite or not path.exists() or not image.is_file():
             return None
-        record, digest = _read_own(path), file_digest(image)
-        remedy = "move it, choose another output folder, or give --overwrite"
-        if not record:
-            raise InputError(f"{path.name} must not exist already, got one of unknown origin; {remedy}")
-        if record["image_sha256"] != digest and record["image_id"] != _path_id(image, record["image_sha256"]):
-            raise InputError(f"{path.name} must not be of another scan, got one of a scan of the same name; {remedy}")
+        digest = file_digest(image)
+        record = _record_of_scan(path, image, digest)
         if record["label_map_sha256"] not in (None, file_digest(path)):
             if _is_whole(path):
-                raise InputError(f"{path.name} must be as it was written, got a changed one (by hand?); {remedy}")
+                raise InputError(f"{path.name} must be as it was written, got a changed one (by hand?); {_REMEDY}")
             return None
+        if asks_for_choice(self.model, item.get("domain", self.default_domain)):
+            fit = record.get("domain_fit")
+            if not isinstance(fit, Mapping) or fit.get("asked") != AUTO:
+                return None
+            item = {**item, "domain": record.get("domain")}
         made = {"image_sha256": digest} | self._how(item)
         same = made.items() <= record.items() and "quality" in record
         return path if record["label_map_sha256"] and same else None
@@ -78,29 +85,45 @@ class ResultFolder:
     def save(self, item: Mapping[str, Any], labels: np.ndarray, *, quality: Sequence[Mapping[str, Any]] = ()) -> Path:
         """Write the label map of an item and its record; returns the label map's path.
 
-        The record is written first, without the digest of the label map, and completed afterwards. So a label map
-        never lies in the folder without the names of its values, and a record without a digest marks a scan that is
-        not finished.
+        The record, with the digest of the bytes that were written, takes its name before the label map does, and an
+        earlier label map goes before that. So whatever stops the process, a label map never lies in the folder with a
+        record that is not its own. Only one run at a time does this in a folder.
 
         Args:
             item: a `VolumeItem` with `source`.
             labels: label values, shape (X, Y, Z).
             quality: rows of `quality.flags.measure_quality`.
+
+        Raises:
+            InputError: the folder was removed since the run began.
         """
         path = self._path(item)
         source: Volume = item["source"]
         labels_of = self.domain_of(item).labels
-        record = {
+        record: dict[str, Any] = {
             "image": source.path.name,
             "labels": {"0": "background"} | {str(value): name for value, name in labels_of.items()},
             "image_sha256": source.digest,
             "image_id": _path_id(source.path, source.digest),
             **self._how(item),
+            **({"domain_fit": dict(item["domain_fit"])} if "domain_fit" in item else {}),
             "quality": [dict(row) for row in quality],
         }
-        write_record(path, record | {"label_map_sha256": None})
-        write_label_map(path, labels, like=source)
-        write_record(path, record | {"label_map_sha256": file_digest(path)})
+
+        def write_own_record(digest: str) -> None:
+            path.unlink(missing_ok=True)
+            record["label_map_sha256"] = digest
+            write_record(path, record)
+
+        with self._folder.locked():
+            if path.exists() and not self.overwrite:  # another run may have written it since `find`
+                _record_of_scan(path, source.path, source.digest)
+            write_label_map(path, labels, like=source, before=write_own_record)
+            if not path.is_file():
+                raise InputError(f"{path.name} must stay until the run ends, got it removed; run the command again")
+            if file_digest(path) != record["label_map_sha256"]:
+                rule = f"{path.name} must be written by one run at a time, got another's label map in its place"
+                raise InputError(f"{rule}; the file system cannot lock folders: segment into folders of their own")
         return path
 
     def _path(self, item: Mapping[str, Any]) -> Path:
@@ -122,6 +145,16 @@ class ResultFolder:
 def _path_id(path: Path, digest: str) -> str:
     """Identity of a file that does not reveal its folder: a keyed hash of its real path."""
     return hashlib.blake2b(os.fsencode(os.path.realpath(path)), key=bytes.fromhex(digest), digest_size=16).hexdigest()
+
+
+def _record_of_scan(path: Path, image: Path, digest: str) -> dict[str, Any]:
+    """Record of a label map, which must be of this scan."""
+    record = _read_own(path)
+    if not record:
+        raise InputError(f"{path.name} must not exist already, got one of unknown origin; {_REMEDY}")
+    if record["image_sha256"] != digest and record["image_id"] != _path_id(image, record["image_sha256"]):
+        raise InputError(f"{path.name} must not be of another scan, got one of a scan of the same name; {_REMEDY}")
+    return record
 
 
 def _is_whole(path: Path) -> bool:

@@ -14,6 +14,7 @@ from custom_components.io.nifti_headers import data_type, shape_of
 
 _PART = 2**20  # voxels converted at once
 _MAX_TRAILING = 512  # bytes; some writers fill up the last block
+_LEAST_STEPS = 2**12  # of 64-bit intensities that become float32; fewer near its smallest number are a posterised image
 _MAX_FRACTION = 1e-4  # rounding error of a label value
 _MAX_LABEL_SLOPE = 0.25  # of integers that stand for whole numbers; a larger one could not tell them from fractions
 
@@ -25,6 +26,7 @@ class _Found:
     max_fraction: float = _MAX_FRACTION
     low: float = math.inf
     high: float = -math.inf
+    double: bool = False
     num_infinite: int = 0
     num_fractions: int = 0
     fraction: float = 0.0
@@ -37,6 +39,7 @@ class _Found:
                 self.num_infinite += bad
                 values[~finite] = 0
         self.low, self.high = min(self.low, values.min().item()), max(self.high, values.max().item())
+        self.double = values.dtype == np.float64
 
     def whole(self, values: np.ndarray) -> np.ndarray:
         """Round the values and count those that are not whole."""
@@ -113,7 +116,9 @@ def _check_values(found: _Found, kind: str, path: Path) -> None:
     if found.num_infinite:
         raise InputError(f"voxels of {name} must be finite, got {found.num_infinite} NaN or infinite; replace them")
     if kind == "image":
-        if max(-found.low, found.high) > float(np.finfo(np.float32).max):
+        largest, limits = max(-found.low, found.high), np.finfo(np.float32)
+        coarse = found.double and 0 < largest < _LEAST_STEPS * float(limits.smallest_subnormal)
+        if largest > float(limits.max) or coarse:
             raise InputError(
                 f"image {name} must fit in 32-bit floats, got {found.low:g} to {found.high:g}; rescale the intensities"
             )

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import io
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -139,13 +141,16 @@ def volume_of(array: np.ndarray, affine: np.ndarray, *, name: str = "image.nii")
     return _read(Content(io.BytesIO(content), Path(name), size=len(content)), "image")[0]
 
 
-def write_label_map(path: str | Path, labels: np.ndarray, *, like: Volume) -> None:
+def write_label_map(
+    path: str | Path, labels: np.ndarray, *, like: Volume, before: Callable[[str], None] | None = None
+) -> None:
     """Write label values as `uint8` NIfTI on the grid of `like`, whole or not at all.
 
     NIfTI version, sform, qform, their codes and the units are those of the source. Every other header field and every
     extension is left behind: they may hold patient data. The same labels give the same bytes.
 
-    The path, of a `.nii` or `.nii.gz` file, is replaced if it exists; `like` is the volume that was segmented.
+    The path, of a `.nii` or `.nii.gz` file, is replaced if it exists; `like` is the volume that was segmented. `before`
+    is called with the SHA-256 of the file's bytes when these are on the disk, just before they take their name.
 
     Raises:
         InputError: labels of another shape or not whole numbers 0..255, or another file name.
@@ -176,6 +181,8 @@ def write_label_map(path: str | Path, labels: np.ndarray, *, like: Volume) -> No
         parts = (voxels[start : start + _PART] for start in range(0, len(voxels), _PART))
         if not same or any(content.read(len(part)) != part for part in parts) or content.read(1):
             raise InputError(f"label map {show_path(path)} must read back as given, got other labels; report it")
+        if before is not None:
+            before(hashlib.sha256(stored).hexdigest())
 
     write_atomically(path, _compress(head, voxels) if path.name.lower().endswith(".gz") else head + voxels, check=check)
 

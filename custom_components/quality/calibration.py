@@ -63,11 +63,14 @@ class DomainQuality:
         calibration: map from expected Dice to confidence; None without validation exams.
         volumes_ml: smallest and largest volume of each bone in ml, among the training and validation references.
         references: number of these references.
+        farthest: largest distance of their scans from the domain, see `inference.domain_fit`; None if it is unknown, as
+            in older models.
     """
 
     calibration: Calibration | None
     volumes_ml: Mapping[str, tuple[float, float]]
     references: int
+    farthest: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain types only; `from_dict` reverses it."""
@@ -75,6 +78,7 @@ class DomainQuality:
             "calibration": None if self.calibration is None else asdict(self.calibration),
             "volumes_ml": {bone: list(ends) for bone, ends in self.volumes_ml.items()},
             "references": self.references,
+            "farthest": self.farthest,
         }
 
     @classmethod
@@ -82,7 +86,8 @@ class DomainQuality:
         """Rebuild an instance from `to_dict`."""
         calibration = None if data["calibration"] is None else Calibration(**data["calibration"])
         volumes = {str(bone): (float(low), float(high)) for bone, (low, high) in data["volumes_ml"].items()}
-        return cls(calibration, volumes, int(data["references"]))
+        farthest = data.get("farthest")
+        return cls(calibration, volumes, int(data["references"]), None if farthest is None else float(farthest))
 
 
 def fit_calibration(

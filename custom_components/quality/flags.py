@@ -22,6 +22,9 @@ FLAGS = (
     "low-confidence",
 )
 
+UNLIKE_DOMAIN = "unlike-domain"
+"""Flag of all bones of a scan that does not look like its domain; see `inference.domain_fit`."""
+
 _MOST_SIZES = 20  # a record lists the sizes of this many largest components
 _DIGITS = 6
 

@@ -15,6 +15,7 @@ from custom_components.data.manifests import Manifest
 from custom_components.data.scans import list_cases
 from custom_components.distributed import first_rank_only
 from custom_components.errors import InputError, explain, show_path
+from custom_components.inference.domain_fit import norm_distance
 from custom_components.inference.engine import VolumeDataset, VolumeEvaluator
 from custom_components.inference.inferers import SlicewiseInferer
 from custom_components.inference.transforms import ReadVolumed, RestoreSourceGridd, StackSlicesd
@@ -31,10 +32,12 @@ from custom_components.models.checkpoints import (
 from custom_components.models.trained_model import QUALITY, TrainedModel
 from custom_components.postprocessing.transforms import default_steps
 from custom_components.quality.calibration import DomainQuality, fit_calibration
+from custom_components.system.terminal import count
 from custom_components.training.runs import TrainingRun
 from monai.transforms import Compose
 
 _logger = logging.getLogger(__name__)
+_MOST_MEASURED = 64  # scans of a domain whose distance from it is measured
 
 
 class _SegmentedBone(NamedTuple):
@@ -69,7 +72,8 @@ def calibrate_model(
             [bone.expected for bone in own], [bone.dice for bone in own], exams=[bone.subject for bone in own]
         )
         references = [case for case in (*training, *validation) if case.domain == name]
-        quality[name] = DomainQuality(calibration, _volumes_ml(model, references), len(references)).to_dict()
+        volumes, farthest = _volumes_ml(model, references), _farthest(model, references)
+        quality[name] = DomainQuality(calibration, volumes, len(references), farthest).to_dict()
     return replace(model, training=dict(model.training) | {QUALITY: quality})
 
 
@@ -140,14 +144,14 @@ def describe_quality(model: TrainedModel) -> list[str]:
         if known is None:
             lines.append(f"{domain.name}: nothing known of its quality")
         elif known.calibration is None:
-            lines.append(f"{domain.name}: volumes of {known.references} references; no exam to calibrate confidence on")
+            volumes = f"volumes of {count(known.references, 'reference')}"
+            lines.append(f"{domain.name}: {volumes}; no exam to calibrate confidence on")
         else:
             how, error = known.calibration, known.calibration.error
             off = "" if error is None else f", off by {error:.3f} in exams left out"
-            lines.append(
-                f"{domain.name}: confidence calibrated on {how.bones} bones of {how.exams} exams{off}; "
-                f"volumes of {known.references} references"
-            )
+            exams = f"{count(how.bones, 'bone')} of {count(how.exams, 'exam')}"
+            volumes = f"volumes of {count(known.references, 'reference')}"
+            lines.append(f"{domain.name}: confidence calibrated on {exams}{off}; {volumes}")
     return lines
 
 
@@ -189,10 +193,22 @@ def _volumes_ml(model: TrainedModel, cases: Iterable[Case]) -> dict[str, tuple[f
         domain = model.domain(case.domain)
         counts = np.bincount(domain.encode(label.array, source=show_path(label.path)).reshape(-1))
         voxel_ml = voxel_volume_ml(label.affine)
-        for bone, count in zip(domain.labels.values(), counts[1:], strict=False):
-            if count:
-                volumes.setdefault(bone, []).append(float(count) * voxel_ml)
+        for bone, number in zip(domain.labels.values(), counts[1:], strict=False):
+            if number:
+                volumes.setdefault(bone, []).append(float(number) * voxel_ml)
     return {bone: (round(min(each), 6), round(max(each), 6)) for bone, each in volumes.items()}
+
+
+def _farthest(model: TrainedModel, cases: Sequence[Case]) -> float | None:
+    """Largest distance of the scans from their domain, of at most 64 of them, evenly spaced."""
+    read = Compose([ReadVolumed("image"), StackSlicesd("image", model=model)])
+    network = build_network(model)
+    found = []
+    for case in cases[:: -(-len(cases) // _MOST_MEASURED)]:
+        item = read({"image": case.image, "domain": case.domain})
+        found.append(norm_distance(network, item["image"], domain=case.domain))
+    known = [distance for distance in found if distance is not None]
+    return round(max(known), 6) if known else None
 
 
 def _label_of(case: Case) -> Path:

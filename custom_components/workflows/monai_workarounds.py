@@ -146,7 +146,7 @@ def hide_engine_errors() -> None:
     Behaviour: ignite logs the error, twice and with its paths, and raises it as well.
     Upstream: https://github.com/pytorch/ignite/issues/3476 (what an engine does on an exception).
     """
-    for name in ("SupervisedTrainer", "SupervisedEvaluator"):
+    for name in ("SupervisedTrainer", "SupervisedEvaluator", "VolumeEvaluator"):
         logging.getLogger(f"ignite.engine.engine.{name}").addFilter(_is_no_exception)
 
 

@@ -5,17 +5,21 @@ from __future__ import annotations
 import csv
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from custom_components.data.scans import list_scans
 from custom_components.errors import InputError, list_first
-from custom_components.inference.report import REPORT, read_report, waiting_row, write_report
+from custom_components.inference.flagged import log_flags, log_summary
+from custom_components.inference.report import REPORT, merge_report, read_report, waiting_row
+from custom_components.io.records import label_map_path, read_record
 from custom_components.quality.flags import FlagRules
-from custom_components.quality.tables import QUALITY_TABLE, gather_quality, write_quality
+from custom_components.quality.tables import QUALITY_TABLE, gather_quality, merge_quality
 from custom_components.system.files import write_atomically
+from custom_components.system.folders import OutputFolder
+from custom_components.system.terminal import count
 
 from multijoint.api.segmenting import run_inference
 from multijoint.cluster.processes import ProcessFailure, run_process
@@ -60,29 +64,58 @@ def segment_on_cluster(
         "checkpoint": str(checkpoint.resolve()),
         "output_dir": str(output_dir.resolve()),
     }
+    with OutputFolder(output_dir / "shares").locked(wait=False):
+        rows = _segment_shares(
+            scans,
+            common,
+            output_dir,
+            Resources(threads=threads, gpu=settings.get("device") != "cpu"),
+            engine=engine,
+            address=address,
+        )
+    cases = [scan["name"] for scan in scans]
+    with OutputFolder(output_dir).locked():
+        done = [case for case, row in zip(cases, rows, strict=True) if row["output"]]
+        bones = dict.fromkeys(cases, ()) | gather_quality(output_dir, done, rules=rules)
+        merge_quality(output_dir / QUALITY_TABLE, bones, order=cases)
+        merge_report(output_dir / REPORT, rows, cases=cases, changed=range(len(rows)))
+    for case, row in zip(cases, rows, strict=True):
+        log_flags(row["file"], bones[case], fit=read_record(label_map_path(output_dir, case)).get("domain_fit"))
+    log_summary(rows, folder=output_dir)
+    bad = [f"{row['file']}: {row['cause']}" for row in rows if row["status"] not in ("written", "skipped")]
+    if bad:
+        listed = list_first(bad)
+        raise InputError(f"{len(bad)} of {count(len(rows), 'scan')} could not be segmented, see {REPORT}: {listed}")
+
+
+def _segment_shares(
+    scans: Sequence[Mapping[str, Any]],
+    common: Mapping[str, Any],
+    output_dir: Path,
+    resources: Resources,
+    *,
+    engine: str,
+    address: str | None,
+) -> list[dict[str, Any]]:
+    """Rows of the reports of all shares, in the order of the scans."""
     shares = []
     for number, first in enumerate(range(0, len(scans), _SHARE)):
         path = output_dir.resolve() / "shares" / f"share_{number}.json"
-        content = common | {
+        path.with_suffix(".csv").unlink(missing_ok=True)  # of a run that was stopped
+        content = {
+            **common,
             "images": scans[first : first + _SHARE],
             "report": f"shares/share_{number}.csv",
             "quality": None,
         }
         write_atomically(path, (json.dumps(content, indent=2) + "\n").encode())
         shares.append(path)
-    resources = Resources(threads=threads, gpu=settings.get("device") != "cpu")
     results = dict(run_tasks(_segment_share, shares, resources=resources, engine=engine, address=address))
     rows = [row for number, share in enumerate(shares) for row in _rows_of_share(share, results[number])]
-    cases = [scan["name"] for scan, row in zip(scans, rows, strict=True) if row["output"]]
-    write_quality(output_dir / QUALITY_TABLE, gather_quality(output_dir, cases, rules=rules))
-    write_report(output_dir / REPORT, rows)
     for share in shares:  # the logs stay
         share.unlink()
         share.with_suffix(".csv").unlink(missing_ok=True)
-    bad = [f"{row['file']}: {row['cause']}" for row in rows if row["status"] not in ("written", "skipped")]
-    if bad:
-        listed = list_first(bad)
-        raise InputError(f"{len(bad)} of {len(rows)} scans could not be segmented, see {REPORT}: {listed}")
+    return rows
 
 
 def segment_share(path: Path) -> None:

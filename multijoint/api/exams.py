@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from custom_components.data.scans import list_scans
 from custom_components.errors import InputError, explain
-from custom_components.inference.report import REPORT, read_report
+from custom_components.inference.domain_fit import named_domain
+from custom_components.inference.report import REPORT, read_own_report
 from custom_components.models.checkpoints import load_model
+from custom_components.system.terminal import count
 
 from multijoint.api.archives import segment_on_cluster
 from multijoint.api.dicom_scans import find_scans, write_segs
@@ -38,6 +41,7 @@ def segment_exams(
     engine: str = "local",
     address: str | None = None,
     threads: int = 1,
+    tell: Callable[[Sequence[Mapping[str, str]]], object] = len,
     **settings: Any,
 ) -> Iterator[str]:
     """Segment NIfTI volumes and DICOM exams, then write DICOM SEGs and meshes of the label maps.
@@ -48,7 +52,7 @@ def segment_exams(
         paths: NIfTI files, folders of them, or folders of DICOM.
         model: see `open_model`.
         output_dir: see `segment`.
-        domain: of the scans; `None` if the model knows just one.
+        domain: of the scans, or "auto"; `None` if the model knows just one.
         series: key or UID of the DICOM series to take.
         dicom_seg: write `<case>_seg.dcm` for scans that came as DICOM.
         mesh: format of the meshes, stl, ply or glb; `None` makes none.
@@ -57,6 +61,7 @@ def segment_exams(
         engine: "local", or "ray" to share out the scans.
         address: of a Ray cluster; see `segment_on_cluster`.
         threads: processor threads of a share.
+        tell: called with the rows of `segment_report.csv` for these scans, also if some could not be segmented.
         settings: as for `segment`.
 
     Yields:
@@ -75,7 +80,7 @@ def segment_exams(
         if exams:
             if dicom_seg:
                 check_highdicom()
-            load_model(checkpoint).domain(domain)  # a misspelt domain is found before hours of conversion
+            named_domain(load_model(checkpoint), domain)  # a misspelt domain is found before hours of conversion
         converted = []
         for exam in exams:
             converted.append(convert_exam(exam, output_dir, wanted=series, overwrite=overwrite))
@@ -83,26 +88,30 @@ def segment_exams(
         if exams:
             yield RULE
             scans = [*scans, *(done.item for done in converted)]
+        items = list_scans(scans)
         settings |= {"checkpoint": checkpoint, "output_dir": output_dir, "domain": domain, "overwrite": overwrite}
         failures = []
         before = report_version(output_dir)
         try:
             if engine == "local":
-                run_inference(scans, **settings)
+                run_inference(items, **settings)
             else:
-                segment_on_cluster(scans, engine=engine, address=address, threads=threads, **settings)
+                segment_on_cluster(items, engine=engine, address=address, threads=threads, **settings)
         except InputError as error:
-            if report_version(output_dir) == before:  # nothing was segmented
+            if report_version(output_dir) in (None, before):  # nothing was segmented, or nothing is left of it
                 raise
             failures.append(explain(error))
+        finally:
+            if report_version(output_dir) not in (None, before):
+                tell(read_own_report(output_dir / REPORT, items))
         if dicom_seg:
             if len(scans) > len(converted):
-                others = len(scans) - len(converted)
-                _LOG.warning("no DICOM SEG for %d of the scans: they did not come from DICOM", others)
+                others = count(len(scans) - len(converted), "scan")
+                _LOG.warning("no DICOM SEG for %s that did not come from DICOM", others)
             failures += write_segs(output_dir, converted)
         if mesh is not None:
             try:
-                rows = read_report(output_dir / REPORT)
+                rows = read_own_report(output_dir / REPORT, items)
                 finished = [output_dir / row["output"] for row in rows if row["status"] in ("written", "skipped")]
                 for meshed in mesh_cases(find_label_maps(finished), format=mesh, output_dir=output_dir):
                     yield format_meshed(meshed)

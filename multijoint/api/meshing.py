@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from custom_components.errors import InputError, explain, list_first
+from custom_components.system.terminal import count
 
 from multijoint.clinic.meshes.meshing import MeshedCase, mesh_case
 
@@ -31,7 +32,8 @@ def mesh_cases(cases: Mapping[str, Path], *, format: str, output_dir: Path) -> I
         except InputError as error:
             failed.append(explain(error))
     if failed:
-        raise InputError(f"{len(failed)} of {len(cases)} label maps could not be meshed: {list_first(failed)}")
+        maps = count(len(cases), "label map")
+        raise InputError(f"{len(failed)} of {maps} could not be meshed: {list_first(failed)}")
 
 
 def format_meshed(meshed: MeshedCase) -> str:

@@ -7,7 +7,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from custom_components.inference.report import REPORT, read_report
+from custom_components.data.scans import list_scans
+from custom_components.inference.report import REPORT, read_own_report
 from custom_components.quality.flags import FlagRules
 
 from multijoint.api.opening import open_model
@@ -34,14 +35,15 @@ def segment(
         settings: of `inference.yaml`, such as `domain`, `device` or `overwrite`.
 
     Returns:
-        The rows of `segment_report.csv`, one a scan.
+        The rows of `segment_report.csv` for these scans.
 
     Raises:
         InputError: some scans cannot be segmented; raised after the others have been.
     """
     with open_model(model, trust=trust) as checkpoint:
-        run_inference(images, checkpoint=checkpoint, output_dir=Path(output_dir), flag_rules=flag_rules, **settings)
-    return read_report(Path(output_dir) / REPORT)
+        scans = list_scans(images)
+        run_inference(scans, checkpoint=checkpoint, output_dir=Path(output_dir), flag_rules=flag_rules, **settings)
+    return read_own_report(Path(output_dir) / REPORT, scans)
 
 
 def run_inference(

@@ -4,7 +4,7 @@ import contextlib
 import gc
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,7 @@ from multijoint.cli.presenting import record
         path("--bundle", "BUNDLE", "a packaged bundle, folder or zip; only read, not run", dest="model"),
     ),
     TRUST,
-    text("--domain", "NAME", "domain of the scans; needed when the model knows several"),
+    text("--domain", "NAME", "domain of the scans, or auto to choose; needed when the model knows several"),
     out_path("FOLDER", "where the label maps and segment_report.csv go", dest="output", required=True),
     flag("--overwrite", "segment finished scans anew, and replace what was changed by hand"),
     choice(
@@ -71,31 +71,29 @@ def segment(
 ) -> None:
     """Segment NIfTI volumes or DICOM exams with a trained model."""
     with _fast_imports():
-        from custom_components.inference.report import REPORT, read_report
+        from custom_components.inference.report import REPORT
         from custom_components.io.nifti_files import MAX_BYTES, MAX_VOXELS
         from custom_components.quality.flags import FlagRules
 
         from multijoint.api.exams import segment_exams
-        from multijoint.api.segmenting import report_version
 
     limits = {MAX_VOXELS: max_voxels, MAX_BYTES: max_bytes}
     os.environ |= {name: value for name, value in limits.items() if value is not None}
     show_messages()
-    before = report_version(output)
     rules = FlagRules.from_texts(flag_rules)
-    try:
-        for line in segment_exams(images, output_dir=output, flag_rules=rules, **arguments):
-            print(line, flush=True)
-    finally:
-        if report_version(output) != before:
-            rows = read_report(output / REPORT)
-            record(
-                output=output,
-                report=output / REPORT,
-                written=[row["output"] for row in rows if row["status"] == "written"],
-                failed={row["file"]: row["cause"] for row in rows if row["status"] in ("failed", "waiting")},
-                scans=rows,
-            )
+
+    def tell(rows: Sequence[Mapping[str, str]]) -> None:
+        record(
+            output=output,
+            report=output / REPORT,
+            written=[row["output"] for row in rows if row["status"] == "written"],
+            failed={row["file"]: row["cause"] for row in rows if row["status"] in ("failed", "waiting")},
+            flagged={row["file"]: row["flags"] for row in rows if row["flags"]},
+            scans=rows,
+        )
+
+    for line in segment_exams(images, output_dir=output, flag_rules=rules, tell=tell, **arguments):
+        print(line, flush=True)
 
 
 @command(path("share", "SHARE", "file of the share"))

@@ -160,14 +160,39 @@ def test_intensity_units_do_not_matter() -> None:
     )
 
 
-def test_a_constant_slice_becomes_zero_not_noise() -> None:
+@pytest.mark.parametrize("normalization", ["volume", "slice"])
+@pytest.mark.parametrize("exponent", [-120, -60, -20, 20, 100, 120])
+def test_a_scan_times_a_power_of_two_gives_the_same_bits(exponent: int, normalization: str) -> None:
     volume = make_volume()
-    volume[:, :, 0] = 7
-    images = stack_slices(
-        volume, oblique_affine(), plane="axial", settings=Preprocessing((16, 16), normalization="slice")
-    )
-    assert images[0].abs().max().item() < 1e-3
-    assert bool(torch.isfinite(images).all())
+    volume[:, :, 0] = 0
+    settings = Preprocessing((16, 8), normalization=normalization)
+    once = stack_slices(volume, np.eye(4), plane="axial", settings=settings)
+    scaled = stack_slices(np.ldexp(volume, exponent), np.eye(4), plane="axial", settings=settings)
+    assert torch.equal(scaled, once)
+
+
+@pytest.mark.parametrize("factor", [1e-6, 1e-30, 1e-41, 1e30, 3e38])
+def test_a_scan_of_tiny_or_huge_values_looks_the_same(factor: float) -> None:
+    """Down to subnormal numbers, and up to where a difference of two voxels is no float32."""
+    volume = make_volume() - 100
+    volume = (volume / np.abs(volume).max()).astype(np.float32)
+    settings = Preprocessing((16, 16))
+    once = stack_slices(volume, np.eye(4), plane="axial", settings=settings)
+    scaled = stack_slices((volume * np.float64(factor)).astype(np.float32), np.eye(4), plane="axial", settings=settings)
+    torch.testing.assert_close(scaled, once, atol=2e-3 if factor == 1e-41 else 1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("value", [0, 7, 1000.3, 1e-7])
+def test_what_is_constant_becomes_zero_not_noise(value: float) -> None:
+    """Also where resizing rounds its values."""
+    volume = np.random.default_rng(0).normal(100, 20, (173, 201, 3)).astype(np.float32)
+    volume[:, :, 0] = value
+    settings = Preprocessing((256, 256), normalization="slice")
+    images = stack_slices(volume, np.eye(4), plane="axial", settings=settings)
+    assert not images[0].any()
+    assert images[1].std().item() == pytest.approx(1, abs=1e-4)
+    alone = np.full_like(volume, value)
+    assert not stack_slices(alone, np.eye(4), plane="axial", settings=Preprocessing((256, 256))).any()
 
 
 def test_long_stacks_are_resized_in_parts_of_equal_result() -> None:

@@ -414,7 +414,7 @@ def _voxels(to: _Writer) -> None:
         to.refuse("constant", f"must not be constant, got {value} in every", nifti(np.full_like(ARRAY, value)))
     to.refuse("constant", "must not be constant", nifti(ARRAY[:1, :1, :1]))
     to.refuse("constant", "must not be constant", nifti(ARRAY.astype(float) * 1e-12 + 1e9))
-    for value in (1e39, -1e300):
+    for value in (1e39, -1e300, 1e-60):
         to.refuse("beyond-float32", "must fit in 32-bit floats", nifti(ARRAY * value))
     for axis in range(3):
         thin = ARRAY.take([0], axis=axis)

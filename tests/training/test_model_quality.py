@@ -63,7 +63,7 @@ def test_a_training_knows_volumes_and_confidence_at_its_end(trained: Path, manif
             label = nibabel.load(Path(manifests["ankle"]).parent / "labels" / f"{row['case']}.nii.gz")
             volumes.append(np.count_nonzero(np.asarray(label.dataobj) == 2) * np.prod(label.header.get_zooms()) / 1e3)
     assert ankle.volumes_ml["talus"] == pytest.approx((min(volumes), max(volumes)), rel=1e-4)
-    assert describe_quality(model)[0].endswith("bones of 1 exams; volumes of 2 references")
+    assert describe_quality(model)[0].endswith("bones of 1 exam; volumes of 2 references")
 
 
 def test_the_checkpoint_is_whole_and_the_weights_are_the_same(trained: Path, checkpoint: Path) -> None:

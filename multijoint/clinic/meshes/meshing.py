@@ -16,6 +16,7 @@ from custom_components.io.nifti_files import case_id
 from custom_components.io.records import case_of
 from custom_components.io.volumes import read_label
 from custom_components.system.files import write_atomically
+from custom_components.system.folders import OutputFolder
 
 from multijoint.clinic.meshes.bone_masks import bone_masks
 from multijoint.clinic.meshes.shapes import measure_shape, merge_bones, read_bones
@@ -96,19 +97,21 @@ def mesh_case(segmentation: Path, *, case: str, format: str, output_dir: Path) -
     legend = read_legend(segmentation, bones)
     files = _file_names(legend)
     folder = _folder_of(output_dir, case)
-    _remove_outdated(output_dir, case, volume.digest)
+    surfaces = {value: bone_surface(bones[value]) for value in legend if value in bones}
     rows = []
-    for value, entry in sorted(legend.items()):
-        row = {"label": str(value), "bone": entry.name, "label_map_sha256": volume.digest}
-        if value in bones:
-            surface = bone_surface(bones[value])
-            path = folder / f"{files[value]}.{format}"
-            write_atomically(path, mesh_bytes(surface, format=format, name=entry.name, color=entry.color))
-            row |= measure_shape(bones[value], surface) | {"mesh": path.relative_to(output_dir).as_posix()}
-        else:
-            row["status"] = "missing"
-        rows.append(row)
-    merge_bones(output_dir, case, rows)
+    with OutputFolder(output_dir).locked():  # two runs may mesh one case
+        _remove_outdated(output_dir, case, volume.digest)
+        for value, entry in sorted(legend.items()):
+            row = {"label": str(value), "bone": entry.name, "label_map_sha256": volume.digest}
+            if value in bones:
+                path = folder / f"{files[value]}.{format}"
+                write_atomically(path, mesh_bytes(surfaces[value], format=format, name=entry.name, color=entry.color))
+                row |= measure_shape(bones[value], surfaces[value])
+                row |= {"mesh": path.relative_to(output_dir).as_posix()}
+            else:
+                row["status"] = "missing"
+            rows.append(row)
+        merge_bones(output_dir, case, rows)
     return MeshedCase(
         case,
         found=tuple(row["bone"] for row in rows if row["status"] == "found"),

@@ -11,6 +11,7 @@ import numpy as np
 from custom_components.errors import InputError, show_path
 from custom_components.io.geometry import voxel_volume_ml
 from custom_components.system.files import write_csv
+from custom_components.system.folders import OutputFolder
 
 from multijoint.clinic.meshes.bone_masks import BoneMask
 from multijoint.clinic.meshes.surfaces import BoneSurface
@@ -82,6 +83,7 @@ def read_bones(folder: Path) -> list[dict[str, str]]:
 
 def merge_bones(folder: Path, case: str, rows: Iterable[Mapping[str, Any]]) -> None:
     """Replace the rows of a case in `bones.csv`, whole or not at all."""
-    others = [row for row in read_bones(folder) if row["case"] != case]
-    merged = [*others, *({"case": case, **row} for row in rows)]
-    write_csv(folder / BONES, BONES_COLUMNS, sorted(merged, key=lambda row: (row["case"], int(row["label"]))))
+    with OutputFolder(folder).locked():
+        others = [row for row in read_bones(folder) if row["case"] != case]
+        merged = [*others, *({"case": case, **row} for row in rows)]
+        write_csv(folder / BONES, BONES_COLUMNS, sorted(merged, key=lambda row: (row["case"], int(row["label"]))))

@@ -104,7 +104,7 @@ def _inference(config: Config, model: TrainedModel, domain: str) -> Config:
         "_target_": "custom_components.inference.build_inference_network",
         "model": "@model",
         "checkpoint": "@checkpoint",
-        "domain": "@domain",
+        "domain": "@named_domain",
         "precision": "@precision",
         "device": "@run_device",
         "network": "@network_def",
@@ -112,7 +112,8 @@ def _inference(config: Config, model: TrainedModel, domain: str) -> Config:
     config["results"] |= {
         "model": {"_target_": "custom_components.workflows.identify", "model": "@model", "path": "@checkpoint"}
     }
-    config["inferer"] |= {"domain": "@domain"}
+    config["inferer"] |= {"domain": "@named_domain"}
+    config["network_def"] |= {"domain": "$@named_domain or 0"}
     config["domain"] = domain
     if len(model.domains) > 1:  # annotation tools offer what stands here to their users
         config |= {"displayable_configs": {"domain": domain}, "domain": "@displayable_configs#domain"}

@@ -1,0 +1,252 @@
+"""Whether a scan looks like a domain, judged by the norms of its network; and the choice of a domain by that."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import math
+from collections.abc import Hashable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+from custom_components.domains import find_domain
+from custom_components.errors import InputError, show_path
+from custom_components.inference.transforms import StackSlicesd
+from monai.config import KeysCollection
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from custom_components.models.trained_model import TrainedModel
+
+AUTO = "auto"
+"""Name that asks for the domain that fits best."""
+
+MARGIN = 1.5
+"""A scan does not look like a domain if it is farther from it than the domain's farthest own scan, by this factor."""
+
+APART = 1.5
+"""Of two domains that a scan looks like, the nearer one is chosen only if the other is farther by this factor."""
+
+_logger = logging.getLogger(__name__)
+_BLIND_APART = 2.0  # the same where the model does not know how far own scans are
+_NUM_SLICES = 8
+
+
+def named_domain(model: TrainedModel, domain: str | None) -> str | None:
+    """The domain that a run names for all its scans; None for `AUTO`, and where the model has only one.
+
+    Raises:
+        InputError: an unknown name, or none although there are several domains.
+    """
+    if asks_for_choice(model, domain):
+        return None
+    find_domain(model.domains, domain)
+    return domain
+
+
+def asks_for_choice(model: TrainedModel, domain: str | None) -> bool:
+    """Whether `domain` is `AUTO`, and no domain of the model is called so."""
+    return domain == AUTO and AUTO not in {each.name for each in model.domains}
+
+
+def norm_distance(network: nn.Module, slices: Tensor, *, domain: str) -> float | None:
+    """How far a scan is from a domain: mean squared logarithm of its features' variances over those of the domain.
+
+    Each norm of the domain holds the variance that each feature had over the training slices. Eight slices of the
+    scan, evenly spaced, pass the network with the domain's norms, and the same variance is taken of them. The norms of
+    the decoder count, whose features are nearest to the answer. A domain's own scans give numbers near 0. The network
+    is left as it was.
+
+    Args:
+        network: a `MultiDomainUNet`, in evaluation mode and on the CPU.
+        slices: those of a scan as the network sees the domain's, (channels, rows, columns, number).
+        domain: its name.
+
+    Returns:
+        The mean over these norms of the means over their features; None for a network without norms, such as a folded
+        or an int8 one.
+
+    Example:
+        >>> from custom_components.networks.unet import MultiDomainUNet
+        >>> network = MultiDomainUNet([2, 2], widths=[2, 4], domain_names=["ankle", "knee"]).eval()
+        >>> norm_distance(network, torch.zeros(1, 4, 4, 3), domain="knee") > 1  # nothing varies in a black scan
+        True
+    """
+    norms = _norms_of(network, domain)
+    if not norms:
+        return None
+    found: list[Tensor] = []
+
+    def note(norm: nn.Module, inputs: tuple[Tensor]) -> None:
+        own, usual = inputs[0].var(dim=(0, 2, 3), correction=0), norm.get_buffer("running_var")
+        found.append(((own + norm.eps) / (usual + norm.eps)).log().square().double().mean())  # type: ignore[operator]
+
+    number = slices.shape[-1]
+    chosen = sorted({int((place + 0.5) * number / _NUM_SLICES) for place in range(_NUM_SLICES)})
+    known: Any = network  # a `MultiDomainUNet`, which is imported only where norms are looked for
+    before = known.domain
+    hooks = [norm.register_forward_pre_hook(note) for norm in norms]
+    try:
+        known.set_domain(domain)
+        with torch.no_grad():
+            network(slices[..., chosen].movedim(-1, 0).contiguous())
+    finally:
+        known.set_domain(before)
+        for hook in hooks:
+            hook.remove()
+    return float(torch.stack(found).mean())
+
+
+def _norms_of(network: nn.Module, domain: str) -> list[nn.Module]:
+    """The norms of a domain in the decoder of a `MultiDomainUNet`; none in another network, or a folded one."""
+    from custom_components.networks.norms import DomainSpecificBatchNorm2d
+    from custom_components.networks.unet import MultiDomainUNet
+
+    if not isinstance(network, MultiDomainUNet) or domain not in network.domain_names:
+        return []
+    index = 0 if network.shared_norm else network.domain_names.index(domain)
+    return [each.norms[index] for each in network.decoder.modules() if isinstance(each, DomainSpecificBatchNorm2d)]
+
+
+class FitDomaind(StackSlicesd):
+    """Cut a volume into slices as `StackSlicesd` does, and state whether it looks like its domain.
+
+    `domain_fit` of the item is then what `judge_fit` gives. For the domain `AUTO`, the domain that fits best is chosen
+    and set as the item's; see `choose_domain`.
+
+    Args:
+        keys: key of the volume.
+        model: the trained model.
+        network: its network, in evaluation mode; one on a GPU is copied to the CPU.
+        domain: default domain of items that name none.
+    """
+
+    def __init__(
+        self, keys: KeysCollection, *, model: TrainedModel, network: nn.Module, domain: str | None = None
+    ) -> None:
+        super().__init__(keys, model=model, domain=domain)
+        on_gpu = any(weight.is_cuda for weight in network.parameters())
+        self.network = copy.deepcopy(network).cpu() if on_gpu else network
+        named = None if asks_for_choice(model, domain) else model.domain(domain).name
+        asked = [each.name for each in model.domains if named in (None, each.name)]
+        unknown = [name for name in asked if _farthest(model, name) is None]
+        if not _norms_of(self.network, model.domains[0].name):
+            _logger.info("this network has no norms of its own: whether a scan looks like its domain is not judged")
+        elif unknown:
+            _logger.info(
+                "this model does not state how far its own scans are from %s: a scan is flagged only if another domain "
+                "is much nearer; multijoint calibrate adds that to the checkpoint of a run",
+                " and ".join(unknown),
+            )
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Transform one item.
+
+        Raises:
+            InputError: the domain is to be chosen and none fits, or several fit alike.
+        """
+        asked = data.get("domain", self.default_domain)
+        names = [domain.name for domain in self.model.domains]
+        stacked: dict[str, dict[Hashable, Any]] = {}
+        distances: dict[str, float | None] = {}
+
+        def measure(name: str) -> None:
+            stacked[name] = super(FitDomaind, self).__call__({**data, "domain": name})
+            slices = torch.as_tensor(stacked[name][self.keys[0]])
+            distances[name] = norm_distance(self.network, slices, domain=name)
+
+        if asks_for_choice(self.model, asked):
+            for name in names:
+                measure(name)
+            chosen = choose_domain(self.model, distances, scan=show_path(data["source"].path))
+            return stacked[chosen] | {"domain_fit": judge_fit(self.model, chosen, distances) | {"asked": AUTO}}
+        own = self.model.domain(asked).name
+        measure(own)
+        fit = judge_fit(self.model, own, distances)
+        if not fit["fits"] and distances[own] is not None:  # only then the others are of interest
+            for name in names:
+                if name != own:
+                    measure(name)
+            fit = judge_fit(self.model, own, distances)
+        return stacked[own] | {"domain_fit": fit}
+
+
+def judge_fit(model: TrainedModel, domain: str, distances: Mapping[str, float | None]) -> dict[str, Any]:
+    """What a record states of a scan and its domain, in plain types.
+
+    Args:
+        model: the trained model, with the distances of its own scans if it was calibrated.
+        domain: the scan's.
+        distances: of the scan to domains, see `norm_distance`.
+
+    Returns:
+        `times`, its distance as a multiple of that of the domain's farthest own scan, None if it is unknown; `fits`,
+        whether that is at most `MARGIN`; and, if it does not fit, `like`, another domain that it looks like, if there
+        is one. In a model that does not know the farthest, `fits` is False if another domain is nearer by more than a
+        factor of 2, and else None.
+    """
+    shares = _shares(model, distances)
+    own, most = shares.get(domain), MARGIN
+    blind = own is None and distances.get(domain) is not None
+    if blind:
+        shares, own = dict(distances), distances[domain]
+        most = (own or 0.0) / _BLIND_APART
+    others = {name: share for name, share in shares.items() if name != domain and share is not None and share < most}
+    fits = None if own is None else not others if blind else own <= most
+    like = min(others, key=lambda name: others[name]) if others and fits is False else None
+    return {
+        "times": None if blind or own is None else round(own, 2),
+        "fits": None if blind and fits else fits,
+        **({"like": like} if like else {}),
+    }
+
+
+def choose_domain(model: TrainedModel, distances: Mapping[str, float | None], *, scan: str) -> str:
+    """The domain that a scan looks like.
+
+    It is the one with the least distance, as a share of its farthest own scan's. In a model that does not know these,
+    the distances themselves are compared.
+
+    Args:
+        model: the trained model.
+        distances: of the scan to all domains, see `norm_distance`.
+        scan: its name, for messages.
+
+    Raises:
+        InputError: no domain fits (`MARGIN`), a second one fits nearly as well (`APART`), or the network has no norms.
+    """
+    remedy = "name its domain with --domain"
+    shares = _shares(model, distances)
+    known = {name: share for name, share in shares.items() if share is not None}
+    blind = len(known) < len(distances)
+    if blind:
+        known = {name: distance for name, distance in distances.items() if distance is not None}
+    if len(known) < len(distances):
+        raise InputError(f"domain of {scan} must be named, got auto for a network without norms; {remedy}")
+    listed = ", ".join(f"{name} {share:.2f}" for name, share in known.items())
+    first, *rest = sorted(known, key=lambda name: known[name])
+    if not blind and known[first] > MARGIN:
+        raise InputError(
+            f"scan {scan} must look like a domain of the model, got none ({listed} times as far as the farthest own "
+            f"scan, more than {MARGIN:g}); if you know better, {remedy}"
+        )
+    apart, most = (_BLIND_APART, math.inf) if blind else (APART, MARGIN)
+    if rest and known[rest[0]] < apart * known[first] and known[rest[0]] <= most:
+        raise InputError(
+            f"scan {scan} must look like one domain of the model, got {first} and {rest[0]} alike ({listed}); {remedy}"
+        )
+    return first
+
+
+def _farthest(model: TrainedModel, domain: str) -> float | None:
+    known = model.quality(domain)
+    return None if known is None else known.farthest
+
+
+def _shares(model: TrainedModel, distances: Mapping[str, float | None]) -> dict[str, float | None]:
+    """Distances as shares of those of the domains' farthest own scans."""
+    farthest = {name: _farthest(model, name) for name in distances}
+    return {
+        name: None if distance is None or not farthest[name] else distance / float(farthest[name] or 1)
+        for name, distance in distances.items()
+    }
