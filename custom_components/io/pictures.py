@@ -155,7 +155,9 @@ def draw_planes(
         top = title_height + (height - panel.height) // 2
         sheet.paste(panel, (left, top))
         if title_height:
-            write_text(ImageDraw.Draw(sheet), (left + panel.width / 2, top - 6), plane, "md", size=0.6 * title_height)
+            size_pixels = 0.6 * title_height
+            size_pixels *= min(1.0, panel.width / ImageFont.load_default(size_pixels).getlength(plane))
+            write_text(ImageDraw.Draw(sheet), (left + panel.width / 2, top - 6), plane, "md", size=size_pixels)
         left += panel.width + _GAP
     return sheet
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from custom_components.domains import COLORS
 from custom_components.io.geometry import canonical_spacing_mm, to_canonical
 from custom_components.io.pictures import REFERENCE_COLOR, bone_color, draw_planes, encode, grey_limits, write_text
 from custom_components.io.records import read_names
@@ -16,7 +17,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 _WIDTH, _HEIGHT = 1320, 460  # pixels, at most, of the planes
 _TITLE, _LEGEND, _TEXT = 32, 46, 18
-_HANDLE = 36  # length of a line in the legend
+_HANDLE, _SPACE, _ROW = 36, 22, 30  # legend: length of a line, space around a name, height of a further row
 
 
 class LegendEntry(NamedTuple):
@@ -48,8 +49,8 @@ def draw_overlay(output: Path, image: Path, segmentation: Path, *, reference: Pa
     """Draw axial, coronal and sagittal slices through the centres of the bones, with a contour a bone.
 
     Letters at the edges say which side of the patient is where: the right is at the left, as radiologists look at it,
-    and in sagittal slices the front.
-    Names come from the `.json` next to the segmentation, if there is one; the reference is outlined in white.
+    and in sagittal slices the front. Names come from the `.json` next to the segmentation, if there is one; the
+    reference is outlined in white. More bones than there are colours have numbers, their label values.
 
     Raises:
         InputError: a file cannot be used, or grids differ.
@@ -67,34 +68,55 @@ def draw_overlay(output: Path, image: Path, segmentation: Path, *, reference: Pa
             indices[each == value] = index
         maps.append(None if each is None else to_canonical(indices, scan.affine))
     assert maps[0] is not None
+    is_numbered = len(found) > len(COLORS)  # then colours come again, and numbers tell the bones apart
     planes = draw_planes(
         maps[0],
         canonical_spacing_mm(scan.affine),
         size=(_WIDTH, _HEIGHT),
-        names={index_of[value]: "" for value in found},
+        names={index_of[value]: str(value) if is_numbered else "" for value in found},
         voxels=to_canonical(scan.array, scan.affine),
         limits=grey_limits(scan.array),
         reference=maps[1],
         ground="black",
         title_height=_TITLE,
     )
-    picture = Image.new("RGB", (_WIDTH, planes.height + _LEGEND))
+    entries = [
+        (f"{value} {entry.name}" if is_numbered else entry.name, entry.color)
+        for value, entry in legend.items()
+        if value in found
+    ]
+    rows = _legend_rows([*entries, *([] if truth is None else [("reference", REFERENCE_COLOR)])])
+    picture = Image.new("RGB", (_WIDTH, planes.height + _LEGEND + _ROW * max(0, len(rows) - 1)))
     picture.paste(planes, ((_WIDTH - planes.width) // 2, 0))
-    entries = [(entry.name, entry.color) for value, entry in legend.items() if value in found]
-    _draw_legend(picture, [*entries, *([] if truth is None else [("reference", REFERENCE_COLOR)])])
+    for number, row in enumerate(rows):
+        _draw_row(ImageDraw.Draw(picture), row, planes.height + _LEGEND / 2 + number * _ROW)
     write_atomically(Path(output), encode(picture, "PNG"))
 
 
-def _draw_legend(picture: Image.Image, entries: list[tuple[str, str]]) -> None:
-    """Write a line and a name an entry below the planes, in the middle, the letters smaller where many must fit."""
-    size, gap = float(_TEXT), 1.2 * _TEXT
-    room = _WIDTH - len(entries) * (_HANDLE + 2 * gap)
-    text = sum(ImageFont.load_default(size).getlength(name) for name, _ in entries)
-    size *= min(1.0, max(room, 0.2 * _WIDTH) / max(text, 1))
-    widths = [ImageFont.load_default(size).getlength(name) for name, _ in entries]
-    left = (_WIDTH - sum(widths) - len(entries) * (_HANDLE + 2 * gap) + gap) / 2
-    draw, middle = ImageDraw.Draw(picture), picture.height - _LEGEND / 2
-    for (name, color), width in zip(entries, widths, strict=True):
+def _legend_rows(entries: list[tuple[str, str]]) -> list[list[tuple[str, str]]]:
+    """Names and colours in as many rows as the width asks for."""
+    rows: list[list[tuple[str, str]]] = []
+    for entry in entries:
+        if not rows or _row_width([*rows[-1], entry]) > _WIDTH:
+            rows.append([])
+        rows[-1].append(entry)
+    return rows
+
+
+def _row_width(row: list[tuple[str, str]]) -> float:
+    return sum(_HANDLE + 2 * _SPACE + _text_width(name) for name, _ in row)
+
+
+def _text_width(name: str) -> float:
+    return float(ImageFont.load_default(_TEXT).getlength(name))
+
+
+def _draw_row(draw: ImageDraw.ImageDraw, row: list[tuple[str, str]], middle: float) -> None:
+    """Draw a line and a name an entry, in the middle of the width; a name wider than that is smaller."""
+    left = max(0.0, (_WIDTH - _row_width(row) + _SPACE) / 2)
+    for name, color in row:
+        width = _text_width(name)
+        size = _TEXT * min(1.0, (_WIDTH - _HANDLE - 2 * _SPACE) / max(width, 1))
         draw.line([(left, middle), (left + _HANDLE, middle)], color, 3)
-        write_text(draw, (left + _HANDLE + gap / 2, middle), name, "lm", size=size)
-        left += _HANDLE + width + 2 * gap
+        write_text(draw, (left + _HANDLE + _SPACE / 2, middle), name, "lm", size=size)
+        left += _HANDLE + width + 2 * _SPACE

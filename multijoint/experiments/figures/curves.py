@@ -56,6 +56,8 @@ def draw_learning_curves(curves: pd.DataFrame) -> Figure | None:
     methods = order_methods(table["method"])
     counts = table.drop_duplicates(_RUN).groupby("method").size()
     caption = f"Lines: mean of {_range(counts)} (folds and seeds) a method; bands: one sd."
+    if counts.max() == 1:
+        caption = "Lines: 1 run a method."
     figure, plots = _panels(list(panels), methods, caption)
     for plot, (heading, rows) in zip(plots, panels.items(), strict=True):
         runs = rows.groupby([*_RUN, "epoch"], as_index=False)["value"].mean()

@@ -55,3 +55,20 @@ def test_label_of_another_grid_is_refused(scan: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="shape"):
         draw_overlay(tmp_path / "x.png", scan, save_label(tmp_path, "other", slice(5, 15), (21, 24, 16)))
     assert not (tmp_path / "x.png").exists()
+
+
+def test_many_bones_have_numbers_and_as_many_rows_of_names_as_they_need(scan: Path, tmp_path: Path) -> None:
+    labels = np.zeros((20, 24, 16), np.uint8)
+    names = {"0": "background"}
+    for value in range(1, 21):
+        labels[value - 1, 6:18, 4:12] = value
+        names[str(value)] = f"a bone with a long name, number {value}"
+    nibabel.save(nibabel.Nifti1Image(labels, np.diag([1, 1, 2, 1.0])), tmp_path / "many.nii.gz")
+    draw_overlay(tmp_path / "unnamed.png", scan, tmp_path / "many.nii.gz")
+    (tmp_path / "many.json").write_text(json.dumps({"labels": names}))
+    draw_overlay(tmp_path / "many.png", scan, tmp_path / "many.nii.gz")
+    unnamed, many = (pictures.imread(tmp_path / name)[..., :3] for name in ("unnamed.png", "many.png"))
+    assert many.shape[0] >= unnamed.shape[0] + 3 * 30
+    legend = many[460:].max(axis=-1) > 0.5
+    assert not legend[:, :5].any()  # no name is cut off
+    assert not legend[:, -5:].any()

@@ -155,7 +155,7 @@ def test_every_figure_is_written_from_files_alone(folder: Path) -> None:
             "random",
         ],
         "few": ["n = 2 runs a point", "all", "U-Net base"],
-        "curves": ["loss", "validation Dice (%), ankle", "mean of 1 run"],
+        "curves": ["loss", "validation Dice (%), ankle", "Lines: 1 run a method."],
     }
     for name, words in expected.items():
         content = (folder / f"{name}.svg").read_text()
