@@ -20,8 +20,8 @@ from matplotlib.lines import Line2D
 from multijoint.experiments.figures.layout import add_axes, add_legend, wrap_name
 from multijoint.experiments.jobs.methods import title_of
 
-_RIM = 0.8  # points on each side of a line, so that light lines stay visible on bright marrow
-_REFERENCE_WIDTH, _WIDTH = 2.4, 1.0
+_RIM = 0.55  # points on each side of a line, so that light lines stay visible on bright marrow
+_REFERENCE_WIDTH, _WIDTH = 2.8, 1.3
 
 # Inches. A cell is a square of the scan below a black strip that holds its number, so that text never covers a bone.
 _CELL, _STRIP, _GAP, _GROUP_GAP = 1.5, 0.17, 0.05, 0.14
@@ -106,7 +106,7 @@ def _handles(examples: Sequence[Mapping[str, Any]]) -> list[Line2D]:
     lines = {"reference": (REFERENCE_COLOR, _REFERENCE_WIDTH)}
     for domain, names in labels.items():
         for value, name in names.items():
-            lines[name if len(labels) == 1 else f"{domain}: {name}"] = (bone_color(int(value)), 1.4 * _WIDTH)
+            lines[name if len(labels) == 1 else f"{domain}: {name}"] = (bone_color(int(value)), _WIDTH)
     return [Line2D([], [], color=color, linewidth=width, label=name) for name, (color, width) in lines.items()]
 
 
