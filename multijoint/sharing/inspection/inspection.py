@@ -8,7 +8,7 @@ import math
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -16,16 +16,15 @@ from custom_components.errors import InputError, show_path
 from custom_components.system.termination import at_termination
 
 from multijoint.sharing.inspection.archives import UnsafeArchive, check_archive, open_plain, other_archive, unpack
-from multijoint.sharing.inspection.config_checks import check_config, check_large_files, check_logging
+from multijoint.sharing.inspection.config_checks import check_config, check_large_files, check_logging, is_large_files
 from multijoint.sharing.inspection.config_reading import ConfigFault, read_config
-from multijoint.sharing.inspection.descriptions import check_model, describe_domains
+from multijoint.sharing.inspection.descriptions import check_model, check_networks, describe_domains
 from multijoint.sharing.inspection.file_checks import check_checksums, check_code, check_content, list_files
 from multijoint.sharing.inspection.known_targets import known_of_release
 from multijoint.sharing.inspection.onnx_checks import check_onnx
 from multijoint.sharing.inspection.report import Concern, Report, printable
 from multijoint.sharing.inspection.weight_checks import check_torchscript, check_weights, script_configs
 
-_LARGE_FILES = ("large_files.yml", "large_files.yaml", "large_files.json")
 _WEIGHTS = "models/model.pt"
 _MOST_SECONDS = 120
 
@@ -98,7 +97,7 @@ def inspect_folder(folder: Path) -> Report:
                 if suffix == ".conf":
                     report.extend(check_logging(data, path=name, known=known_of_release()))
                 else:
-                    _inspect_data(report, name, data, configs)
+                    _inspect_data(report, name, data, configs, digests=digests)
             elif suffix == ".pt":
                 held, found = check_weights(path, name=name)
                 tensors = held if name == _WEIGHTS and not found else tensors
@@ -106,7 +105,7 @@ def inspect_folder(folder: Path) -> Report:
             elif suffix == ".ts":
                 report.extend(check_torchscript(path, name=name))
                 for inner, data in script_configs(path).items():
-                    _inspect_data(report, f"{name}/{inner}", data, configs)
+                    _inspect_data(report, f"{name}/{inner}", data, configs, digests=digests)
             elif suffix == ".onnx":
                 report.extend(check_onnx(path, name=name))
         except Exception as error:  # any error that foreign bytes cause is a concern
@@ -151,20 +150,23 @@ def _inspect_archive(path: Path, target: Path) -> tuple[Report, Path]:
     return report, target
 
 
-def _inspect_data(report: Report, name: str, data: bytes, configs: dict[str, Any]) -> None:
+def _inspect_data(
+    report: Report, name: str, data: bytes, configs: dict[str, Any], *, digests: Mapping[str, str]
+) -> None:
     kind = "yaml" if PurePosixPath(name).suffix.lower() in (".yaml", ".yml") else "json"
     try:
         content = configs[name] = read_config(data, kind=kind)
     except ConfigFault as fault:
         report.add("unsafe", fault.kind, name, str(fault))
         return
-    if name in _LARGE_FILES:
-        report.extend(check_large_files(content, path=name))
+    if is_large_files(name):
+        report.extend(check_large_files(content, path=name, digests=digests))
     report.extend(check_config(content, path=name, known=known_of_release()))
+    report.extend(check_networks(content, path=name))
 
 
 def _large_files(configs: dict[str, Any]) -> list[dict[str, Any]]:
-    contents = [configs[name] for name in _LARGE_FILES if isinstance(configs.get(name), dict)]
+    contents = [content for name, content in configs.items() if is_large_files(name) and isinstance(content, dict)]
     lists = [content.get("large_files") for content in contents]
     return [entry for each in lists if isinstance(each, list) for entry in each if isinstance(entry, dict)]
 
