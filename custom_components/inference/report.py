@@ -13,7 +13,7 @@ from custom_components.errors import show_path
 from custom_components.io.records import read_record
 from custom_components.quality.flags import FlagRules
 from custom_components.quality.tables import QUALITY_TABLE, gather_quality, quality_rows, shorten_flags, write_quality
-from custom_components.system.files import remove_stale_temporaries, write_csv
+from custom_components.system.files import remove_stale_temporaries, restored, write_csv
 from custom_components.system.terminal import attach_bar
 from custom_components.system.termination import at_termination
 from ignite.engine import Engine, Events
@@ -117,7 +117,7 @@ def waiting_row(item: Mapping[str, Any]) -> dict[str, Any]:
 def read_report(path: Path) -> list[dict[str, Any]]:
     """Rows of a report."""
     with path.open(newline="", errors="surrogateescape") as file:
-        return list(csv.DictReader(file))
+        return restored(csv.DictReader(file))
 
 
 def write_report(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:

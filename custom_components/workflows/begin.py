@@ -11,6 +11,7 @@ from types import TracebackType
 import torch
 from custom_components.distributed import own_gpu, wait_to_report
 from custom_components.errors import LOG_PATHS, InputError, explain, find_cause
+from custom_components.system.terminal import escape_logs
 from custom_components.workflows.monai_workarounds import (
     active_config,
     hide_engine_errors,
@@ -63,6 +64,8 @@ def begin(*, seed: int | None = None) -> None:
         report_errors_plainly()
     if os.environ.get(LOG_PATHS) != "1":
         hide_settings()
+        hide_engine_errors()
+    escape_logs()
     check_settings(active_config())
     name_empty_run()
     keep_tracking_in_its_folder()

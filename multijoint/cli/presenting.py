@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from custom_components.system.terminal import QUIET
+from custom_components.system.terminal import QUIET, PlainStream, escape_logs
 
 from multijoint.cli.commands import COMMANDS
 
@@ -45,7 +45,9 @@ def present(options: argparse.Namespace) -> int:
     """
     found: dict[str, Any] = {}
     printed = io.StringIO()
+    escape_logs()
     with contextlib.ExitStack() as stack:
+        stack.enter_context(contextlib.redirect_stdout(PlainStream(sys.stdout)))  # type: ignore[type-var]
         if options.quiet:
             stack.enter_context(_quiet())
         if options.quiet or options.json:

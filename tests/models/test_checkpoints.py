@@ -161,7 +161,9 @@ def test_weights_of_another_network_are_refused() -> None:
     wider = {**model.network, "widths": [4, 8]}
     gated = {**model.network, "attention": True}
     for network in (wider, gated):
-        with pytest.raises(InputError, match="weights must fit the network they come with, got Error"):
+        with pytest.raises(
+            InputError, match=r"weights must fit the network they come with, got \d+ of other names or shapes"
+        ):
             build_network(replace(model, network=network))
     with pytest.raises(InputError, match=r"weights must fit the network they come with, got .*unexpected keyword"):
         build_network(replace(model, network={**model.network, "depth": 3}))

@@ -10,7 +10,7 @@ import torch
 from custom_components.domains import Domain
 from custom_components.networks.unet import MultiDomainUNet
 
-from multijoint.sharing.inspection.report import Concern, printable
+from multijoint.sharing.inspection.report import Concern, shorten
 from multijoint.sharing.inspection.state_dicts import StoredTensor
 
 _FILE = "configs/inference.json"
@@ -56,7 +56,7 @@ def describe_domains(model: Any) -> list[str]:
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
             continue
         labels = ", ".join(f"{value} {name}" for value, name in domain.labels.items())
-        lines.append(printable(f"{domain.name}: {labels} ({domain.plane})", limit=2000))
+        lines.append(shorten(f"{domain.name}: {labels} ({domain.plane})", limit=2000))
     return lines
 
 

@@ -22,7 +22,7 @@ from multijoint.sharing.inspection.descriptions import check_model, check_networ
 from multijoint.sharing.inspection.file_checks import check_checksums, check_code, check_content, list_files
 from multijoint.sharing.inspection.known_targets import known_of_release
 from multijoint.sharing.inspection.onnx_checks import check_onnx
-from multijoint.sharing.inspection.report import Concern, Report, printable
+from multijoint.sharing.inspection.report import Concern, Report, shorten
 from multijoint.sharing.inspection.weight_checks import check_torchscript, check_weights, script_configs
 
 _WEIGHTS = "models/model.pt"
@@ -75,7 +75,7 @@ def open_bundle(path: str | Path, *, trust: bool = False) -> Iterator[Path]:
 
 def inspect_folder(folder: Path) -> Report:
     """Inspect an unpacked bundle."""
-    report = Report(bundle=printable(show_path(folder)))
+    report = Report(bundle=shorten(show_path(folder)))
     files, found = list_files(folder)
     report.extend(found)
     digests = {name: _digest(path) for name, path in files.items()}
@@ -142,9 +142,9 @@ def _inspect_archive(path: Path, target: Path) -> tuple[Report, Path]:
             found = [Concern("unsafe", "archive", ".", f"cannot be unpacked: {error.strerror or error}")]
         else:
             report = inspect_folder(folder)
-            report.bundle = printable(show_path(path))
+            report.bundle = shorten(show_path(path))
             return report, folder
-    report = Report(bundle=printable(show_path(path)))
+    report = Report(bundle=shorten(show_path(path)))
     report.extend(found)
     report.add("note", "archive", ".", "not unpacked, so its content was not looked at")
     return report, target
@@ -174,7 +174,7 @@ def _large_files(configs: dict[str, Any]) -> list[dict[str, Any]]:
 def _summary(metadata: Any, model: Any, tensors: Any, files: dict[str, Path]) -> dict[str, Any]:
     stated = metadata if isinstance(metadata, dict) else {}
     summary: dict[str, Any] = {
-        key: printable(stated[key]) for key in ("name", "version") if isinstance(stated.get(key), str)
+        key: shorten(stated[key]) for key in ("name", "version") if isinstance(stated.get(key), str)
     }
     summary["domains"] = describe_domains(model)
     if tensors is not None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
 import custom_components
+from custom_components.errors import printable
 
 LEVELS = ("unsafe", "warning", "note")
 """Worst first. An unsafe part may run code, leave its folder or exhaust the machine, or is not the kind it claims."""
@@ -42,8 +42,8 @@ class Concern:
     def __post_init__(self) -> None:
         if self.level not in LEVELS:
             raise ValueError(f"level must be one of {', '.join(LEVELS)}, got {self.level!r}")
-        object.__setattr__(self, "path", printable(self.path))
-        object.__setattr__(self, "message", printable(self.message, limit=4 * _MOST_CHARACTERS))
+        object.__setattr__(self, "path", shorten(self.path))
+        object.__setattr__(self, "message", shorten(self.message, limit=4 * _MOST_CHARACTERS))
 
     def __str__(self) -> str:
         return f"{self.level:<8} {self.kind:<11} {self.path}: {self.message}"
@@ -128,16 +128,12 @@ class Report:
         return "\n".join(lines) + "\n"
 
 
-def printable(text: object, *, limit: int = _MOST_CHARACTERS) -> str:
-    r"""Foreign text made safe for a terminal and one line: other characters are escaped, long text is cut.
+def shorten(text: object, *, limit: int = _MOST_CHARACTERS) -> str:
+    r"""Foreign text for one line of a terminal: other characters are escaped, long text is cut.
 
     Example:
-        >>> printable("a" + chr(27) + "[2J" + chr(10) + "b")
+        >>> shorten("a" + chr(27) + "[2J" + chr(10) + "b")
         'a\\x1b[2J\\nb'
     """
     value = str(text)
-    cut = value[:limit] + ("..." if len(value) > limit else "")
-    return "".join(
-        character if unicodedata.category(character)[0] not in "CZ" or character == " " else ascii(character)[1:-1]
-        for character in cut
-    )
+    return printable(value[:limit] + ("..." if len(value) > limit else ""))

@@ -40,7 +40,7 @@ from multijoint.cli import main
 from multijoint.running import find_bundle
 from multijoint.sharing.inspection.inspection import inspect_bundle, open_bundle
 from multijoint.sharing.inspection.known_targets import known_of_release
-from multijoint.sharing.inspection.report import Concern, Report, printable
+from multijoint.sharing.inspection.report import Concern, Report, shorten
 from multijoint.sharing.packaging.packaging import package
 
 HOSTILE = hostile_bundles()
@@ -123,7 +123,7 @@ def test_hostile_bundles_are_named_and_never_run(hostile: Hostile, good, tmp_pat
     report = inspect_bundle(path)
     named = [each for each in report.unsafe if hostile.file in each.path and _matches(hostile.cause, each.message)]
     assert named, report.to_text()
-    assert all(printable(line, limit=10**4) == line for line in report.to_text().splitlines())
+    assert all(shorten(line, limit=10**4) == line for line in report.to_text().splitlines())
     assert json.loads(report.to_json())["safe"] is False
 
     with pytest.raises(InputError, match="must be safe"), open_bundle(path):
