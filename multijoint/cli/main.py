@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import inspect
+import sys
 import textwrap
 from collections.abc import Sequence
 
@@ -46,7 +47,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         Exit code: 0, 1 after an error printed in one line, 2 for wrong usage (by argparse), 130 if interrupted.
     """
-    return present(make_parser().parse_args(arguments))
+    try:
+        return present(make_parser().parse_args(arguments))
+    except KeyboardInterrupt:  # while modules are imported
+        sys.stderr.write("interrupted\n")
+        return 130
 
 
 def make_parser() -> argparse.ArgumentParser:

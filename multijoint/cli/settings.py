@@ -33,9 +33,10 @@ def parse_settings(given: Sequence[str]) -> dict[str, Any]:
             raise InputError(f"--set must be name=value or a .yaml file, got {pair}; write e.g. max_epochs=30")
         try:
             value = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise InputError(f"value of {name} must be YAML, got {text}; quote it") from error
-        if re.fullmatch(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+", str(value)):
+            shown = str(value)
+        except (ValueError, RecursionError, yaml.YAMLError) as error:
+            raise InputError(f"value of {name} must be YAML, got {text[:200]}; quote it") from error
+        if re.fullmatch(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+", shown):
             value = float(value)
         elif re.search(r"[$@%]", text):
             raise InputError(f"value of {name} must be free of $, @ and % (code to MONAI), got {text}")
@@ -46,9 +47,10 @@ def parse_settings(given: Sequence[str]) -> dict[str, Any]:
 def _read_settings(path: Path) -> dict[str, Any]:
     try:
         found = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
+        shown = str(found)
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise InputError(f"settings {path} must be a readable YAML file, got {error}; check the path") from error
-    if not isinstance(found, dict) or re.search(r"[$@%]", str(found)):
+    if not isinstance(found, dict) or re.search(r"[$@%]", shown):
         raise InputError(f"settings {path} must be name: value pairs free of $, @ and %, got others; correct the file")
     return found
 
