@@ -12,6 +12,7 @@ from pathlib import PurePath
 __all__ = [
     "InputError",
     "LOG_PATHS",
+    "ResourceError",
     "explain",
     "failure_of",
     "find_cause",
@@ -37,6 +38,15 @@ class InputError(ValueError):
 
     def __init__(self, message: str) -> None:
         super().__init__(printable(" ".join(message.split())))
+
+
+class ResourceError(InputError):
+    """Raised when the machine lacks what a command needs, such as room for temporary files; nothing given is wrong.
+
+    A command ends with `exit_code`, to tell it from a judgement of the input.
+    """
+
+    exit_code = 3
 
 
 def find_cause(error: BaseException, *kinds: type[BaseException]) -> BaseException | None:

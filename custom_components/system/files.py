@@ -34,7 +34,7 @@ def write_atomically(path: Path, data: bytes, *, check: Callable[[bytes], None] 
     the bytes read back, before they take the final name; an error from it ends the writing.
 
     Raises:
-        InputError: `path` is a folder.
+        InputError: `path` is a folder, or a file has the name of a folder that it goes to.
         OSError: the system refused (no permission, disk full, other bytes read back); the error names `path`.
 
     Example:
@@ -47,8 +47,8 @@ def write_atomically(path: Path, data: bytes, *, check: Callable[[bytes], None] 
     path = Path(path)
     if path.is_dir():
         raise InputError(f"file to write must not be a folder, got {show_path(path)}; name a file inside it")
+    make_folder(path.parent)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         for stale in path.parent.glob(f".{glob.escape(path.name)}.tmp-*"):
             _remove_if_stale(stale)
         with _temporary(path) as file:
@@ -64,6 +64,23 @@ def write_atomically(path: Path, data: bytes, *, check: Callable[[bytes], None] 
         _sync_folder(path.parent)
     except OSError as error:
         raise type(error)(error.errno, f"could not write the file: {error.strerror or error}", str(path)) from error
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder for results, and those above it, where there is none.
+
+    Raises:
+        InputError: a file has its name, or that of a folder above it.
+        OSError: the system refused.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        file = next((each for each in (path, *path.parents) if each.exists() and not each.is_dir()), path)
+        rule = f"folder for results must be a folder, got the file {show_path(file)}"
+        raise InputError(f"{rule}; choose another name or move the file away") from error
+    except OSError as error:
+        raise type(error)(error.errno, f"could not make the folder: {error.strerror or error}", str(path)) from error
 
 
 def write_arrays(path: Path, arrays: Mapping[str, Any]) -> None:

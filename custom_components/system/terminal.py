@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import re
 import sys
@@ -100,17 +99,18 @@ class PlainStream:
         return len(text)
 
 
-class _PlainRecord(logging.LogRecord):
-    def getMessage(self) -> str:
-        """The message; names in it, which are its arguments, keep no line breaks."""
-        if isinstance(self.args, tuple):
-            self.args = tuple(printable(each) if isinstance(each, str) else each for each in self.args)
-        return printable(super().getMessage(), keep=_LAYOUT)
-
-
 def escape_logs() -> None:
     """From now on let log messages be `printable`, on the terminal and in files."""
-    logging.setLogRecordFactory(_PlainRecord)
+    import logging  # here: `multijoint --help` needs none
+
+    class PlainRecord(logging.LogRecord):
+        def getMessage(self) -> str:
+            """The message; names in it, which are its arguments, keep no line breaks."""
+            if isinstance(self.args, tuple):
+                self.args = tuple(printable(each) if isinstance(each, str) else each for each in self.args)
+            return printable(super().getMessage(), keep=_LAYOUT)
+
+    logging.setLogRecordFactory(PlainRecord)
 
 
 def align_columns(rows: Sequence[Sequence[str]], *, num_left: int | None = None) -> list[str]:

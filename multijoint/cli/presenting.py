@@ -41,7 +41,8 @@ def present(options: argparse.Namespace) -> int:
     """Run the command that was parsed, and present its result as text, as JSON, or not at all.
 
     Returns:
-        Exit code: 0; 1 after an error, which `--debug` raises instead; 130 if interrupted.
+        Exit code: 0; 1 after an error, which `--debug` raises instead; 3 if the machine is at fault (`ResourceError`);
+        130 if interrupted.
     """
     found: dict[str, Any] = {}
     printed = io.StringIO()
@@ -65,19 +66,24 @@ def present(options: argparse.Namespace) -> int:
 
 def _run(options: argparse.Namespace) -> tuple[int, str | None]:
     from custom_components.errors import LOG_PATHS, InputError, explain, needs_extra
-    from custom_components.system.termination import ending_on_sigterm
+    from custom_components.system.termination import ending_on_interrupt, ending_on_sigterm
 
     variables = {LOG_PATHS: getattr(options, "log_paths", False), "MULTIJOINT_DEBUG": options.debug}
     command = COMMANDS[options.command]
     extra = needs_extra(f"multijoint {options.command}", command.extra) if command.extra else contextlib.nullcontext()
     try:
-        with _switched_on([name for name, asked in variables.items() if asked]), ending_on_sigterm(), extra:
+        with (
+            _switched_on([name for name, asked in variables.items() if asked]),
+            ending_on_sigterm(),
+            ending_on_interrupt(),
+            extra,
+        ):
             command.run(**{name: value for name, value in vars(options).items() if name not in _COMMON})
     except (InputError, OSError) as error:
         if options.debug:
             raise
         sys.stderr.write(f"error: {explain(error)}\n")
-        return 1, explain(error)
+        return getattr(error, "exit_code", 1), explain(error)
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")
         return 130, "interrupted"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import math
 import shutil
@@ -12,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from custom_components.errors import InputError, show_path
+from custom_components.errors import InputError, ResourceError, show_path
 from custom_components.system.termination import at_termination
 
 from multijoint.sharing.inspection.archives import UnsafeArchive, check_archive, open_plain, other_archive, unpack
@@ -24,9 +25,14 @@ from multijoint.sharing.inspection.known_targets import known_of_release
 from multijoint.sharing.inspection.onnx_checks import check_onnx
 from multijoint.sharing.inspection.report import Concern, Report, shorten
 from multijoint.sharing.inspection.weight_checks import check_torchscript, check_weights, script_configs
+from multijoint.sharing.packaging.metadata import PACKAGED_BY
 
 _WEIGHTS = "models/model.pt"
 _MOST_SECONDS = 120
+_OF_THE_MACHINE = {
+    errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE, errno.ENOMEM,
+    errno.EIO, errno.EFBIG,
+}  # fmt: skip
 
 
 def inspect_bundle(path: str | Path) -> Report:
@@ -109,6 +115,7 @@ def inspect_folder(folder: Path) -> Report:
             elif suffix == ".onnx":
                 report.extend(check_onnx(path, name=name))
         except Exception as error:  # any error that foreign bytes cause is a concern
+            _refuse_resources(error)
             report.add("unsafe", "file", name, f"cannot be looked at: {type(error).__name__} {error}")
     left_out = {str(each.get("path")) for each in _large_files(configs)}
     report.extend(check_checksums(files, digests, left_out=left_out))
@@ -139,6 +146,7 @@ def _inspect_archive(path: Path, target: Path) -> tuple[Report, Path]:
         except UnsafeArchive as error:
             found = [error.concern]
         except OSError as error:
+            _refuse_resources(error)
             found = [Concern("unsafe", "archive", ".", f"cannot be unpacked: {error.strerror or error}")]
         else:
             report = inspect_folder(folder)
@@ -148,6 +156,15 @@ def _inspect_archive(path: Path, target: Path) -> tuple[Report, Path]:
     report.extend(found)
     report.add("note", "archive", ".", "not unpacked, so its content was not looked at")
     return report, target
+
+
+def _refuse_resources(error: Exception) -> None:
+    """Raise `ResourceError` for an error that says nothing about the bundle: a full disk, no permission, no handles."""
+    if isinstance(error, OSError) and error.errno in _OF_THE_MACHINE:
+        raise ResourceError(
+            f"folder for temporary files must have room for the unpacked bundle, got: {error.strerror}; free some "
+            "space, or set TMPDIR to another folder; the bundle was not judged"
+        ) from error
 
 
 def _inspect_data(
@@ -176,6 +193,10 @@ def _summary(metadata: Any, model: Any, tensors: Any, files: dict[str, Path]) ->
     summary: dict[str, Any] = {
         key: shorten(stated[key]) for key in ("name", "version") if isinstance(stated.get(key), str)
     }
+    changes = stated.get("changelog")
+    change = str(changes.get(stated.get("version"))) if isinstance(changes, dict) else ""
+    if change.startswith(PACKAGED_BY):
+        summary["release"] = shorten(change.removeprefix(PACKAGED_BY))
     summary["domains"] = describe_domains(model)
     if tensors is not None:
         summary["weights"] = sum(math.prod(tensor.shape) for tensor in tensors)
@@ -191,8 +212,11 @@ def _digest(path: Path) -> str:
 @contextlib.contextmanager
 def _private_folder() -> Iterator[Path]:
     """Make a folder that only this user can enter, removed at the end, also on SIGTERM."""
-    with (
-        tempfile.TemporaryDirectory(prefix="multijoint-bundle-", ignore_cleanup_errors=True) as folder,
-        at_termination(lambda: shutil.rmtree(folder, ignore_errors=True)),
-    ):
+    with contextlib.ExitStack() as stack:
+        try:
+            made = tempfile.TemporaryDirectory(prefix="multijoint-bundle-", ignore_cleanup_errors=True)
+        except OSError as error:  # no folder for temporary files, or a full one, without a number of its own
+            _refuse_resources(OSError(errno.ENOSPC, error.strerror or "none can be made"))
+        folder = stack.enter_context(made)
+        stack.enter_context(at_termination(lambda: shutil.rmtree(folder, ignore_errors=True)))
         yield Path(folder)

@@ -55,7 +55,7 @@ class Report:
 
     Args:
         bundle: name of the folder or archive.
-        summary: name, version, domains, number of weights and licences, as the bundle states them.
+        summary: name, version, the release that packaged it if another number, domains, number of weights and licences, as the bundle states them.
     """
 
     bundle: str
@@ -100,7 +100,8 @@ class Report:
         causes = [each for each in self.unsafe if not trust or each.kind in ALWAYS_REFUSED]
         if not causes:
             return ""
-        version, own = self.summary.get("version", ""), custom_components.__version__
+        own = custom_components.__version__
+        version = self.summary.get("release", self.summary.get("version", ""))
         known_to_another = (each.kind in ("expression", "target") or each.message == FOREIGN_CODE for each in causes)
         if version not in ("", own) and all(known_to_another):
             return (
