@@ -12,6 +12,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -101,11 +102,13 @@ def write_csv(
     Raises:
         ValueError: a row has a key that is no column.
     """
-    text = io.StringIO(newline="")
-    table = csv.DictWriter(text, columns, lineterminator="\n")
+    lines: list[str] = []
+    # By that end of line the writer knows that a "\r" in a cell wants quotes.
+    sink: Any = SimpleNamespace(write=lambda line: lines.append(line.removesuffix("\r\n") + "\n"))
+    table = csv.DictWriter(sink, columns, lineterminator="\r\n")
     table.writerow({column: neutralise(column) for column in columns})
     table.writerows({column: neutralise(cell) for column, cell in row.items()} for row in rows)
-    content = _NO_TEXT.sub(lambda found: ascii(found[0])[1:-1], text.getvalue())
+    content = _NO_TEXT.sub(lambda found: ascii(found[0])[1:-1], "".join(lines))
     write_atomically(path, content.encode(errors=errors))
 
 

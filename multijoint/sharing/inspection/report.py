@@ -55,7 +55,8 @@ class Report:
 
     Args:
         bundle: name of the folder or archive.
-        summary: name, version, the release that packaged it if another number, domains, number of weights and licences, as the bundle states them.
+        summary: name, version, the release that packaged it if that is another number, domains, number of weights and
+            licences, as the bundle states them.
     """
 
     bundle: str

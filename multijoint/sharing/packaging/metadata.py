@@ -18,6 +18,7 @@ from multijoint.sharing.packaging.held_out import BoneDice
 CHECKSUMS = "checksums.sha256"
 PACKAGED_BY = "packaged by multijoint "
 _MOST_NAME = 100
+_VERSION = r"\d{1,6}(\.\d{1,6}){1,3}([-+.]?[a-zA-Z0-9.]{1,20})?"
 _PACKAGES = ("nibabel", "scipy", "scikit-image", "pytorch-ignite", "pyyaml", "fire", "tensorboard", "tqdm")
 """Requirements of the components and of MONAI's command line, in addition to MONAI, PyTorch and NumPy."""
 
@@ -40,7 +41,13 @@ def describe_owner(*, name: str | None, version: str | None, author: str | None)
     """Entries that are the user's own, as far as they are given.
 
     The change log of an own version says which release of this project packaged it.
+
+    Raises:
+        InputError: a text that is empty, has control characters, or begins like code or a path.
     """
+    for what, text in (("name", name), ("author", author)):
+        if text is not None and (not text.isprintable() or not re.match(r"[^\s$@%/~\\]", text)):
+            raise InputError(f"{what} of a package must be plain text, got {text!r}; correct --{what}")
     found: dict[str, Any] = {} if name is None else {"name": name}
     if version is not None:
         found |= {"version": version, "changelog": {version: f"{PACKAGED_BY}{custom_components.__version__}"}}
@@ -67,9 +74,7 @@ def own_folder_name(name: str) -> str:
 
 def check_version(version: str | None) -> None:
     """Raise `InputError` for a version that is not of numbers such as 1.0.0."""
-    if version is not None and not re.fullmatch(
-        r"\d{1,6}(\.\d{1,6}){1,3}([-+.]?[a-zA-Z0-9.]{1,20})?", version, re.ASCII
-    ):
+    if version is not None and not re.fullmatch(_VERSION, version, re.ASCII):
         raise InputError(f"version of a package must be of numbers such as 1.0.0, got {version!r}; correct --version")
 
 

@@ -81,7 +81,8 @@ def package(
     bundle, checkpoint, out = Path(bundle), Path(checkpoint), Path(out)
     if not (bundle / "configs" / "metadata.json").is_file():
         raise InputError(f"bundle must be a folder with configs/metadata.json, got {bundle}; name one of bundles/")
-    make_folder(out)
+    if out.exists():
+        make_folder(out)  # a file in its place is told now, not after minutes
     folder_name = None if name is None else own_folder_name(name)
     check_version(version)
     model, metadata, title = load_model(checkpoint), bundle_config(bundle, "metadata.json"), name
