@@ -80,10 +80,11 @@ class _Code:
         bound = {name for node in ast.walk(tree) for name in _bound(node)}
         part_of_another: set[int] = set()
         for node in ast.walk(tree):  # each before its parts
-            if not isinstance(node, _NODES) or getattr(node, "decorator_list", ()):
+            if not isinstance(node, _NODES) or getattr(node, "decorator_list", None):
                 yield f"has {type(node).__name__}, which TorchScript never writes"
             elif isinstance(node, ast.Call | ast.Attribute):
-                if not isinstance(getattr(node, "func", node), ast.Name | ast.Attribute) and not _is_getattr(node.func):
+                called = node.func if isinstance(node, ast.Call) else node
+                if not isinstance(called, ast.Name | ast.Attribute) and not _is_getattr(called):
                     yield "calls what has no name"
                 if id(node) not in part_of_another and (isinstance(node, ast.Attribute) or _is_getattr(node)):
                     root, names, parts = _dotted(node)
