@@ -98,6 +98,11 @@ class PlainStream:
         self._stream.write("".join(plain).encode(encoding, "backslashreplace").decode(encoding))
         return len(text)
 
+    def writelines(self, lines: Iterable[str]) -> None:
+        """Write several texts, escaped."""
+        for line in lines:
+            self.write(line)
+
 
 def escape_logs() -> None:
     """From now on let log messages be `printable`, on the terminal and in files."""

@@ -48,7 +48,8 @@ def present(options: argparse.Namespace) -> int:
     printed = io.StringIO()
     escape_logs()
     with contextlib.ExitStack() as stack:
-        stack.enter_context(contextlib.redirect_stdout(PlainStream(sys.stdout)))
+        if sys.stdout is not None:  # as it is where it was closed
+            stack.enter_context(contextlib.redirect_stdout(PlainStream(sys.stdout)))
         if options.quiet:
             stack.enter_context(_quiet())
         if options.quiet or options.json:

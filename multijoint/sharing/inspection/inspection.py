@@ -194,7 +194,7 @@ def _summary(metadata: Any, model: Any, tensors: Any, files: dict[str, Path]) ->
         key: shorten(stated[key]) for key in ("name", "version") if isinstance(stated.get(key), str)
     }
     changes = stated.get("changelog")
-    change = str(changes.get(stated.get("version"))) if isinstance(changes, dict) else ""
+    change = str(changes.get(str(stated.get("version")))) if isinstance(changes, dict) else ""
     if change.startswith(PACKAGED_BY):
         summary["release"] = shorten(change.removeprefix(PACKAGED_BY))
     summary["domains"] = describe_domains(model)
