@@ -535,6 +535,10 @@ def _checkpoints() -> list[Hostile]:
         _changed("weights-other-network", "do not fit the network", MODEL, first(lambda weight: torch.zeros(7))),
         _changed("weights-exchanged", "not those that inference.json describes", MODEL, save(
             lambda canary: {"x": torch.zeros(1)})),
+        _changed("safetensors-bomb", "size lie: tensor 'x'", "more.safetensors", raw(
+            "models/more.safetensors", lambda canary: _safetensors([2**18, 2**17])), always=True),
+        _changed("safetensors-header", "size lie: a header of", "more.safetensors", raw(
+            "models/more.safetensors", lambda canary: (2**37).to_bytes(8, "little") + b"{}"), always=True),
         _changed("pickle-file", "can hold pickles", "cache.pkl", raw(
             "models/cache.pkl", lambda canary: pickle.dumps(call(canary)))),
         _changed("pickle-array", "can hold pickles", "mean.npy", raw(
@@ -599,6 +603,11 @@ def _script(write: bool = True) -> Any:
             return x
 
     return lambda bundle, canary: torch.jit.script(Writer(str(canary))).save(str(bundle / "models/model.ts"))
+
+
+def _safetensors(shape: list[int]) -> bytes:
+    header = json.dumps({"x": {"dtype": "F32", "shape": shape, "data_offsets": [0, 4]}}).encode()
+    return len(header).to_bytes(8, "little") + header + bytes(4)
 
 
 def _small_zip() -> bytes:

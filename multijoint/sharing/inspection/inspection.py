@@ -24,7 +24,12 @@ from multijoint.sharing.inspection.file_checks import check_checksums, check_cod
 from multijoint.sharing.inspection.known_targets import known_of_release
 from multijoint.sharing.inspection.onnx_checks import check_onnx
 from multijoint.sharing.inspection.report import Concern, Report, shorten
-from multijoint.sharing.inspection.weight_checks import check_torchscript, check_weights, script_configs
+from multijoint.sharing.inspection.weight_checks import (
+    check_safetensors,
+    check_torchscript,
+    check_weights,
+    script_configs,
+)
 from multijoint.sharing.packaging.metadata import PACKAGED_BY
 
 _WEIGHTS = "models/model.pt"
@@ -112,6 +117,8 @@ def inspect_folder(folder: Path) -> Report:
                 report.extend(check_torchscript(path, name=name))
                 for inner, data in script_configs(path).items():
                     _inspect_data(report, f"{name}/{inner}", data, configs, digests=digests)
+            elif suffix == ".safetensors":
+                report.extend(check_safetensors(path, name=name))
             elif suffix == ".onnx":
                 report.extend(check_onnx(path, name=name))
         except Exception as error:  # any error that foreign bytes cause is a concern

@@ -11,6 +11,7 @@ from typing import BinaryIO
 import torch
 
 from multijoint.sharing.inspection.archives import Limits, check_members, open_plain
+from multijoint.sharing.inspection.config_reading import read_config
 from multijoint.sharing.inspection.pickles import PickleFault, list_globals
 from multijoint.sharing.inspection.report import Concern
 from multijoint.sharing.inspection.script_checks import check_script
@@ -102,6 +103,23 @@ def _check_script_pickle(data: bytes, record: str, records: dict[str, Member], n
         yield Concern("unsafe", "pickle", name, f"{record} names {', '.join(foreign[:5])}")
     elif record in ("data.pkl", "constants.pkl"):  # inputs of a trace are kept without their numbers
         _compare_sizes(read_script_tensors(data), records, folder=record.removesuffix(".pkl"))
+
+
+def check_safetensors(path: Path, *, name: str) -> Iterator[Concern]:
+    """Concerns about a file of another format for weights, from its header: sizes that its bytes do not have."""
+    with open_plain(path) as file:
+        end = file.seek(0, 2)
+        file.seek(0)
+        length = int.from_bytes(file.read(8), "little")
+        if length > min(end - 8, _MOST_TEXT):
+            yield Concern("unsafe", "bomb", name, f"size lie: a header of {length} bytes")
+            return
+        header = read_config(file.read(length), kind="json")
+    for tensor, entry in header.items():
+        if tensor != "__metadata__":
+            first, last = entry["data_offsets"]
+            if not 0 <= first <= last <= end - 8 - length or math.prod(entry["shape"]) > 2 * (last - first):
+                yield Concern("unsafe", "bomb", name, f"size lie: tensor {tensor!r} of {entry['shape']}")
 
 
 def script_configs(path: Path) -> dict[str, bytes]:
