@@ -74,10 +74,10 @@ _ASKED = """
     device dim dtype get_device H T is_autocast_cpu_enabled is_complex is_conj is_contiguous is_cpu is_cuda
     is_floating_point is_grad_enabled is_inference is_leaf is_meta is_mps is_neg is_nested is_nonzero is_quantized
     is_same_size is_scripting is_signed is_sparse layout mH mT ndim requires_grad requires_grad_
-    shape sparse_dim tolist type
+    set_grad_enabled shape sparse_dim tolist type
 """
 ASKED = frozenset(_ASKED.split())
-"""Properties of tensors, and what scripts ask PyTorch."""
+"""Properties of tensors, what scripts ask PyTorch, and `torch.no_grad()`, the one setting that they may change."""
 
 _PRIMITIVES = """
     NumToTensor RaiseException TupleIndex TupleUnpack abs data device dtype grad is_cpu is_cuda is_meta is_nested

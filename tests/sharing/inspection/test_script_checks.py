@@ -79,7 +79,8 @@ class Rich(torch.nn.Module):
         """Some of everything."""
         for layer in self.layers:
             x = layer(x)
-        x, _ = self.memory(x)
+        with torch.no_grad():
+            x, _ = self.memory(x)
         x = self.attend(x, x, x)[0]
         if self.size is not None and x.shape[0] > 3:
             raise ValueError(f"too many: {x.shape[0]}")
