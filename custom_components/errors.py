@@ -5,17 +5,20 @@ from __future__ import annotations
 import contextlib
 import difflib
 import os
+import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import PurePath
 
 __all__ = [
     "InputError",
     "LOG_PATHS",
+    "ResourceError",
     "explain",
     "failure_of",
     "find_cause",
     "list_first",
     "needs_extra",
+    "printable",
     "show_path",
     "suggest",
 ]
@@ -34,7 +37,16 @@ class InputError(ValueError):
     """
 
     def __init__(self, message: str) -> None:
-        super().__init__(" ".join(message.split()))
+        super().__init__(printable(" ".join(message.split())))
+
+
+class ResourceError(InputError):
+    """Raised when the machine lacks what a command needs, such as room for temporary files; nothing given is wrong.
+
+    A command ends with `exit_code`, to tell it from a judgement of the input.
+    """
+
+    exit_code = 3
 
 
 def find_cause(error: BaseException, *kinds: type[BaseException]) -> BaseException | None:
@@ -58,6 +70,25 @@ def find_cause(error: BaseException, *kinds: type[BaseException]) -> BaseExcepti
     return cause
 
 
+def printable(text: str, *, keep: str = "") -> str:
+    r"""Text for a terminal: characters that control it, line breaks too, are written as escapes; `keep` stays.
+
+    Names of files and bones may hold anything: sequences that move the cursor, right-to-left overrides, bytes that are
+    no text.
+
+    Example:
+        >>> print(printable("a" + chr(27) + "[2J" + chr(10) + "b" + chr(0x202E) + "c ü"))
+        a\x1b[2J\nb\u202ec ü
+    """
+    if text.isprintable():
+        return text
+    return "".join(each if each in keep or _is_harmless(each) else ascii(each)[1:-1] for each in text)
+
+
+def _is_harmless(character: str) -> bool:
+    return character.isprintable() or unicodedata.category(character) == "Zs"
+
+
 def show_path(path: str | PurePath) -> str:
     """How messages, logs and reports name a file: by its own name alone, since folders are often called after patients.
 
@@ -67,7 +98,7 @@ def show_path(path: str | PurePath) -> str:
         >>> show_path("/clinic/Smith_John/scan.nii.gz")
         'scan.nii.gz'
     """
-    return str(path) if os.environ.get(LOG_PATHS) == "1" else PurePath(path).name or str(path)
+    return printable(str(path) if os.environ.get(LOG_PATHS) == "1" else PurePath(path).name or str(path))
 
 
 def explain(error: BaseException) -> str:
@@ -79,7 +110,7 @@ def explain(error: BaseException) -> str:
     """
     if isinstance(error, OSError) and error.filename is not None:
         return " ".join(f"{show_path(os.fsdecode(error.filename))}: {error.strerror or error}".split())
-    return " ".join(str(error).split()) or type(error).__name__
+    return printable(" ".join(str(error).split())) or type(error).__name__
 
 
 def list_first(problems: Sequence[str]) -> str:

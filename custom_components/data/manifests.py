@@ -28,6 +28,7 @@ _TOP: dict[str, Any] = {
 }
 _CASE = dict.fromkeys(("name", "image", "label", "subject", "group"), str)
 _PATTERN = dict.fromkeys(("image", "label", "subject", "subject_pattern"), str)
+_MOST_BITS = 64
 _TYPE_NAMES = {str: "text (in quotes if it looks like a number)", int: "a whole number", dict: "a mapping"}
 
 
@@ -136,13 +137,27 @@ def _parse(path: Path) -> dict[str, Any]:
     try:
         text = path.read_text(encoding="utf-8")
         data = json.loads(text, object_pairs_hook=_unique) if suffix == ".json" else yaml.load(text, Loader=_Loader)
-    except (ValueError, TypeError, yaml.YAMLError) as error:
+    except (ValueError, TypeError, RecursionError, yaml.YAMLError) as error:
         raise InputError(f"manifest {path} must be valid {suffix[1:]}, got: {error}; correct it") from error
+    if _has_huge_number(data):
+        raise InputError(f"numbers in manifest {path} must have at most 64 bits, got a longer one; correct it")
     if not isinstance(data, dict):
         raise InputError(
             f"manifest {path} must be a mapping of keys, got {type(data).__name__}; see data_manifests/README.md"
         )
     return data
+
+
+def _has_huge_number(data: Any) -> bool:
+    """Whether a number is too long even to be printed in an error; keys of mappings included."""
+    waiting = [data]
+    while waiting:
+        each = waiting.pop()
+        if isinstance(each, dict | list):
+            waiting += [*each, *each.values()] if isinstance(each, dict) else each
+        elif isinstance(each, int) and each.bit_length() > _MOST_BITS:
+            return True
+    return False
 
 
 def _check_keys(data: Any, table: Mapping[str, Any], *, required: Sequence[str], where: str) -> None:

@@ -22,7 +22,7 @@ from custom_components.quality.tables import (
     read_table,
     shorten_flags,
 )
-from custom_components.system.files import remove_stale_temporaries, write_csv
+from custom_components.system.files import remove_stale_temporaries, restored, write_csv
 from custom_components.system.folders import OutputFolder
 from custom_components.system.terminal import attach_bar, count
 from custom_components.system.termination import at_termination
@@ -168,7 +168,7 @@ def waiting_row(item: Mapping[str, Any]) -> dict[str, Any]:
 def read_report(path: Path) -> list[dict[str, Any]]:
     """Rows of a report."""
     with path.open(newline="", errors="surrogateescape") as file:
-        return list(csv.DictReader(file))
+        return restored(csv.DictReader(file))
 
 
 def read_own_report(path: Path, items: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:

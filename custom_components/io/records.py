@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from custom_components.errors import InputError, show_path
+from custom_components.errors import InputError, explain, show_path
 from custom_components.io.nifti_files import case_id
 from custom_components.system.files import file_digest, write_atomically
 
@@ -49,7 +49,7 @@ def read_record(label_map: Path) -> dict[str, Any]:
     """Record of a label map; empty if there is none, or none that can be read."""
     try:
         record = json.loads(record_path(label_map).read_bytes())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):  # the last for lists in lists, thousands deep
         return {}
     return record if isinstance(record, dict) else {}
 
@@ -77,9 +77,9 @@ def read_names(label_map: Path) -> dict[int, str]:
         return {}
     try:
         names = {int(value): str(name) for value, name in json.loads(path.read_text())["labels"].items()}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(
-            f'record {show_path(path)} must hold "labels": {{value: name}}, got something else ({error!r}); '
+            f'record {show_path(path)} must hold "labels": {{value: name}}, got something else ({explain(error)}); '
             "remove it or segment again"
         ) from error
     names.pop(0, None)

@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -22,6 +23,10 @@ from torch import Tensor
 RESUMABLE = ("last.pt", "previous.pt")
 """File names of the two checkpoints from which a run can be resumed, newest first."""
 
+_DTYPES = (
+    *(torch.float16, torch.bfloat16, torch.float32, torch.float64),
+    *(torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64),
+)
 _PLAIN = (str, int, float, bool, Tensor, type(None))
 
 
@@ -117,6 +122,11 @@ def build_network(model: TrainedModel, *, domain: str | None = None) -> MultiDom
     """
     index = 0 if domain is None else find_domain(model.domains, domain)
     try:
+        with torch.device("meta"):  # takes no memory, whatever sizes a foreign file states
+            shapes = {name: each.shape for name, each in MultiDomainUNet(**model.network).state_dict().items()}
+        wrong = [name for name in {**shapes, **model.weights} if shapes.get(name) != _shape(model.weights.get(name))]
+        if wrong:
+            raise ValueError(f"{len(wrong)} of other names or shapes, first {wrong[0]}")
         network = MultiDomainUNet(**model.network, domain=index)
     except (RuntimeError, TypeError, ValueError, AttributeError) as error:
         raise InputError(f"weights must fit the network they come with, got {error}; train again") from error
@@ -139,6 +149,10 @@ def load_weights(network: MultiDomainUNet, *, path: str | Path, device: str | to
     if isinstance(content, dict) and content.get("format") == FORMAT:
         content = content.get("model")
     return _fill(network, _check_weights(path, content)).to(device)
+
+
+def _shape(tensor: Tensor | None) -> torch.Size | None:
+    return None if tensor is None else tensor.shape
 
 
 def check_domains(model: TrainedModel, *, domains: Sequence[Domain]) -> None:
@@ -215,9 +229,21 @@ def _read(path: Path) -> tuple[Any, str]:
     try:
         content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except Exception as error:  # a foreign file fails in torch, zipfile or pickle, with many kinds of errors
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        if calls := _find_calls(data):
+            rule = f"checkpoint {path} must hold tensors and plain values alone, got one that would call {calls}"
+            raise InputError(f"{rule}, as harmful files do; do not open it otherwise, ask its maker") from error
+        reason = "damaged or foreign content" if isinstance(error, UnpicklingError) else str(error).partition("\n")[0]
+        reason = reason or type(error).__name__
         raise InputError(f"checkpoint {path} must be a readable PyTorch file, got {reason}; copy it again") from error
     return content, digest
+
+
+def _find_calls(data: bytes) -> str:
+    """Names of what the pickle in a PyTorch file would call but may not; "" if that cannot be told."""
+    try:
+        return ", ".join(sorted(torch.serialization.get_unsafe_globals_in_checkpoint(io.BytesIO(data)))[:5])
+    except Exception:  # no zip file, or a pickle that cannot be read
+        return ""
 
 
 def _check_weights(path: Path, weights: Any, *, content: Any = None) -> dict[str, Tensor]:
@@ -233,10 +259,30 @@ def _check_weights(path: Path, weights: Any, *, content: Any = None) -> dict[str
     return weights
 
 
-def _find_foreign(value: Any) -> str:
-    """Name of the first type in `value` that is neither a tensor nor plain; "" if there is none."""
-    if isinstance(value, dict):
-        value = [*value, *value.values()]
-    if isinstance(value, list | tuple):
-        return next(filter(None, map(_find_foreign, value)), "")
-    return "" if isinstance(value, _PLAIN) else type(value).__name__
+def _find_foreign(content: Any) -> str:
+    """Name of a type in `content` that is neither a plain tensor nor plain; "" if there is none."""
+    waiting, seen = [content], set[int]()
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, dict | list | tuple):
+            if id(value) not in seen:  # a file can hold a list that holds itself
+                waiting += [*value, *value.values()] if isinstance(value, dict) else value
+                seen.add(id(value))
+        elif not isinstance(value, _PLAIN):
+            return type(value).__name__
+        elif isinstance(value, Tensor) and (kind := _strange_kind(value)):
+            return f"a tensor that is {kind}"
+    return ""
+
+
+def _strange_kind(tensor: Tensor) -> str:
+    """What a tensor is that no training saves and few operators take; "" for plain numbers in memory."""
+    if tensor.is_nested or tensor.layout != torch.strided:
+        return "nested" if tensor.is_nested else "sparse"
+    if tensor.is_quantized or tensor.dtype not in _DTYPES:
+        return "quantised" if tensor.is_quantized else f"of {str(tensor.dtype).removeprefix('torch.')}"
+    if tensor.device.type != "cpu":
+        return f"without numbers (device {tensor.device.type})"
+    if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+        return f"expanded to {tuple(tensor.shape)} from fewer numbers"
+    return ""

@@ -11,7 +11,7 @@ from typing import Any
 from custom_components.errors import InputError, show_path
 from custom_components.io.records import label_map_path, read_record
 from custom_components.quality.flags import UNLIKE_DOMAIN, FlagRules, count_components, find_flags
-from custom_components.system.files import write_csv
+from custom_components.system.files import restored, write_csv
 
 QUALITY_TABLE = "quality.csv"
 QUALITY_COLUMNS = (
@@ -100,7 +100,7 @@ def read_table(path: Path, *, needed: Sequence[str]) -> tuple[list[str], list[di
     try:
         text = path.read_bytes().decode("utf-8-sig", errors="surrogateescape")
         table = csv.DictReader(io.StringIO(text, newline=""), strict=True)
-        rows, columns = list(table), list(table.fieldnames or ())
+        rows, columns = restored(table), list(table.fieldnames or ())
     except FileNotFoundError:
         return [], []
     except (OSError, csv.Error) as error:

@@ -9,14 +9,19 @@ import glob
 import hashlib
 import io
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, BinaryIO
 
 import numpy as np
 from custom_components.errors import InputError, show_path
 from custom_components.system.termination import at_termination
 
+_FORMULA = re.compile("[ \u00a0]*[=+\\-@\uff1d\uff0b\uff0d\uff20]|[\t\r\n]")
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-](inf|nan)", re.ASCII)
+_NO_TEXT = re.compile("[\ud800-\udc7f\udd00-\udfff]")  # surrogates that stand for no byte
 TEMPORARY = ".*.tmp-*"
 """Pattern of the names of temporary files: `.<final name>.tmp-<process>`."""
 
@@ -30,7 +35,7 @@ def write_atomically(path: Path, data: bytes, *, check: Callable[[bytes], None] 
     the bytes read back, before they take the final name; an error from it ends the writing.
 
     Raises:
-        InputError: `path` is a folder.
+        InputError: `path` is a folder, or a file has the name of a folder that it goes to.
         OSError: the system refused (no permission, disk full, other bytes read back); the error names `path`.
 
     Example:
@@ -43,8 +48,8 @@ def write_atomically(path: Path, data: bytes, *, check: Callable[[bytes], None] 
     path = Path(path)
     if path.is_dir():
         raise InputError(f"file to write must not be a folder, got {show_path(path)}; name a file inside it")
+    make_folder(path.parent)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         for stale in path.parent.glob(f".{glob.escape(path.name)}.tmp-*"):
             _remove_if_stale(stale)
         with _temporary(path) as file:
@@ -62,6 +67,23 @@ def write_atomically(path: Path, data: bytes, *, check: Callable[[bytes], None] 
         raise type(error)(error.errno, f"could not write the file: {error.strerror or error}", str(path)) from error
 
 
+def make_folder(path: Path) -> None:
+    """Make a folder for results, and those above it, where there is none.
+
+    Raises:
+        InputError: a file has its name, or that of a folder above it.
+        OSError: the system refused.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        file = next((each for each in (path, *path.parents) if each.exists() and not each.is_dir()), path)
+        rule = f"folder for results must be a folder, got the file {show_path(file)}"
+        raise InputError(f"{rule}; choose another name or move the file away") from error
+    except OSError as error:
+        raise type(error)(error.errno, f"could not make the folder: {error.strerror or error}", str(path)) from error
+
+
 def write_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
     """Write arrays, by name, as a compressed `.npz`, whole or not at all; the same arrays give the same bytes."""
     buffer = io.BytesIO()
@@ -69,19 +91,55 @@ def write_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
     write_atomically(path, buffer.getvalue())
 
 
-def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]], *, errors: str = "strict") -> None:
+def write_csv(
+    path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]], *, errors: str = "surrogateescape"
+) -> None:
     """Write a CSV table, whole or not at all; a column that a row lacks stays empty.
 
-    `errors` says, as for `str.encode`, what becomes of a character that UTF-8 has not.
+    Text that a spreadsheet would take for a formula is neutralised, see `neutralise`. `errors` says, as for
+    `str.encode`, what becomes of a byte of a file name that is no text; other surrogates are escaped.
 
     Raises:
         ValueError: a row has a key that is no column.
     """
-    text = io.StringIO(newline="")
-    table = csv.DictWriter(text, columns, lineterminator="\n")
-    table.writeheader()
-    table.writerows(rows)
-    write_atomically(path, text.getvalue().encode(errors=errors))
+    lines: list[str] = []
+    # By that end of line the writer knows that a "\r" in a cell wants quotes.
+    sink: Any = SimpleNamespace(write=lambda line: lines.append(line.removesuffix("\r\n") + "\n"))
+    table = csv.DictWriter(sink, columns, lineterminator="\r\n")
+    table.writerow({column: neutralise(column) for column in columns})
+    table.writerows({column: neutralise(cell) for column, cell in row.items()} for row in rows)
+    content = _NO_TEXT.sub(lambda found: ascii(found[0])[1:-1], "".join(lines))
+    write_atomically(path, content.encode(errors=errors))
+
+
+def restored(rows: Iterable[Mapping[Any, Any]]) -> list[dict[Any, Any]]:
+    """Rows of `csv.DictReader` with the text that `write_csv` was given; the readers of our own tables take them so."""
+    return [{key and restore(key): cell and restore(cell) for key, cell in row.items()} for row in rows]
+
+
+def neutralise(cell: Any) -> Any:
+    """A cell of a table as a spreadsheet may have it: before text that it would run as a formula stands a `'`.
+
+    Such is text that begins with `=`, `+`, `-` or `@`, as narrow or wide characters, or with a tab or line break (the
+    rule of OWASP). Numbers stay, also as text.
+
+    Example:
+        >>> [neutralise(cell) for cell in ("=1+1", "@a", "-a", "-1.5", -1.5, "a=1")]
+        ["'=1+1", "'@a", "'-a", '-1.5', -1.5, 'a=1']
+    """
+    if isinstance(cell, str) and _FORMULA.match(cell) and not _NUMBER.fullmatch(cell):
+        return f"'{cell}"
+    return cell
+
+
+def restore(cell: Any) -> Any:
+    """The text that `neutralise` was given.
+
+    Example:
+        >>> restore("'=1+1"), restore("'a'")
+        ('=1+1', "'a'")
+    """
+    return cell[1:] if isinstance(cell, str) and cell.startswith("'") and _FORMULA.match(cell[1:]) else cell
 
 
 def file_digest(path: Path) -> str:

@@ -5,13 +5,19 @@ from __future__ import annotations
 import functools
 import logging
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
+from custom_components.errors import printable
+
 QUIET = "MULTIJOINT_QUIET"
 """Environment variable; `1` keeps everything but errors from the terminal."""
 
+_LAYOUT = "\n\t"
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+_NOTHING = re.compile(r"(?!)")
 _DELAY_S = 2.0  # shorter work needs no bar
 T = TypeVar("T")
 
@@ -89,9 +95,9 @@ def write_line(text: str) -> None:
     if shows_bars():
         from tqdm import tqdm
 
-        tqdm.write(text, file=sys.stdout)
+        tqdm.write(printable(text, keep=_LAYOUT), file=sys.stdout)
     else:
-        sys.stdout.write(f"{text}\n")
+        sys.stdout.write(f"{printable(text, keep=_LAYOUT)}\n")
     sys.stdout.flush()
 
 
@@ -103,6 +109,60 @@ def count(number: int, noun: str) -> str:
         ('1 scan', '2 scans')
     """
     return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+class PlainStream:
+    r"""A text stream that escapes what would control the terminal, and what its encoding lacks; see `printable`.
+
+    Line breaks and tabs stay, and on a terminal colours too.
+
+    Args:
+        stream: where the text goes.
+
+    Example:
+        >>> import io
+        >>> stream = io.StringIO()
+        >>> print("a" + chr(27) + "[2J", file=PlainStream(stream))
+        >>> stream.getvalue()
+        'a\\x1b[2J\n'
+    """
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        """Write the text, escaped."""
+        colours = _COLOUR if self._stream.isatty() else _NOTHING
+        plain, last = [], 0
+        for found in colours.finditer(text):
+            plain += [printable(text[last : found.start()], keep=_LAYOUT), found[0]]
+            last = found.end()
+        plain.append(printable(text[last:], keep=_LAYOUT))
+        encoding = getattr(self._stream, "encoding", None) or "utf-8"
+        self._stream.write("".join(plain).encode(encoding, "backslashreplace").decode(encoding))
+        return len(text)
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        """Write several texts, escaped."""
+        for line in lines:
+            self.write(line)
+
+
+def escape_logs() -> None:
+    """From now on let log messages be `printable`, on the terminal and in files."""
+    import logging  # here: `multijoint --help` needs none
+
+    class PlainRecord(logging.LogRecord):
+        def getMessage(self) -> str:
+            """The message; names in it, which are its arguments, keep no line breaks."""
+            if isinstance(self.args, tuple):
+                self.args = tuple(printable(each) if isinstance(each, str) else each for each in self.args)
+            return printable(super().getMessage(), keep=_LAYOUT)
+
+    logging.setLogRecordFactory(PlainRecord)
 
 
 def align_columns(rows: Sequence[Sequence[str]], *, num_left: int | None = None) -> list[str]:

@@ -8,6 +8,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from types import FrameType
 
 _actions: list[Callable[[], object]] = []
 
@@ -29,7 +30,7 @@ def ending_on_sigterm() -> Iterator[None]:
     No exception is raised for it: one that came while Python calls a destructor would be swallowed. Only the main
     thread may catch signals; elsewhere, this does nothing.
     """
-    if threading.current_thread() is not threading.main_thread():
+    if not _is_main_thread():
         yield
         return
     earlier = signal.signal(signal.SIGTERM, _end)
@@ -37,6 +38,37 @@ def ending_on_sigterm() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, earlier)
+
+
+@contextlib.contextmanager
+def ending_on_interrupt() -> Iterator[None]:
+    """While the block runs, an error that follows Ctrl-C is raised as `KeyboardInterrupt`.
+
+    A library that is interrupted while it is imported raises whatever it lacks then, such as an `ImportError`.
+    """
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler or not _is_main_thread():
+        yield
+        return
+    asked = False
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        nonlocal asked
+        asked = True
+        signal.default_int_handler(number, frame)
+
+    signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    except Exception as error:
+        if asked:
+            raise KeyboardInterrupt from error
+        raise
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _is_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()
 
 
 def _end(number: int, _: object) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import re
 import time
@@ -17,7 +18,8 @@ from monai.engines.utils import IterationEvents
 
 _logger = logging.getLogger(__name__)
 _DEAD_LOADER = re.compile(r"DataLoader worker .*(killed by signal: (?P<signal>[\w ]+)|exited unexpectedly)")
-_LOADER_REASONS = {None: "out of memory?", "Killed": "out of memory?", "Bus error": "shared memory full?"}
+_FULL_MEMORY = re.compile(r"shared memory|/torch_\d+_\d+")  # of PyTorch's errors; a bus error is the third kind
+_LOADER_REASONS = {None: "out of memory?", "Killed": "out of memory?"}
 _CONTINUE = "continue with --resume true"
 
 
@@ -78,11 +80,23 @@ class InterruptionHandler:
         dead = _DEAD_LOADER.search(str(error)) if isinstance(error, RuntimeError) else None
         # SIGTERM to a whole job may reach the data loading processes first. The kernel's SIGKILL comes alone.
         self._preemption.wait_if_asked(2.0 if dead and dead["signal"] != "Killed" else 0.0)
-        self._failure = self._explain_loader(dead["signal"]) if dead else error
+        self._failure = error
+        if _is_full_memory(error) or (dead and dead["signal"] == "Bus error"):
+            self._failure = self._explain_memory()
+        elif dead:
+            self._failure = self._explain_loader(dead["signal"])
         _logger.error("%s", explain(self._failure))
         self._preemption.end()
         self.state.run.end()
         raise self._failure from error.__cause__ if self._failure is error else error
+
+    def _explain_memory(self) -> InputError:
+        kept = any(self.state.saved)
+        return InputError(
+            "shared memory (/dev/shm) must have room for the slices of num_workers data loading processes, got a full "
+            f"one; lower num_workers (0 needs none) or enlarge it (docker run --shm-size=2g), and "
+            f"{_CONTINUE if kept else 'start again'}"
+        )
 
     def _explain_loader(self, signal: str | None) -> InputError:
         kept = any(self.state.saved)
@@ -91,3 +105,10 @@ class InterruptionHandler:
             f"{'the last checkpoint is kept' if kept else 'nothing was saved yet'}: lower num_workers and "
             f"{_CONTINUE if kept else 'start again'}"
         )
+
+
+def _is_full_memory(error: BaseException) -> bool:
+    """Whether an error is that of a full /dev/shm, where data loading processes leave their batches and their locks."""
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOSPC and error.filename is None
+    return isinstance(error, RuntimeError) and _FULL_MEMORY.search(str(error)) is not None

@@ -12,6 +12,7 @@ import torch
 from custom_components.distributed import own_gpu, wait_to_report
 from custom_components.errors import LOG_PATHS, InputError, explain, find_cause
 from custom_components.system.colours import write_error
+from custom_components.system.terminal import escape_logs
 from custom_components.workflows.monai_workarounds import (
     active_config,
     hide_engine_errors,
@@ -68,6 +69,8 @@ def begin(*, seed: int | None = None) -> None:
         report_errors_plainly()
     if os.environ.get(LOG_PATHS) != "1":
         hide_settings()
+        hide_engine_errors()
+    escape_logs()
     read_yaml_words()
     hide_engine_progress()
     check_settings(active_config())

@@ -146,7 +146,7 @@ def hide_engine_errors() -> None:
     Behaviour: ignite logs the error, twice and with its paths, and raises it as well.
     Upstream: https://github.com/pytorch/ignite/issues/3476 (what an engine does on an exception).
     """
-    for name in ("SupervisedTrainer", "SupervisedEvaluator", "VolumeEvaluator"):
+    for name in ("SupervisedTrainer", "SupervisedEvaluator", "VolumeEvaluator", "Trainer", "Evaluator", "Engine"):
         logging.getLogger(f"ignite.engine.engine.{name}").addFilter(_is_no_exception)
 
 
@@ -165,7 +165,7 @@ def _has_log_file(record: logging.LogRecord) -> bool:
 
 
 def _is_no_exception(record: logging.LogRecord) -> bool:
-    return "is terminating due to exception" not in record.msg
+    return "is terminating due to exception" not in str(record.msg)
 
 
 def as_list(engine: Engine) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 from custom_components.errors import InputError
+from custom_components.system.files import restored
 
 from multijoint.running import find_bundle, run_workflow
 
@@ -40,7 +41,7 @@ class Run:
     def log(self) -> list[dict[str, str]]:
         """A row an epoch: losses, seconds, validation Dice; as in `log.csv`."""
         with (self.folder / "log.csv").open(newline="", encoding="utf-8") as file:
-            return list(csv.DictReader(file))
+            return restored(csv.DictReader(file))
 
     def evaluate(self, **arguments: Any) -> list[dict[str, str]]:
         """Score the held-out subjects; see `evaluate`."""
@@ -120,7 +121,7 @@ def evaluate(run: Run | str | Path, *, out: str | Path | None = None, **settings
     configs, own = evaluation_workflow(run, out=out, **settings)
     run_workflow(configs, workflow_type="train", **own)
     with (own["output_dir"] / "metrics.csv").open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
+        return restored(csv.DictReader(file))
 
 
 def bundle_command(step: str, configs: Sequence[str], settings: Mapping[str, Any]) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 from custom_components.domains import COLORS
 from custom_components.errors import InputError, show_path
-from custom_components.system.files import write_atomically, write_csv
+from custom_components.system.files import make_folder, write_atomically, write_csv
 from custom_components.system.pages import render_page
 from custom_components.system.terminal import align_columns
 
@@ -49,7 +49,7 @@ def prepare_folder(out: Path) -> None:
     Raises:
         InputError: it cannot be written to.
     """
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     if not os.access(out, os.W_OK):
         raise InputError(f"folder {show_path(out)} must be writable, got one that is not; name another with --out")
 

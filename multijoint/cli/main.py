@@ -62,23 +62,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         Exit code: 0, 1 after an error, 2 for wrong usage (by `SystemExit`, as argparse does), 130 if interrupted.
     """
-    words = sys.argv[1:] if arguments is None else list(arguments)
-    parser = make_parser()
-    if not words:
-        parser.print_help()
-        return 0
-    commands = {name: _options(each) for name, each in parsers_of(parser).items()}
-    wrong = find_misspelling(words, common=_options(parser), commands=commands, listed=listed_commands())
-    if wrong:
-        from custom_components.system.colours import write_error
+    try:
+        words = sys.argv[1:] if arguments is None else list(arguments)
+        parser = make_parser()
+        if not words:
+            parser.print_help()
+            return 0
+        commands = {name: _options(each) for name, each in parsers_of(parser).items()}
+        wrong = find_misspelling(words, common=_options(parser), commands=commands, listed=listed_commands())
+        if wrong:
+            from custom_components.system.colours import write_error
 
-        write_error(wrong)
-        parser.exit(2)
-    options = parser.parse_args(words)
-    from multijoint.cli.messages import colour_warnings
+            write_error(wrong)
+            parser.exit(2)
+        options = parser.parse_args(words)
+        from multijoint.cli.messages import colour_warnings
 
-    colour_warnings()
-    return present(options)
+        colour_warnings()
+        return present(options)
+    except KeyboardInterrupt:  # while modules are imported
+        sys.stderr.write("interrupted\n")
+        return 130
 
 
 def make_parser() -> argparse.ArgumentParser:

@@ -15,6 +15,9 @@ from multijoint.cli.presenting import print_written
     text("--domain", "NAME", "default domain (default: the first)"),
     text("--single", "NAME", "take only this domain of a model of several"),
     flag("--fold", "fold the norms of a single domain into the convolutions: smaller, faster"),
+    text("--name", "NAME", "of the package, if not the bundle's"),
+    text("--version", "VERSION", "of the package, such as 1.0.0 (default: this release's)"),
+    text("--author", "NAME", "who made the model, for metadata and copyright"),
     text("--weights-url", "URL", "where models/ will be; leave it out of the zip"),
     path(
         "--int8",

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from custom_components.system.terminal import QUIET
+from custom_components.system.terminal import QUIET, PlainStream, escape_logs
 
 from multijoint.cli.commands import COMMANDS
 
@@ -41,11 +41,15 @@ def present(options: argparse.Namespace) -> int:
     """Run the command that was parsed, and present its result as text, as JSON, or not at all.
 
     Returns:
-        Exit code: 0; 1 after an error, which `--debug` raises instead; 130 if interrupted.
+        Exit code: 0; 1 after an error, which `--debug` raises instead; 3 if the machine is at fault (`ResourceError`);
+        130 if interrupted.
     """
     found: dict[str, Any] = {}
     printed = io.StringIO()
+    escape_logs()
     with contextlib.ExitStack() as stack:
+        if sys.stdout is not None:  # as it is where it was closed
+            stack.enter_context(contextlib.redirect_stdout(PlainStream(sys.stdout)))
         if options.quiet:
             stack.enter_context(_quiet())
         if options.quiet or options.json:
@@ -64,19 +68,24 @@ def present(options: argparse.Namespace) -> int:
 def _run(options: argparse.Namespace) -> tuple[int, str | None]:
     from custom_components.errors import LOG_PATHS, InputError, explain, needs_extra
     from custom_components.system.colours import write_error
-    from custom_components.system.termination import ending_on_sigterm
+    from custom_components.system.termination import ending_on_interrupt, ending_on_sigterm
 
     variables = {LOG_PATHS: getattr(options, "log_paths", False), "MULTIJOINT_DEBUG": options.debug}
     command = COMMANDS[options.command]
     extra = needs_extra(f"multijoint {options.command}", command.extra) if command.extra else contextlib.nullcontext()
     try:
-        with _switched_on([name for name, asked in variables.items() if asked]), ending_on_sigterm(), extra:
+        with (
+            _switched_on([name for name, asked in variables.items() if asked]),
+            ending_on_sigterm(),
+            ending_on_interrupt(),
+            extra,
+        ):
             command.run(**{name: value for name, value in vars(options).items() if name not in _COMMON})
     except (InputError, OSError) as error:
         if options.debug:
             raise
         write_error(explain(error))
-        return 1, explain(error)
+        return getattr(error, "exit_code", 1), explain(error)
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")
         return 130, "interrupted"

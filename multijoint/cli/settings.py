@@ -32,22 +32,24 @@ def parse_settings(given: Sequence[str]) -> dict[str, Any]:
         if not equals or not name:
             raise InputError(f"--set must be name=value or a .yaml file, got {pair}; write e.g. max_epochs=30")
         try:
-            value = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise InputError(f"value of {name} must be YAML, got {text}; quote it") from error
+            value = _as_number(yaml.safe_load(text))
+            str(value)  # an integer may have more digits than Python writes
+        except (ValueError, RecursionError, yaml.YAMLError) as error:
+            raise InputError(f"value of {name} must be YAML, got {text[:200]}; quote it") from error
         if re.search(r"[$@%#]", text):
             raise InputError(f"value of {name} must be free of $, @, % and # (code to MONAI), got {text}")
-        settings[name] = _as_number(value)
+        settings[name] = value
     return settings
 
 
 def _read_settings(path: Path) -> dict[str, Any]:
     try:
         found = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
+        shown = str(found)
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise InputError(f"settings {path} must be a readable YAML file, got {error}; check the path") from error
     named = isinstance(found, dict) and all(isinstance(name, str) for name in found)
-    if not named or re.search(r"[$@%]", str(found)) or "#" in str(list(found.values())):
+    if not named or re.search(r"[$@%]", shown) or "#" in str(list(found.values())):
         rule = "must be name: value pairs free of $, @ and %, and of # in values"
         raise InputError(f"settings {path} {rule}, got others; correct the file")
     return {name: _as_number(value) for name, value in found.items()}

@@ -58,7 +58,7 @@ def _try(path: Path) -> dict[int, str]:
             return {}
         text = path.read_text(encoding="utf-8-sig")
         names = readers.get(path.suffix.lower(), _lines)(text)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return {}
     return {value: name.strip() for value, name in names.items() if value and name.strip()}
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from custom_components.errors import InputError
-from custom_components.system.files import write_atomically
+from custom_components.system.files import neutralise, restore, write_atomically
 
 if TYPE_CHECKING:  # pandas is of the extra `experiments`; planning needs only the names below
     import pandas as pd
@@ -77,7 +77,7 @@ def read_rows(folder: str | Path, name: str) -> pd.DataFrame:
     if not path.is_file():
         raise InputError(f"experiment {folder} must hold {path.name}, got none; run `multijoint experiment` first")
     try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
+        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8").map(restore)
     except (ValueError, UnicodeDecodeError) as error:
         raise InputError(f"{path} must be a CSV table, got {error}; run `multijoint experiment` again") from error
     for column in (column for column in COLUMNS[name] if column in _NAMING and column not in table):
@@ -112,6 +112,8 @@ def write_rows(folder: str | Path, name: str, rows: Sequence[Mapping[str, Any]] 
 
 def write_table(path: Path, table: pd.DataFrame, *, digits: int = 6) -> Path:
     """Write a table as CSV, numbers with so many significant digits; returns the path."""
+    texts = table.select_dtypes(["object", "string"])
+    table = table.assign(**{name: texts[name].map(neutralise) for name in texts}).rename(columns=neutralise)
     text = table.to_csv(index=False, float_format=f"%.{digits}g", na_rep="nan", lineterminator="\n")
     write_atomically(path, text.encode())
     return path

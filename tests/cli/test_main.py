@@ -182,7 +182,7 @@ def test_a_folder_that_cannot_be_written_to_is_found_out_first(
 ) -> None:
     (tmp_path / "file").write_bytes(b"")
     assert segment(trained, tmp_path / "file" / "out", scan_of(manifests, "ankle")) == 1
-    assert "segment_report.csv: could not write the file: Not a directory" in error_line(capsys)
+    assert "folder for results must be a folder, got the file file; choose another name" in error_line(capsys)
 
 
 def test_overlay_draws_a_picture(manifests: dict[str, str], tmp_path: Path) -> None:

@@ -21,6 +21,21 @@ ANKLE = {
 }
 
 
+@pytest.mark.parametrize(
+    "text", ["domain: 0x" + "f" * 6000, "labels: {0x" + "f" * 6000 + ": a}", "n: [" + "9" * 6000 + "]"]
+)
+def test_numbers_too_long_to_print_are_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "manifest.yaml").write_text(text)
+    with pytest.raises(InputError, match=r"manifest\.yaml must (have at most 64 bits|be valid yaml)"):
+        load_manifest(tmp_path / "manifest.yaml")
+
+
+def test_json_nested_too_deep_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "dataset.json").write_text('{"labels":' * 50_000)
+    with pytest.raises(InputError, match="must be valid json"):
+        load_manifest(tmp_path / "dataset.json")
+
+
 def touch(root: Path, *names: str) -> None:
     for name in names:
         root.joinpath(name).parent.mkdir(parents=True, exist_ok=True)

@@ -41,7 +41,7 @@ def test_a_record_is_read_as_it_was_written(label_map: Path) -> None:
     assert list(read_names(label_map).items()) == [(7, "talus"), (3, "tibia")], "in the order of the record"
 
 
-@pytest.mark.parametrize("content", [None, b"", b"[1]", b"{", b'"text"', b"\xff"])
+@pytest.mark.parametrize("content", [None, b"", b"[1]", b"{", b'"text"', b"\xff", b"[" * 100_000, b"9" * 5000])
 def test_what_is_no_record_is_an_empty_one(label_map: Path, content: bytes | None) -> None:
     if content is not None:
         record_path(label_map).write_bytes(content)
@@ -51,7 +51,7 @@ def test_what_is_no_record_is_an_empty_one(label_map: Path, content: bytes | Non
 
 def test_names_without_a_record_are_none_and_of_a_broken_one_are_refused(label_map: Path) -> None:
     assert read_names(label_map) == {}
-    for content in ("{}", "[]", '{"labels": [1]}', '{"labels": {"one": "talus"}}', "{"):
+    for content in ("{}", "[]", '{"labels": [1]}', '{"labels": {"one": "talus"}}', "{", '{"labels":' * 50_000):
         record_path(label_map).write_text(content)
         with pytest.raises(InputError, match=r'record a\.b_seg\.json must hold "labels".*segment again'):
             read_names(label_map)

@@ -2,6 +2,7 @@ import hashlib
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -51,6 +52,37 @@ def test_the_file_holds_nothing_that_executes(tmp_path: Path) -> None:
     assert content["domains"][1] == {"name": "shoulder", "labels": [[2, "humerus"]], "plane": "axial", "modality": "MR"}
 
 
+@pytest.mark.parametrize(
+    ("make", "kind"),
+    [
+        (lambda weight: torch.eye(3).to_sparse(), "sparse"),
+        (lambda weight: torch.eye(3).to_sparse_csr(), "sparse"),
+        (lambda weight: torch.quantize_per_tensor(torch.ones(3), 0.1, 0, torch.qint8), "quantised"),
+        (lambda weight: torch.empty_like(weight, device="meta"), r"without numbers \(device meta\)"),
+        (lambda weight: torch.zeros(1).expand(weight.shape), "expanded to .* from fewer numbers"),
+        (lambda weight: torch.zeros(1).expand(2**20, 2**20), "expanded to .* from fewer numbers"),
+        (lambda weight: weight.to(torch.complex64), "of complex64"),
+        (lambda weight: weight.to(torch.float8_e4m3fn), "of float8_e4m3fn"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Sparse", "ignore:.*deprecated")
+def test_tensors_of_other_kinds_are_refused_wherever_they_are(tmp_path: Path, make: Any, kind: str) -> None:
+    content = make_model().to_dict()
+    name, weight = next((name, each) for name, each in content["model"].items() if each.dim() == 4)
+    strange = make(weight)
+    for change in ({"model": content["model"] | {name: strange}}, {"resume": {"state": [strange]}}):
+        torch.save(content | change, tmp_path / "model.pt")
+        with pytest.raises(InputError, match=f"must hold tensors and plain types, got a tensor that is {kind}; train"):
+            load_model(tmp_path / "model.pt")
+
+
+def test_a_network_described_too_large_takes_no_memory() -> None:
+    model = make_model()
+    huge = {**model.network, "widths": [2**14] * 12}  # 137 GB and more
+    with pytest.raises(InputError, match=r"weights must fit the network .*of other names or shapes"):
+        build_network(replace(model, network=huge))
+
+
 class Malicious:
     """Unpickling it calls a function that makes a folder."""
 
@@ -63,7 +95,9 @@ class Malicious:
 
 def test_a_file_that_would_execute_code_is_refused_unexecuted(tmp_path: Path) -> None:
     torch.save({"format": "multijoint-1", "model": Malicious(tmp_path / "executed")}, tmp_path / "model.pt")
-    with pytest.raises(InputError, match=r"checkpoint .*model\.pt must be a readable PyTorch file"):
+    with pytest.raises(
+        InputError, match=r"model\.pt must hold tensors .* would call posix\.mkdir, as harmful files do"
+    ):
         load_checkpoint(tmp_path / "model.pt")
     assert not (tmp_path / "executed").exists()
 
@@ -161,7 +195,9 @@ def test_weights_of_another_network_are_refused() -> None:
     wider = {**model.network, "widths": [4, 8]}
     gated = {**model.network, "attention": True}
     for network in (wider, gated):
-        with pytest.raises(InputError, match="weights must fit the network they come with, got Error"):
+        with pytest.raises(
+            InputError, match=r"weights must fit the network they come with, got \d+ of other names or shapes"
+        ):
             build_network(replace(model, network=network))
     with pytest.raises(InputError, match=r"weights must fit the network they come with, got .*unexpected keyword"):
         build_network(replace(model, network={**model.network, "depth": 3}))

@@ -133,13 +133,28 @@ def write_zip(folder: Path, path: Path) -> Path:
     return path
 
 
-def onnx_model(*, domain: str = "", operator: str = "Relu", location: str | None = None) -> bytes:
-    """A network of one operator; with `location`, its weight is read from that file."""
+def onnx_model(
+    *,
+    domain: str = "",
+    operator: str = "Relu",
+    location: str | None = None,
+    shape: list[int] | None = None,
+    sides: list[int] | None = None,
+    dims: list[int] | None = None,
+) -> bytes:
+    """A network of one operator; with `location`, its weight is read from that file.
+
+    `shape` is a tensor of whole numbers in it, `sides` the shape of the image, `dims` that of a weight without data.
+    """
     from onnx import TensorProto, helper
 
     nodes = [helper.make_node(operator, ["image"], ["pred"], domain=domain)]
-    ports = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in ("image", "pred")]
+    ports = [helper.make_tensor_value_info(name, TensorProto.FLOAT, sides or [1]) for name in ("image", "pred")]
     graph = helper.make_graph(nodes, "network", ports[:1], ports[1:])
+    if shape is not None:
+        graph.initializer.append(helper.make_tensor("shape", TensorProto.INT64, [len(shape)], shape))
+    if dims is not None:
+        graph.initializer.add(name="weight", data_type=TensorProto.FLOAT, dims=dims)
     if location is not None:
         tensor = graph.initializer.add(name="weight", data_type=TensorProto.FLOAT, dims=[1])
         tensor.data_location = TensorProto.EXTERNAL
@@ -323,6 +338,11 @@ def _code() -> list[Hostile]:
         _changed("conftest", "makes a tool run code", "conftest.py", put("docs/conftest.py")),
         _changed("path-file", "makes a tool run code", "x.pth", put("x.pth", "import os; {touch}")),
         _changed("notebook", "makes a tool run code", "demo.ipynb", put("docs/demo.ipynb", "[]")),
+        *(_changed(f"tool-{name}", "makes a tool run code|hidden file", path, put(path, text)) for name, path, text in (
+            ("git", ".git/config", "[core]\n\tfsmonitor = touch canary\n"), ("envrc", ".envrc", "touch canary\n"),
+            ("tasks", ".vscode/tasks.json", "{{}}"), ("workflow", ".github/workflows/ci.yml", "on: push\n"),
+            ("make", "docs/Makefile", "all:\n\ttouch canary\n"), ("project", "pyproject.toml", "\n"),
+            ("pip", "requirements.txt", "evil\n"), ("page", "docs/index.html", "<script></script>"))),
         _changed("shell-script", "makes a tool run code", "setup.sh", put("setup.sh", "touch canary\n")),
         _changed("shebang", "script with an interpreter", "install", put(
             "install", "#!/usr/bin/env python3\n{touch}\n")),
@@ -436,8 +456,25 @@ def _configs() -> list[Hostile]:
             "configs/more.json", '{"run": [], "run": ["$print()"]}')),
         _changed("not-a-number", "finite", "more.json", text("configs/more.json", '{"x": NaN}')),
         _changed("download-escape", "path escape", "large_files.yml", large(path="../../canary")),
+        *(_changed(f"download-{name}", cause, "large_files.yml", large(path=path)) for name, path, cause in (
+            ("code", "custom_components/errors.py", "no file of weights"), ("git", ".git/config", "makes a tool"),
+            ("envrc", ".envrc", "hidden file"), ("tasks", ".vscode/tasks.json", "makes a tool run code"),
+            ("config", INFERENCE, "no file of weights"), ("elsewhere", "data/x.pt", "no file of weights"))),
+        _changed("download-other", "replaces this file by another", "large_files.yml", large(path=MODEL)),
+        _changed("download-setting", "unknown setting 'output'", "large_files.yml", large(output="x")),
+        _changed("download-other-list", "makes a tool run code", "large_files_2.json", text(
+            "large_files_2.json", json.dumps({"large_files": [{"path": "Makefile", "url": "https://x"}]}))),
         _changed("download-address", "no plain https", "large_files.yml", large(url="file:///etc/passwd")),
         _changed("download-unchecked", "without the SHA-256", "large_files.yml", large(hash_val="")),
+        _changed("number-bomb", "size bomb: number", "more.json", text(
+            "configs/more.json", '{"cache_num": 137438953472}'), always=True),
+        _changed("number-endless", "number of 20004 bits|not readable", "more.yaml", text(
+            "configs/more.yaml", "x: 0x" + "f" * 5001), always=True),
+        _changed("number-infinite", "must be finite", "more.json", text("configs/more.json", '{"x": 1e999}')),
+        _changed("network-weights-bomb", "size bomb: a network of", INFERENCE, size(
+            "widths", [2**14] * 12), always=True),
+        _changed("feature-bomb", "size bomb: a slice takes 137 GB", INFERENCE, lambda bundle, canary: (
+            size("widths", [2**11, 4])(bundle, canary), size("image_size", [2**12] * 2)(bundle, canary)), always=True),
         _changed("network-bomb", "size bomb", INFERENCE, size("widths", [10**9, 10**9]), always=True),
         _changed("image-bomb", "size bomb", INFERENCE, size("image_size", [10**6, 10**6]), always=True),
     ]  # fmt: skip
@@ -498,6 +535,10 @@ def _checkpoints() -> list[Hostile]:
         _changed("weights-other-network", "do not fit the network", MODEL, first(lambda weight: torch.zeros(7))),
         _changed("weights-exchanged", "not those that inference.json describes", MODEL, save(
             lambda canary: {"x": torch.zeros(1)})),
+        _changed("safetensors-bomb", "size lie: tensor 'x'", "more.safetensors", raw(
+            "models/more.safetensors", lambda canary: _safetensors([2**18, 2**17])), always=True),
+        _changed("safetensors-header", "size lie: a header of", "more.safetensors", raw(
+            "models/more.safetensors", lambda canary: (2**37).to_bytes(8, "little") + b"{}"), always=True),
         _changed("pickle-file", "can hold pickles", "cache.pkl", raw(
             "models/cache.pkl", lambda canary: pickle.dumps(call(canary)))),
         _changed("pickle-array", "can hold pickles", "mean.npy", raw(
@@ -549,6 +590,26 @@ def _many_dimensions(data: bytes, canary: Path) -> bytes:
     )
 
 
+def _script(write: bool = True) -> Any:
+    """A network that writes a file when it is run."""
+
+    class Writer(torch.nn.Module):
+        def __init__(self, path: str) -> None:
+            super().__init__()
+            self.path = path
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            torch.save(x, self.path)
+            return x
+
+    return lambda bundle, canary: torch.jit.script(Writer(str(canary))).save(str(bundle / "models/model.ts"))
+
+
+def _safetensors(shape: list[int]) -> bytes:
+    header = json.dumps({"x": {"dtype": "F32", "shape": shape, "data_offsets": [0, 4]}}).encode()
+    return len(header).to_bytes(8, "little") + header + bytes(4)
+
+
 def _small_zip() -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
@@ -575,6 +636,7 @@ def _exports() -> list[Hostile]:
 
     ts, model, small = "models/model.ts", "models/ankle.onnx", "models/ankle.int8.onnx"
     return [
+        _changed("script-save", "names torch.save, which is not on the list", ts, _script()),
         _changed("script-member", "unknown member", ts, script(
             lambda archive, canary: archive.writestr("model/setup.py", _touch(canary)))),
         _changed("script-pickle", "names .*open", ts, script(
@@ -589,6 +651,9 @@ def _exports() -> list[Hostile]:
             location="../../../etc/passwd")),
         _changed("onnx-operator", "would run code", model, onnx(domain="com.example", operator="Run")),
         _changed("onnx-python", "would run code", model, onnx(domain="ai.onnx.contrib", operator="PyOp")),
+        _changed("onnx-shape-bomb", "size bomb: tensor 'shape'", model, onnx(shape=[2**12, 2**25]), always=True),
+        _changed("onnx-port-bomb", "size bomb: 'image' has the shape", model, onnx(sides=[2**18, 2**19]), always=True),
+        _changed("onnx-size-lie", "size lie: tensor 'weight'", model, onnx(dims=[2**37]), always=True),
         _changed("onnx-garbage", "not readable as ONNX|no operators", model, lambda bundle, canary: (
             bundle / model).write_bytes(b"\xff" * 100) and None),
         _changed("int8-operator", "operator 'Loop', which no int8 network of this project has", small, int8(

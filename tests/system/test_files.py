@@ -1,11 +1,13 @@
+import csv
 import fcntl
 import os
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 from custom_components.errors import InputError
-from custom_components.system.files import remove_stale_temporaries, write_arrays, write_atomically
+from custom_components.system.files import remove_stale_temporaries, restored, write_arrays, write_atomically, write_csv
 
 
 def test_writes_and_replaces_and_leaves_only_the_file(tmp_path: Path) -> None:
@@ -56,9 +58,9 @@ def test_a_folder_is_refused(tmp_path: Path) -> None:
         write_atomically(tmp_path, b"")
 
 
-def test_a_parent_that_is_a_file_is_an_error_naming_the_path(tmp_path: Path) -> None:
+def test_a_parent_that_is_a_file_is_an_error_naming_it(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(OSError, match=r"could not write the file.*scores\.csv"):
+    with pytest.raises(InputError, match="folder for results must be a folder, got the file file; choose another name"):
         write_atomically(tmp_path / "file" / "scores.csv", b"new")
 
 
@@ -93,3 +95,20 @@ def test_a_check_that_fails_keeps_the_old_file(tmp_path: Path) -> None:
         write_atomically(tmp_path / "scores.csv", b"new", check=refuse)
     assert [file.name for file in tmp_path.iterdir()] == ["scores.csv"]
     assert (tmp_path / "scores.csv").read_bytes() == b"old"
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+a", "-a", "@a", " =1", "\ta", "\ra", "\uff1da", "'a", "", "a=1", "-"])
+def test_text_that_a_spreadsheet_would_run_is_neutralised_and_read_back(text: str, tmp_path: Path) -> None:
+    write_csv(tmp_path / "t.csv", ["case", "=x", "number"], [{"case": text, "=x": -0.5, "number": "-1.5e-3"}])
+    with (tmp_path / "t.csv").open(newline="") as file:
+        header, row = csv.reader(file)
+    assert header == ["case", "'=x", "number"]
+    assert not re.match("\\s*[=+@\uff1d-]|[\t\r]", row[0])
+    assert row[1:] == ["-0.5", "-1.5e-3"], "numbers stay"
+    with (tmp_path / "t.csv").open(newline="") as file:
+        assert restored(csv.DictReader(file)) == [{"case": text, "=x": "-0.5", "number": "-1.5e-3"}]
+
+
+def test_a_table_takes_any_character(tmp_path: Path) -> None:
+    write_csv(tmp_path / "t.csv", ["case"], [{"case": "\ud800"}, {"case": os.fsdecode(b"a\xff")}])
+    assert (tmp_path / "t.csv").read_bytes() == b"case\n\\ud800\na\xff\n"

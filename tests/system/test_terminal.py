@@ -1,6 +1,7 @@
-"""What a terminal shows: lines of the log stand whole above a bar, and a bar of short work never appears."""
+"""What a terminal shows: lines stand whole above a bar, and nothing in a name controls the terminal."""
 
 import fcntl
+import io
 import logging
 import os
 import pty
@@ -10,7 +11,8 @@ import termios
 from collections.abc import Callable
 
 import pytest
-from custom_components.system.terminal import attach_bar, track, write_line
+from custom_components.errors import InputError, explain, show_path
+from custom_components.system.terminal import PlainStream, attach_bar, escape_logs, track, write_line
 from ignite.engine import Engine, Events
 
 COLUMNS = 100
@@ -85,3 +87,44 @@ def test_lines_stand_whole_above_the_bar(delay: float, monkeypatch: pytest.Monke
     assert [line for line in shown if line][-1] == "error: one line"
     shown = on_terminal(check, delay=delay, monkeypatch=monkeypatch)
     assert [line for line in shown if line] == ["log 0", "line 0", "log 1", "line 1"]
+
+
+HOSTILE = "a\x1b[2J\x07\x9b31m\u202e\x7f\ud800\u2029b"
+ESCAPED = r"a\x1b[2J\x07\x9b31m\u202e\x7f\ud800\u2029b"
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_control_characters_are_escaped_in_every_way_to_the_terminal(
+    capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    write_line(HOSTILE)
+    assert capsys.readouterr().out == f"{ESCAPED}\n"
+    assert show_path(f"/clinic/{HOSTILE}.nii") == f"{ESCAPED}.nii"
+    assert str(InputError(f"scan {HOSTILE}")) == f"scan {ESCAPED}".replace(r"\u2029", " ")
+    assert "\x1b" not in explain(OSError(2, "none", HOSTILE[:6])) + explain(RuntimeError(HOSTILE))
+    before = logging.getLogRecordFactory()
+    try:
+        escape_logs()
+        logging.getLogger("x").error("%s\nand %d", HOSTILE + "\n", 3)
+    finally:
+        logging.setLogRecordFactory(before)
+    assert caplog.records[-1].getMessage() == ESCAPED + r"\n" + "\nand 3"
+
+
+def test_a_stream_keeps_layout_and_on_a_terminal_colours() -> None:
+    for stream, colour in ((io.StringIO(), r"\x1b[31mred\x1b[0m"), (Terminal(), "\x1b[31mred\x1b[0m")):
+        print("\x1b[31mred\x1b[0m\t1\n\x1b]0;title\x07", file=PlainStream(stream))
+        assert stream.getvalue() == f"{colour}\t1\n\\x1b]0;title\\x07\n"
+
+
+def test_a_stream_writes_what_its_encoding_has() -> None:
+    raw = io.BytesIO()
+    stream = PlainStream(io.TextIOWrapper(raw, encoding="ascii"))
+    print("Müller", file=stream)
+    stream.flush()
+    assert raw.getvalue() == b"M\\xfcller\n"
+    assert stream.encoding == "ascii"

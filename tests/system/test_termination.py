@@ -2,7 +2,8 @@ import os
 import signal
 from pathlib import Path
 
-from custom_components.system.termination import at_termination, ending_on_sigterm
+import pytest
+from custom_components.system.termination import at_termination, ending_on_interrupt, ending_on_sigterm
 
 
 def test_sigterm_does_what_is_left_and_ends_even_in_a_destructor(tmp_path: Path) -> None:
@@ -29,3 +30,18 @@ def test_without_a_signal_all_is_as_before(tmp_path: Path) -> None:
         assert signal.getsignal(signal.SIGTERM) is not earlier
     assert signal.getsignal(signal.SIGTERM) is earlier
     assert not list(tmp_path.iterdir())
+
+
+def test_an_error_after_ctrl_c_is_an_interruption() -> None:
+    def interrupted_import() -> None:
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+        except KeyboardInterrupt:
+            raise ImportError("interrupted in the middle of an import") from None
+
+    with pytest.raises(KeyboardInterrupt) as caught, ending_on_interrupt():
+        interrupted_import()
+    assert isinstance(caught.value.__cause__, ImportError)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    with pytest.raises(ImportError), ending_on_interrupt():
+        raise ImportError("another")

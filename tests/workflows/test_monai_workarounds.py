@@ -73,9 +73,10 @@ def test_our_own_error_comes_out_unwrapped() -> None:
         ConfigParser({"run": "$1 / 0"}).get_parsed_content("run")
 
 
-def test_engines_do_not_log_the_error_that_they_raise(caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("name", ["SupervisedTrainer", "SupervisedEvaluator", "VolumeEvaluator"])
+def test_engines_do_not_log_the_error_that_they_raise(name: str, caplog: pytest.LogCaptureFixture) -> None:
     hide_engine_errors()
-    logger = logging.getLogger("ignite.engine.engine.SupervisedTrainer")
+    logger = logging.getLogger(f"ignite.engine.engine.{name}")
     with caplog.at_level(logging.INFO), caplog.at_level(logging.INFO, logger="ignite"):
         logger.error("Engine run is terminating due to exception: /clinic/Smith_John")
         logger.info("Epoch[1] Complete")

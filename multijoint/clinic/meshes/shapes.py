@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from custom_components.errors import InputError, show_path
 from custom_components.io.geometry import voxel_volume_ml
-from custom_components.system.files import write_csv
+from custom_components.system.files import restored, write_csv
 from custom_components.system.folders import OutputFolder
 
 from multijoint.clinic.meshes.bone_masks import BoneMask
@@ -73,7 +73,7 @@ def read_bones(folder: Path) -> list[dict[str, str]]:
     try:
         with path.open(newline="") as file:
             table = csv.DictReader(file)
-            rows, found = list(table), tuple(table.fieldnames or ())
+            rows, found = restored(table), tuple(table.fieldnames or ())
     except (OSError, ValueError, csv.Error) as error:
         raise InputError(f"table {show_path(path)} must be readable, got {error}; move it away") from error
     if found != BONES_COLUMNS or any(None in row or None in row.values() for row in rows):

@@ -13,6 +13,7 @@ from typing import Any
 from custom_components.errors import InputError, show_path
 from custom_components.io.nifti_files import case_id
 from custom_components.io.records import LABEL_MAP_ENDING, case_of, read_record
+from custom_components.system.files import restored
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,9 @@ def read_csv(path: Path) -> list[dict[str, str]]:
     """
     try:
         with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
-            return [{str(key): value or "" for key, value in row.items() if key} for row in csv.DictReader(file)]
+            return [
+                {str(key): value or "" for key, value in row.items() if key} for row in restored(csv.DictReader(file))
+            ]
     except FileNotFoundError:
         return []
     except (OSError, csv.Error) as error:

@@ -99,7 +99,7 @@ def _read(path: Path, kind: str, parse: Callable[[bytes], Any]) -> dict[str, Any
         data = parse(path.read_bytes())
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError, yaml.YAMLError) as error:
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise InputError(f"{path.name} of a run must be readable {kind}, got: {error}; correct or remove it") from error
     return data if isinstance(data, dict) else {}
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from custom_components.errors import InputError, show_path
-from custom_components.system.files import write_csv
+from custom_components.system.files import restored, write_csv
 
 MARKS = ("good", "needs correction")
 MARK_COLUMNS = ("case", "mark", "comment", "date")
@@ -44,7 +44,7 @@ class ReviewMarks:
                     f"marks {show_path(self.path)} must have the columns {','.join(MARK_COLUMNS)}, "
                     f"got {','.join(table.fieldnames or ()) or 'none'}; name another file with --marks"
                 )
-            return {row["case"]: {column: row[column] or "" for column in MARK_COLUMNS} for row in table}
+            return {row["case"]: {column: row[column] or "" for column in MARK_COLUMNS} for row in restored(table)}
 
     def write(self, case: str, *, mark: str, comment: str = "") -> Mapping[str, str]:
         """Put down one of `MARKS`, or "" for none yet, and return the row.

@@ -7,6 +7,7 @@ import hashlib
 import json
 import re
 import secrets
+import sys
 from collections.abc import Sequence
 from functools import cache
 from http import HTTPStatus
@@ -89,6 +90,11 @@ class Viewer(ThreadingHTTPServer):
         """Where the page is."""
         return f"http://{_ADDRESS}:{self.server_address[1]}/{self.secret}/"
 
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing of a browser that has gone away."""
+        if not isinstance(sys.exception(), ConnectionError | TimeoutError):
+            super().handle_error(request, client_address)
+
     def show(self, number: int) -> ShownCase:
         """The case, read anew if one of its files has changed."""
         case = self.cases[number]
@@ -167,6 +173,8 @@ class _Handler(BaseHTTPRequestHandler):
             if not path.startswith(f"/{self.server.secret}/"):
                 raise _Refused(HTTPStatus.NOT_FOUND, "not found; use the address that `multijoint view` printed")
             self._send(HTTPStatus.OK, *work(path.removeprefix(f"/{self.server.secret}/")))
+        except (ConnectionError, TimeoutError):  # the browser has gone: another case, or a page closed while it loads
+            self.close_connection = True
         except _Refused as refused:
             self.close_connection = True
             self._send(refused.status, *_json({"error": str(refused)}))
@@ -225,7 +233,7 @@ class _Handler(BaseHTTPRequestHandler):
             mark, comment = given["mark"], given["comment"]
             if not (isinstance(mark, str) and isinstance(comment, str)):
                 raise TypeError
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             raise _Refused(HTTPStatus.BAD_REQUEST, "a mark must be JSON with mark and comment") from None
         return _json(self.server.marks.write(self.server.cases[int(match[1])].name, mark=mark, comment=comment))
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from custom_components.system.files import write_arrays
+from custom_components.system.files import restored, write_arrays
 
 from multijoint.experiments.jobs.examples import save_examples
 from multijoint.experiments.jobs.experiment import job_folder
@@ -58,7 +58,7 @@ def _keys(record: dict[str, Any]) -> dict[str, Any]:
 
 def _read(path: Path) -> list[dict[str, str]]:
     with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
+        return restored(csv.DictReader(file))
 
 
 def _tested(folder: Path, record: dict[str, Any], name: str, part: str = "evaluation") -> list[dict[str, str]]:

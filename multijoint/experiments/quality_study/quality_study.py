@@ -24,7 +24,7 @@ from custom_components.models.seen import seen_by
 from custom_components.models.trained_model import TrainedModel
 from custom_components.quality.flags import FLAGS, FlagRules
 from custom_components.quality.tables import QUALITY_COLUMNS, quality_rows
-from custom_components.system.files import write_atomically, write_csv
+from custom_components.system.files import restore, write_atomically, write_csv
 from custom_components.system.terminal import align_columns
 
 from multijoint.experiments.quality_study.degradations import DEGRADATIONS, degrade
@@ -81,7 +81,7 @@ def study_quality(
                 found = _segmented(checkpoint, model, cases, domain=manifest.domain.name, how=how, device=device)
                 rows += [{"model": checkpoint.stem, "degradation": how} | row for row in found]
     write_csv(out / "bones.csv", STUDY_COLUMNS, rows)
-    table = pd.read_csv(out / "bones.csv", dtype=str, keep_default_na=False)
+    table = pd.read_csv(out / "bones.csv", dtype=str, keep_default_na=False).map(restore)
     summary = summarise_study(table.to_dict("records"), least_dice=least_dice)
     write_atomically(out / "summary.txt", (summary + "\n").encode())
     return summary

@@ -8,12 +8,15 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from multijoint.sharing.inspection.archives import check_name
+from multijoint.sharing.inspection.executed_files import executed_by_others
 from multijoint.sharing.inspection.known_targets import Known, is_target_key, walk
 from multijoint.sharing.inspection.report import Concern
 
 _OUTSIDE = re.compile(r"(/|~|\\|[A-Za-z]:[\\/]|file:|(.*[\\/])?\.\.([\\/]|$))", re.DOTALL)
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 _SPECIAL = ("_target_", "_mode_", "_requires_", "_disabled_", "_desc_")
+_WEIGHTS = re.compile(r"models/[\w.-]+\.(pt|ts|onnx)(\.sha256)?", re.ASCII)
+_MOST_NUMBER = 2**32
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
@@ -42,26 +45,52 @@ def check_config(content: Any, *, path: str, known: Known) -> Iterator[Concern]:
             yield unsafe("config", f"unknown _mode_ {value!r} at {shown}")
         elif "_requires_" in special or ("_disabled_" in special and not isinstance(value, bool)):
             yield unsafe("config", f"{special[-1]} that evaluates {value!r} at {shown}")
+        if isinstance(value, int) and abs(value) > _MOST_NUMBER:
+            yield unsafe("bomb", f"size bomb: number {value} at {shown}")
         if isinstance(value, str):
             yield from _check_text(value, shown, path, parts, known, metadata)
 
 
-def check_large_files(content: Any, *, path: str) -> Iterator[Concern]:
-    """Concerns about a list of files to download: their source, their place in the bundle, a missing SHA-256."""
-    files = content.get("large_files") if isinstance(content, Mapping) else None
+def is_large_files(name: str) -> bool:
+    """Whether MONAI would take a file of a bundle for its list of files to download."""
+    return re.fullmatch(r"large_files[^/]*\.(ya?ml|json)", name, re.IGNORECASE) is not None
+
+
+def check_large_files(content: Any, *, path: str, digests: Mapping[str, str]) -> Iterator[Concern]:
+    """Concerns about a list of files to download: their source, their place in the bundle, a missing SHA-256.
+
+    Args:
+        content: the list as plain data.
+        path: of the list in the bundle.
+        digests: SHA-256 of the files that are in the bundle.
+    """
+    files = content.get("large_files") if isinstance(content, Mapping) and len(content) == 1 else None
     if not isinstance(files, list) or not all(isinstance(each, Mapping) for each in files):
         yield Concern("unsafe", "download", path, "must hold large_files, a list of path, url, hash_val and hash_type")
         return
     for entry in files:
-        name, url = str(entry.get("path", "")), str(entry.get("url", ""))
-        if not name or check_name(name):
-            yield Concern("unsafe", "download", path, f"download to {name!r}: {check_name(name) or 'no path'}")
+        name, url, digest = (str(entry.get(key, "")) for key in ("path", "url", "hash_val"))
+        if problem := _download_problem(name, entry):
+            yield Concern("unsafe", "download", path, f"download to {name!r}: {problem}")
         if not url.startswith("https://") or any(mark in url for mark in "$@%\\ "):
             yield Concern("unsafe", "download", path, f"download from {url!r}, which is no plain https address")
-        if entry.get("hash_type") != "sha256" or not _DIGEST.fullmatch(str(entry.get("hash_val", ""))):
+        if entry.get("hash_type") != "sha256" or not _DIGEST.fullmatch(digest):
             yield Concern("unsafe", "download", path, f"download of {name!r} without the SHA-256 that it must have")
+        elif digests.get(name, digest) != digest:
+            yield Concern("unsafe", "download", path, f"download to {name!r}: replaces this file by another")
         else:
             yield Concern("note", "download", path, f"{name} is not in the bundle; it is to come from {url}")
+
+
+def _download_problem(name: str, entry: Mapping[str, Any]) -> str:
+    """Fault of a file to download, "" for none: only weights may come so, which are inspected before they are used."""
+    unknown = sorted(set(map(str, entry)) - {"path", "url", "hash_val", "hash_type"})
+    return (
+        ("no path" if not name else check_name(name))
+        or executed_by_others(name)
+        or ("" if _WEIGHTS.fullmatch(name) else "is no file of weights in models/")
+        or (f"unknown setting {unknown[0]!r}" if unknown else "")
+    )
 
 
 def check_logging(data: bytes, *, path: str, known: Known) -> Iterator[Concern]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any, NoReturn
@@ -13,6 +14,7 @@ _MOST_BYTES = {"json": 4 * 2**20, "yaml": 2**18}
 _MOST_DEPTH = 40
 _MOST_VALUES = 20_000
 _MOST_KEY = 200
+_MOST_BITS = 63
 _PLAIN = ("str", "int", "float", "bool", "null", "map", "seq")
 _PLAIN_TAGS = {None, "!", *(f"tag:yaml.org,2002:{name}" for name in _PLAIN)}
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -67,6 +69,11 @@ def _refuse_bombs(content: Any) -> None:
             raise ConfigFault(f"depth bomb: nested deeper than {_MOST_DEPTH}", kind="bomb")
         if count > _MOST_VALUES:
             raise ConfigFault(f"size bomb: more than {_MOST_VALUES} values", kind="bomb")
+        for each in layer:
+            if isinstance(each, float) and not math.isfinite(each):  # also 1e999
+                _refuse_constant(str(each))
+            if isinstance(each, int) and each.bit_length() > _MOST_BITS:  # thousands of digits cannot even be printed
+                raise ConfigFault(f"number of {each.bit_length()} bits, over {_MOST_BITS}", kind="bomb")
         layer = [
             inner
             for each in layer
@@ -113,8 +120,6 @@ def _as_json(value: Any) -> Any:
         return {str(key): _as_json(each) for key, each in value.items()}
     if isinstance(value, list):
         return [_as_json(each) for each in value]
-    if isinstance(value, float) and value - value != 0:
-        _refuse_constant(str(value))
     if not isinstance(value, str | int | float | bool | type(None)):
         raise ConfigFault(f"YAML value of type {type(value).__name__}, which JSON has not")
     return value

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
 from custom_components.domains import Domain
 from custom_components.networks.unet import MultiDomainUNet
 
-from multijoint.sharing.inspection.report import Concern, printable
+from multijoint.sharing.inspection.report import Concern, shorten
 from multijoint.sharing.inspection.state_dicts import StoredTensor
 
 _FILE = "configs/inference.json"
@@ -17,7 +18,10 @@ _DESCRIBE = (
     "custom_components.models.describe_model",
     "custom_components.checkpoints.describe_model",  # of releases up to 0.5.0
 )
+_NETWORK = "custom_components.networks.MultiDomainUNet"
 _MOST = {"domains": 64, "widths": 12, "pixels": 4096, "width": 16_384}
+_MOST_WEIGHTS = 2**29  # numbers, 2 GiB
+_MOST_FEATURES = 2**30  # numbers of the largest layer for one slice, 4 GiB
 
 
 def check_model(model: Any, *, tensors: list[StoredTensor] | None, digest: str) -> Iterator[Concern]:
@@ -52,27 +56,43 @@ def describe_domains(model: Any) -> list[str]:
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
             continue
         labels = ", ".join(f"{value} {name}" for value, name in domain.labels.items())
-        lines.append(printable(f"{domain.name}: {labels} ({domain.plane})", limit=2000))
+        lines.append(shorten(f"{domain.name}: {labels} ({domain.plane})", limit=2000))
     return lines
+
+
+def check_networks(config: Any, *, path: str) -> Iterator[Concern]:
+    """Concerns about the sizes of the networks that any configuration asks for by number."""
+    waiting = [config]
+    while waiting:
+        each = waiting.pop()
+        waiting += each.values() if isinstance(each, Mapping) else each if isinstance(each, list) else ()
+        if isinstance(each, Mapping) and each.get("_target_") == _NETWORK:
+            try:
+                problem = _network_problem(each)
+            except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
+                continue  # an expression in place of a number, which is checked elsewhere
+            if problem:
+                yield Concern("unsafe", "bomb", path, problem)
 
 
 def _problem(model: Mapping[str, Any]) -> str:
     """First fault of a description, "" for none; sizes come first, because building the network may be the bomb."""
     try:
-        widths, sizes = model["network"].get("widths", [32]), model["preprocessing"]["image_size"]
-        sizes = [side for size in sizes.values() for side in size] if isinstance(sizes, Mapping) else sizes
-        classes, _ = model["network"]["num_classes"], model["network"]["head"]
+        network, sizes = model["network"], model["preprocessing"]["image_size"]
+        sizes = list(sizes.values()) if isinstance(sizes, Mapping) else [sizes]
+        classes, _ = network["num_classes"], network["head"]
         bounds = (
             (len(model["domains"]), _MOST["domains"], "domains"),
-            (len(widths), _MOST["widths"], "resolutions"),
-            (max(map(int, [*widths, model["network"].get("in_channels", 1)])), _MOST["width"], "channels"),
-            (max(map(int, sizes)), _MOST["pixels"], "pixels a side"),
-            (len(classes), _MOST["domains"], "domains of the network"),
-            (max(map(int, classes)), 256, "classes"),
+            (max(int(side) for size in sizes for side in size), _MOST["pixels"], "pixels a side"),
         )
-        for value, most, what in bounds:
-            if value > most:
-                return f"size bomb: the model has {value} {what}, over {most}"
+        if problem := _over(bounds) or _network_problem(network):
+            return problem
+        pixels = max(int(math.prod(size)) for size in sizes)
+        widths = [*network.get("widths", [32]), max(map(int, classes)), int(network.get("in_channels", 1))]
+        levels = [*range(len(widths) - 2), 0, 0]
+        features = max(int(width) * pixels // 4**level for width, level in zip(widths, levels, strict=True))
+        if features > _MOST_FEATURES:
+            return f"size bomb: a slice takes {4 * features / 1e9:.0f} GB in one layer of the network"
         domains = [Domain.from_dict(data) for data in model["domains"]]
         if [domain.num_classes for domain in domains] != list(classes):
             return "model must have as many classes as its domains have labels"
@@ -80,6 +100,29 @@ def _problem(model: Mapping[str, Any]) -> str:
         reason = f"{type(error).__name__} {error}"
         return f"model must be described by plain domains, preprocessing and network, got {reason}"
     return ""
+
+
+def _network_problem(network: Mapping[str, Any]) -> str:
+    """Size of a network over the bounds, "" for none, from the numbers of its description alone."""
+    widths, classes = network.get("widths", [32]), network["num_classes"]
+    channels = int(network.get("in_channels", 1))
+    bounds = (
+        (len(widths), _MOST["widths"], "resolutions"),
+        (max(map(int, [*widths, channels])), _MOST["width"], "channels"),
+        (len(classes), _MOST["domains"], "domains of the network"),
+        (max(map(int, classes)), 256, "classes"),
+    )
+    if problem := _over(bounds):
+        return problem
+    pairs = zip([channels, *widths[:-1]], widths, strict=True)
+    weights = sum(9 * (before + width) * width for before, width in pairs)  # of the encoder, the smaller half
+    return f"size bomb: a network of {4 * weights / 1e9:.0f} GB of weights" if weights > _MOST_WEIGHTS else ""
+
+
+def _over(bounds: Iterable[tuple[int, int, str]]) -> str:
+    return next(
+        (f"size bomb: the model has {value} {what}, over {most}" for value, most, what in bounds if value > most), ""
+    )
 
 
 def _compare(network: Mapping[str, Any], tensors: list[StoredTensor]) -> Iterator[Concern]:

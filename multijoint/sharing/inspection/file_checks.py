@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 import custom_components
 
 from multijoint.sharing.inspection.archives import Limits, check_name, open_plain, other_archive
+from multijoint.sharing.inspection.executed_files import executed_by_others
 from multijoint.sharing.inspection.pickles import is_program
 from multijoint.sharing.inspection.report import FOREIGN_CODE, Concern
 from multijoint.sharing.packaging.metadata import CHECKSUMS
@@ -19,13 +20,7 @@ _PACKAGE = "custom_components"
 _START = 2**20
 _TEXT = {".md", ".txt", ".json", ".yaml", ".yml", ".conf", ".csv", ".sha256", ".rst", ""}
 _KNOWN = _TEXT | {".py", ".pyi", ".pt", ".ts", ".onnx", ".png", ".jpg", ".jpeg"}
-_CODE = {
-    ".pyc", ".pyo", ".pyd", ".pyx", ".so", ".dll", ".dylib", ".exe", ".com", ".bat", ".cmd", ".ps1", ".sh",
-    ".bash", ".js", ".jar", ".vbs", ".pth", ".ipynb", ".egg", ".whl", ".cfg", ".ini", ".toml", ".a", ".o", ".cu",
-    ".cpp", ".c",
-}  # fmt: skip
 _PICKLES = {".pkl", ".pickle", ".joblib", ".dill", ".npy", ".npz", ".ckpt", ".bin", ".pt2", ".h5", ".mat"}
-_CODE_NAMES = {"sitecustomize.py", "usercustomize.py", "conftest.py", "setup.py", "makefile", "dockerfile"}
 _PROGRAMS = (
     (b"\x7fELF", "ELF program"),
     (b"MZ", "Windows program"),
@@ -131,8 +126,8 @@ def check_content(path: Path, *, name: str) -> Iterator[Concern]:
         start = file.read(_START)
     program = next((kind for magic, kind in _PROGRAMS if start.startswith(magic)), "")
     archive = other_archive(start)
-    if pure.name in _CODE_NAMES or suffix in _CODE:
-        yield Concern("unsafe", "code", name, "code, or what makes a tool run code")
+    if danger := executed_by_others(name):
+        yield Concern("unsafe", "code", name, danger)
     elif program and suffix not in (".py", ".pyi"):
         yield Concern("unsafe", "code", name, program)
     elif suffix in _PICKLES:

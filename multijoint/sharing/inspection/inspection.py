@@ -3,31 +3,41 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import math
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from custom_components.errors import InputError, show_path
+from custom_components.errors import InputError, ResourceError, show_path
 from custom_components.system.termination import at_termination
 
 from multijoint.sharing.inspection.archives import UnsafeArchive, check_archive, open_plain, other_archive, unpack
-from multijoint.sharing.inspection.config_checks import check_config, check_large_files, check_logging
+from multijoint.sharing.inspection.config_checks import check_config, check_large_files, check_logging, is_large_files
 from multijoint.sharing.inspection.config_reading import ConfigFault, read_config
-from multijoint.sharing.inspection.descriptions import check_model, describe_domains
+from multijoint.sharing.inspection.descriptions import check_model, check_networks, describe_domains
 from multijoint.sharing.inspection.file_checks import check_checksums, check_code, check_content, list_files
 from multijoint.sharing.inspection.known_targets import known_of_release
 from multijoint.sharing.inspection.onnx_checks import check_onnx
-from multijoint.sharing.inspection.report import Concern, Report, printable
-from multijoint.sharing.inspection.weight_checks import check_torchscript, check_weights, script_configs
+from multijoint.sharing.inspection.report import Concern, Report, shorten
+from multijoint.sharing.inspection.weight_checks import (
+    check_safetensors,
+    check_torchscript,
+    check_weights,
+    script_configs,
+)
+from multijoint.sharing.packaging.metadata import PACKAGED_BY
 
-_LARGE_FILES = ("large_files.yml", "large_files.yaml", "large_files.json")
 _WEIGHTS = "models/model.pt"
 _MOST_SECONDS = 120
+_OF_THE_MACHINE = {
+    errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE, errno.ENOMEM,
+    errno.EIO, errno.EFBIG,
+}  # fmt: skip
 
 
 def inspect_bundle(path: str | Path) -> Report:
@@ -76,7 +86,7 @@ def open_bundle(path: str | Path, *, trust: bool = False) -> Iterator[Path]:
 
 def inspect_folder(folder: Path) -> Report:
     """Inspect an unpacked bundle."""
-    report = Report(bundle=printable(show_path(folder)))
+    report = Report(bundle=shorten(show_path(folder)))
     files, found = list_files(folder)
     report.extend(found)
     digests = {name: _digest(path) for name, path in files.items()}
@@ -98,7 +108,7 @@ def inspect_folder(folder: Path) -> Report:
                 if suffix == ".conf":
                     report.extend(check_logging(data, path=name, known=known_of_release()))
                 else:
-                    _inspect_data(report, name, data, configs)
+                    _inspect_data(report, name, data, configs, digests=digests)
             elif suffix == ".pt":
                 held, found = check_weights(path, name=name)
                 tensors = held if name == _WEIGHTS and not found else tensors
@@ -106,10 +116,13 @@ def inspect_folder(folder: Path) -> Report:
             elif suffix == ".ts":
                 report.extend(check_torchscript(path, name=name))
                 for inner, data in script_configs(path).items():
-                    _inspect_data(report, f"{name}/{inner}", data, configs)
+                    _inspect_data(report, f"{name}/{inner}", data, configs, digests=digests)
+            elif suffix == ".safetensors":
+                report.extend(check_safetensors(path, name=name))
             elif suffix == ".onnx":
                 report.extend(check_onnx(path, name=name))
         except Exception as error:  # any error that foreign bytes cause is a concern
+            _refuse_resources(error)
             report.add("unsafe", "file", name, f"cannot be looked at: {type(error).__name__} {error}")
     left_out = {str(each.get("path")) for each in _large_files(configs)}
     report.extend(check_checksums(files, digests, left_out=left_out))
@@ -140,31 +153,44 @@ def _inspect_archive(path: Path, target: Path) -> tuple[Report, Path]:
         except UnsafeArchive as error:
             found = [error.concern]
         except OSError as error:
+            _refuse_resources(error)
             found = [Concern("unsafe", "archive", ".", f"cannot be unpacked: {error.strerror or error}")]
         else:
             report = inspect_folder(folder)
-            report.bundle = printable(show_path(path))
+            report.bundle = shorten(show_path(path))
             return report, folder
-    report = Report(bundle=printable(show_path(path)))
+    report = Report(bundle=shorten(show_path(path)))
     report.extend(found)
     report.add("note", "archive", ".", "not unpacked, so its content was not looked at")
     return report, target
 
 
-def _inspect_data(report: Report, name: str, data: bytes, configs: dict[str, Any]) -> None:
+def _refuse_resources(error: Exception) -> None:
+    """Raise `ResourceError` for an error that says nothing about the bundle: a full disk, no permission, no handles."""
+    if isinstance(error, OSError) and error.errno in _OF_THE_MACHINE:
+        raise ResourceError(
+            f"folder for temporary files must have room for the unpacked bundle, got: {error.strerror}; free some "
+            "space, or set TMPDIR to another folder; the bundle was not judged"
+        ) from error
+
+
+def _inspect_data(
+    report: Report, name: str, data: bytes, configs: dict[str, Any], *, digests: Mapping[str, str]
+) -> None:
     kind = "yaml" if PurePosixPath(name).suffix.lower() in (".yaml", ".yml") else "json"
     try:
         content = configs[name] = read_config(data, kind=kind)
     except ConfigFault as fault:
         report.add("unsafe", fault.kind, name, str(fault))
         return
-    if name in _LARGE_FILES:
-        report.extend(check_large_files(content, path=name))
+    if is_large_files(name):
+        report.extend(check_large_files(content, path=name, digests=digests))
     report.extend(check_config(content, path=name, known=known_of_release()))
+    report.extend(check_networks(content, path=name))
 
 
 def _large_files(configs: dict[str, Any]) -> list[dict[str, Any]]:
-    contents = [configs[name] for name in _LARGE_FILES if isinstance(configs.get(name), dict)]
+    contents = [content for name, content in configs.items() if is_large_files(name) and isinstance(content, dict)]
     lists = [content.get("large_files") for content in contents]
     return [entry for each in lists if isinstance(each, list) for entry in each if isinstance(entry, dict)]
 
@@ -172,8 +198,12 @@ def _large_files(configs: dict[str, Any]) -> list[dict[str, Any]]:
 def _summary(metadata: Any, model: Any, tensors: Any, files: dict[str, Path]) -> dict[str, Any]:
     stated = metadata if isinstance(metadata, dict) else {}
     summary: dict[str, Any] = {
-        key: printable(stated[key]) for key in ("name", "version") if isinstance(stated.get(key), str)
+        key: shorten(stated[key]) for key in ("name", "version") if isinstance(stated.get(key), str)
     }
+    changes = stated.get("changelog")
+    change = str(changes.get(str(stated.get("version")))) if isinstance(changes, dict) else ""
+    if change.startswith(PACKAGED_BY):
+        summary["release"] = shorten(change.removeprefix(PACKAGED_BY))
     summary["domains"] = describe_domains(model)
     if tensors is not None:
         summary["weights"] = sum(math.prod(tensor.shape) for tensor in tensors)
@@ -189,8 +219,11 @@ def _digest(path: Path) -> str:
 @contextlib.contextmanager
 def _private_folder() -> Iterator[Path]:
     """Make a folder that only this user can enter, removed at the end, also on SIGTERM."""
-    with (
-        tempfile.TemporaryDirectory(prefix="multijoint-bundle-", ignore_cleanup_errors=True) as folder,
-        at_termination(lambda: shutil.rmtree(folder, ignore_errors=True)),
-    ):
+    with contextlib.ExitStack() as stack:
+        try:
+            made = tempfile.TemporaryDirectory(prefix="multijoint-bundle-", ignore_cleanup_errors=True)
+        except OSError as error:  # no folder for temporary files, or a full one, without a number of its own
+            _refuse_resources(OSError(errno.ENOSPC, error.strerror or "none can be made"))
+        folder = stack.enter_context(made)
+        stack.enter_context(at_termination(lambda: shutil.rmtree(folder, ignore_errors=True)))
         yield Path(folder)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterator
+import math
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,11 @@ from multijoint.sharing.inspection.report import Concern
 _MOST_BYTES = 2**28
 _DOMAINS = {"", "ai.onnx"}
 _MOST_NODES = 200_000
+_MOST_NUMBERS = 2**32  # of one tensor
+_MOST_SIDES = 16  # numbers of a tensor that may be a shape
+_END = 2**62
+_BITS = {"FLOAT": 32, "INT32": 32, "INT64": 64, "DOUBLE": 64, "FLOAT16": 16, "BFLOAT16": 16, "INT8": 8, "UINT8": 8}
+_SCALED = ("Resize", "Upsample")
 _INT8 = ".int8.onnx"
 # Of this project's networks in int8, attention gates included: no branches, loops or functions.
 _INT8_OPERATORS = {
@@ -55,6 +61,7 @@ def _check_model(model: Any, name: str) -> Iterator[Concern]:
     while waiting:
         graph = waiting.pop()
         tensors = list(getattr(graph, "initializer", ()))
+        scales = {name for node in graph.node if node.op_type in _SCALED for name in node.input[1:]}
         for sparse in getattr(graph, "sparse_initializer", ()):
             tensors += [sparse.values, sparse.indices]
         for node in graph.node:
@@ -69,15 +76,50 @@ def _check_model(model: Any, name: str) -> Iterator[Concern]:
                 message = f"operator {node.op_type!r}, which no int8 network of this project has"
                 yield Concern("unsafe", "onnx", name, message)
             for attribute in node.attribute:
-                tensors += [attribute.t, *attribute.tensors]
+                for tensor in (*([attribute.t] if attribute.HasField("t") else []), *attribute.tensors):
+                    tensor.name = tensor.name or "".join(node.output[:1])
+                    tensors.append(tensor)
+                if _product(attribute.ints) > _MOST_NUMBERS or _product(attribute.floats) > _MOST_NUMBERS:
+                    message = f"size bomb: {attribute.name} of operator {node.op_type!r}"
+                    yield Concern("unsafe", "bomb", name, message)
                 waiting += [each for each in (attribute.g, *attribute.graphs) if each.node or each.initializer]
         for tensor in tensors:
             if tensor.external_data or tensor.data_location == 1:
                 where = next((each.value for each in tensor.external_data if each.key == "location"), "?")
                 yield Concern("unsafe", "onnx", name, f"tensor {tensor.name!r} is read from another file, {where!r}")
+            elif problem := _size_problem(tensor, is_scale=tensor.name in scales):
+                yield Concern("unsafe", "bomb", name, f"{problem}: tensor {tensor.name!r} of {list(tensor.dims)[:8]}")
+        for port in (*graph.input, *graph.output, *getattr(graph, "value_info", ())):
+            sides = [] if isinstance(port, str) else [each.dim_value for each in port.type.tensor_type.shape.dim]
+            if _product(sides) > _MOST_NUMBERS:
+                yield Concern("unsafe", "bomb", name, f"size bomb: {port.name!r} has the shape {sides[:8]}")
     yield Concern(
         "note", "onnx", name, "ONNX is a program of plain operators: its results are whatever its maker chose"
     )
+
+
+def _size_problem(tensor: Any, *, is_scale: bool) -> str:
+    """Fault of the size of a tensor, "" for none: more numbers than are there, or numbers that are a giant's shape.
+
+    Shapes are data in ONNX: `ConstantOfShape`, `Expand` or `Resize` make what a few whole numbers say.
+    """
+    from onnx import TensorProto, numpy_helper
+
+    count = math.prod(tensor.dims)
+    typed = (tensor.float_data, tensor.int32_data, tensor.int64_data, tensor.double_data, tensor.uint64_data)
+    held = 8 * len(tensor.raw_data) // _BITS.get(TensorProto.DataType.Name(tensor.data_type), 2)
+    if any(side < 0 for side in tensor.dims) or count > max(held, 8 * sum(map(len, typed)), len(tensor.string_data)):
+        return "size lie"
+    if count > _MOST_SIDES or tensor.data_type not in (TensorProto.INT64, TensorProto.INT32, TensorProto.FLOAT):
+        return ""
+    if tensor.data_type == TensorProto.FLOAT and not is_scale:
+        return ""
+    return "size bomb" if _product(numpy_helper.to_array(tensor).reshape(-1)) > _MOST_NUMBERS else ""
+
+
+def _product(numbers: Iterable[float]) -> float:
+    """Product of what may be sides of a tensor; the end of a slice without end is none."""
+    return math.prod(float(number) for number in numbers if 1 < number < _END)
 
 
 def _check_bytes(data: bytes, name: str) -> Iterator[Concern]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
 import custom_components
+from custom_components.errors import printable
 
 LEVELS = ("unsafe", "warning", "note")
 """Worst first. An unsafe part may run code, leave its folder or exhaust the machine, or is not the kind it claims."""
@@ -42,8 +42,8 @@ class Concern:
     def __post_init__(self) -> None:
         if self.level not in LEVELS:
             raise ValueError(f"level must be one of {', '.join(LEVELS)}, got {self.level!r}")
-        object.__setattr__(self, "path", printable(self.path))
-        object.__setattr__(self, "message", printable(self.message, limit=4 * _MOST_CHARACTERS))
+        object.__setattr__(self, "path", shorten(self.path))
+        object.__setattr__(self, "message", shorten(self.message, limit=4 * _MOST_CHARACTERS))
 
     def __str__(self) -> str:
         return f"{self.level:<8} {self.kind:<11} {self.path}: {self.message}"
@@ -55,7 +55,8 @@ class Report:
 
     Args:
         bundle: name of the folder or archive.
-        summary: name, version, domains, number of weights and licences, as the bundle states them.
+        summary: name, version, the release that packaged it if that is another number, domains, number of weights and
+            licences, as the bundle states them.
     """
 
     bundle: str
@@ -100,7 +101,8 @@ class Report:
         causes = [each for each in self.unsafe if not trust or each.kind in ALWAYS_REFUSED]
         if not causes:
             return ""
-        version, own = self.summary.get("version", ""), custom_components.__version__
+        own = custom_components.__version__
+        version = self.summary.get("release", self.summary.get("version", ""))
         known_to_another = (each.kind in ("expression", "target") or each.message == FOREIGN_CODE for each in causes)
         if version not in ("", own) and all(known_to_another):
             return (
@@ -128,16 +130,12 @@ class Report:
         return "\n".join(lines) + "\n"
 
 
-def printable(text: object, *, limit: int = _MOST_CHARACTERS) -> str:
-    r"""Foreign text made safe for a terminal and one line: other characters are escaped, long text is cut.
+def shorten(text: object, *, limit: int = _MOST_CHARACTERS) -> str:
+    r"""Foreign text for one line of a terminal: other characters are escaped, long text is cut.
 
     Example:
-        >>> printable("a" + chr(27) + "[2J" + chr(10) + "b")
+        >>> shorten("a" + chr(27) + "[2J" + chr(10) + "b")
         'a\\x1b[2J\\nb'
     """
     value = str(text)
-    cut = value[:limit] + ("..." if len(value) > limit else "")
-    return "".join(
-        character if unicodedata.category(character)[0] not in "CZ" or character == " " else ascii(character)[1:-1]
-        for character in cut
-    )
+    return printable(value[:limit] + ("..." if len(value) > limit else ""))

@@ -90,6 +90,24 @@ def read_state_dict(data: bytes) -> list[StoredTensor]:
     return [_check_entry(name, value) for name, value in content.items()]
 
 
+def read_script_tensors(data: bytes) -> list[StoredTensor]:
+    """List the tensors that a pickle in a TorchScript file describes, numbered; its objects are passed over.
+
+    Raises:
+        StateFault: damaged, or anything but real tensors within their storages.
+    """
+    reader = _ScriptReader()
+    try:
+        reader.read(data)
+    except PickleFault as fault:
+        raise StateFault(str(fault), kind="pickle") from fault
+    except (IndexError, KeyError, TypeError, ValueError, AttributeError) as error:
+        if isinstance(error, StateFault):
+            raise
+        raise StateFault(f"pickle that no TorchScript file has: {type(error).__name__}", kind="pickle") from error
+    return [_check_entry(f"#{number}", value) for number, value in enumerate(reader.tensors)]
+
+
 def _check_entry(name: Any, value: Any) -> StoredTensor:
     if not isinstance(name, str) or not isinstance(value, tuple) or len(value) != 4:
         raise StateFault(f"entry {name!r} must be a tensor", kind="weights")
@@ -184,3 +202,26 @@ class _Reader:
     def _replace(self, count: int) -> None:
         first = len(self.stack) - count
         self.stack[first:] = [tuple(self.stack[first:])]
+
+
+class _ScriptReader(_Reader):
+    """The same for the objects of a TorchScript file, of which only the tensors are kept."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tensors: list[Any] = []
+
+    def _step(self, name: str, argument: Any) -> None:
+        if name in ("EMPTY_LIST", "EMPTY_DICT"):
+            self.stack.append(None)
+        elif name in ("APPENDS", "SETITEMS"):
+            del self.stack[self.marks.pop() :]
+        elif name in ("NEWOBJ", "REDUCE"):
+            arguments, function = self.stack.pop(), self.stack.pop()
+            self.stack.append(None)
+            if function == _Name(_REBUILD):
+                self.tensors.append(tuple(arguments[:4]))
+        elif name == "BUILD":
+            self.stack.pop()
+        else:
+            super()._step(name, argument)

@@ -11,13 +11,16 @@ from typing import BinaryIO
 import torch
 
 from multijoint.sharing.inspection.archives import Limits, check_members, open_plain
+from multijoint.sharing.inspection.config_reading import read_config
 from multijoint.sharing.inspection.pickles import PickleFault, list_globals
 from multijoint.sharing.inspection.report import Concern
+from multijoint.sharing.inspection.script_checks import check_script
 from multijoint.sharing.inspection.state_dicts import (
     ITEM_SIZES,
     PLAIN_GLOBALS,
     StateFault,
     StoredTensor,
+    read_script_tensors,
     read_state_dict,
 )
 from multijoint.sharing.inspection.zip_members import Member, ZipFault, read_data, read_members
@@ -26,10 +29,10 @@ _STATE_RECORD = re.compile(
     r"data\.pkl|\.format_version|\.storage_alignment|byteorder|version|\.data/serialization_id|data/\d+"
 )
 _SCRIPT_RECORD = re.compile(
-    r"(data|constants)\.pkl|byteorder|version|\.format_version|\.storage_alignment|\.data/serialization_id|(data|constants)/\d+"
-    r"|code/__torch__(/\w+)*\.py(\.debug_pkl)?|extra/[\w.-]+"
+    r"(data|constants|traced_inputs)(\.pkl|/\d+)|byteorder|version|\.format_version|\.storage_alignment"
+    r"|\.data/serialization_id|code/__torch__(/\w+)*\.py(\.debug_pkl)?|extra/[\w.-]+"
 )
-_SCRIPT_GLOBAL = re.compile(r"__torch__\.[\w.]+|torch\.jit\._pickle\.\w+")
+_SCRIPT_GLOBAL = re.compile(r"__torch__\.(?!torch\.classes\.)[\w.]+|torch\.jit\._pickle\.\w+|torch\.device")
 _MOST_BYTES = 2 * 2**30
 _MOST_TEXT = 4 * 2**20
 _CHUNK = 2**22
@@ -69,26 +72,54 @@ def check_torchscript(path: Path, *, name: str) -> Iterator[Concern]:
     """Concerns about a TorchScript file, read as a zip file; `torch.jit.load` is never called."""
     try:
         with open_plain(path) as file:
-            for record, member in _records(file).items():
+            records = _records(file)
+            code: dict[str, bytes] = {}
+            for record, member in records.items():
                 if not _SCRIPT_RECORD.fullmatch(record):
                     yield Concern("unsafe", "torchscript", name, f"unknown member {record!r}")
+                elif record.endswith(".py"):
+                    code[record] = _content(file, member)
                 elif record.endswith("pkl"):
-                    foreign = [
-                        each
-                        for each in list_globals(_content(file, member))
-                        if each not in PLAIN_GLOBALS and not _SCRIPT_GLOBAL.fullmatch(each)
-                    ]
-                    if foreign:
-                        yield Concern("unsafe", "pickle", name, f"{record} names {', '.join(foreign[:5])}")
+                    yield from _check_script_pickle(_content(file, member), record, records, name)
                 else:
                     for _ in read_data(file, member, most=_MOST_BYTES):
                         pass
+        for record, fault in check_script(code):
+            kind = "bomb" if fault.startswith("size bomb") else "torchscript"
+            yield Concern("unsafe", kind, name, f"{record} {fault}")
     except PickleFault as fault:
         yield Concern("unsafe", "pickle", name, str(fault))
+    except StateFault as fault:
+        yield Concern("unsafe", fault.kind, name, str(fault))
     except ZipFault as fault:
         yield Concern("unsafe", "torchscript", name, f"not a zip file that can be read in one way only: {fault}")
-    message = "TorchScript is a program: whoever runs it runs its code, within what TorchScript can do"
+    message = "TorchScript is a program of listed operators: its results are whatever its maker chose"
     yield Concern("note", "torchscript", name, message)
+
+
+def _check_script_pickle(data: bytes, record: str, records: dict[str, Member], name: str) -> Iterator[Concern]:
+    foreign = [each for each in list_globals(data) if each not in PLAIN_GLOBALS and not _SCRIPT_GLOBAL.fullmatch(each)]
+    if foreign:
+        yield Concern("unsafe", "pickle", name, f"{record} names {', '.join(foreign[:5])}")
+    elif record in ("data.pkl", "constants.pkl"):  # inputs of a trace are kept without their numbers
+        _compare_sizes(read_script_tensors(data), records, folder=record.removesuffix(".pkl"))
+
+
+def check_safetensors(path: Path, *, name: str) -> Iterator[Concern]:
+    """Concerns about a file of another format for weights, from its header: sizes that its bytes do not have."""
+    with open_plain(path) as file:
+        end = file.seek(0, 2)
+        file.seek(0)
+        length = int.from_bytes(file.read(8), "little")
+        if length > min(end - 8, _MOST_TEXT):
+            yield Concern("unsafe", "bomb", name, f"size lie: a header of {length} bytes")
+            return
+        header = read_config(file.read(length), kind="json")
+    for tensor, entry in header.items():
+        if tensor != "__metadata__":
+            first, last = entry["data_offsets"]
+            if not 0 <= first <= last <= end - 8 - length or math.prod(entry["shape"]) > 2 * (last - first):
+                yield Concern("unsafe", "bomb", name, f"size lie: tensor {tensor!r} of {entry['shape']}")
 
 
 def script_configs(path: Path) -> dict[str, bytes]:
@@ -119,17 +150,17 @@ def _content(file: BinaryIO, member: Member) -> bytes:
     return b"".join(read_data(file, member, most=_MOST_TEXT))
 
 
-def _compare_sizes(tensors: list[StoredTensor], records: dict[str, Member]) -> None:
+def _compare_sizes(tensors: list[StoredTensor], records: dict[str, Member], *, folder: str = "data") -> None:
     total = 0
     for tensor in tensors:
-        member = records.get(f"data/{tensor.storage}")
+        member = records.get(f"{folder}/{tensor.storage}")
         needed = tensor.stored * ITEM_SIZES[tensor.kind]
         if member is None or member.size != needed:
             found = "none" if member is None else f"{member.size} bytes"
             message = f"size lie: tensor {tensor.name!r} needs a storage of {needed} bytes, got {found}"
             raise StateFault(message, kind="bomb")
         total += math.prod(tensor.shape) * ITEM_SIZES[tensor.kind]
-    held = sum(member.size for record, member in records.items() if record.startswith("data/"))
+    held = sum(member.size for record, member in records.items() if record.startswith(f"{folder}/"))
     if total > 2 * held:
         raise StateFault(f"size bomb: tensors of {total} bytes share storages of {held}", kind="bomb")
 

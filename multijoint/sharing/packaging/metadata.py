@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import custom_components
 from custom_components.domains import Domain
+from custom_components.errors import InputError
 from custom_components.models.trained_model import TrainedModel
 
 from multijoint.sharing.packaging.held_out import BoneDice
 
 CHECKSUMS = "checksums.sha256"
+PACKAGED_BY = "packaged by multijoint "
+_MOST_NAME = 100
+_VERSION = r"\d{1,6}(\.\d{1,6}){1,3}([-+.]?[a-zA-Z0-9.]{1,20})?"
 _PACKAGES = ("nibabel", "scipy", "scikit-image", "pytorch-ignite", "pyyaml", "fire", "tensorboard", "tqdm")
 """Requirements of the components and of MONAI's command line, in addition to MONAI, PyTorch and NumPy."""
 
@@ -29,6 +35,47 @@ def describe_single(domain: Domain, *, together: str) -> dict[str, str]:
         "task": f"Segmentation of {bones} in {domain.name} MR",
         "description": f"A 2D U-Net that segments {bones} slice by slice, {alone}.",
     }
+
+
+def describe_owner(*, name: str | None, version: str | None, author: str | None) -> dict[str, Any]:
+    """Entries that are the user's own, as far as they are given.
+
+    The change log of an own version says which release of this project packaged it.
+
+    Raises:
+        InputError: a text that is empty, has control characters, or begins like code or a path.
+    """
+    for what, text in (("name", name), ("author", author)):
+        if text is not None and (not text.isprintable() or not re.match(r"[^\s$@%/~\\]", text)):
+            raise InputError(f"{what} of a package must be plain text, got {text!r}; correct --{what}")
+    found: dict[str, Any] = {} if name is None else {"name": name}
+    if version is not None:
+        found |= {"version": version, "changelog": {version: f"{PACKAGED_BY}{custom_components.__version__}"}}
+    return found if author is None else found | {"authors": author, "copyright": f"Copyright (c) {author}"}
+
+
+def own_folder_name(name: str) -> str:
+    """The name of a package as one word of letters, digits, "_", "-" and "." for its folder and zip.
+
+    Raises:
+        InputError: no letter or digit of ASCII is left.
+
+    Example:
+        >>> own_folder_name("Hip MR (2 bones)")
+        'Hip_MR_2_bones'
+    """
+    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
+    word = re.sub(r"[^\w.-]+|(?<![a-zA-Z0-9])\.+", "_", plain).strip("_.-")
+    if not re.search(r"[a-zA-Z0-9]", word) or len(word) > _MOST_NAME or not name.isprintable():
+        rule = f"name of a package must have letters or digits of English and at most {_MOST_NAME} characters"
+        raise InputError(f"{rule}, got {name!r}; choose another --name")
+    return word
+
+
+def check_version(version: str | None) -> None:
+    """Raise `InputError` for a version that is not of numbers such as 1.0.0."""
+    if version is not None and not re.fullmatch(_VERSION, version, re.ASCII):
+        raise InputError(f"version of a package must be of numbers such as 1.0.0, got {version!r}; correct --version")
 
 
 def fill_metadata(

@@ -13,6 +13,7 @@ from custom_components.domains import Domain
 from custom_components.errors import InputError
 from custom_components.metrics.score_tables import ALL_BONES
 from custom_components.models.trained_model import TrainedModel
+from custom_components.system.files import restored
 
 from multijoint.sharing.packaging.held_out import BoneDice
 
@@ -60,7 +61,7 @@ def read_scores(evaluation: Path | None) -> list[dict[str, str]]:
     if not path.is_file():
         raise InputError(f"evaluation must be a folder with summary.csv, got {evaluation}; run evaluating first")
     with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
+        return restored(csv.DictReader(file))
 
 
 def data_licence(rows: Sequence[Mapping[str, Any]]) -> str:

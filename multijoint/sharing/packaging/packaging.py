@@ -17,13 +17,20 @@ from custom_components.errors import InputError
 from custom_components.models.checkpoints import load_model, state_dict_bytes
 from custom_components.models.single_domain import fold_domain, select_domain
 from custom_components.models.trained_model import TrainedModel
-from custom_components.system.files import write_atomically
+from custom_components.system.files import make_folder, write_atomically
 
 from multijoint.sharing.packaging.configurations import as_json, bundle_config, bundle_file, packaged_configs
 from multijoint.sharing.packaging.exports import export_onnx, export_torchscript
 from multijoint.sharing.packaging.held_out import BoneDice, check_fall
 from multijoint.sharing.packaging.int8_networks import measure_int8, quantise_model, with_digest
-from multijoint.sharing.packaging.metadata import CHECKSUMS, describe_single, fill_metadata
+from multijoint.sharing.packaging.metadata import (
+    CHECKSUMS,
+    check_version,
+    describe_owner,
+    describe_single,
+    fill_metadata,
+    own_folder_name,
+)
 from multijoint.sharing.packaging.model_card import data_licence, data_rows, model_card, read_scores
 from multijoint.sharing.packaging.shipped import shipped_code
 
@@ -42,6 +49,9 @@ def package(
     weights_url: str | None = None,
     int8: Sequence[str | Path] = (),
     dataset_dir: str | Path | None = None,
+    name: str | None = None,
+    version: str | None = None,
+    author: str | None = None,
 ) -> list[Path]:
     """Write `<name>/` and `<name>_v<version>.zip`, each whole or not at all; the same input gives the same bytes.
 
@@ -58,6 +68,9 @@ def package(
         int8: manifests of the training data: int8 networks are calibrated on them and added to the bundle, unless Dice
             on unseen subjects falls.
         dataset_dir: base folder of their paths; the folder of each manifest by default.
+        name: of the package, in place of the bundle's: its title, and as one word its folder and zip.
+        version: of the package, such as 1.0.0, in place of this release's.
+        author: who made the model, in place of this project's contributors.
 
     Returns:
         The folder and the zip.
@@ -68,7 +81,12 @@ def package(
     bundle, checkpoint, out = Path(bundle), Path(checkpoint), Path(out)
     if not (bundle / "configs" / "metadata.json").is_file():
         raise InputError(f"bundle must be a folder with configs/metadata.json, got {bundle}; name one of bundles/")
-    model, metadata, name = load_model(checkpoint), bundle_config(bundle, "metadata.json"), bundle.resolve().name
+    if out.exists():
+        make_folder(out)  # a file in its place is told now, not after minutes
+    folder_name = None if name is None else own_folder_name(name)
+    check_version(version)
+    model, metadata, title = load_model(checkpoint), bundle_config(bundle, "metadata.json"), name
+    name = bundle.resolve().name
     data = data_rows(model)
     if single is None and len(model.domains) > 1:
         single = next((each.name for each in model.domains if name.startswith(f"{each.name}_")), None)
@@ -77,6 +95,7 @@ def package(
         model = select_domain(model, single)
         name = f"{single}_{name.partition('_')[2]}"
         metadata |= describe_single(model.domains[0], together=together)
+    name = folder_name or name
     if (out / name).exists() and not (out / name / CHECKSUMS).is_file():
         raise InputError(
             f"folder to package to must be new or an earlier package, got {out / name}; choose another --out"
@@ -97,6 +116,7 @@ def package(
         costs = measure_int8(model, quantised, held_out)
         check_fall(costs)
     metadata = fill_metadata(metadata, model, domain=default, data=data, scores=scores, int8=costs)
+    metadata |= describe_owner(name=title, version=version, author=author)
     files = _files(bundle, model, metadata=metadata, domain=default.name, data=data) | quantised
     card = model_card(name, metadata, model, domain=default.name, data=data, scores=scores, int8=costs)
     files["docs/README.md"] = card.encode()

@@ -7,6 +7,8 @@ import http.client
 import io
 import json
 import re
+import socket
+import struct
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -135,6 +137,29 @@ def test_other_pages_and_methods_are_refused(viewer: Viewer) -> None:
     assert ask(viewer, base + "cases/0/mark", "POST", b'{"mark": "fine", "comment": ""}', **own)[0] == 422
     assert ask(viewer, base + "cases/0/mark", "POST", mark, **own)[0] == 200
     assert viewer.marks.read()["ankle_000"]["mark"] == "good"
+
+
+def test_a_load_that_the_browser_aborts_leaves_no_trace(viewer: Viewer, capsys: pytest.CaptureFixture[str]) -> None:
+    path = f"/{viewer.secret}/cases/0/scan.nii"
+    for unread in range(3):
+        with socket.create_connection(viewer.server_address[:2], timeout=20) as browser:
+            browser.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # closes by a reset
+            browser.sendall(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"[: -2 * unread or None].encode())
+            browser.recv(10 * (not unread))
+    assert ask(viewer, path)[0] == 200
+    printed = capsys.readouterr()
+    assert printed.out + printed.err == ""
+
+
+def test_marks_nested_too_deep_are_refused_and_odd_comments_kept(viewer: Viewer) -> None:
+    path, origin = f"/{viewer.secret}/cases/0/mark", f"http://127.0.0.1:{viewer.server_address[1]}"
+    assert ask(viewer, path, "POST", b"[" * 60_000, Origin=origin)[0] == 400
+    for comment in ("\ud800", "=1+1", "\x1b[2J"):
+        body = json.dumps({"mark": "good", "comment": comment}).encode()
+        assert ask(viewer, path, "POST", body, Origin=origin)[0] == 200
+    assert ask(viewer, path, "POST", json.dumps({"mark": "good", "comment": "=1+1"}).encode(), Origin=origin)[0] == 200
+    assert "'=1+1" in viewer.marks.path.read_text()
+    assert viewer.marks.read()["ankle_000"]["comment"] == "=1+1"
 
 
 def test_a_port_in_use_is_one_line(viewer: Viewer, tmp_path: Path) -> None:

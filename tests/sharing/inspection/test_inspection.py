@@ -8,6 +8,7 @@ import logging.config
 import os
 import random
 import re
+import resource
 import shutil
 import sys
 import time
@@ -18,7 +19,7 @@ import pytest
 import torch
 from custom_components.data.preprocessing import Preprocessing
 from custom_components.domains import Domain
-from custom_components.errors import InputError
+from custom_components.errors import InputError, ResourceError
 from custom_components.models.checkpoints import load_model, save_checkpoint
 from custom_components.models.trained_model import TrainedModel
 from support.hostile_bundles import (
@@ -40,7 +41,7 @@ from multijoint.cli import main
 from multijoint.running import find_bundle
 from multijoint.sharing.inspection.inspection import inspect_bundle, open_bundle
 from multijoint.sharing.inspection.known_targets import known_of_release
-from multijoint.sharing.inspection.report import Concern, Report, printable
+from multijoint.sharing.inspection.report import Concern, Report, shorten
 from multijoint.sharing.packaging.packaging import package
 
 HOSTILE = hostile_bundles()
@@ -123,7 +124,7 @@ def test_hostile_bundles_are_named_and_never_run(hostile: Hostile, good, tmp_pat
     report = inspect_bundle(path)
     named = [each for each in report.unsafe if hostile.file in each.path and _matches(hostile.cause, each.message)]
     assert named, report.to_text()
-    assert all(printable(line, limit=10**4) == line for line in report.to_text().splitlines())
+    assert all(shorten(line, limit=10**4) == line for line in report.to_text().splitlines())
     assert json.loads(report.to_json())["safe"] is False
 
     with pytest.raises(InputError, match="must be safe"), open_bundle(path):
@@ -357,6 +358,20 @@ def test_reports_are_bounded_sorted_and_printable(good, tmp_path):
     assert report.to_text() == inspect_bundle(copy).to_text()
     levels = [each.level for each in report.concerns]
     assert levels == sorted(levels, key=["unsafe", "warning", "note"].index)
+
+
+def test_a_machine_without_room_is_no_judgement_of_the_bundle(good, tmp_path, temporary, capsys):
+    path = write_zip(good, tmp_path / "good.zip")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    try:
+        with pytest.raises(ResourceError, match=r"must have room .* set TMPDIR to another folder; the bundle was not"):
+            inspect_bundle(path)
+        assert main(["inspect", str(path)]) == ResourceError.exit_code == 3
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert "unsafe" not in capsys.readouterr().err.lower()
+    assert tree(temporary) == set()
 
 
 def test_a_level_must_be_one_of_the_three():

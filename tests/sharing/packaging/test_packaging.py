@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from subprocess import CompletedProcess
 
+import custom_components
 import nibabel as nib
 import numpy as np
 import onnxruntime
@@ -396,6 +397,24 @@ def test_a_domain_taken_alone_says_whom_it_learned_with(dist: Path) -> None:
         )
         assert metadata["description"] in (folder / "docs/README.md").read_text()
         assert f"| {name} | 1 | 1 | CC0-1.0" in (folder / "docs/README.md").read_text()
+
+
+def test_a_package_bears_its_makers_name_and_version(trained: Path, tmp_path: Path, without_exports: None) -> None:
+    own = {"name": "Hip MR (Graz)", "version": "1.2.0", "author": "A. Müller"}
+    folder, archive = package(BUNDLES / JOINT, checkpoint=trained / "model.pt", out=tmp_path, **own)
+    assert (folder.name, archive.name) == ("Hip_MR_Graz", "Hip_MR_Graz_v1.2.0.zip")
+    metadata = json.loads((folder / "configs/metadata.json").read_text())
+    assert (metadata["name"], metadata["version"]) == ("Hip MR (Graz)", "1.2.0")
+    assert (metadata["authors"], metadata["copyright"]) == ("A. Müller", "Copyright (c) A. Müller")
+    assert metadata["changelog"] == {"1.2.0": f"packaged by multijoint {custom_components.__version__}"}
+    assert (folder / "docs/README.md").read_text().startswith("# Hip MR (Graz)\n")
+    for wrong in ({"name": "../x\n"}, {"name": "-"}, {"version": "../1"}, {"author": "$x"}, {"author": "a\x1b"}):
+        [what] = wrong
+        with pytest.raises(InputError, match=f"{what} of a package must .*--{what}"):
+            package(BUNDLES / JOINT, checkpoint=trained / "model.pt", out=tmp_path, **wrong)
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="folder for results must be a folder, got the file file"):
+        package(BUNDLES / JOINT, checkpoint=trained / "model.pt", out=tmp_path / "file")
 
 
 def test_errors(trained: Path, tmp_path: Path) -> None:
