@@ -10,8 +10,9 @@ from custom_components.domains import Domain
 
 from multijoint.checks.checked_case import CheckedCase, Rule, Said
 
-_FEW = 10  # cases that it takes to tell which way round is usual ...
+_FEW = 6  # cases that it takes to tell which way round is usual ...
 _FEW_SIDES = 12  # ... and that all but one by chance do not show the same side, where a data set mixes them
+_ASIDE_MM = 30.0  # from the middle of the scanner, where a scan shows one side of the body
 _ENDS = ("left and right", "front and back", "top and bottom")
 _CLEAR = 1.35  # times better that mirrored labels fit their image; up to 1.20 has been seen in good data
 _LEAST_GAIN = 0.2  # in correlation, below which anatomy counts as symmetric
@@ -29,6 +30,9 @@ def _swapped(cases: Sequence[CheckedCase], domain: Domain) -> Said:
     if len(having) < _FEW:
         return
     images, layouts = (np.stack(each) for each in zip(*((case.thumbnail, case.layout) for case in having), strict=True))
+    left = _left_sides(having)
+    if left.any():
+        images[left], layouts[left] = images[left][:, ::-1], layouts[left][:, :, ::-1]
     for axis, ends in enumerate(_ENDS):
         by_image, by_label = _preference(images, axis - 3), _preference(layouts, axis - 3)
         for what, against, by in (
@@ -37,7 +41,7 @@ def _swapped(cases: Sequence[CheckedCase], domain: Domain) -> Said:
             ("image is", (by_image < 0) & (by_label >= 0), by_image),
         ):
             place = int(against.argmax())
-            sides_may_mix = axis == 0 and "and" in what and len(having) < _FEW_SIDES
+            sides_may_mix = axis == 0 and "and" in what and len(having) < _FEW_SIDES and not left.any()
             # A finding about the image or the labels alone must show at the borders, too, if there are enough of them.
             fits = having[place].fits
             doubted = "and" not in what and bool(fits) and fits[axis + 1] <= fits[0]
@@ -46,6 +50,16 @@ def _swapped(cases: Sequence[CheckedCase], domain: Domain) -> Said:
             if by[place] < -_STRONG and (np.delete(by, place) > -_AGREED).all():
                 text = f"{what} more like the {len(having) - 1} other cases with {ends} swapped"
                 yield "warning", having[place].name, f"{text}: stored that way by mistake, or another side shown"
+
+
+def _left_sides(cases: Sequence[CheckedCase]) -> np.ndarray:
+    """Which cases show a left side, by their place in the scanner, if others show a right one; else none.
+
+    These are mirrored before they are compared with the others.
+    """
+    aside = np.array([case.centre_mm[0] for case in cases])
+    known = bool((np.abs(aside) > _ASIDE_MM).all() and aside.min() < 0 < aside.max())
+    return (aside < 0) & known
 
 
 def _preference(small: np.ndarray, axis: int) -> np.ndarray:
@@ -81,12 +95,14 @@ def _arrangement(cases: Sequence[CheckedCase], domain: Domain) -> Said:
         having = [case for case in cases if one in case.bones and two in case.bones]
         if len(having) < _FEW:
             continue
+        left = _left_sides(having)
         ways = np.array([np.subtract(case.bones[two].centre_mm, case.bones[one].centre_mm) for case in having])
+        ways[left, 0] *= -1
         lengths = np.linalg.norm(ways, axis=1)
         usual = np.median(ways, axis=0)
         length = float(np.linalg.norm(usual))
         beside = abs(usual[0]) > 0.5 * length
-        if length < _LEAST_MM or (beside and len(having) < _FEW_SIDES):
+        if length < _LEAST_MM or (beside and len(having) < _FEW_SIDES and not left.any()):
             continue
         cosines = ways @ usual / np.maximum(lengths, 1e-9) / length
         off = (cosines < _OTHER_COSINE) & (lengths > 0.3 * length)
