@@ -12,7 +12,7 @@ from custom_components.domains import Domain
 from multijoint.checks.checked_case import CheckedCase, Outline, Rule, Said
 from multijoint.checks.outliers import far_off
 
-_FLAT = 0.42  # of a bone's cross-section that ends in one plane beyond the usual share; the limit of a single bone ...
+_FLAT = 0.5  # of a bone's cross-section that ends in one plane beyond the usual share; the limit of a single bone ...
 _ALL_FLAT = 0.3  # ... and of the mean of all bones; up to 0.23 has been seen in good data
 _SMOOTH = 1.4  # steps of the image across a cut, in units of those inside the bone; real borders have larger ones
 _SHORT = 0.3  # in the logarithm of a length

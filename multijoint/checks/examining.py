@@ -15,6 +15,7 @@ from custom_components.errors import failure_of, show_path
 from custom_components.io.geometry import canonical_spacing_mm, to_canonical, voxel_volume_ml
 from custom_components.io.pictures import draw_planes, encode
 from custom_components.io.volumes import Volume, on_grid, read_label, read_volume
+from nibabel.affines import apply_affine
 from scipy import ndimage
 
 from multijoint.checks.checked_case import BoneMeasure, CheckedCase, Digests, no_array
@@ -106,7 +107,7 @@ def _measure(case: Case, domain: Domain, image: Volume, remarks: list[str]) -> C
         sizes=voxels.shape,
         spacing_mm=spacing,
         axes="".join(nib.aff2axcodes(image.affine)),
-        centre_mm=tuple(nib.affines.apply_affine(image.affine, (np.array(image.array.shape) - 1) / 2).tolist()),
+        centre_mm=tuple(apply_affine(image.affine, (np.array(image.array.shape) - 1) / 2).tolist()),
         thick_plane=next(plane for plane, axis in PLANES.items() if axis == thick) if is_thick else None,
         digests=Digests(
             image.digest,

@@ -10,8 +10,8 @@ from scipy import ndimage
 EDGES = np.array([-4.5, -3.2, -2.1, -1.05, 0.0, 1.05, 2.1, 3.2, 4.5])
 """Upper ends of the layers around a bone's surface, inside negative, in its layer thickness; the first is its core."""
 
-NUM_SIDES = 5
-"""Parts of a layer: beside the bone's centre (left and right are one), behind it, before it, below it and above it."""
+NUM_SIDES = 6
+"""Parts of a layer: left and right of the bone's centre, behind and before it, below and above it."""
 
 NUM_LAYERS = len(EDGES) * NUM_SIDES
 
@@ -26,6 +26,7 @@ PLACEMENTS: tuple[tuple[str, int, int], ...] = (
 _LAYERS = 24  # of which a bone's size, the cube root of its volume, is at least one
 _MOST_POINTS = 6000  # of a bone
 _LEAST_INSIDE = 0.6  # of the points of a bone, for a place to count
+_CORE = 4  # layers that lie deeper than a layer inside a bone
 
 
 def layer_sums(
@@ -96,7 +97,7 @@ def _sides(points: np.ndarray, mask: np.ndarray) -> np.ndarray:
     off = (points - inside.mean(axis=0)) / np.maximum(inside.std(axis=0), 0.5)
     axis = np.abs(off).argmax(axis=1)
     ahead = np.take_along_axis(off, axis[:, None], 1)[:, 0] > 0
-    return np.where(axis == 0, 0, 2 * axis - 1 + ahead)
+    return 2 * axis + ahead
 
 
 def _placed(points: np.ndarray, shape: tuple[int, ...]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -130,6 +131,21 @@ def agreement(sums: np.ndarray, usual: np.ndarray) -> np.ndarray:
     return np.where(number.sum(-1) > 0, result, np.nan)
 
 
+def merge_sides(sums: np.ndarray) -> np.ndarray:
+    """Left and right of each layer as one, so that bones of both sides of the body can be compared."""
+    split = sums.reshape(*sums.shape[:-2], len(EDGES), NUM_SIDES, 3)
+    merged = np.concatenate([split[..., :1, :] + split[..., 1:2, :], split[..., 2:, :]], axis=-2)
+    return merged.reshape(*sums.shape[:-2], -1, 3)
+
+
+def swap_sides(sums: np.ndarray, axis: int) -> np.ndarray:
+    """What a mirrored image with mirrored labels has."""
+    split = sums.reshape(*sums.shape[:-2], len(EDGES), NUM_SIDES, 3)
+    order = list(range(NUM_SIDES))
+    order[2 * axis : 2 * axis + 2] = 2 * axis + 1, 2 * axis
+    return split[..., order, :].reshape(sums.shape)
+
+
 def layer_means(sums: np.ndarray) -> np.ndarray:
     """Mean intensity of each layer in standard deviations from that of all layers of the bone; NaN without points."""
     number, first, second = np.moveaxis(sums.astype(np.float64), -1, 0)
@@ -137,3 +153,32 @@ def layer_means(sums: np.ndarray) -> np.ndarray:
     mean = first.sum(-1, keepdims=True) / count
     deviation = np.sqrt(np.maximum(second.sum(-1, keepdims=True) / count - mean**2, 1e-12))
     return np.where(number > 0, (first / np.maximum(number, 1) - mean) / deviation, np.nan)
+
+
+def usual_elsewhere(sums: np.ndarray) -> np.ndarray:
+    """For each case the layer means that are usual in the others: their median.
+
+    Shape:
+        (cases, bones, layers, 3) -> (cases, bones, layers), NaN where at most one other case has points.
+    """
+    means = layer_means(sums)
+    return np.stack([median_of_known(np.delete(means, place, 0)) for place in range(len(means))])
+
+
+def median_of_known(values: np.ndarray) -> np.ndarray:
+    """The median over cases of the finite values; NaN where at most one is."""
+    ordered = np.sort(values, axis=0)  # NaN last
+    count = np.isfinite(values).sum(axis=0)
+    low, high = (np.take_along_axis(ordered, np.maximum(at, 0)[None], 0)[0] for at in ((count - 1) // 2, count // 2))
+    return np.where(count > 1, (low + np.where(count > 0, high, 0)) / 2, np.nan)
+
+
+def core_spreads(sums: np.ndarray) -> np.ndarray:
+    """Logarithm of the deviation of intensities inside each bone over that of all its layers; NaN without points."""
+    inside = (np.arange(sums.shape[-2]) * len(EDGES)) // sums.shape[-2] < _CORE
+    deviations = []
+    for part in (sums[..., inside, :], sums):
+        number, first, second = np.moveaxis(part.astype(np.float64).sum(axis=-2), -1, 0)
+        count = np.maximum(number, 1)
+        deviations.append(np.sqrt(np.maximum(second / count - (first / count) ** 2, 1e-12)))
+    return np.where(sums[..., inside, 0].sum(axis=-1) > 0, np.log(deviations[0] / deviations[1]), np.nan)
