@@ -1,6 +1,5 @@
 """`multijoint init`."""
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +62,7 @@ def init(folder: Path, domain: str, out: Path | None, dataset_dir: Path | None, 
     write_manifest(manifest, found, domain=domain, dataset_dir=dataset_dir, overwrite=overwrite, **described)
     record(written=[manifest])
     name = shlex.quote(str(manifest))
-    bundle = shlex.quote(min(str(find_bundle()), os.path.relpath(find_bundle()), key=len))
+    bundle = shlex.quote(str(find_bundle()))  # works from any folder
     checked, trained = (
         ("", "")
         if dataset_dir is None
