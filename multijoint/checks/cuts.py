@@ -12,10 +12,10 @@ from custom_components.domains import Domain
 from multijoint.checks.checked_case import CheckedCase, Outline, Rule, Said
 from multijoint.checks.outliers import far_off
 
-_FLAT = 0.5  # of a bone's cross-section that ends in one plane beyond the usual share; the limit of a single bone ...
+_FLAT = 0.6  # of a bone's cross-section that ends in one plane beyond the usual share; the limit of a single bone ...
 _ALL_FLAT = 0.3  # ... and of the mean of all bones; up to 0.23 has been seen in good data
 _SMOOTH = 1.4  # steps of the image across a cut, in units of those inside the bone; real borders have larger ones
-_SHORT = 0.3  # in the logarithm of a length
+_SHORT = 0.45  # in the logarithm of a length; up to 0.42 has been seen
 _WAYS = ("left", "right", "back", "front", "bottom", "top")
 _ENDS = ("left to right", "front to back", "top to bottom")
 
