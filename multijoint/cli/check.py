@@ -32,7 +32,10 @@ def check(manifests: list[Path], out: Path | None, **arguments: Any) -> None:
     counts = {f"{level}s": result.count(level) for level in ("error", "warning", "note")}
     record(cases=len(result.cases), **counts, findings=[vars(finding) for finding in result.findings])
     print_written(write_check(out, result) if out is not None else [])
-    summary = f"{len(result.cases)} cases: {', '.join(f'{count} {name}' for name, count in counts.items())}"
+    shown = [
+        f"{count} {name if count != 1 else name[:-1]}" for name, count in {"cases": len(result.cases), **counts}.items()
+    ]
+    summary = f"{shown[0]}: {', '.join(shown[1:])}"
     if counts["errors"]:
         raise InputError(f"data sets must have no errors to train on, got {summary}; correct what is listed above")
     print(summary)
