@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from custom_components.errors import printable
+from custom_components.system.colours import shows_colour
 
 QUIET = "MULTIJOINT_QUIET"
 """Environment variable; `1` keeps everything but errors from the terminal."""
@@ -135,7 +136,7 @@ class PlainStream:
 
     def write(self, text: str) -> int:
         """Write the text, escaped."""
-        colours = _COLOUR if self._stream.isatty() else _NOTHING
+        colours = _COLOUR if shows_colour(self._stream) else _NOTHING
         plain, last = [], 0
         for found in colours.finditer(text):
             plain += [printable(text[last : found.start()], keep=_LAYOUT), found[0]]

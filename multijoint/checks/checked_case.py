@@ -11,6 +11,22 @@ from custom_components.domains import Domain
 
 
 @dataclass(frozen=True)
+class Outline:
+    """The flat ends and the lengths of a bone.
+
+    Args:
+        faces: largest share of its widest cross-section that begins, and that ends, between the same two planes, for
+            each axis (RAS+).
+        steps: mean change of the image there, in units of that between neighbours inside the bone.
+        extents_mm: standard deviation of its voxels along each axis.
+    """
+
+    faces: tuple[float, ...]
+    steps: tuple[float, ...]
+    extents_mm: tuple[float, ...]
+
+
+@dataclass(frozen=True)
 class BoneMeasure:
     """A bone of a reference label map.
 
@@ -18,6 +34,7 @@ class BoneMeasure:
         index: class index, which also gives its colour.
         large: volumes of its 6-connected components from 1 % of it on, in ml, largest first.
         num_far: components that lie far away from the largest.
+        num_voxels: its size in voxels.
         centre_mm: its centre in RAS+ mm, from a corner of the field of view.
         at_edge: whether it reaches the edge of the field of view, which may then have cut it.
     """
@@ -27,7 +44,9 @@ class BoneMeasure:
     large: tuple[float, ...]
     num_components: int
     num_far: int
+    num_voxels: int
     centre_mm: tuple[float, float, float]
+    outline: Outline
     at_edge: bool
 
 
@@ -63,16 +82,20 @@ class CheckedCase:
         sizes: of the image, in RAS+ order.
         spacing_mm: in RAS+ order.
         axes: axis codes as stored, such as "LPS".
+        centre_mm: middle of the field of view in world mm, RAS+.
         thick_plane: plane whose normal is the one axis with much larger voxels; None if there is none.
         thumbnail: the image in RAS+ order in a few voxels, zero mean, unit length.
         bone_thumbnail: likewise of the box around all bones.
         layout: where the bones are: the labels likewise, a small copy a bone of the domain.
         percentiles: 0, 1, 50, 99 and 100 % of the intensities.
         num_levels: different intensities, counted to 1000.
+        quantum: the number that all intensities are multiples of, apart from an offset; 0 if there is none.
         lowest_share: share of voxels that have the lowest intensity.
         contrast: mean intensity in the bones over that of the whole image, both from the 1 % percentile.
         roughness: steps between neighbours along the smoothest axis, see `measures.roughness`.
         fits: how well labels follow the image's edges as they are and mirrored, see `measures.edge_fits`.
+        layers: intensities around each bone for many placements of the labels, see `placement.layer_sums`.
+        peaks: fingerprint of the image, see `fingerprints.fingerprint`.
     """
 
     case: Case
@@ -82,6 +105,7 @@ class CheckedCase:
     sizes: tuple[int, ...] = ()
     spacing_mm: tuple[float, float, float] = (0.0, 0.0, 0.0)
     axes: str = ""
+    centre_mm: tuple[float, ...] = (0.0, 0.0, 0.0)
     thick_plane: str | None = None
     digests: Digests = field(default_factory=Digests)
     thumbnail: np.ndarray = field(default_factory=no_array)
@@ -89,10 +113,13 @@ class CheckedCase:
     layout: np.ndarray = field(default_factory=no_array)
     percentiles: tuple[float, ...] = ()
     num_levels: int = 0
+    quantum: float = 0.0
     lowest_share: float = 0.0
     contrast: float = float("nan")
     roughness: float = 0.0
     fits: tuple[float, ...] = ()
+    layers: np.ndarray = field(default_factory=no_array)
+    peaks: np.ndarray = field(default_factory=no_array)
     bones: Mapping[str, BoneMeasure] = field(default_factory=dict)
     picture: bytes = b""
 

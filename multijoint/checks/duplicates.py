@@ -9,6 +9,7 @@ import numpy as np
 
 from multijoint.checks.checked_case import CheckedCase
 from multijoint.checks.findings import Finding
+from multijoint.checks.fingerprints import find_sharing
 
 _ALIKE = 0.99  # correlation; of different people's images up to 0.90 has been seen
 _ROWS = 256  # compared at once
@@ -35,6 +36,12 @@ def find_duplicates(cases: Sequence[CheckedCase]) -> Iterator[Finding]:
             told[second] = first
             how = "nearly the same, mirrored or turned" if turned else "nearly the same"
             yield _image(usable[first], usable[second], f"{how} (correlation over {_ALIKE})", nearly=True)
+    for first, second in find_sharing([case.peaks for case in usable]):
+        if second not in told and told.get(first) != second:
+            told[second] = first
+            yield _image(
+                usable[first], usable[second], "partly the same voxels, as in a cropped or turned copy", nearly=True
+            )
     for first, second in _equal(usable, lambda case: case.digests.bones):
         one, two = usable[first], usable[second]
         if second in told:

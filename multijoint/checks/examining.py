@@ -15,10 +15,24 @@ from custom_components.errors import failure_of, show_path
 from custom_components.io.geometry import canonical_spacing_mm, to_canonical, voxel_volume_ml
 from custom_components.io.pictures import draw_planes, encode
 from custom_components.io.volumes import Volume, on_grid, read_label, read_volume
+from nibabel.affines import apply_affine
 from scipy import ndimage
 
 from multijoint.checks.checked_case import BoneMeasure, CheckedCase, Digests, no_array
-from multijoint.checks.measures import edge_fits, hash_array, measure_bone, roughness, sample, shrink, slabs, unit
+from multijoint.checks.fingerprints import fingerprint
+from multijoint.checks.measures import (
+    edge_fits,
+    find_quantum,
+    hash_array,
+    measure_bone,
+    roughness,
+    sample,
+    shrink,
+    slabs,
+    unit,
+)
+from multijoint.checks.outlines import measure_outline
+from multijoint.checks.placement import layer_sums
 
 _THUMBNAIL = 24  # voxels a side of the small copy that near duplicates are found with
 _PICTURE_SIZE = (640, 170)
@@ -79,7 +93,9 @@ def _measure(case: Case, domain: Domain, image: Volume, remarks: list[str]) -> C
     is_thick = spacing[thick] >= 1.5 * spacing[between]
     low, high = float(voxels.min()), float(voxels.max())
     some, steps = sample(voxels), roughness(voxels)
+    levels = np.unique(some)
     first, middle, last = np.percentile(some, [1, 50, 99]).tolist()
+    limits = (first, max(first, last))
     box = None if classes is None else ndimage.find_objects(classes > 0, max_label=1)[0]
     bones = None if classes is None or box is None else classes[box]
     labelled = bones is not None and int(np.count_nonzero(bones)) >= _LEAST_LABELLED
@@ -91,6 +107,7 @@ def _measure(case: Case, domain: Domain, image: Volume, remarks: list[str]) -> C
         sizes=voxels.shape,
         spacing_mm=spacing,
         axes="".join(nib.aff2axcodes(image.affine)),
+        centre_mm=tuple(apply_affine(image.affine, (np.array(image.array.shape) - 1) / 2).tolist()),
         thick_plane=next(plane for plane, axis in PLANES.items() if axis == thick) if is_thick else None,
         digests=Digests(
             image.digest,
@@ -103,12 +120,17 @@ def _measure(case: Case, domain: Domain, image: Volume, remarks: list[str]) -> C
         bone_thumbnail=unit(shrink(voxels[box], _THUMBNAIL // 2)) if box is not None else no_array(),
         layout=no_array() if classes is None or box is None else _layout(classes, domain),
         percentiles=(low, first, middle, last, high),
-        num_levels=min(len(np.unique(some)), 1000),
+        num_levels=min(len(levels), 1000),
+        quantum=find_quantum(levels),
         lowest_share=float((some == low).mean()),
         contrast=_contrast(voxels, classes, first),
         roughness=float(steps.min(where=np.array(voxels.shape) > 1, initial=2.0)),
-        fits=() if classes is None else edge_fits(voxels, classes, steps=steps, limits=(first, max(first, last))),
-        bones={} if classes is None else _bones(classes, domain, np.asarray(spacing)),
+        fits=() if classes is None else edge_fits(voxels, classes, steps=steps, limits=limits),
+        layers=no_array()
+        if classes is None or box is None
+        else layer_sums(voxels, classes, np.asarray(spacing), num_bones=len(domain.labels), limits=limits),
+        peaks=fingerprint(voxels),
+        bones={} if classes is None else _bones(voxels, classes, domain, np.asarray(spacing)),
         picture=_picture(voxels, classes, domain, spacing, limits=(first, last if last > first else high)),
     )
 
@@ -143,7 +165,7 @@ def _read_classes(path: Path, domain: Domain, image: Volume) -> tuple[np.ndarray
     return to_canonical(classes, label.affine), label.digest, problems
 
 
-def _bones(classes: np.ndarray, domain: Domain, spacing: np.ndarray) -> dict[str, BoneMeasure]:
+def _bones(voxels: np.ndarray, classes: np.ndarray, domain: Domain, spacing: np.ndarray) -> dict[str, BoneMeasure]:
     voxel_ml = voxel_volume_ml(np.diag(spacing))
     bones = {}
     boxes = ndimage.find_objects(classes, max_label=len(domain.labels))
@@ -154,7 +176,8 @@ def _bones(classes: np.ndarray, domain: Domain, spacing: np.ndarray) -> dict[str
         x, y, z = ((centre + [side.start for side in box]) * spacing).tolist()
         at_edge = any(side.start == 0 or side.stop == size for side, size in zip(box, classes.shape, strict=True))
         large_ml = tuple(size * voxel_ml for size in large)
-        bones[name] = BoneMeasure(index, total * voxel_ml, large_ml, count, num_far, (x, y, z), at_edge)
+        outline = measure_outline(voxels, classes, index, box, spacing)
+        bones[name] = BoneMeasure(index, total * voxel_ml, large_ml, count, num_far, total, (x, y, z), outline, at_edge)
     return bones
 
 

@@ -11,10 +11,13 @@ from custom_components.domains import Domain
 from custom_components.system.terminal import count
 
 from multijoint.checks.checked_case import CheckedCase, Rule, Said
+from multijoint.checks.cuts import CUT_RULES
 from multijoint.checks.measures import LARGE
+from multijoint.checks.misplaced import PLACEMENT_RULES
 from multijoint.checks.outliers import OUTLIER_RULES, RARE
 from multijoint.checks.sides import SIDE_RULES
 
+_STRAY = 30  # voxels; fewer are no bone where others have ten times as many
 _SIDES = ("left", "right", "lt", "rt", "l", "r")
 
 LEVELS = ("error", "warning", "note")
@@ -99,6 +102,21 @@ def _islands(cases: Sequence[CheckedCase], domain: Domain) -> Said:
             yield level, case.name, f"{name} has {number} parts far away from its largest; {rest}: label noise?"
 
 
+def _strays(cases: Sequence[CheckedCase], domain: Domain) -> Said:
+    """Labels that are nowhere more than a few voxels: the manifest names a value that is no bone."""
+    for name in domain.labels.values():
+        having = [case for case in cases if name in case.bones]
+        for case in having if all(_is_stray(case, name) for case in having) else ():
+            number = case.bones[name].num_voxels
+            text = f"{name} is only {number} {'voxel' if number == 1 else 'voxels'} large, and nowhere larger"
+            yield "warning", case.name, f"{text}: a stray value?"
+
+
+def _is_stray(case: CheckedCase, name: str) -> bool:
+    usual = sorted(bone.num_voxels for bone in case.bones.values())[len(case.bones) // 2]
+    return case.bones[name].num_voxels < min(_STRAY, usual / 10)
+
+
 def _same_file(cases: Sequence[CheckedCase], domain: Domain) -> Said:
     labels = {case.digests.label_file: case for case in cases if case.digests.label_file}
     for case in cases:
@@ -171,12 +189,15 @@ RULES: dict[str, Rule] = {
     "missing-bone": _missing_bones,
     "components": _components,
     "islands": _islands,
+    "stray-value": _strays,
     "same-file": _same_file,
     "subject-names": _subjects,
     "tiny-set": _sizes,
     "slice-plane": _planes,
     "axis-order": _orientations,
     **OUTLIER_RULES,
+    **CUT_RULES,
     **SIDE_RULES,
+    **PLACEMENT_RULES,
 }
 """Rules about a case among the others; those about one file are `cases.examine`'s problems."""

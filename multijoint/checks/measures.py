@@ -17,6 +17,7 @@ _MOST_BORDERS = 300_000
 _FAR = 0.25  # of the diagonal of a bone's largest component ...
 _FAR_MM = 5.0  # ... but at least this far is far away
 _MOST_LISTED = 20
+_WHOLE = 0.01  # how far off a whole number a multiple may be, relative to it
 
 
 def slabs(array: np.ndarray) -> Iterator[slice]:
@@ -37,6 +38,21 @@ def hash_array(array: np.ndarray) -> str:
     for part in slabs(array):
         digest.update(np.ascontiguousarray(array[part]).data)
     return digest.hexdigest()
+
+
+def find_quantum(levels: np.ndarray) -> float:
+    """The number that all steps between ascending levels are multiples of, as in whole numbers; 0 if there is none.
+
+    Example:
+        >>> find_quantum(np.array([0.0, 20, 50, 60])), find_quantum(np.array([0.0, 0.31, 1.2]))
+        (10.0, 0.0)
+    """
+    steps = np.diff(levels.astype(np.float64))
+    if not steps.size:
+        return 0.0
+    quantum = float(steps.min())
+    multiples = steps / quantum
+    return quantum if bool((np.abs(multiples - np.rint(multiples)) < _WHOLE * multiples).all()) else 0.0
 
 
 def shrink(voxels: np.ndarray, side: int, *, index: int | None = None) -> np.ndarray:

@@ -18,12 +18,12 @@ _DEVIATIONS = 4.0  # median absolute deviations
 _MIN_LEVELS = 16
 
 
-def far_off(values: np.ndarray, least: float) -> np.ndarray:
+def far_off(values: np.ndarray, least: float, *, sign: int = 0) -> np.ndarray:
     """Which rows are outliers: off the median by over `least` and over four median absolute deviations.
 
-    The values are one row a case, a number or several, any of which may be off; `least` is in their unit. None is an
-    outlier if there are fewer than four rows, or if more than a fifth (and more than one) would be: then the data set
-    is as varied as that.
+    The values are one row a case, a number or several, any of which may be off; `least` is in their unit. With a sign
+    only values above the median (1), or below it (-1), count. None is an outlier if there are fewer than four rows, or
+    if more than a fifth (and more than one) would be: then the data set is as varied as that.
 
     Example:
         >>> far_off(np.array([1.0, 1.1, 0.9, 1.0, 4.0]), 1.0).tolist()
@@ -31,8 +31,9 @@ def far_off(values: np.ndarray, least: float) -> np.ndarray:
     """
     if len(values) < _FEW:
         return np.zeros(len(values), bool)
-    off = np.abs(values - np.median(values, axis=0)).reshape(len(values), -1)
-    flagged = (off > np.maximum(least, _DEVIATIONS * np.median(off, axis=0))).any(axis=1)
+    off = (values - np.median(values, axis=0)).reshape(len(values), -1)
+    limits = np.maximum(least, _DEVIATIONS * np.median(np.abs(off), axis=0))
+    flagged = ((sign * off if sign else np.abs(off)) > limits).any(axis=1)
     return flagged if flagged.sum() <= max(1, RARE * len(values)) else np.zeros(len(values), bool)
 
 
@@ -76,6 +77,14 @@ def _intensities(cases: Sequence[CheckedCase], domain: Domain) -> Said:
         for case in saturated:
             yield "warning", case.name, "image is saturated: over 1 % of it has the highest intensity"
     told = {id(case) for case in (*coarse, *saturated)}
+    for case in _multiplied(cases):
+        if id(case) not in told:
+            told.add(id(case))
+            yield (
+                "warning",
+                case.name,
+                f"intensities are multiples of {case.quantum:.3g}, and span {_range(case):.3g}: multiplied?",
+            )
     for least, shown, text, measure in _MEASURES:
         known = [case for case in cases if math.isfinite(measure(case))]
         values = np.array([measure(case) for case in known])
@@ -83,6 +92,14 @@ def _intensities(cases: Sequence[CheckedCase], domain: Domain) -> Said:
             if id(known[place]) not in told:
                 told.add(id(known[place]))
                 yield "warning", known[place].name, text.format(shown(values[place]), shown(float(np.median(values))))
+
+
+def _multiplied(cases: Sequence[CheckedCase]) -> Iterator[CheckedCase]:
+    """Cases whose intensities have other steps than usual and another range, both about ten times or more."""
+    known = [case for case in cases if case.quantum > 0 and _range(case) > 0]
+    steps, ranges = (np.log([measure(case) for case in known]) for measure in (lambda case: case.quantum, _range))
+    off = far_off(steps, math.log(9)) & far_off(ranges, math.log(5))
+    yield from (known[place] for place in np.flatnonzero(off).tolist())
 
 
 def _range(case: CheckedCase) -> float:

@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import os
+import time
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+import custom_components
 from custom_components.domains import COLORS
 from custom_components.errors import InputError, show_path
 from custom_components.system.files import make_folder, write_atomically, write_csv
 from custom_components.system.pages import render_page
 from custom_components.system.terminal import align_columns
+from markupsafe import Markup
 
+import multijoint
 from multijoint.checks.checked_case import CheckedCase
 from multijoint.checks.checking import CheckResult
 from multijoint.checks.findings import LEVELS, Finding
 
+_STATUSES = (*LEVELS, "ok")
+_REPORT_PAGE = Path(multijoint.__file__).with_name("clinic") / "report" / "page"
 _PERCENTILES = ("min", "p1", "median", "p99", "max")
 _COLUMNS = (
     *("domain", "case", "subject", "status", "findings", "shape", "spacing_mm", "axes", "thick_plane", "image_sha256"),
@@ -70,12 +78,11 @@ def write_check(folder: Path, result: CheckResult) -> list[Path]:
 
 def _row(case: CheckedCase, findings: Iterable[Finding]) -> dict[str, Any]:
     own = _findings_of(case, findings)
-    worst = next((level for level in LEVELS if level in {finding.level for finding in own}), "ok")
     row: dict[str, Any] = {
         "domain": case.domain,
         "case": case.name,
         "subject": case.subject,
-        "status": worst,
+        "status": _status(own),
         "findings": "; ".join(f"{finding.rule}: {finding.message}" for finding in own),
         "shape": "x".join(map(str, case.shape)),
         "spacing_mm": "x".join(f"{size:.4g}" for size in case.spacing_mm) if case.shape else "",
@@ -97,17 +104,63 @@ def _short_row(case: CheckedCase) -> tuple[str, ...]:
 
 
 def _page(result: CheckResult) -> str:
-    cases = [
-        (case, base64.b64encode(case.picture).decode(), _short_row(case)[3], _findings_of(case, result.findings))
-        for case in result.cases
-    ]
+    """The page in the clothes of the report: its style, and its script for filters and sorting."""
+    style, script = ((_REPORT_PAGE / f"report.{ending}").read_text("utf-8") for ending in ("css", "js"))
+    digests = (base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in (style, script))
+    own_style, own_script = (f"'sha256-{digest}'" for digest in digests)
+    rows = [_shown(case, result.findings) for case in result.cases]
+    number = f"{len(rows)} {'case' if len(rows) == 1 else 'cases'}"
+    counts = [(result.count(level), level if result.count(level) == 1 else f"{level}s") for level in LEVELS]
     return render_page(
         Path(__file__).with_name("page") / "check.html.j2",
-        cases=cases,
-        counts=", ".join(f"{result.count(level)} {level}s" for level in LEVELS),
+        # The page may load nothing and run only its own script.
+        policy=f"default-src 'none'; img-src data:; style-src {own_style}; script-src {own_script}; "
+        "base-uri 'none'; form-action 'none'",
+        style=Markup(style),
+        script=Markup(script),
+        title=f"Check of {number}",
+        version=custom_components.__version__,
+        date=time.strftime("%Y-%m-%d"),
+        num_colors=len(COLORS),
+        cases=rows,
+        counts=counts,
         general=[finding for finding in result.findings if not finding.case],
-        colors=COLORS,
+        selects=_selects(rows),
     )
+
+
+def _shown(case: CheckedCase, findings: Iterable[Finding]) -> dict[str, Any]:
+    own = _findings_of(case, findings)
+    status = _status(own)
+    words = [case.name, case.domain, case.subject, status, *case.bones]
+    words += [text for finding in own for text in (finding.level, finding.rule, finding.message)]
+    return {
+        "case": case,
+        "picture": base64.b64encode(case.picture).decode(),
+        "spacing": _short_row(case)[3],
+        "findings": own,
+        "status": status,
+        "rank": _STATUSES.index(status),
+        "words": " ".join(words).lower(),
+    }
+
+
+def _selects(rows: Sequence[dict[str, Any]]) -> list[tuple[str, str, list[tuple[str, str, int]]]]:
+    """Filters: name, title and options, each with its value, text and number of cases."""
+    statuses = Counter(row["status"] for row in rows)
+    domains = Counter(row["case"].domain for row in rows)
+    rules = Counter(rule for row in rows for rule in {finding.rule for finding in row["findings"]})
+    found = sum(bool(row["findings"]) for row in rows)
+    some = [("any", "any finding", found), ("none", "no finding", len(rows) - found)]
+    return [
+        ("status", "Status", [(name, name, statuses[name]) for name in _STATUSES if statuses[name]]),
+        ("domain", "Domain", [(f"is:{name}", name, domains[name]) for name in sorted(domains)]),
+        ("flag", "Findings", [*some, *((f"is:{name}", name, count) for name, count in rules.most_common())]),
+    ]
+
+
+def _status(findings: Sequence[Finding]) -> str:
+    return next((level for level in LEVELS if level in {finding.level for finding in findings}), "ok")
 
 
 def _findings_of(case: CheckedCase, findings: Iterable[Finding]) -> list[Finding]:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import combinations
 
 import numpy as np
 from custom_components.domains import Domain
 
 from multijoint.checks.checked_case import CheckedCase, Rule, Said
+from multijoint.checks.placement import agreement, swap_sides, usual_elsewhere
 
-_FEW = 10  # cases that it takes to tell which way round is usual ...
+_FEW = 6  # cases that it takes to tell which way round is usual ...
 _FEW_SIDES = 12  # ... and that all but one by chance do not show the same side, where a data set mixes them
+_ASIDE_MM = 30.0  # from the middle of the scanner, where a scan shows one side of the body
+_SWAPPED = "{} more like the {} other cases with {} swapped: stored that way by mistake, or another side shown"
 _ENDS = ("left and right", "front and back", "top and bottom")
 _CLEAR = 1.35  # times better that mirrored labels fit their image; up to 1.20 has been seen in good data
+_LEAST_SIDED = 0.1  # in agreement, below which the surroundings of bones count as symmetric
 _LEAST_GAIN = 0.2  # in correlation, below which anatomy counts as symmetric
 _STRONG, _AGREED = (0.5, 0.2)  # preference for being mirrored, of the one case and of others at most
 _USUAL_COSINE, _OTHER_COSINE = 0.5, 0.17  # 60 and 80 degrees
@@ -29,6 +33,12 @@ def _swapped(cases: Sequence[CheckedCase], domain: Domain) -> Said:
     if len(having) < _FEW:
         return
     images, layouts = (np.stack(each) for each in zip(*((case.thumbnail, case.layout) for case in having), strict=True))
+    left = _left_sides(having)
+    if left.any():
+        images[left], layouts[left] = images[left][:, ::-1], layouts[left][:, :, ::-1]
+    told = dict(_both_swapped(cases))
+    for case, ends in told.items():
+        yield "warning", case, _SWAPPED.format("image and labels are", len(having) - 1, ends)
     for axis, ends in enumerate(_ENDS):
         by_image, by_label = _preference(images, axis - 3), _preference(layouts, axis - 3)
         for what, against, by in (
@@ -37,15 +47,46 @@ def _swapped(cases: Sequence[CheckedCase], domain: Domain) -> Said:
             ("image is", (by_image < 0) & (by_label >= 0), by_image),
         ):
             place = int(against.argmax())
-            sides_may_mix = axis == 0 and "and" in what and len(having) < _FEW_SIDES
+            sides_may_mix = axis == 0 and "and" in what and len(having) < _FEW_SIDES and not left.any()
             # A finding about the image or the labels alone must show at the borders, too, if there are enough of them.
             fits = having[place].fits
             doubted = "and" not in what and bool(fits) and fits[axis + 1] <= fits[0]
-            if against.sum() != 1 or sides_may_mix or doubted:
+            if against.sum() != 1 or sides_may_mix or doubted or having[place].name in told:
                 continue
             if by[place] < -_STRONG and (np.delete(by, place) > -_AGREED).all():
-                text = f"{what} more like the {len(having) - 1} other cases with {ends} swapped"
-                yield "warning", having[place].name, f"{text}: stored that way by mistake, or another side shown"
+                yield "warning", having[place].name, _SWAPPED.format(what, len(having) - 1, ends)
+
+
+def _both_swapped(cases: Sequence[CheckedCase]) -> Iterator[tuple[str, str]]:
+    """The one case whose surroundings of the bones are like those of the others when mirrored; and the axis."""
+    having = [case for case in cases if case.layers.size]
+    if len(having) < _FEW:
+        return
+    left = _left_sides(having)
+    sums = np.stack([case.layers[0] for case in having])
+    sums[left] = swap_sides(sums[left], 0)
+    usual = usual_elsewhere(sums)
+    for axis, ends in enumerate(_ENDS):
+        gains = agreement(sums, usual) - agreement(swap_sides(sums, axis), usual)
+        shown = np.isfinite(gains)
+        gain = np.where(shown, gains, 0).sum(axis=1) / np.maximum(shown.sum(axis=1), 1)
+        typical, place = float(np.median(gain)), int(gain.argmin())
+        rest = np.delete(gain, place)
+        sides_may_mix = axis == 0 and len(having) < _FEW_SIDES and not left.any()
+        if typical < _LEAST_SIDED or gain[place] > -_STRONG * typical or sides_may_mix:
+            continue
+        if (rest > -0.1 * typical).all() and (rest > 0.2 * typical).mean() > 0.8:
+            yield having[place].name, ends
+
+
+def _left_sides(cases: Sequence[CheckedCase]) -> np.ndarray:
+    """Which cases show a left side, by their place in the scanner, if others show a right one; else none.
+
+    These are mirrored before they are compared with the others.
+    """
+    aside = np.array([case.centre_mm[0] for case in cases])
+    known = bool((np.abs(aside) > _ASIDE_MM).all() and aside.min() < 0 < aside.max())
+    return (aside < 0) & known
 
 
 def _preference(small: np.ndarray, axis: int) -> np.ndarray:
@@ -81,12 +122,14 @@ def _arrangement(cases: Sequence[CheckedCase], domain: Domain) -> Said:
         having = [case for case in cases if one in case.bones and two in case.bones]
         if len(having) < _FEW:
             continue
+        left = _left_sides(having)
         ways = np.array([np.subtract(case.bones[two].centre_mm, case.bones[one].centre_mm) for case in having])
+        ways[left, 0] *= -1
         lengths = np.linalg.norm(ways, axis=1)
         usual = np.median(ways, axis=0)
         length = float(np.linalg.norm(usual))
         beside = abs(usual[0]) > 0.5 * length
-        if length < _LEAST_MM or (beside and len(having) < _FEW_SIDES):
+        if length < _LEAST_MM or (beside and len(having) < _FEW_SIDES and not left.any()):
             continue
         cosines = ways @ usual / np.maximum(lengths, 1e-9) / length
         off = (cosines < _OTHER_COSINE) & (lengths > 0.3 * length)

@@ -1,10 +1,9 @@
 """`multijoint init`."""
 
-import os
 from pathlib import Path
 from typing import Any
 
-from multijoint.cli.commands import command, flag, out_path, path, text
+from multijoint.cli.commands import command, dataset_dir, flag, out_path, path, text
 from multijoint.cli.presenting import record
 
 
@@ -12,6 +11,7 @@ from multijoint.cli.presenting import record
     path("folder", "FOLDER", "searched with the folders below"),
     text("--domain", "NAME", "what a trained network will call this data set", required=True),
     out_path("FILE", "the manifest (default manifest.yaml in the folder)"),
+    dataset_dir("where its paths start (default beside the manifest, or the folder if --out is elsewhere)"),
     flag("--overwrite", "replace a manifest; its names of labels are kept"),
     text("--images", "PATTERN", "only images called so, e.g. '*_T1w*'", default="*"),
     text("--labels", "PATTERN", "only labels called so, e.g. '*_reader1*'", default="*"),
@@ -30,7 +30,7 @@ from multijoint.cli.presenting import record
     flag("--all", "take results in FOLDER that nobody has corrected, too", dest="everything"),
     example="multijoint init knee --domain knee --out knee/knee.yaml",
 )
-def init(folder: Path, domain: str, out: Path | None, overwrite: bool, **given: Any) -> None:
+def init(folder: Path, domain: str, out: Path | None, dataset_dir: Path | None, overwrite: bool, **given: Any) -> None:
     """Find the images and labels of a folder, show what was understood, and write a manifest.
 
     Understood are nnU-Net, Medical Segmentation Decathlon, BIDS with labels in derivatives, labels beside the images
@@ -51,17 +51,32 @@ def init(folder: Path, domain: str, out: Path | None, overwrite: bool, **given: 
         unused=dict(found.unused),
         labels={str(value): name for value, name in found.names.items()},
         names_from=found.names_from,
+        no_bones={str(value): reason for value, reason in found.no_bones.items()},
+        notes=list(found.notes),
         plane=found.plane,
         written=[],
     )
-    write_manifest(manifest, found, domain=domain, overwrite=overwrite, **described)
+    beside = manifest.parent.absolute() in folder.absolute().parents or manifest.parent.absolute() == folder.absolute()
+    if dataset_dir is None and out is not None and not beside:
+        dataset_dir = folder
+    write_manifest(manifest, found, domain=domain, dataset_dir=dataset_dir, overwrite=overwrite, **described)
     record(written=[manifest])
     name = shlex.quote(str(manifest))
-    bundle = shlex.quote(min(str(find_bundle()), os.path.relpath(find_bundle()), key=len))
-    # In double quotes if nothing in it has a meaning there to a shell; easier to read than `shlex.quote`.
-    listed = f"['{manifest}']"
-    listed = shlex.quote(listed) if set(listed) & set('"$`\\!') else f'"{listed}"'
+    bundle = shlex.quote(str(find_bundle()))  # works from any folder
+    checked, trained = (
+        ("", "")
+        if dataset_dir is None
+        else (f" --{word} {shlex.quote(str(dataset_dir))}" for word in ("dataset-dir", "dataset_dir"))
+    )
     print(f"\n{manifest} is written. Next:")
-    print(f"  multijoint check {name} --out check")
+    print(f"  multijoint check {name}{checked} --out check")
     print(f"  python -m monai.bundle run training --config_file {bundle}/configs/train.yaml --bundle_root {bundle} \\")
-    print(f"      --manifests {listed} --fold 0 --output_dir runs/{domain}")
+    print(f"      --manifests {_quote_list(manifest)}{trained} --fold 0 --output_dir runs/{domain}")
+
+
+def _quote_list(path: Path) -> str:
+    """A list of one path as `monai.bundle` reads it, quoted for a shell; in double quotes where they are plain."""
+    import shlex
+
+    listed = f"[{str(path)!r}]"
+    return shlex.quote(listed) if set(listed) & set('"$`\\!') else f'"{listed}"'

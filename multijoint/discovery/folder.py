@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 from custom_components.domains import PLANES
 from custom_components.errors import InputError, show_path
 
 from multijoint.discovery.corrected_results import find_corrected, is_results_folder
 from multijoint.discovery.found_cases import FoundCase, FoundDataset, guess_plane, read_cases
-from multijoint.discovery.label_names import find_label_names, read_label_names
+from multijoint.discovery.label_names import LabelNames, find_label_names, read_label_names, sort_names
 from multijoint.discovery.manifest_writing import earlier_names
 from multijoint.discovery.pairing import find_pairs
+
+_STRAY = 30  # voxels in all cases together, up to which a nameless value ...
+_STRAY_SHARE = 20  # ... that has this many times fewer than other values is no bone
 
 
 def find_dataset(
@@ -67,14 +71,17 @@ def find_dataset(
             "docs/how-to/data.md lists the layouts that are understood"
         )
     given, source = _names(folder, names, manifest)
+    no_bones = _no_bones(cases, given)
     guessed, reason = guess_plane(cases)
     return (
         FoundDataset(
             layout=found.layout,
             cases=tuple(cases),
             unused=shown,
-            names=_name_labels(cases, given),
+            names=_name_labels(cases, given.names, no_bones),
             names_from=source,
+            no_bones=no_bones,
+            notes=given.notes,
             plane=plane or guessed,
             plane_from="as given" if plane else reason,
         ),
@@ -82,17 +89,46 @@ def find_dataset(
     )
 
 
-def _names(folder: Path, names: Path | None, manifest: Path) -> tuple[Mapping[int, str], str]:
+def _names(folder: Path, names: Path | None, manifest: Path) -> tuple[LabelNames, str]:
     if names is not None:
         return read_label_names(names), names.name
-    before = earlier_names(manifest)
-    return (before, f"the {manifest.name} before") if before else find_label_names(folder)
+    found, source = find_label_names(folder)
+    before = sort_names(earlier_names(manifest))
+    if not before.names:
+        return found, source
+    return before._replace(ignored=before.ignored + found.ignored), f"the {manifest.name} before"
 
 
-def _name_labels(cases: Sequence[FoundCase], given: Mapping[int, str]) -> dict[int, str]:
-    """A name for each value that occurs; a missing name, or one given twice, gets the value as a number."""
-    names: dict[int, str] = {}
+def _no_bones(cases: Sequence[FoundCase], given: LabelNames) -> dict[int, str]:
+    """Values that are no bones, and why: those called `ignore`, and nameless ones of a few voxels in a few cases."""
+    reasons = {}
+    counts = [count for case in cases for count in case.values.values()]
     for value in sorted({value for case in cases for value in case.values}):
+        having = [case for case in cases if value in case.values]
+        number = sum(case.values[value] for case in having)
+        if value in given.ignored:
+            rest = "such voxels cannot be left out of a training: label them, or leave the cases out"
+            reasons[value] = f"'ignore' in {_share(having, cases)}; {rest}"
+        elif (
+            value not in given.names
+            and number <= _STRAY
+            and number * _STRAY_SHARE < np.median(counts)
+            and len(having) <= max(1, len(cases) // 5)
+        ):
+            voxels = "1 voxel" if number == 1 else f"{number} voxels"
+            reasons[value] = f"{voxels} of {', '.join(case.name for case in having)}: a stray value? Correct it"
+    return reasons
+
+
+def _share(having: Sequence[FoundCase], cases: Sequence[FoundCase]) -> str:
+    """How many of the cases some are."""
+    return f"{len(having)} of {len(cases)} {'case' if len(cases) == 1 else 'cases'}"
+
+
+def _name_labels(cases: Sequence[FoundCase], given: Mapping[int, str], no_bones: Mapping[int, str]) -> dict[int, str]:
+    """A name for each value that is a bone; a missing name, or one given twice, gets the value as a number."""
+    names: dict[int, str] = {}
+    for value in sorted({value for case in cases for value in case.values} - set(no_bones)):
         if not 1 <= value <= 255:
             strange = next(case for case in cases if value in case.values)
             raise InputError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -60,6 +60,8 @@ class FoundDataset:
         unused: file name -> reason why it belongs to no case.
         names: label value -> name.
         names_from: file that the names come from, or "".
+        no_bones: label value that the manifest leaves out -> reason.
+        notes: what the file with names says that was not understood as names of bones.
         plane: acquisition plane.
         plane_from: reason for the plane, in words.
     """
@@ -71,6 +73,8 @@ class FoundDataset:
     names_from: str
     plane: str
     plane_from: str
+    no_bones: Mapping[int, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 def name_cases(pairs: Sequence[Pair]) -> list[tuple[str, str]]:
@@ -149,7 +153,9 @@ def format_dataset(found: FoundDataset) -> str:
         mean = float(np.mean([case.values[value] * case.voxel_ml for case in having]))
         where = f"in {len(having)} of {count(len(found.cases), 'case')}"
         rows += [(f"label {value}", f"{name}, {where}, {mean:.3g} ml on average")]
+    rows += [("no bone", f"value {value}: {reason}") for value, reason in found.no_bones.items()]
     rows += [("names", f"from {found.names_from}" if found.names_from else "made up: rename them in the manifest")]
+    rows += [("names", note) for note in found.notes]
     spacings = np.array([case.spacing_mm for case in found.cases])
     middle = _sizes(np.median(spacings, axis=0))
     low, high = spacings.min(axis=0), spacings.max(axis=0)

@@ -23,17 +23,19 @@ def write_manifest(
     modality: str = "MR",
     licence: str = "not stated",
     source: str = "not stated",
+    dataset_dir: Path | None = None,
     overwrite: bool = False,
 ) -> None:
     """Write a manifest whole or not at all; before that, a draft is read as a training would read it.
 
     Args:
-        path: file to write, in a folder that holds all cases.
+        path: file to write.
         found: the data set.
         domain: name of the domain.
         modality: free text.
         licence: free text.
         source: free text.
+        dataset_dir: folder that holds all cases, where paths start; that of the manifest if None.
         overwrite: replace an existing file.
 
     Raises:
@@ -43,11 +45,12 @@ def write_manifest(
         raise InputError(
             f"manifest {show_path(path)} must not exist, got one; name another with --out, or give --overwrite"
         )
-    text = _format(path.parent, found, domain=domain, modality=modality, licence=licence, source=source)
+    text = _format(dataset_dir or path.parent, found, domain=domain, modality=modality, licence=licence, source=source)
     with tempfile.TemporaryDirectory() as scratch:
         draft = Path(scratch, path.name)
         draft.write_text(text, encoding="utf-8")
-        load_manifest(draft, dataset_dir=path.parent)
+        load_manifest(draft, dataset_dir=dataset_dir or path.parent)
+    path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, text.encode())
 
 
@@ -101,5 +104,6 @@ def _relative(path: Path, root: Path) -> str:
         return path.absolute().relative_to(root.absolute()).as_posix()
     except ValueError as error:
         raise InputError(
-            f"manifest must lie in a folder that holds all files, got one beside {show_path(path)}; move it with --out"
+            f"files must lie below the manifest's folder or --dataset-dir, got {show_path(path)} elsewhere; "
+            "give a folder that holds all"
         ) from error

@@ -1,6 +1,10 @@
 """Each rule is broken on purpose in an otherwise clean data set; clean data sets have nothing said against them."""
 
+import base64
 import csv
+import hashlib
+import html
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -195,6 +199,12 @@ def test_left_and_right(tmp_path: Path, swapped: str) -> None:
         assert said[0].startswith(f"{swapped} more like the 11 other cases with left and right swapped")
 
 
+def test_a_value_of_one_voxel_is_no_bone(folder: Path) -> None:
+    change(label(folder), add_value)
+    rewrite(folder, lambda data: data["labels"].update({77: "label_77"}))
+    assert ("warning", "stray-value", "ankle_003") in found(folder)
+
+
 def test_growth_plates_are_a_note(folder: Path) -> None:
     change(label(folder), split_bone)
     result = check_manifests([folder / "manifest.yaml"])
@@ -251,7 +261,16 @@ def test_the_command_prints_writes_and_exits(
     assert float(rows["ankle_000"]["talus ml"]) > 1
     page = (tmp_path / "out" / "check.html").read_text()
     assert page.count("data:image/jpeg;base64,") == NUMBER - 1
-    assert "http" not in page
+    assert not re.search(r"https?:|url\(", page)
+    assert '<meta name="viewport" content="width=device-width, initial-scale=1">' in page
+    assert page.count('<a href="#case-') == page.count('<article class="card') == NUMBER
+    assert '<option value="error">error (2)</option>' in page
+    assert '<option value="is:unreadable">unreadable (1)</option>' in page
+    style = re.search(r"style-src '(sha256-[^']+)'", html.unescape(page))
+    assert style
+    own = re.search(r"<style>(.*?)</style>", page, re.DOTALL)
+    assert own
+    assert style[1] == f"sha256-{base64.b64encode(hashlib.sha256(own[1].encode()).digest()).decode()}"
     assert len(page) < 60_000 * NUMBER
     with (tmp_path / "out" / "findings.csv").open(newline="") as file:
         assert {row["level"] for row in csv.DictReader(file)} >= {"error"}

@@ -1,5 +1,6 @@
 """`multijoint init`: layouts found, labels named, people and planes guessed, the manifest written or nothing."""
 
+import ast
 import json
 import shlex
 import shutil
@@ -9,12 +10,12 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
-from custom_components.data.manifests import load_manifest
+from custom_components.data.manifests import load_manifest, load_manifests
 from custom_components.errors import InputError
 from custom_components.system.files import write_atomically
 
 from multijoint.cli import main
-from multijoint.discovery import find_dataset, find_label_names, find_pairs, read_label_names
+from multijoint.discovery import LabelNames, find_dataset, find_label_names, find_pairs, read_label_names
 
 CASES = ("a", "b", "c")
 
@@ -127,13 +128,79 @@ def test_label_names_come_from_the_files_of_other_programs(
     name: str, text: str, expected: dict[int, str], tmp_path: Path
 ) -> None:
     (tmp_path / name).write_text(text)
-    assert find_label_names(tmp_path) == (expected, name)
-    assert read_label_names(tmp_path / name) == expected
+    assert find_label_names(tmp_path) == (LabelNames(expected), name)
+    assert read_label_names(tmp_path / name).names == expected
+
+
+@pytest.mark.parametrize(
+    ("labels", "expected", "ignored", "note"),
+    [
+        ('{"background": 0, "talus": 2, "ignore": 4}', {2: "talus"}, (4,), ""),
+        ('{"0": "background", "2": "talus", "3": "Ignore"}', {2: "talus"}, (3,), ""),
+        ('{"background": "0", "talus": "2"}', {2: "talus"}, (), ""),
+        ('{"background": 0, "talus": [2], "all": [1, 2]}', {2: "talus"}, (), "'all' is a region of the values 1, 2"),
+        ('{"talus": 2.0, "navicular": null}', {2: "talus"}, (), "label 'navicular' has None"),
+        ('{"0": "Hintergrund", "2": "Sprungbein (groß)"}', {2: "Sprungbein (groß)"}, (), ""),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("encoding", ["utf-8", "cp1252", "utf-16"])
+def test_labels_of_any_form_are_understood_or_named(
+    labels: str, expected: dict[int, str], ignored: tuple[int, ...], note: str, encoding: str, tmp_path: Path
+) -> None:
+    (tmp_path / "dataset.json").write_text(f'{{"labels": {labels}}}', encoding=encoding)
+    found = read_label_names(tmp_path / "dataset.json")
+    assert (found.names, found.ignored) == (expected, ignored)
+    assert [text.startswith(note) for text in found.notes] == ([True] if note else [])
+
+
+def test_ignored_and_stray_values_are_no_bones(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    fill(tmp_path, "imagesTr/{case}_0000.nii.gz", "labelsTr/{case}.nii.gz")
+    labels = np.asarray(nibabel.load(tmp_path / "labelsTr" / "b.nii.gz").dataobj).copy()
+    labels[2:4] = 2
+    labels[0, :2], labels[5, 4, 3] = 4, 9
+    nibabel.save(nibabel.Nifti1Image(labels, np.diag([1.0, 1, 3, 1])), tmp_path / "labelsTr" / "b.nii.gz")
+    for case in "ac":
+        put(tmp_path / "labelsTr" / f"{case}.nii.gz", label=True)
+        whole = np.asarray(nibabel.load(tmp_path / "labelsTr" / f"{case}.nii.gz").dataobj).copy()
+        whole[2:4] = 2
+        nibabel.save(nibabel.Nifti1Image(whole, np.diag([1.0, 1, 3, 1])), tmp_path / "labelsTr" / f"{case}.nii.gz")
+    named = '{"labels": {"background": 0, "talus": 2, "ignore": 4, "all": [2, 3]}, "channel_names": {"0": "T1"}}'
+    (tmp_path / "dataset.json").write_text(named)
+    for _ in range(2):  # the second time with the names of the first manifest
+        assert main(["init", str(tmp_path), "--domain", "ankle", "--overwrite"]) == 0
+        printed = capsys.readouterr().out
+        assert "value 4: 'ignore' in 1 of 3 cases; such voxels cannot be left out of a training" in printed
+        assert "value 9: 1 voxel of b: a stray value?" in printed
+        assert dict(load_manifest(tmp_path / "manifest.yaml").domain.labels) == {2: "talus"}
+    assert main(["check", str(tmp_path / "manifest.yaml")]) == 1
+    assert "got 4 (8 voxels), 9 (1 voxels)" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "name", ["O'Brien", "Zöe Müller", "[old] (2) {a}", 'the "new" ones', "a$b`c", "50% #1, & more"]
+)
+def test_the_printed_commands_work_for_any_folder(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, out = tmp_path / name, tmp_path / "else where" / "m.yaml"
+    fill(folder, "images/{case}.nii.gz", "labels/{case}.nii.gz")
+    for more, shown in (([], folder / "manifest.yaml"), (["--out", str(out)], out)):
+        assert main(["init", str(folder), "--domain", "ankle", *more]) == 0
+        _, checking, training = capsys.readouterr().out.replace("\\\n", "").rsplit("\n", 3)[:3]
+        words = shlex.split(training)
+        manifests = ast.literal_eval(words[words.index("--manifests") + 1])
+        assert manifests == [str(shown)]
+        given = words[words.index("--dataset_dir") + 1] if more else None
+        assert len(load_manifests(manifests, dataset_dir=given)[0].cases) == 3
+        command = shlex.split(checking)
+        assert command[:2] == ["multijoint", "check"]
+        main([*command[1:-2]])
+        assert "[missing-file]" not in capsys.readouterr().out
 
 
 def test_a_file_without_names_is_refused_where_it_was_given(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("1 2 3\ncalcaneus\n")
-    assert find_label_names(tmp_path) == ({}, "")
+    assert find_label_names(tmp_path) == (LabelNames({}), "")
     with pytest.raises(InputError, match=r"notes\.txt must be a dataset\.json, dseg\.tsv, \.ctbl or an ITK-SNAP"):
         read_label_names(tmp_path / "notes.txt")
 
@@ -200,8 +267,9 @@ def test_a_manifest_that_would_not_load_is_not_written(tmp_path: Path, capsys: p
     fill(tmp_path, "{case}.nii.gz", "{case}_seg.nii.gz")
     assert main(["init", str(tmp_path), "--domain", "Ankle!"]) == 1
     assert "domain in" in capsys.readouterr().err
-    assert main(["init", str(tmp_path), "--domain", "ankle", "--out", str(tmp_path / "below" / "m.yaml")]) == 1
-    assert "must lie in a folder that holds all files, got one beside a.nii.gz" in capsys.readouterr().err
+    elsewhere = ["--out", str(tmp_path / "m.yaml"), "--dataset-dir", str(tmp_path / "below")]
+    assert main(["init", str(tmp_path), "--domain", "ankle", *elsewhere]) == 1
+    assert "files must lie below the manifest's folder or --dataset-dir, got a.nii.gz" in capsys.readouterr().err
     assert sorted(path.suffix for path in tmp_path.iterdir()) == [".gz"] * 6
 
 
