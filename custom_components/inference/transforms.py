@@ -110,8 +110,8 @@ class RestoreSourceGridd(_ModelTransform):
                 )
             plane = self.model.domains[index].plane
             channels = restore_stack(stack, shape=source.array.shape, affine=source.affine, plane=plane)
-            own = self.model.channels(self.model.domains[index].name)
-            if own != list(range(len(own))):
+            if self.model.network["head"] == "shared":
+                own = self.model.channels(self.model.domains[index].name)
                 class_of_channel = np.zeros(256, dtype=np.uint8)
                 class_of_channel[own] = np.arange(len(own))
                 channels = class_of_channel[channels]

@@ -122,9 +122,16 @@ def read_label(path: str | Path, *, like: Volume | None = None) -> Volume:
 
 def read_grid(path: str | Path) -> tuple[tuple[int, int, int], np.ndarray]:
     """Shape (X, Y, Z) and affine, in mm, of a NIfTI file, as `read_volume` gives them, without reading the voxels."""
+    frame = read_frame(path)
+    return frame.array.shape, frame.affine
+
+
+def read_frame(path: str | Path) -> Volume:
+    """A volume without its voxels and digest, as far as the head of a NIfTI file tells; see `Volume.without_voxels`."""
     with open_content(Path(path)) as content:
         header = read_header(content)
-    return shape_of(header), find_affine(header, content.path)
+    array = np.broadcast_to(np.float32(0), shape_of(header))
+    return Volume(array, find_affine(header, content.path), header, content.path)
 
 
 def volume_of(array: np.ndarray, affine: np.ndarray, *, name: str = "image.nii") -> Volume:

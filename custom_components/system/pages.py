@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import custom_components
+from custom_components.system.terminal import count
 
 _SHARED = Path(__file__).with_name("page")
 
@@ -25,7 +26,7 @@ def render_page(template: Path, *, colors: Sequence[str] = (), **values: Any) ->
     Templates of the same folder, and those that pages share, can be included, imported and extended by their names. A
     page that extends `base.html.j2` loads nothing and runs only the shared script. Its style is the shared one and that
     of `report.css` beside `report.html.j2`; classes `c0`, `c1`, ... set `--color` to one of the colours, `#rrggbb`, and
-    `--on` to that of text on it. The filter `number(digits)` is `show_number`, `count(noun)` is `count_things`.
+    `--on` to that of text on it. The filter `number(digits)` is `show_number`, `count(noun)` is `terminal.count`.
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
@@ -34,7 +35,7 @@ def render_page(template: Path, *, colors: Sequence[str] = (), **values: Any) ->
     environment = Environment(
         loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"number": show_number, "count": count_things}
+    environment.filters |= {"number": show_number, "count": count}
     own = template.with_name(f"{template.name.partition('.')[0]}.css")
     classes = "".join(
         f".c{index} {{ --color: {color}; --on: {_text_on(color)} }}\n" for index, color in enumerate(colors)
@@ -70,13 +71,3 @@ def show_number(value: float, digits: int) -> str:
         ('0.12', '–')
     """  # noqa: RUF002
     return f"{value:.{digits}f}" if math.isfinite(value) else "\u2013"
-
-
-def count_things(number: int, noun: str) -> str:
-    """A number with its noun, which ends with an s unless it is one.
-
-    Example:
-        >>> count_things(1, "case"), count_things(0, "case")
-        ('1 case', '0 cases')
-    """
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

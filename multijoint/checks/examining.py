@@ -155,7 +155,7 @@ def _read_classes(path: Path, domain: Domain, image: Volume) -> tuple[np.ndarray
             if value not in known and (value in extra or len(extra) < _MOST_VALUES):
                 extra[value] = extra.get(value, 0) + count
     if extra:
-        listed = ", ".join(f"{value} ({count} voxels)" for value, count in sorted(extra.items())[:5])
+        listed = ", ".join(f"{value} ({count(number, 'voxel')})" for value, number in sorted(extra.items())[:5])
         more = f" and {len(extra) - 5} more" if len(extra) > 5 else ""
         rule = f"label values of {shown} must be among {', '.join(map(str, sorted(known)))}"
         problems.append(("label-values", f"{rule}, got {listed}{more}; correct the labels or the manifest"))
@@ -196,6 +196,7 @@ def _picture(
         names=dict.fromkeys(range(1, domain.num_classes), ""),
         voxels=voxels,
         limits=limits,
+        ground="black",
     )
     return encode(picture, "JPEG", quality=80)
 

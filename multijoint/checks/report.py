@@ -3,30 +3,26 @@
 from __future__ import annotations
 
 import base64
-import hashlib
+import io
 import os
-import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-import custom_components
 from custom_components.domains import COLORS
 from custom_components.errors import InputError, show_path
 from custom_components.system.files import make_folder, write_atomically, write_csv
 from custom_components.system.pages import render_page
-from custom_components.system.terminal import align_columns
-from markupsafe import Markup
+from custom_components.system.terminal import align_columns, count
+from PIL import Image
 
-import multijoint
 from multijoint.checks.checked_case import CheckedCase
 from multijoint.checks.checking import CheckResult
 from multijoint.checks.findings import LEVELS, Finding
 
 _STATUSES = (*LEVELS, "ok")
-_REPORT_PAGE = Path(multijoint.__file__).with_name("clinic") / "report" / "page"
 _PERCENTILES = ("min", "p1", "median", "p99", "max")
 _COLUMNS = (
     *("domain", "case", "subject", "status", "findings", "shape", "spacing_mm", "axes", "thick_plane", "image_sha256"),
@@ -104,26 +100,13 @@ def _short_row(case: CheckedCase) -> tuple[str, ...]:
 
 
 def _page(result: CheckResult) -> str:
-    """The page in the clothes of the report: its style, and its script for filters and sorting."""
-    style, script = ((_REPORT_PAGE / f"report.{ending}").read_text("utf-8") for ending in ("css", "js"))
-    digests = (base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in (style, script))
-    own_style, own_script = (f"'sha256-{digest}'" for digest in digests)
     rows = [_shown(case, result.findings) for case in result.cases]
-    number = f"{len(rows)} {'case' if len(rows) == 1 else 'cases'}"
-    counts = [(result.count(level), level if result.count(level) == 1 else f"{level}s") for level in LEVELS]
     return render_page(
         Path(__file__).with_name("page") / "check.html.j2",
-        # The page may load nothing and run only its own script.
-        policy=f"default-src 'none'; img-src data:; style-src {own_style}; script-src {own_script}; "
-        "base-uri 'none'; form-action 'none'",
-        style=Markup(style),
-        script=Markup(script),
-        title=f"Check of {number}",
-        version=custom_components.__version__,
-        date=time.strftime("%Y-%m-%d"),
-        num_colors=len(COLORS),
+        colors=COLORS,
+        title=f"Check of {count(len(rows), 'case')}",
         cases=rows,
-        counts=counts,
+        counts=[(number, count(number, level).split()[1]) for level in LEVELS for number in [result.count(level)]],
         general=[finding for finding in result.findings if not finding.case],
         selects=_selects(rows),
     )
@@ -136,7 +119,7 @@ def _shown(case: CheckedCase, findings: Iterable[Finding]) -> dict[str, Any]:
     words += [text for finding in own for text in (finding.level, finding.rule, finding.message)]
     return {
         "case": case,
-        "picture": base64.b64encode(case.picture).decode(),
+        "picture": _picture(case.picture) if case.picture else None,
         "spacing": _short_row(case)[3],
         "findings": own,
         "status": status,
@@ -145,17 +128,24 @@ def _shown(case: CheckedCase, findings: Iterable[Finding]) -> dict[str, Any]:
     }
 
 
-def _selects(rows: Sequence[dict[str, Any]]) -> list[tuple[str, str, list[tuple[str, str, int]]]]:
-    """Filters: name, title and options, each with its value, text and number of cases."""
+def _picture(jpeg: bytes) -> dict[str, Any]:
+    width, height = Image.open(io.BytesIO(jpeg)).size
+    uri = f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}"
+    return {"uri": uri, "width": width, "height": height, "title": ""}
+
+
+def _selects(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Filters of the table; an option has its value, text and number of cases."""
     statuses = Counter(row["status"] for row in rows)
     domains = Counter(row["case"].domain for row in rows)
     rules = Counter(rule for row in rows for rule in {finding.rule for finding in row["findings"]})
-    found = sum(bool(row["findings"]) for row in rows)
-    some = [("any", "any finding", found), ("none", "no finding", len(rows) - found)]
     return [
-        ("status", "Status", [(name, name, statuses[name]) for name in _STATUSES if statuses[name]]),
-        ("domain", "Domain", [(f"is:{name}", name, domains[name]) for name in sorted(domains)]),
-        ("flag", "Findings", [*some, *((f"is:{name}", name, count) for name, count in rules.most_common())]),
+        {"name": name, "title": name.capitalize(), "options": [(value, value, number) for value, number in options]}
+        for name, options in (
+            ("status", [(status, statuses[status]) for status in _STATUSES if statuses[status]]),
+            ("domain", sorted(domains.items())),
+            ("finding", rules.most_common()),
+        )
     ]
 
 

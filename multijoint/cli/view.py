@@ -38,7 +38,7 @@ def view(
     import webbrowser
 
     from custom_components.errors import InputError, list_first
-    from custom_components.system.pages import count_things
+    from custom_components.system.terminal import count
 
     from multijoint.clinic.viewer.cases import find_cases, pair_case
     from multijoint.clinic.viewer.review_marks import ReviewMarks
@@ -59,7 +59,7 @@ def view(
     with Viewer(cases, ReviewMarks(marks or folder / "review.csv"), port=port, report=folder / "report.html") as viewer:
         url = viewer.url if case is None else viewer.url_of(case)
         misfits = viewer.find_misfits()
-        print(f"{count_things(len(cases), 'case')}, until Ctrl-C: {url}", flush=True)
+        print(f"{count(len(cases), 'case')}, until Ctrl-C: {url}", flush=True)
         if misfits:
             print(f"{len(misfits)} of them cannot be shown: {list_first(misfits)}", flush=True)
         if not no_browser:

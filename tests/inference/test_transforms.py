@@ -125,11 +125,15 @@ def test_a_resized_prediction_returns_nearly(tmp_path: Path) -> None:
         assert 2 * (found & expected).sum() / (found.sum() + expected.sum()) > 0.95
 
 
-def test_foreign_classes_of_a_shared_head_become_background(tmp_path: Path) -> None:
-    model = make_model(head="shared", size=IN_PLANE["axial"])
+@pytest.mark.parametrize(("domains", "channels"), [(DOMAINS, [0, 1, 4]), (DOMAINS[::-1], [0, 3, 2])])
+def test_foreign_classes_of_a_shared_head_become_background(
+    domains: tuple[Domain, ...], channels: list[int], tmp_path: Path
+) -> None:
+    model = make_model(head="shared", size=IN_PLANE["axial"], domains=domains)
     item = ReadVolumed("image")({"image": write_image(tmp_path / "scan.nii")})
-    # Class 1 is answered by an ankle channel, class 2 by the shoulder's second (union: 0, ankle 1 2, shoulder 3 4).
-    item["pred"] = logits_of(make_classes(), model, 1, channels=[0, 1, 4], total=5)
+    # Class 1 is answered by an ankle channel, class 2 by the shoulder's second (union: 0, then two of each domain).
+    index = [domain.name for domain in domains].index("shoulder")
+    item["pred"] = logits_of(make_classes(), model, index, channels=channels, total=5)
     restored = np.asarray(RestoreSourceGridd("pred", model=model, domain="shoulder")(item)["pred"])[0]
     np.testing.assert_array_equal(restored, np.where(make_classes() == 2, 2, 0))
 

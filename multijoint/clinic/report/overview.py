@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from custom_components.metrics.score_summaries import ScoreSummary, summarise
-from custom_components.system.pages import count_things, show_number
+from custom_components.system.pages import show_number
+from custom_components.system.terminal import count
 
 from multijoint.clinic.report.cases import ReportedBone, ReportedCase
 from multijoint.clinic.report.tables import DASH, GRAVE, Cell, Table, number_cell, plain_text
@@ -107,7 +108,7 @@ def _count(texts: Sequence[str]) -> str:
     counter = Counter(texts)
     if len(counter) == 1:
         return texts[0]
-    return "; ".join(f"{text} ({count_things(number, 'case')})" for text, number in counter.most_common())
+    return "; ".join(f"{text} ({count(number, 'case')})" for text, number in counter.most_common())
 
 
 def tabulate_bones(case: ReportedCase) -> Table:

@@ -12,8 +12,8 @@ from urllib.parse import quote
 from custom_components.domains import COLORS
 from custom_components.errors import InputError, show_path
 from custom_components.system.files import write_atomically
-from custom_components.system.pages import count_things, render_page
-from custom_components.system.terminal import track
+from custom_components.system.pages import render_page
+from custom_components.system.terminal import count, track
 
 from multijoint.clinic.report.cases import ReportedCase, Sources, examine_result
 from multijoint.clinic.report.cohort import tabulate_cases, worst_first
@@ -97,7 +97,7 @@ def _seen(case: ReportedCase, run: RunRecord | None) -> ReportedCase:
 
 
 def _page(cases: Sequence[ReportedCase], run: RunRecord | None, sources: Sources) -> str:
-    kinds = [count_things(len(cases), "case")] if cases else []
+    kinds = [count(len(cases), "case")] if cases else []
     kinds += ["a training"] if run is not None else []
     return render_page(
         Path(__file__).with_name("page") / "report.html.j2",

@@ -19,7 +19,7 @@ from urllib.parse import quote, urlsplit
 
 from custom_components.errors import InputError, explain, suggest
 from custom_components.system import pages
-from custom_components.system.pages import count_things
+from custom_components.system.terminal import count
 
 from multijoint.clinic.viewer.cases import ViewedCase
 from multijoint.clinic.viewer.findings import read_findings
@@ -116,7 +116,7 @@ class Viewer(ThreadingHTTPServer):
         names = [case.name for case in self.cases]
         if name not in names:
             hint = suggest(name, names, otherwise="the page lists them")
-            raise InputError(f"case must be one of {count_things(len(names), 'viewed case')}, got {name!r}; {hint}")
+            raise InputError(f"case must be one of {count(len(names), 'viewed case')}, got {name!r}; {hint}")
         return f"{self.url}?case={quote(name, safe='', errors='surrogateescape')}"
 
     def find_misfits(self) -> list[str]:

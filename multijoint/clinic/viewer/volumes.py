@@ -12,7 +12,7 @@ import numpy as np
 from custom_components.errors import InputError, needs_extra, show_path
 from custom_components.io.geometry import orientation_of, to_canonical, voxel_volume_ml
 from custom_components.io.pictures import grey_limits
-from custom_components.io.volumes import Volume, on_grid, read_grid, read_label, read_volume
+from custom_components.io.volumes import on_grid, read_frame, read_label, read_volume
 from nibabel.orientations import inv_ornt_aff
 from scipy import ndimage
 
@@ -92,12 +92,7 @@ def check_grids(case: ViewedCase) -> Path:
     """
     if case.scan is None:
         raise InputError(f"scan of {case.name} must be among the scans, got none; give the folder that was segmented")
-    scan, label = (
-        Volume(np.broadcast_to(np.int8(0), shape), affine, None, path)
-        for path in (case.scan, case.segmentation)
-        for shape, affine in [read_grid(path)]
-    )
-    on_grid(label, scan)
+    on_grid(read_frame(case.segmentation), read_frame(case.scan))
     return case.scan
 
 
