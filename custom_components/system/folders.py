@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from custom_components.errors import InputError, show_path
+from custom_components.system.files import make_folder
 
 _held = threading.local()  # `paths`: the folders that this thread has locked
 
@@ -88,7 +89,7 @@ class OutputFolder:
 
     def _open(self) -> int:
         if self._first is None:
-            self.path.mkdir(parents=True, exist_ok=True)
+            make_folder(self.path)
             self._first = os.open(self.path, os.O_RDONLY)
             weakref.finalize(self, os.close, self._first)
         self.check()

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from custom_components.errors import printable
-from custom_components.system.colours import shows_colour
 
 QUIET = "MULTIJOINT_QUIET"
 """Environment variable; `1` keeps everything but errors from the terminal."""
@@ -136,6 +135,8 @@ class PlainStream:
 
     def write(self, text: str) -> int:
         """Write the text, escaped."""
+        from custom_components.system.colours import shows_colour
+
         colours = _COLOUR if shows_colour(self._stream) else _NOTHING
         plain, last = [], 0
         for found in colours.finditer(text):
@@ -152,18 +153,17 @@ class PlainStream:
             self.write(line)
 
 
+class _PlainRecord(logging.LogRecord):
+    def getMessage(self) -> str:
+        """The message; names in it, which are its arguments, keep no line breaks."""
+        if isinstance(self.args, tuple):
+            self.args = tuple(printable(each) if isinstance(each, str) else each for each in self.args)
+        return printable(super().getMessage(), keep=_LAYOUT)
+
+
 def escape_logs() -> None:
     """From now on let log messages be `printable`, on the terminal and in files."""
-    import logging  # here: `multijoint --help` needs none
-
-    class PlainRecord(logging.LogRecord):
-        def getMessage(self) -> str:
-            """The message; names in it, which are its arguments, keep no line breaks."""
-            if isinstance(self.args, tuple):
-                self.args = tuple(printable(each) if isinstance(each, str) else each for each in self.args)
-            return printable(super().getMessage(), keep=_LAYOUT)
-
-    logging.setLogRecordFactory(PlainRecord)
+    logging.setLogRecordFactory(_PlainRecord)
 
 
 def align_columns(rows: Sequence[Sequence[str]], *, num_left: int | None = None) -> list[str]:

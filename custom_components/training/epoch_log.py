@@ -161,7 +161,11 @@ class EpochLog:
             parts += ["Dice " + "  ".join(f"{name} {score:.3f}" for name, score in scores.items())]
         left = num_epochs - row["epoch"]
         if left > 0:
-            seconds = [float(each["epoch_seconds"]) for each in self._rows[-_NUM_TIMED:] if each.get("epoch_seconds")]
+            seconds = [
+                float(each["epoch_seconds"])
+                for each in self._rows[-_NUM_TIMED:]
+                if each.get("epoch_seconds") not in (None, "")
+            ]
             parts += [f"{_duration(left * statistics.fmean(seconds))} left"]
         return "  ".join(parts)
 

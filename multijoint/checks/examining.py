@@ -15,6 +15,7 @@ from custom_components.errors import failure_of, show_path
 from custom_components.io.geometry import canonical_spacing_mm, to_canonical, voxel_volume_ml
 from custom_components.io.pictures import draw_planes, encode
 from custom_components.io.volumes import Volume, on_grid, read_label, read_volume
+from custom_components.system.terminal import count
 from nibabel.affines import apply_affine
 from scipy import ndimage
 
@@ -151,9 +152,9 @@ def _read_classes(path: Path, domain: Domain, image: Volume) -> tuple[np.ndarray
     for part in slabs(label.array):
         values = label.array[part]
         classes[part] = table[np.where((values >= 0) & (values <= 255), values, 256)]
-        for value, count in zip(*map(np.ndarray.tolist, np.unique(values, return_counts=True)), strict=True):
+        for value, number in zip(*map(np.ndarray.tolist, np.unique(values, return_counts=True)), strict=True):
             if value not in known and (value in extra or len(extra) < _MOST_VALUES):
-                extra[value] = extra.get(value, 0) + count
+                extra[value] = extra.get(value, 0) + number
     if extra:
         listed = ", ".join(f"{value} ({count(number, 'voxel')})" for value, number in sorted(extra.items())[:5])
         more = f" and {len(extra) - 5} more" if len(extra) > 5 else ""

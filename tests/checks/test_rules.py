@@ -202,7 +202,7 @@ def test_where_nothing_can_be_written_nothing_is_read(folder: Path, capsys: pyte
     assert main(["check", manifest, "--out", manifest]) == 1
     printed = capsys.readouterr()
     assert (printed.out, printed.err.count("\n")) == ("", 1)
-    assert printed.err.startswith("error: manifest.yaml: ")
+    assert printed.err.startswith("error: folder for results must be a folder, got the file manifest.yaml; ")
     assert sorted(folder.rglob("*")) == before
 
 

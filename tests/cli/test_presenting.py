@@ -121,8 +121,8 @@ def test_quiet_still_says_what_went_wrong(tmp_path: Path, capfd: pytest.CaptureF
 EXPECTED = {
     "phantoms": {"written"},
     "check": {"cases", "errors", "warnings", "notes", "findings", "written"},
-    "segment": {"output", "report", "written", "failed", "scans"},
-    "init": {"layout", "cases", "unused", "labels", "names_from", "plane", "written"},
+    "segment": {"output", "report", "written", "failed", "flagged", "scans"},
+    "init": {"layout", "cases", "unused", "labels", "no_bones", "notes", "names_from", "plane", "written"},
 }
 
 

@@ -61,7 +61,7 @@ def test_another_grid_is_still_refused(manifests: dict[str, str], tmp_path: Path
     for image, message in (
         (nibabel.Nifti1Image(np.asarray(label.dataobj)[1:], label.affine), "must have the shape of"),
         (as_stored(np.asarray(label.dataobj), nibabel.Nifti1Image(np.zeros(label.shape), shifted), "LPS", np.uint8),
-         "corners up to 1 mm apart"),
+         r"corners up to 0\.247 voxels \(1 mm\) apart"),
     ):  # fmt: skip
         nibabel.save(image, tmp_path / "label.nii.gz")
         with pytest.raises(InputError, match=message):

@@ -173,7 +173,7 @@ def test_ignored_and_stray_values_are_no_bones(tmp_path: Path, capsys: pytest.Ca
         assert "value 9: 1 voxel of b: a stray value?" in printed
         assert dict(load_manifest(tmp_path / "manifest.yaml").domain.labels) == {2: "talus"}
     assert main(["check", str(tmp_path / "manifest.yaml")]) == 1
-    assert "got 4 (8 voxels), 9 (1 voxels)" in capsys.readouterr().out
+    assert "got 4 (8 voxels), 9 (1 voxel)" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -239,7 +239,7 @@ def test_inference_reports_predictions_that_are_not_finite_as_that_scans_failure
     how = {"checkpoint": str(overflowing), "images": [str(scan)], "output_dir": str(tmp_path), "device": "cpu"}
     with pytest.raises(RuntimeError) as caught:
         run_bundle("multijoint", ["inference.yaml"], "inference", domain="ankle", **how)
-    assert "1 of 1 scans could not be segmented: prediction for ankle_000.nii.gz must be finite" in str(
+    assert "1 of 1 scan could not be segmented: prediction for ankle_000.nii.gz must be finite" in str(
         find_cause(caught.value, InputError)
     )
     assert not list(tmp_path.glob("*_seg.nii.gz"))

@@ -62,6 +62,8 @@ def _check_model(model: Any, name: str) -> Iterator[Concern]:
         graph = waiting.pop()
         tensors = list(getattr(graph, "initializer", ()))
         scales = {name for node in graph.node if node.op_type in _SCALED for name in node.input[1:]}
+        quantised = {node.input[0] for node in graph.node if node.op_type == "DequantizeLinear"}
+        quantised -= {name for node in graph.node for name in node.input[node.op_type == "DequantizeLinear" :]}
         for sparse in getattr(graph, "sparse_initializer", ()):
             tensors += [sparse.values, sparse.indices]
         for node in graph.node:
@@ -87,7 +89,9 @@ def _check_model(model: Any, name: str) -> Iterator[Concern]:
             if tensor.external_data or tensor.data_location == 1:
                 where = next((each.value for each in tensor.external_data if each.key == "location"), "?")
                 yield Concern("unsafe", "onnx", name, f"tensor {tensor.name!r} is read from another file, {where!r}")
-            elif problem := _size_problem(tensor, is_scale=tensor.name in scales):
+            elif problem := _size_problem(
+                tensor, is_scale=tensor.name in scales, is_quantised=tensor.name in quantised
+            ):
                 yield Concern("unsafe", "bomb", name, f"{problem}: tensor {tensor.name!r} of {list(tensor.dims)[:8]}")
         for port in (*graph.input, *graph.output, *getattr(graph, "value_info", ())):
             sides = [] if isinstance(port, str) else [each.dim_value for each in port.type.tensor_type.shape.dim]
@@ -98,10 +102,11 @@ def _check_model(model: Any, name: str) -> Iterator[Concern]:
     )
 
 
-def _size_problem(tensor: Any, *, is_scale: bool) -> str:
+def _size_problem(tensor: Any, *, is_scale: bool, is_quantised: bool) -> str:
     """Fault of the size of a tensor, "" for none: more numbers than are there, or numbers that are a giant's shape.
 
-    Shapes are data in ONNX: `ConstantOfShape`, `Expand` or `Resize` make what a few whole numbers say.
+    Shapes are data in ONNX: `ConstantOfShape`, `Expand` or `Resize` make what a few whole numbers say. Quantised
+    weights, which only become fractions, are none.
     """
     from onnx import TensorProto, numpy_helper
 
@@ -112,7 +117,7 @@ def _size_problem(tensor: Any, *, is_scale: bool) -> str:
         return "size lie"
     if count > _MOST_SIDES or tensor.data_type not in (TensorProto.INT64, TensorProto.INT32, TensorProto.FLOAT):
         return ""
-    if tensor.data_type == TensorProto.FLOAT and not is_scale:
+    if is_quantised or (tensor.data_type == TensorProto.FLOAT and not is_scale):
         return ""
     return "size bomb" if _product(numpy_helper.to_array(tensor).reshape(-1)) > _MOST_NUMBERS else ""
 

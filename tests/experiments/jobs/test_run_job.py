@@ -53,9 +53,9 @@ def phantoms(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 
 @pytest.fixture(scope="module")
 def broken(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A method with a misspelt setting."""
+    """A method whose setting a training refuses."""
     path = tmp_path_factory.mktemp("methods") / "broken.yaml"
-    path.write_text("contrastive_wait: 1.0\n")
+    path.write_text("max_rotation: 500.0\n")
     return path
 
 
@@ -70,7 +70,7 @@ def experiment(phantoms: list[str], broken: Path, tmp_path_factory: pytest.TempP
 def test_failed_jobs_are_listed_with_their_cause_and_the_others_done(experiment: tuple[Path, Call]) -> None:
     folder, said = experiment
     assert said.code == 1
-    cause = "setting contrastive_wait must be one that the configuration uses; did you mean contrastive_weight?"
+    cause = "max_rotation must be from 0 to 180 degrees, got 500.0"
     assert f"1 of 4 jobs failed: proposed+broken/seed0_fold00: {cause}" in said.errors
     assert "Traceback" not in said.errors
     assert said.output.count(" done") == 4  # three jobs, and the line that counts those done before
@@ -85,7 +85,7 @@ def test_status_says_how_far_each_job_is(experiment: tuple[Path, Call]) -> None:
     said = call("experiment", "--out", str(folder), "--status")
     assert said.code == 0
     assert "4 jobs: 3 done, 1 failed" in said.output
-    assert "proposed+broken/seed0_fold00  failed: setting contrastive_wait" in said.output
+    assert "proposed+broken/seed0_fold00  failed: max_rotation must be from 0 to 180 degrees" in said.output
 
 
 def test_rows_are_those_of_the_evaluations(experiment: tuple[Path, Call], phantoms: list[str]) -> None:
