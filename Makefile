@@ -6,8 +6,9 @@ JOINT := bundles/multijoint_mr_bone_segmentation
 MANIFESTS := "['$(DEMO)/phantoms/ankle/manifest.yaml','$(DEMO)/phantoms/shoulder/manifest.yaml']"
 TRAIN := "['$(JOINT)/configs/train.yaml','$(JOINT)/configs/demo.yaml']"
 EVALUATE := "['$(JOINT)/configs/train.yaml','$(JOINT)/configs/demo.yaml','$(JOINT)/configs/evaluate.yaml']"
-# Four subjects of each joint are tested in fold 0 of 6, so never seen in training; the first of them is drawn.
-FOLD := --fold 0 --num_folds 6
+# Four subjects of each joint are tested in fold 0 of 12, so never seen in training; the first of them is drawn.
+FOLD := --fold 0 --num_folds 12
+LENGTH := --max_epochs 4 --val_interval 4 # many subjects, each seen a few times
 UNSEEN := ankle shoulder
 EXPERIMENT := runs/experiment
 BENCH := runs/bench
@@ -35,9 +36,9 @@ unexport PYTHONDONTWRITEBYTECODE
 
 demo: .venv/ready ## Train one network on two phantom joints, segment unseen scans, score and draw them (a few minutes)
 	rm -rf $(DEMO)
-	$(BIN)/multijoint phantoms $(DEMO)/phantoms --domains $(UNSEEN) --cases 24 --seed 0
+	$(BIN)/multijoint phantoms $(DEMO)/phantoms --domains $(UNSEEN) --cases 48 --seed 0
 	$(BIN)/python -m monai.bundle run training --config_file $(TRAIN) --bundle_root $(JOINT) \
-		--manifests $(MANIFESTS) $(FOLD) --output_dir $(DEMO)/model
+		--manifests $(MANIFESTS) $(FOLD) $(LENGTH) --output_dir $(DEMO)/model
 	set -e; for domain in $(UNSEEN); do \
 		$(BIN)/python -m monai.bundle run inference --config_file $(JOINT)/configs/inference.yaml --bundle_root $(JOINT) \
 			--checkpoint $(DEMO)/model/model.pt --domain $$domain \

@@ -35,7 +35,8 @@ def write_phantoms(
         num_cases: cases of each domain.
         seed: 0 or more.
         size: voxels along the longer in-plane side, at least 32. The voxel size follows from the field of view, and
-            slices are three voxels thick: 0.63 x 0.63 x 1.9 mm for the ankle at 256. Below 64 the scapula is coarse.
+            slices are three voxels thick, those of the shoulder two: 0.63 x 0.63 x 1.9 mm for the ankle at 256. Below
+            64 the scapula is coarse.
             Both differ from case to case of `shapes`.
         dicom: also write each scan as a DICOM exam, in `<domain>/dicom/<case>/`.
 

@@ -30,7 +30,7 @@ from support.forking import start
 
 Amount = Callable[[int, int], int]
 ROOT = BUNDLES / "multijoint_mr_bone_segmentation"
-SETTINGS = {**SMALL, "batch_size": 6, "device": "cpu", "learning_rate_decay": 0.9}  # 4 steps an epoch
+SETTINGS = {**SMALL, "batch_size": 8, "device": "cpu", "learning_rate_decay": 0.9}  # 4 steps an epoch
 
 
 RECIPE = {"weight_averaging": 0.9, "schedule": "one-cycle", "choose_by": 2, "reestimate_norms": True}
