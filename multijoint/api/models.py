@@ -17,6 +17,7 @@ import nibabel as nib
 import numpy as np
 import torch
 from custom_components.errors import InputError
+from custom_components.inference.domain_fit import asks_for_choice
 from custom_components.inference.int8 import build_inference_network
 from custom_components.io.nifti_files import case_id
 from custom_components.io.records import label_map_path, read_record, write_record
@@ -162,7 +163,7 @@ class Model:
 
         Args:
             scan: a file, a folder of DICOM, a nibabel image, or an array (X, Y, Z) with its affine in a tuple.
-            domain: of the scan; not needed if the model knows one.
+            domain: of the scan, or "auto" to choose; not needed if the model knows one.
             series: the DICOM series to take; by default the one that a rule chooses.
             flag_rules: when a bone is flagged.
             settings: of `inference.yaml`, such as `test_time_augmentation` or `closing_radius`.
@@ -172,7 +173,8 @@ class Model:
         """
         if self._network is None:
             raise InputError("model must be open to segment, got one that was closed; load it again")
-        answer_for(self._network, self._model.domain(domain).name)
+        if not asks_for_choice(self._model, domain):
+            answer_for(self._network, self._model.domain(domain).name)
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
             item = _item(scan, folder, series=series)
@@ -214,12 +216,7 @@ class Model:
 
 
 def load(path: str | Path, *, device: str = "auto", trust: bool = False) -> Model:
-    """Load a trained model, to segment scans with; the arguments are those of `Model`.
-
-    Example:
-        >>> model = load("runs/x/model.pt")  # doctest: +SKIP
-        >>> model.segment("scan.nii.gz", domain="ankle").save("out")  # doctest: +SKIP
-    """
+    """Load a trained model, to segment scans with; the arguments are those of `Model`."""
     return Model(path, device=device, trust=trust)
 
 

@@ -1,6 +1,7 @@
 """Models in memory give the bytes of the command, and take what a script has."""
 
 import gc
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -58,6 +59,18 @@ def test_one_model_segments_all_its_domains_from_files_images_and_arrays(
             assert own | {"case": ""} == expected | {"case": ""}
     mask = model.segment((array > 300, image.affine), domain="ankle")
     assert mask.labels.shape == array.shape
+
+
+def test_it_chooses_the_domain_as_the_command_does(
+    trained: Path, model: Model, manifests: dict[str, str], tmp_path: Path
+) -> None:
+    scan = scan_of(manifests, "shoulder")
+    if segment(trained, tmp_path, scan, domain="auto") == 0:
+        record = json.loads((tmp_path / "shoulder_000_seg.json").read_text())
+        assert model.segment(scan, domain="auto").record["domain"] == record["domain"]
+    else:
+        with pytest.raises(InputError, match="domain"):
+            model.segment(scan, domain="auto")
 
 
 def test_a_notebook_shows_a_picture_and_a_table(ankle: Segmentation) -> None:

@@ -23,8 +23,6 @@ TYPED = {
 
 @pytest.fixture
 def script(shell: str, capsys: pytest.CaptureFixture[str]) -> str:
-    if shutil.which(shell) is None:
-        pytest.skip(f"no {shell} here")
     assert main(["completion", shell]) == 0
     return capsys.readouterr().out
 
@@ -50,7 +48,7 @@ def ask(shell: str, script: str, typed: str) -> set[str]:
     return {each for each in offered if each.startswith(words[-1])}
 
 
-@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+@pytest.mark.parametrize("shell", [shell for shell in ("bash", "zsh", "fish") if shutil.which(shell)])
 def test_commands_options_and_choices_are_offered(shell: str, script: str) -> None:
     assert {typed: ask(shell, script, typed) for typed in TYPED} == TYPED
     assert ask(shell, script, "") == set(listed_commands())
