@@ -8,13 +8,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from custom_components.errors import InputError
+from custom_components.errors import InputError, suggest
 from custom_components.workflows.monai_workarounds import hide_missing_log_file, raise_own_errors
 from monai.bundle import ConfigWorkflow
 
-__all__ = ["JOINT_BUNDLE", "InputError", "find_bundle", "run_workflow"]
+__all__ = ["JOINT_BUNDLE", "RECIPES", "InputError", "find_bundle", "recipe_config", "run_workflow"]
 
 JOINT_BUNDLE = "multijoint_mr_bone_segmentation"
+RECIPES = ("paper", "strong")
+"""Names of the files of the joint bundle that hold a whole recipe of a training."""
 
 
 def run_workflow(configs: Sequence[str], *, workflow_type: str, **settings: Any) -> None:
@@ -30,7 +32,6 @@ def run_workflow(configs: Sequence[str], *, workflow_type: str, **settings: Any)
         InputError: the input cannot be used. Like `OSError`, it is raised without MONAI's errors around it.
     """
     bundle = find_bundle()
-    logging.getLogger("ignite").setLevel(logging.WARNING)
     hide_missing_log_file()
     workflow = ConfigWorkflow(
         config_file=[str(bundle / "configs" / name) for name in configs],
@@ -59,3 +60,14 @@ def find_bundle(name: str = JOINT_BUNDLE) -> Path:
         if (folder / name).is_dir():
             return folder / name
     raise InputError(f"the bundle {name} must be installed with the package, got none; reinstall multijoint")
+
+
+def recipe_config(name: str) -> str:
+    """Configuration of the joint bundle that holds a whole recipe of a training, overrides of `train.yaml`.
+
+    Raises:
+        InputError: there is no such recipe.
+    """
+    if name not in RECIPES:
+        raise InputError(f"recipe must be {' or '.join(RECIPES)}, got {name!r}; {suggest(name, RECIPES)}")
+    return f"{name}.yaml"

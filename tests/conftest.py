@@ -1,8 +1,9 @@
 """Phantoms and small trained models shared by the tests that run whole workflows."""
 
+import logging
 import shutil
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,14 @@ def fork(amount: Callable[[int, int], int]) -> bool:
 def _one_thread() -> None:
     """Networks this small lose more than they gain by threads."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _own_log_level() -> Iterator[None]:
+    """A command sets the level of the whole process's log; the next test does not hear the more for it."""
+    before = logging.getLogger().level
+    yield
+    logging.getLogger().setLevel(before)
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ import numpy as np
 from custom_components.errors import InputError
 from custom_components.metrics.score_tables import ALL_BONES, CONNECTIVITY, check_rows, write_table
 from custom_components.metrics.surface_distances import BORDERS, check_border
-from custom_components.system.terminal import align_columns
+from custom_components.system.terminal import align_columns, count
 
 
 @dataclass(frozen=True)
@@ -163,10 +163,9 @@ def _summarise_all(
 def _describe_failures(failures: Sequence[tuple[str, str]], *, any_scored: bool) -> str:
     if not failures:
         return "Every case was scored." if any_scored else "No case was scored."
-    count = f"{len(failures)} {'case' if len(failures) == 1 else 'cases'}"
     names = ", ".join(f"{domain}/{case}" for domain, case in failures)
     scope = "and in no mean above" if any_scored else "so there is no mean"
-    return f"NOT SCORED, {scope}: {count}: {names}."
+    return f"NOT SCORED, {scope}: {count(len(failures), 'case')}: {names}."
 
 
 def _summary(domain: str, label: str, rows: Sequence[Mapping[str, Any]]) -> ScoreSummary:

@@ -16,6 +16,7 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import torch
+from custom_components.data.scans import list_scans
 from custom_components.errors import InputError
 from custom_components.inference.domain_fit import asks_for_choice
 from custom_components.inference.int8 import build_inference_network
@@ -32,6 +33,7 @@ from nibabel.spatialimages import SpatialImage
 from multijoint.api.dicom_scans import find_scans
 from multijoint.api.opening import open_model
 from multijoint.api.segmenting import run_inference
+from multijoint.clinic.dicom.export import convert_exam
 
 
 @dataclass(frozen=True, repr=False)
@@ -235,13 +237,9 @@ def _item(scan: Any, folder: Path, *, series: str | None) -> dict[str, Any]:
         raise InputError(f"scan must be {kinds}, got {type(scan).__name__}; give (array, affine) for an array")
     scans, exams = find_scans([Path(scan)])
     if exams:
-        from multijoint.clinic.dicom.export import convert_exam
-
         if len(exams) > 1:
             raise InputError(f"folder {Path(scan).name} must hold one exam, got {len(exams)}; give the folder of one")
         return dict(convert_exam(exams[0], folder, wanted=series).item)
-    from custom_components.data.scans import list_scans
-
     items = list_scans(scans)
     if len(items) > 1:
         raise InputError(f"scan must be one volume, got a folder of {len(items)}; segment each of them")

@@ -14,11 +14,9 @@ import yaml
 from custom_components.errors import InputError
 from custom_components.system.files import restored
 
-from multijoint.running import find_bundle, run_workflow
+from multijoint.running import find_bundle, recipe_config, run_workflow
 
-RECIPES = ("strong", "paper")
-"""Files of overrides of `train.yaml`; the first is the default, and what `train.yaml` does by itself."""
-
+_DEFAULT = "strong"  # the recipe that train.yaml follows by itself
 _OF_THE_DATA = ("manifests", "dataset_dir", "fold", "num_folds", "train_subjects")  # which an evaluation takes over
 
 
@@ -49,19 +47,18 @@ class Run:
 
 
 def training_workflow(
-    manifests: Sequence[str | Path], *, out: str | Path, fold: int | str = 0, recipe: str = RECIPES[0], **settings: Any
+    manifests: Sequence[str | Path], *, out: str | Path, fold: int | str = 0, recipe: str = _DEFAULT, **settings: Any
 ) -> tuple[list[str], dict[str, Any]]:
     """Configurations and settings of a training, for `run_workflow` and `bundle_command`; see `train`."""
-    if recipe not in RECIPES:
-        raise InputError(f"recipe must be one of {', '.join(RECIPES)}, got {recipe!r}")
-    configs = ["train.yaml"] + ([] if recipe == RECIPES[0] else [f"{recipe}.yaml"])
+    overlay = recipe_config(recipe)
+    configs = ["train.yaml"] + ([] if recipe == _DEFAULT else [overlay])
     given = [manifests] if isinstance(manifests, str | Path) else list(manifests)
     own = {"manifests": [Path(path) for path in given], "fold": fold, "output_dir": Path(out)}
     return configs, own | settings
 
 
 def train(
-    manifests: Sequence[str | Path], *, out: str | Path, fold: int | str = 0, recipe: str = RECIPES[0], **settings: Any
+    manifests: Sequence[str | Path], *, out: str | Path, fold: int | str = 0, recipe: str = _DEFAULT, **settings: Any
 ) -> Run:
     """Train one network on one or several data sets.
 

@@ -10,6 +10,7 @@ from custom_components.domains import Domain
 
 from multijoint.checks.checked_case import CheckedCase, Rule, Said
 from multijoint.checks.placement import (
+    ENDS,
     PLACEMENTS,
     agreement,
     core_spreads,
@@ -31,7 +32,6 @@ _LEAST_NEAR = 0.06  # usual agreements that bones gain up to 7 voxels away
 _LEAST_SPREAD, _SPREAD_DEVIATIONS = 0.12, 1.5  # of the logarithm of the spread inside the bones
 _SUM_DEVIATIONS = 4.0
 _WAYS = (("right", "left"), ("front", "back"), ("top", "bottom"))
-_ENDS = ("left and right", "front and back", "top and bottom")
 
 
 class Agreement(NamedTuple):
@@ -77,7 +77,7 @@ def _placement(cases: Sequence[CheckedCase], domain: Domain) -> Said:
 def _place(number: int) -> str:
     kind, axis, step = PLACEMENTS[number]
     if kind == "mirrored":
-        return f"with {_ENDS[axis]} swapped"
+        return f"with {ENDS[axis]} swapped"
     return f"{abs(step)} voxels nearer the {_WAYS[axis][step < 0]}"
 
 

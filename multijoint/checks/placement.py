@@ -15,6 +15,9 @@ NUM_SIDES = 6
 
 NUM_LAYERS = len(EDGES) * NUM_SIDES
 
+ENDS = ("left and right", "front and back", "top and bottom")
+"""Of each axis, for messages."""
+
 _STEPS = (1, 2, 3, 5, 7, 10, 14, 20)  # voxels
 PLACEMENTS: tuple[tuple[str, int, int], ...] = (
     ("as is", 0, 0),

@@ -9,13 +9,12 @@ import numpy as np
 from custom_components.domains import Domain
 
 from multijoint.checks.checked_case import CheckedCase, Rule, Said
-from multijoint.checks.placement import agreement, swap_sides, usual_elsewhere
+from multijoint.checks.placement import ENDS, agreement, swap_sides, usual_elsewhere
 
 _FEW = 6  # cases that it takes to tell which way round is usual ...
 _FEW_SIDES = 12  # ... and that all but one by chance do not show the same side, where a data set mixes them
 _ASIDE_MM = 30.0  # from the middle of the scanner, where a scan shows one side of the body
 _SWAPPED = "{} more like the {} other cases with {} swapped: stored that way by mistake, or another side shown"
-_ENDS = ("left and right", "front and back", "top and bottom")
 _CLEAR = 1.35  # times better that mirrored labels fit their image; up to 1.20 has been seen in good data
 _LEAST_SIDED = 0.1  # in agreement, below which the surroundings of bones count as symmetric
 _LEAST_GAIN = 0.2  # in correlation, below which anatomy counts as symmetric
@@ -39,7 +38,7 @@ def _swapped(cases: Sequence[CheckedCase], domain: Domain) -> Said:
     told = dict(_both_swapped(cases))
     for case, ends in told.items():
         yield "warning", case, _SWAPPED.format("image and labels are", len(having) - 1, ends)
-    for axis, ends in enumerate(_ENDS):
+    for axis, ends in enumerate(ENDS):
         by_image, by_label = _preference(images, axis - 3), _preference(layouts, axis - 3)
         for what, against, by in (
             ("image and labels are", (by_image < 0) & (by_label < 0), np.minimum(by_image, by_label)),
@@ -66,7 +65,7 @@ def _both_swapped(cases: Sequence[CheckedCase]) -> Iterator[tuple[str, str]]:
     sums = np.stack([case.layers[0] for case in having])
     sums[left] = swap_sides(sums[left], 0)
     usual = usual_elsewhere(sums)
-    for axis, ends in enumerate(_ENDS):
+    for axis, ends in enumerate(ENDS):
         gains = agreement(sums, usual) - agreement(swap_sides(sums, axis), usual)
         shown = np.isfinite(gains)
         gain = np.where(shown, gains, 0).sum(axis=1) / np.maximum(shown.sum(axis=1), 1)
@@ -111,7 +110,7 @@ def _fits(cases: Sequence[CheckedCase], domain: Domain) -> Said:
             gains = [mirrored / case.fits[0] for mirrored in case.fits[1:]]
             best = int(np.argmax(gains))
             if gains[best] > _CLEAR:
-                text = f"labels fit the edges of the image {gains[best]:.2g} times better with {_ENDS[best]} swapped"
+                text = f"labels fit the edges of the image {gains[best]:.2g} times better with {ENDS[best]} swapped"
                 yield "warning", case.name, f"{text}: are they mirrored?"
 
 

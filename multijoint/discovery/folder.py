@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from custom_components.domains import PLANES
 from custom_components.errors import InputError, show_path
+from custom_components.system.terminal import count
 
 from multijoint.discovery.corrected_results import find_corrected, is_results_folder
 from multijoint.discovery.found_cases import FoundCase, FoundDataset, guess_plane, read_cases
@@ -115,14 +116,15 @@ def _no_bones(cases: Sequence[FoundCase], given: LabelNames) -> dict[int, str]:
             and number * _STRAY_SHARE < np.median(counts)
             and len(having) <= max(1, len(cases) // 5)
         ):
-            voxels = "1 voxel" if number == 1 else f"{number} voxels"
-            reasons[value] = f"{voxels} of {', '.join(case.name for case in having)}: a stray value? Correct it"
+            reasons[value] = (
+                f"{count(number, 'voxel')} of {', '.join(case.name for case in having)}: a stray value? Correct it"
+            )
     return reasons
 
 
 def _share(having: Sequence[FoundCase], cases: Sequence[FoundCase]) -> str:
     """How many of the cases some are."""
-    return f"{len(having)} of {len(cases)} {'case' if len(cases) == 1 else 'cases'}"
+    return f"{len(having)} of {count(len(cases), 'case')}"
 
 
 def _name_labels(cases: Sequence[FoundCase], given: Mapping[int, str], no_bones: Mapping[int, str]) -> dict[int, str]:

@@ -160,7 +160,6 @@ def test_the_best_epoch_may_be_that_of_the_best_mean(tmp_path: Path, caplog: pyt
 
 
 def test_a_model_that_finds_nothing_is_the_last_thing_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level("WARNING")
     run = make_run(tmp_path / "nothing", [2, 4])
     train(run, [0.0, 0.0])
     assert caplog.messages == [], "calibration comes first"

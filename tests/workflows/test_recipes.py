@@ -7,7 +7,8 @@ import yaml
 from custom_components.errors import InputError
 from support.bundles import config_files
 
-from multijoint.experiments.jobs.experiment import RECIPES, recipe_settings, training_settings
+from multijoint.experiments.jobs.experiment import recipe_settings, training_settings
+from multijoint.running import RECIPES
 
 PAPER = {
     "image_size": [256, 256],

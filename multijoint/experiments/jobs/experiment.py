@@ -18,10 +18,7 @@ from custom_components.system.files import write_atomically
 from multijoint.experiments.jobs.methods import Method
 from multijoint.experiments.jobs.overrides import OF_JOBS
 from multijoint.experiments.rows import ALL_SUBJECTS, LEAST_TYPICAL
-from multijoint.running import find_bundle
-
-RECIPES = ("paper", "strong")
-"""Names of the files of the joint bundle that hold a whole recipe of a training."""
+from multijoint.running import find_bundle, recipe_config
 
 
 @dataclass(frozen=True)
@@ -152,9 +149,7 @@ def recipe_settings(name: str | None) -> dict[str, Any]:
     """
     if name is None:
         return {}
-    if name not in RECIPES:
-        raise InputError(f"recipe must be {' or '.join(RECIPES)}, got {name!r}; {suggest(name, RECIPES)}")
-    path = find_bundle() / "configs" / f"{name}.yaml"
+    path = find_bundle() / "configs" / recipe_config(name)
     return dict(yaml.safe_load(path.read_text(encoding="utf-8")))
 
 

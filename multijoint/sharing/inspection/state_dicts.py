@@ -6,8 +6,9 @@ with the bytes first, by a reader that knows only the instructions of a plain st
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,19 +73,13 @@ def read_state_dict(data: bytes) -> list[StoredTensor]:
     Raises:
         StateFault: other calls, or anything but real tensors within their storages.
     """
-    try:
+    with _faults_of("is no state dict"):
         foreign = [name for name in list_globals(data) if name not in PLAIN_GLOBALS]
         if foreign:
             other_tensors = all(name.startswith("torch.") and name.endswith(_OTHER_TENSORS) for name in foreign)
             kind = "weights" if other_tensors else "pickle"
             raise StateFault(f"names {', '.join(foreign[:5])}; a plain state dict of real tensors has none", kind=kind)
         content = _Reader().read(data)
-    except PickleFault as fault:
-        raise StateFault(str(fault), kind="pickle") from fault
-    except (IndexError, KeyError, TypeError, ValueError, AttributeError) as error:
-        if isinstance(error, StateFault):
-            raise
-        raise StateFault(f"pickle that is no state dict: {type(error).__name__}", kind="pickle") from error
     if not isinstance(content, dict):
         raise StateFault("must hold a state dict, got another object", kind="weights")
     return [_check_entry(name, value) for name, value in content.items()]
@@ -97,15 +92,22 @@ def read_script_tensors(data: bytes) -> list[StoredTensor]:
         StateFault: damaged, or anything but real tensors within their storages.
     """
     reader = _ScriptReader()
-    try:
+    with _faults_of("no TorchScript file has"):
         reader.read(data)
+    return [_check_entry(f"#{number}", value) for number, value in enumerate(reader.tensors)]
+
+
+@contextlib.contextmanager
+def _faults_of(what: str) -> Iterator[None]:
+    """Within the block, whatever a damaged pickle raises is a `StateFault`."""
+    try:
+        yield
+    except StateFault:
+        raise
     except PickleFault as fault:
         raise StateFault(str(fault), kind="pickle") from fault
     except (IndexError, KeyError, TypeError, ValueError, AttributeError) as error:
-        if isinstance(error, StateFault):
-            raise
-        raise StateFault(f"pickle that no TorchScript file has: {type(error).__name__}", kind="pickle") from error
-    return [_check_entry(f"#{number}", value) for number, value in enumerate(reader.tensors)]
+        raise StateFault(f"pickle that {what}: {type(error).__name__}", kind="pickle") from error
 
 
 def _check_entry(name: Any, value: Any) -> StoredTensor:

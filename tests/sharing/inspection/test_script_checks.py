@@ -9,6 +9,7 @@ from typing import List, NamedTuple, Optional, Tuple  # noqa: UP035 of TorchScri
 import pytest
 import torch
 from monai.networks import nets
+from support.hostile_bundles import Writer
 
 from multijoint.sharing.inspection.script_checks import check_script
 from multijoint.sharing.inspection.script_names import ASKED, OPERATORS, PRIMITIVES
@@ -162,16 +163,6 @@ def test_a_method_of_its_own_does_not_lend_its_name_to_an_operator():
 
 def test_the_payload_is_real(tmp_path):
     """A script that calls `torch.save` writes when it is run, and is named before."""
-
-    class Writer(torch.nn.Module):
-        def __init__(self, path: str) -> None:
-            super().__init__()
-            self.path = path
-
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            torch.save(x, self.path)
-            return x
-
     script = torch.jit.script(Writer(str(tmp_path / "canary")))
     [fault] = faults(script, tmp_path)
     assert "names torch.save" in fault
