@@ -161,21 +161,21 @@ def remove_stale_temporaries(folder: Path, *, recursive: bool = True) -> int:
 def _temporary(path: Path) -> Iterator[BinaryIO]:
     """A new, locked temporary file for `path`, gone at the end unless it has been renamed."""
     temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
-    while True:
-        file = temporary.open("wb")
-        # flock, not filelock: the lock is on the file that is written, and goes with its process. filelock would empty
-        # the file before it tries the lock (O_TRUNC), or need a second file that a killed process leaves behind.
-        with contextlib.suppress(OSError):  # a file system without locks has no stale files either
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if temporary.exists() and os.path.samestat(temporary.stat(), os.fstat(file.fileno())):
-            break
-        file.close()  # another process took it for stale between the two lines
-    try:
-        with at_termination(temporary.unlink):
+    with at_termination(lambda: temporary.unlink(missing_ok=True)):  # before it exists: SIGTERM may come at once
+        while True:
+            file = temporary.open("wb")
+            # flock, not filelock: the lock is on the file that is written, and goes with its process. filelock would
+            # empty the file before it tries the lock (O_TRUNC), or need a second file that a killed process leaves.
+            with contextlib.suppress(OSError):  # a file system without locks has no stale files either
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if temporary.exists() and os.path.samestat(temporary.stat(), os.fstat(file.fileno())):
+                break
+            file.close()  # another process took it for stale between the two lines
+        try:
             yield file
-    finally:
-        temporary.unlink(missing_ok=True)
-        file.close()
+        finally:
+            temporary.unlink(missing_ok=True)
+            file.close()
 
 
 def _remove_if_stale(path: Path) -> bool:

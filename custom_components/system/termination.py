@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 
 _actions: list[Callable[[], object]] = []
+_waiting: list[int] | None = None  # SIGTERM that came while `deferring_termination` held it back
 
 
 @contextlib.contextmanager
@@ -21,6 +22,20 @@ def at_termination(action: Callable[[], object]) -> Iterator[None]:
         yield
     finally:
         _actions.remove(action)
+
+
+@contextlib.contextmanager
+def deferring_termination() -> Iterator[None]:
+    """While the block runs, SIGTERM waits for its end: for what is made and handed to `at_termination` in two steps."""
+    global _waiting
+    waiting: list[int] = []
+    _waiting = waiting
+    try:
+        yield
+    finally:
+        _waiting = None
+        if waiting:
+            _end(waiting[0], None)
 
 
 @contextlib.contextmanager
@@ -72,6 +87,9 @@ def _is_main_thread() -> bool:
 
 
 def _end(number: int, _: object) -> None:
+    if _waiting is not None:
+        _waiting.append(number)
+        return
     signal.signal(number, signal.SIG_IGN)
     for action in reversed(list(_actions)):
         with contextlib.suppress(Exception):

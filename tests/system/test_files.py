@@ -1,13 +1,21 @@
 import csv
 import fcntl
+import itertools
 import os
 import re
+import signal
+import sys
+from collections.abc import Iterator
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 import numpy as np
 import pytest
 from custom_components.errors import InputError
+from custom_components.system import files
 from custom_components.system.files import remove_stale_temporaries, restored, write_arrays, write_atomically, write_csv
+from custom_components.system.termination import ending_on_sigterm
 
 
 def test_writes_and_replaces_and_leaves_only_the_file(tmp_path: Path) -> None:
@@ -34,6 +42,38 @@ def test_a_failed_write_keeps_the_old_file_and_nothing_else(
         write_atomically(path, b"new")
     assert path.read_bytes() == b"old"
     assert [file.name for file in tmp_path.iterdir()] == ["scores.csv"]
+
+
+def test_sigterm_at_any_line_leaves_a_whole_file_and_nothing_else(tmp_path: Path) -> None:
+    """Forked children get SIGTERM at the first line that `write_atomically` runs, at the second, and so to its end."""
+    path = tmp_path / "scores.csv"
+    code, found = 143, []
+    while code == 143:
+        write_atomically(path, b"old")
+        lines = itertools.count()
+
+        def stop_at_line(frame: FrameType, event: str, _: object, lines: Iterator[int] = lines) -> Any:
+            if frame.f_code.co_filename != files.__file__:
+                return None
+            if event == "line" and next(lines) == len(found):
+                os.kill(os.getpid(), signal.SIGTERM)
+            return stop_at_line
+
+        if (child := os.fork()) == 0:
+            try:
+                with ending_on_sigterm():
+                    sys.settrace(stop_at_line)
+                    write_atomically(path, b"new")
+                    sys.settrace(None)
+                    os._exit(0)
+            finally:
+                os._exit(1)
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        assert [file.name for file in tmp_path.iterdir()] == ["scores.csv"], f"after line {len(found)}"
+        found.append(path.read_bytes())
+    assert code == 0
+    assert found == sorted(found, reverse=True)
+    assert len(found) > 20
 
 
 def test_an_error_names_the_final_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

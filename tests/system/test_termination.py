@@ -1,9 +1,15 @@
+import contextlib
 import os
 import signal
 from pathlib import Path
 
 import pytest
-from custom_components.system.termination import at_termination, ending_on_interrupt, ending_on_sigterm
+from custom_components.system.termination import (
+    at_termination,
+    deferring_termination,
+    ending_on_interrupt,
+    ending_on_sigterm,
+)
 
 
 def test_sigterm_does_what_is_left_and_ends_even_in_a_destructor(tmp_path: Path) -> None:
@@ -22,6 +28,21 @@ def test_sigterm_does_what_is_left_and_ends_even_in_a_destructor(tmp_path: Path)
             os._exit(1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 143
     assert [path.name for path in tmp_path.iterdir()] == ["outer"]
+
+
+def test_sigterm_waits_for_what_is_made_in_two_steps(tmp_path: Path) -> None:
+    child = os.fork()
+    if child == 0:
+        try:
+            with ending_on_sigterm(), contextlib.ExitStack() as stack:
+                with deferring_termination():
+                    os.kill(os.getpid(), signal.SIGTERM)
+                    stack.enter_context(at_termination((tmp_path / "removed").touch))
+                (tmp_path / "too late").touch()
+        finally:
+            os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 143
+    assert [path.name for path in tmp_path.iterdir()] == ["removed"]
 
 
 def test_without_a_signal_all_is_as_before(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from custom_components.errors import InputError, ResourceError, show_path
-from custom_components.system.termination import at_termination
+from custom_components.system.termination import at_termination, deferring_termination
 
 from multijoint.sharing.inspection.archives import UnsafeArchive, check_archive, open_plain, other_archive, unpack
 from multijoint.sharing.inspection.config_checks import check_config, check_large_files, check_logging, is_large_files
@@ -220,10 +220,11 @@ def _digest(path: Path) -> str:
 def _private_folder() -> Iterator[Path]:
     """Make a folder that only this user can enter, removed at the end, also on SIGTERM."""
     with contextlib.ExitStack() as stack:
-        try:
-            made = tempfile.TemporaryDirectory(prefix="multijoint-bundle-", ignore_cleanup_errors=True)
-        except OSError as error:  # no folder for temporary files, or a full one, without a number of its own
-            _refuse_resources(OSError(errno.ENOSPC, error.strerror or "none can be made"))
-        folder = stack.enter_context(made)
-        stack.enter_context(at_termination(lambda: shutil.rmtree(folder, ignore_errors=True)))
+        with deferring_termination():
+            try:
+                made = tempfile.TemporaryDirectory(prefix="multijoint-bundle-", ignore_cleanup_errors=True)
+            except OSError as error:  # no folder for temporary files, or a full one, without a number of its own
+                _refuse_resources(OSError(errno.ENOSPC, error.strerror or "none can be made"))
+            folder = stack.enter_context(made)
+            stack.enter_context(at_termination(lambda: shutil.rmtree(folder, ignore_errors=True)))
         yield Path(folder)
