@@ -159,18 +159,25 @@ def plan_training(
     if isinstance(epochs, bool) or not isinstance(epochs, int) or epochs < 1:
         raise InputError(f"max_epochs must be auto or a whole number from 1, got {epochs!r}; correct it")
 
-    fields, training = look_at(split.training, domains)
-    _, validation = look_at(split.validation, domains)
-    empty = empty_slices(split.training, domains) if empty_share < 1 else None
-    drawing: dict[str, Any] = {"min_batches": min_batches, "empty": empty, "empty_share": empty_share}
-    sampler = DomainBalancedBatchSampler(training, batch_size=batch_size, rank=rank(), num_ranks=num_ranks(), **drawing)
-    drawn = [training[key.index] for key in next(iter(sampler))]
-    how: dict[str, Any] = {"loss": loss, "network": network, "transform": transform, "ahead": num_workers > 0}
-    work = Workload(domains, fields, drawn, context=context, position=position, device=select_device(device), **how)
-    least = known.get("max_epochs", LEAST_SLICES / (len(sampler) * math.ceil(batch_size / len(fields))))
-    course = _Course(seconds, len(sampler), len(validation) / batch_size / val_interval, least)
+    work, steps, validated = _workload(
+        domains=domains,
+        split=split,
+        batch_size=batch_size,
+        loss=loss,
+        network=network,
+        context=context,
+        position=position,
+        transform=transform,
+        val_interval=val_interval,
+        min_batches=min_batches,
+        empty_share=empty_share,
+        num_workers=num_workers,
+        device=device,
+    )
+    least = known.get("max_epochs", LEAST_SLICES / (steps * math.ceil(batch_size / len(work.fields))))
+    course = _Course(seconds, steps, validated, least)
     timed: list[tuple[Any, list[int], float]] = []
-    for size, own_widths in candidates(image_size, widths, fields, shared=network.get("norm") == "shared"):
+    for size, own_widths in candidates(image_size, widths, work.fields, shared=network.get("norm") == "shared"):
         # All processes take part, for their norms and losses are joint; the first one's clock decides.
         step = from_first_rank(seconds_a_step(work, size, own_widths))
         timed.append((size, own_widths, step))
@@ -178,6 +185,49 @@ def plan_training(
         if not course.pays(step):
             break
     return from_first_rank(_conclude(timed, course, work, known))
+
+
+def training_seconds(
+    *, image_size: Any, widths: Sequence[int], max_epochs: int, batch_size: int, **how: Any
+) -> tuple[float, float]:
+    """Seconds of a training without its start and end, and of the forward pass of a slice, from steps timed here.
+
+    Args:
+        image_size: as in `train.yaml`, not "auto".
+        widths: likewise.
+        max_epochs: likewise.
+        batch_size: slices.
+        how: the other arguments of `plan_training`; those of the budget and of the run's folder have no effect.
+    """
+    of_run = ("budget", "output_dir", "resume")
+    how = {name: value for name, value in how.items() if name not in of_run}
+    work, steps, validated = _workload(batch_size=batch_size, **how)
+    step = seconds_a_step(work, image_size, widths)
+    return _Course(0.0, steps, validated, max_epochs).seconds(step, max_epochs), _FORWARD_SHARE * step / batch_size
+
+
+def _workload(
+    *,
+    domains: Sequence[Domain],
+    split: Split,
+    batch_size: int,
+    val_interval: int = 1,
+    min_batches: int = 1,
+    empty_share: float = 1.0,
+    num_workers: int = 0,
+    device: str = AUTO,
+    **how: Any,
+) -> tuple[Workload, int, float]:
+    """A training step, and the steps and, on average, the batches of validation of an epoch."""
+    fields, training = look_at(split.training, domains)
+    _, validation = look_at(split.validation, domains)
+    drawing: dict[str, Any] = {"rank": rank(), "num_ranks": num_ranks(), "min_batches": min_batches}
+    if empty_share < 1:
+        drawing |= {"empty": empty_slices(split.training, domains), "empty_share": empty_share}
+    sampler = DomainBalancedBatchSampler(training, batch_size=batch_size, **drawing)
+    drawn = [training[key.index] for key in next(iter(sampler))]
+    work = Workload(domains, fields, drawn, ahead=num_workers > 0, device=select_device(device), **how)
+    return work, len(sampler), len(validation) / batch_size / val_interval
 
 
 def _conclude(

@@ -31,8 +31,8 @@ class Workload:
         drawn: index of the domain of each slice in a batch.
         loss: of the training.
         network: other arguments of `MultiDomainUNet`.
-        transform: augmentation of an item, or None.
         ahead: whether other processes augment while this one computes.
+        transform: augmentation of an item, or None.
     """
 
     domains: Sequence[Domain]
@@ -40,11 +40,11 @@ class Workload:
     drawn: Sequence[int]
     loss: nn.Module
     network: Mapping[str, Any]
-    transform: Callable[[dict[str, Any]], Any] | None
-    context: int
-    position: bool
     ahead: bool
     device: torch.device
+    transform: Callable[[dict[str, Any]], Any] | None = None
+    context: int = 0
+    position: bool = False
 
 
 def seconds_a_step(work: Workload, image_size: Any, widths: Sequence[int]) -> float:

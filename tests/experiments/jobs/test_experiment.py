@@ -1,7 +1,10 @@
+import math
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import nibabel as nib
 import pytest
 import torch
 from custom_components.data import typicality
@@ -254,9 +257,41 @@ def test_methods_with_shared_norms_give_all_data_sets_one_size(
     assert alone.experiment.planned["widths"] == [32, 64, 128, 256, 512]  # steps take no time
     assert joint.experiment.planned["widths"] == [8, 16, 32, 64, 128]
     assert isinstance(joint.experiment.planned["image_size"], list)
-    sizes = {"image_size": {name: [32, 48] for name in manifests}, "max_epochs": 9}
-    joint = replace(joint, settings={**joint.settings, **sizes}, jobs=joint.jobs[:2])
-    assert all(seconds > 0 for seconds in estimate_seconds(joint))
+
+
+def test_a_job_is_estimated_from_the_steps_of_its_own_configuration(
+    manifests: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    timed: list[tuple[planning.Workload, object, object]] = []
+
+    def time_step(*work: Any) -> float:
+        timed.append(work)
+        return 2.0
+
+    monkeypatch.setattr(planning, "seconds_a_step", time_step)
+    settings = {"image_size": [32, 48], "widths": [4, 8], "max_epochs": 9, "batch_size": 4, "context": 1}
+    paths = [Path(path) for path in manifests.values()]
+    asked: dict[str, Any] = {"manifests": paths, "methods": ["proposed"], "folds": [0, 1]}
+    seconds = estimate_seconds(make_plan(tmp_path, settings=settings, **asked))
+    assert seconds == [seconds[0]] * 2
+    ((work, size, widths),) = timed
+    assert (work.context, size, widths, len(work.drawn)) == (1, [32, 48], [4, 8], 4)
+    twice = estimate_seconds(make_plan(tmp_path, settings={**settings, "max_epochs": 18}, **asked))
+    shifted = estimate_seconds(make_plan(tmp_path, settings=settings, shift=True, **asked))
+    (job, split), *_ = make_plan(tmp_path, settings=settings, **asked).jobs
+    slices = dict.fromkeys(job.domains, 0)
+    tested = validated = 0
+    for case in (*split.training, *split.validation, *split.testing):
+        number = min(nib.load(case.image).shape)
+        slices[case.domain] += number * (case in split.training)
+        tested += number * (case in split.testing)
+        validated += number * (case in split.validation)
+    steps = math.ceil(max(slices.values()) / 2)  # two slices a domain in a batch
+    epochs = 9 * ((2 + 0.01) * (steps + 0.35 * validated / 4) + 0.3)
+    assert twice[0] - seconds[0] == pytest.approx(epochs)
+    evaluation = 0.35 * 2 / 4 * tested + 3 * len(split.testing)
+    assert seconds[0] == pytest.approx(epochs + evaluation + 20)
+    assert shifted[0] - seconds[0] == pytest.approx(11 * evaluation)
 
 
 def test_an_override_of_a_method_is_not_planned(manifests: dict[str, str], tmp_path: Path) -> None:
