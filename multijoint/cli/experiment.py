@@ -10,6 +10,8 @@ from typing import Any
 from multijoint.cli.commands import ADDRESS, choice, command, dataset_dir, flag, number, out_path, path, text
 from multijoint.cli.presenting import record
 
+_PRESETS = {"full": {"methods": "all,unet-base+strong,proposed+strong", "recipe": "paper", "folds": "all"}}
+
 
 @command(
     out_path("FOLDER", "where jobs, rows, tables and figures go", required=True),
@@ -19,7 +21,14 @@ from multijoint.cli.presenting import record
         "--methods",
         "NAMES",
         "all, or names joined by commas: unet-base,unet-joint,unet-dsl,attunet-base,attunet-joint,attunet-dsl,"
-        "proposed, an override file of your own, or NAME+FILE.yaml (default all)",
+        "proposed, an override file of your own, NAME+FILE.yaml or NAME+RECIPE (default all)",
+    ),
+    text(
+        "--preset",
+        None,
+        "full: the paper's methods at its size and length, all folds, and base and proposed in the strong recipe; "
+        "other options go before it",
+        choices=["full"],
     ),
     text("--folds", "FOLDS", "all, or e.g. 0-4, or least-typical: the subjects least like the others (default all)"),
     text("--seeds", "SEEDS", "e.g. 0,1,2 (default 0)"),
@@ -87,6 +96,7 @@ def _parse(requested: dict[str, Any]) -> dict[str, Any]:
         "settings": parse_settings,
     }
     given = {name: value for name, value in requested.items() if value is not None and value is not False}
+    given = _PRESETS.get(given.pop("preset", None), {}) | given
     return {name: parsers[name](value) if name in parsers else value for name, value in given.items()}
 
 

@@ -11,6 +11,9 @@ from custom_components.errors import InputError
 
 from multijoint.cli.experiment import _parse, _stopping_on_signals
 from multijoint.cluster import processes
+from multijoint.experiments.jobs.methods import known_methods
+from multijoint.experiments.jobs.overrides import overridden
+from multijoint.experiments.jobs.plan import make_plan
 from multijoint.experiments.rows import LEAST_TYPICAL
 
 
@@ -24,6 +27,22 @@ def test_folds_are_numbers_or_the_least_typical(given: str, expected: list[int] 
 def test_options_left_out_keep_the_values_of_the_call_before() -> None:
     assert _parse({"folds": None, "shift": False, "seeds": None}) == {}
     assert _parse({"shift": True, "seeds": "0,1"}) == {"shift": True, "seeds": [0, 1]}
+
+
+def test_the_full_preset_is_the_papers_experiment_and_the_strong_recipe_at_its_size(manifests: dict[str, str]) -> None:
+    paths = [Path(path) for path in manifests.values()]
+    plan = make_plan(Path("exp"), **_parse({"preset": "full", "seeds": "1", "manifests": paths}))
+    methods = {job.method.name: job.method for job, _ in plan.jobs}
+    assert list(methods) == [*known_methods(), "unet-base+strong", "proposed+strong"]
+    assert {job.fold for job, _ in plan.jobs} == {0, 1, 2}
+    assert {job.seed for job, _ in plan.jobs} == {1}
+    paper, strong = (overridden(plan.settings, methods[name]) for name in ("proposed", "proposed+strong"))
+    for own in (paper, strong):
+        assert (own["image_size"], own["widths"][-1], own["max_epochs"]) == ([256, 256], 512, 30)
+    assert (paper["dice_weight"], strong["dice_weight"]) == (0, 1)
+    assert methods["proposed+strong"].title == "Proposed + strong"
+    shorter = _parse({"preset": "full", "folds": "0-1"})
+    assert (shorter["folds"], shorter["recipe"]) == ([0, 1], "paper")
 
 
 def test_folds_that_are_neither_are_refused() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import yaml
 from custom_components.errors import InputError, suggest
 
-from multijoint.running import find_bundle
+from multijoint.running import RECIPES, find_bundle, recipe_config
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,8 @@ def select_methods(names: Sequence[str]) -> list[Method]:
     """Select methods by their names on the command line.
 
     A name is "all", a known method, the path of an override file (over `train.yaml`, one network for all data sets), or
-    either followed by more files: `unet-base+wide.yaml`. The files' stems name the new method.
+    either followed by more files, `unet-base+wide.yaml`, or recipes, `unet-base+strong`. The files' stems name the new
+    method.
 
     Raises:
         InputError: an unknown method, a missing file, or two methods of one name.
@@ -73,7 +74,8 @@ def _compose(given: str, known: dict[str, Method]) -> Method:
             hint = suggest(first, known, otherwise="or an override file of your own (.yaml)")
             raise InputError(f"method must be all or one of {', '.join(known)}, got {first}; {hint}")
         more = [first, *more]
-    files = [Path(file).resolve() for file in more]
+    configs = find_bundle() / "configs"
+    files = [configs / recipe_config(file) if file in RECIPES else Path(file).resolve() for file in more]
     for file in files:
         if not file.is_file():
             raise InputError(f"override of method {given} must be a file, got none at {file}; check the path")

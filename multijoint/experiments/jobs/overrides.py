@@ -15,6 +15,7 @@ from monai.bundle import ConfigParser
 from monai.bundle.utils import merge_kv
 
 from multijoint.experiments.jobs.methods import Method
+from multijoint.running import RECIPES, find_bundle, recipe_config
 
 PLANNED = ("image_size", "widths", "max_epochs")
 """Settings that may be "auto"."""
@@ -31,6 +32,8 @@ def overridden(settings: Mapping[str, Any], method: Method) -> dict[str, Any]:
     own = dict(settings)
     for path in method.configs:
         changes = _read(path)
+        if path in _recipes():  # a recipe leaves to the experiment what it leaves to the planner
+            changes = {name: value for name, value in changes.items() if name not in (*PLANNED, "budget")}
         if any(isinstance(changes.get(name), str) for name in PLANNED):
             raise InputError(
                 f"override {path.name} must give {', '.join(PLANNED)} in numbers; set auto for all methods"
@@ -78,6 +81,10 @@ def check_overrides(method: Method, settings: Mapping[str, Any]) -> None:
                     raise InputError(
                         f"reference @{name} in {path.name} must be to a setting; {suggest(name, merged.config)}"
                     )
+
+
+def _recipes() -> list[Path]:
+    return [find_bundle() / "configs" / recipe_config(name) for name in RECIPES]
 
 
 def _read(path: Path) -> dict[str, Any]:
