@@ -111,7 +111,7 @@ def label_extension(labels: Mapping[int, str]) -> bytes:
     table = ElementTree.SubElement(volume, "LabelTable")
     for value, name, rgb in _styled(labels):
         channels = {key: f"{channel / 255:.6g}" for key, channel in zip(("Red", "Green", "Blue"), rgb, strict=True)}
-        ElementTree.SubElement(table, "Label", Key=str(value), **channels, Alpha="1").text = name
+        ElementTree.SubElement(table, "Label", {"Key": str(value), **channels, "Alpha": "1"}).text = name
     ElementTree.SubElement(volume, "StudyMetaDataLinkSet")
     ElementTree.SubElement(volume, "VolumeType").text = "Label"
     content = ElementTree.tostring(root, encoding="UTF-8", xml_declaration=True)

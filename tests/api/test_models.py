@@ -16,6 +16,7 @@ from support.commands import scan_of, segment
 
 import multijoint
 from multijoint.api.models import Model, Segmentation
+from multijoint.discovery import LabelNames, find_label_names
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +57,7 @@ def test_a_label_map_with_names_is_that_of_the_command(
     records = [json.loads((folder / "ankle_000_seg.json").read_text()) for folder in (python, command)]
     assert records[0] == records[1]
     assert {value: label.name for value, label in read_labels(saved).items()} == ankle.names
+    assert find_label_names(command) == (LabelNames(dict(ankle.names)), "ankle_000_dseg.tsv")
     plain = ankle.save(tmp_path / "a.nii", label_names=True)
     assert np.array_equal(np.asarray(nib.load(plain).dataobj), np.asarray(ankle.labels.dataobj))
     assert read_labels(plain) == read_labels(saved)
