@@ -9,13 +9,18 @@ from typing import Any
 import numpy as np
 from custom_components.errors import InputError
 
-__all__ = ["COLORS", "Domain", "PLANES", "find_domain", "output_channels"]
+__all__ = ["COLORS", "Domain", "PLANES", "bone_color", "find_domain", "output_channels"]
 
 COLORS = ["#E69F00", "#56B4E9", "#009E73", "#CC79A7", "#D55E00", "#F0E442", "#0072B2"]
 """Okabe and Ito's palette without black, distinguishable by colour-blind readers; used in label order, cyclically."""
 
 PLANES = {"sagittal": 0, "coronal": 1, "axial": 2}
 """Slicing plane -> stacking axis of its slices in a volume in RAS+ order (x to the right, y anterior, z superior)."""
+
+
+def bone_color(index: int) -> str:
+    """Colour of a class, as `#rrggbb`; class 1 has the first of `COLORS`."""
+    return COLORS[(index - 1) % len(COLORS)]
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from custom_components.domains import Domain
 from custom_components.errors import InputError
 from custom_components.inference.domain_fit import AUTO, asks_for_choice
 from custom_components.io.nifti_files import case_id
-from custom_components.io.records import label_map_path, read_record, write_record
+from custom_components.io.records import label_map_path, label_name_files, read_record, write_record
 from custom_components.io.volumes import Volume, read_label, write_label_map
 from custom_components.system.files import file_digest
 from custom_components.system.folders import OutputFolder
@@ -39,6 +39,9 @@ class ResultFolder:
             chosen is finished.
         settings: plain values that also decide the labels; part of the record, compared by `find`.
         overwrite: segment all scans again and replace their label maps.
+        label_names: also give other programs the names and colours of the labels, in the header of each label map and
+            in files beside it; see `label_names.write_label_names`. The record says so, and a result without them is
+            not finished.
     """
 
     def __init__(
@@ -49,12 +52,14 @@ class ResultFolder:
         domain: str | None = None,
         settings: Mapping[str, Any] | None = None,
         overwrite: bool = False,
+        label_names: bool = False,
     ) -> None:
         self.output_dir = Path(output_dir)
         self.model = model
         self.default_domain = domain
         self.settings = dict(settings or {})
         self.overwrite = overwrite
+        self.label_names = label_names
         self._folder = OutputFolder(output_dir)
 
     def find(self, item: Mapping[Any, Any]) -> Path | None:
@@ -65,6 +70,7 @@ class ResultFolder:
         """
         path = self._path(item)
         image = Path(item["image"])
+        self._check_names_are_own(path)
         if self.overwrite or not path.exists() or not image.is_file():
             return None
         digest = file_digest(image)
@@ -80,6 +86,7 @@ class ResultFolder:
             item = {**item, "domain": record.get("domain")}
         made = {"image_sha256": digest} | self._how(item)
         same = made.items() <= record.items() and "quality" in record
+        same &= not self.label_names or all(beside.is_file() for beside in label_name_files(path))
         return path if record["label_map_sha256"] and same else None
 
     def save(self, item: Mapping[str, Any], labels: np.ndarray, *, quality: Sequence[Mapping[str, Any]] = ()) -> Path:
@@ -110,21 +117,40 @@ class ResultFolder:
             "quality": [dict(row) for row in quality],
         }
 
-        def write_own_record(digest: str) -> None:
+        extension = b""
+        if self.label_names:
+            from custom_components.io.label_names import label_extension, write_label_names  # few ask for them
+
+            extension = label_extension(labels_of)
+
+        def write_beside(digest: str) -> None:
+            had_names = "label_names" in read_record(path)
             path.unlink(missing_ok=True)
+            for beside in label_name_files(path) if had_names else ():
+                beside.unlink(missing_ok=True)  # they may name other labels
             record["label_map_sha256"] = digest
             write_record(path, record)
+            if self.label_names:
+                write_label_names(path, labels_of)
 
         with self._folder.locked():
+            self._check_names_are_own(path)
             if path.exists() and not self.overwrite:  # another run may have written it since `find`
                 _record_of_scan(path, source.path, source.digest)
-            write_label_map(path, labels, like=source, before=write_own_record)
+            write_label_map(path, labels, like=source, before=write_beside, extension=extension)
             if not path.is_file():
                 raise InputError(f"{path.name} must stay until the run ends, got it removed; run the command again")
             if file_digest(path) != record["label_map_sha256"]:
                 rule = f"{path.name} must be written by one run at a time, got another's label map in its place"
                 raise InputError(f"{rule}; the file system cannot lock folders: segment into folders of their own")
         return path
+
+    def _check_names_are_own(self, path: Path) -> None:
+        """Refuse to replace a file of names that no result here has written."""
+        if self.label_names and not self.overwrite and "label_names" not in read_record(path):
+            for beside in label_name_files(path):
+                if beside.exists():
+                    raise InputError(f"{beside.name} must not exist already, got one of unknown origin; {_REMEDY}")
 
     def _path(self, item: Mapping[str, Any]) -> Path:
         return label_map_path(self.output_dir, item.get("name") or case_id(item["source"].path))
@@ -139,6 +165,7 @@ class ResultFolder:
             "model_sha256": self.model.digest or None,
             "settings": self.settings,
             "version": custom_components.__version__,
+            **({"label_names": True} if self.label_names else {}),
         }
 
 

@@ -85,8 +85,11 @@ def data_type(header: Any) -> np.dtype[Any]:
     return np.dtype(header.endianness + _DTYPES[int(header["datatype"])])
 
 
-def skip_to_voxels(content: Content, header: Any) -> None:
+def skip_to_voxels(content: Content, header: Any) -> list[bytes]:
     """Advance from the end of the header to the first voxel, and check the extensions between them.
+
+    Returns:
+        What each extension holds, with its padding.
 
     Raises:
         InputError: an extension is damaged, or the file ends before the first voxel.
@@ -100,7 +103,7 @@ def skip_to_voxels(content: Content, header: Any) -> None:
             f"volume {show_path(content.path)} must be as long as its header says, got at least {missing} bytes less; "
             "copy it again"
         )
-    position = 0
+    position, extensions = 0, []
     while flag[0] and size - position >= 16:
         (length,) = struct.unpack_from(header.endianness + "i", between, position)
         if length < 16 or length % 16 or position + length > size:
@@ -108,7 +111,9 @@ def skip_to_voxels(content: Content, header: Any) -> None:
                 f"header extensions of {show_path(content.path)} must have sizes that are multiples of 16 and end "
                 f"before the voxels, got {length} with {size - position} bytes left; convert the file again"
             )
+        extensions.append(between[position + 8 : position + length])
         position += length
+    return extensions
 
 
 def _find_class(raw: bytes) -> Any:

@@ -11,7 +11,7 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from custom_components.domains import COLORS, PLANES
+from custom_components.domains import PLANES, bone_color
 from custom_components.io.planes import bone_areas, find_planes, plane_edges, take_plane
 from PIL import Image, ImageColor, ImageDraw, ImageFont
 from skimage.measure import find_contours
@@ -26,11 +26,6 @@ _GAP = 8
 _FULL_HEIGHT = 340  # pixels; letters are smaller in lower pictures
 _FINEST_TEXT = 2.5  # letters of small planes of tall volumes would else cover the bones
 _ENOUGH_VOXELS = 200_000
-
-
-def bone_color(index: int) -> str:
-    """Colour of a class, as `#rrggbb`; class 1 has the first of `domains.COLORS`."""
-    return COLORS[(index - 1) % len(COLORS)]
 
 
 def grey_limits(voxels: np.ndarray) -> tuple[float, float]:

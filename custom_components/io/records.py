@@ -45,6 +45,18 @@ def case_of(label_map: str | Path) -> str:
     return case_id(label_map).removesuffix(_SUFFIX)
 
 
+def label_name_files(label_map: Path) -> list[Path]:
+    """Files of names and colours beside a label map, which `label_names.write_label_names` writes.
+
+    Example:
+        >>> [path.name for path in label_name_files(Path("out/a01_seg.nii.gz"))]
+        ['a01_seg.ctbl', 'a01_seg.label', 'a01_dseg.tsv']
+    """
+    stem = case_id(label_map)
+    names = (f"{stem}.ctbl", f"{stem}.label", f"{case_of(label_map)}_dseg.tsv")
+    return [label_map.with_name(name) for name in names]
+
+
 def read_record(label_map: Path) -> dict[str, Any]:
     """Record of a label map; empty if there is none, or none that can be read."""
     try:

@@ -149,7 +149,12 @@ def volume_of(array: np.ndarray, affine: np.ndarray, *, name: str = "image.nii")
 
 
 def write_label_map(
-    path: str | Path, labels: np.ndarray, *, like: Volume, before: Callable[[str], None] | None = None
+    path: str | Path,
+    labels: np.ndarray,
+    *,
+    like: Volume,
+    before: Callable[[str], None] | None = None,
+    extension: bytes = b"",
 ) -> None:
     """Write label values as `uint8` NIfTI on the grid of `like`, whole or not at all.
 
@@ -158,6 +163,7 @@ def write_label_map(
 
     The path, of a `.nii` or `.nii.gz` file, is replaced if it exists; `like` is the volume that was segmented. `before`
     is called with the SHA-256 of the file's bytes when these are on the disk, just before they take their name.
+    `extension` is a NIfTI header extension of a little-endian file, such as `label_names.label_extension` makes.
 
     Raises:
         InputError: labels of another shape or not whole numbers 0..255, or another file name.
@@ -178,7 +184,8 @@ def write_label_map(
         )
     header = _label_header(labels.shape, like.header)
     voxels = np.asfortranarray(labels, dtype=np.uint8).reshape(-1, order="F").data
-    head = header.binaryblock + bytes(4)
+    header["vox_offset"] += len(extension)
+    head = header.binaryblock + (b"\1\0\0\0" + extension if extension else bytes(4))
 
     def check(stored: bytes) -> None:
         content = Content(io.BytesIO(stored), path, size=len(stored))

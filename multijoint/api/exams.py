@@ -113,7 +113,8 @@ def segment_exams(
             try:
                 rows = read_own_report(output_dir / REPORT, items)
                 finished = [output_dir / row["output"] for row in rows if row["status"] in ("written", "skipped")]
-                for meshed in mesh_cases(find_label_maps(finished), format=mesh, output_dir=output_dir):
+                cases, images = find_label_maps(finished), {item["name"]: Path(item["image"]) for item in items}
+                for meshed in mesh_cases(cases, format=mesh, output_dir=output_dir, scans=images):
                     yield format_meshed(meshed)
             except InputError as error:
                 failures.append(explain(error))

@@ -20,8 +20,10 @@ from custom_components.data.scans import list_scans
 from custom_components.errors import InputError
 from custom_components.inference.domain_fit import asks_for_choice
 from custom_components.inference.int8 import build_inference_network
+from custom_components.io.label_names import label_extension, write_label_names
 from custom_components.io.nifti_files import case_id
 from custom_components.io.records import label_map_path, read_record, write_record
+from custom_components.io.volumes import read_label, write_label_map
 from custom_components.models.checkpoints import load_model
 from custom_components.networks.forwards import answer_for
 from custom_components.quality.flags import FlagRules
@@ -63,11 +65,12 @@ class Segmentation:
         """Label values on the scan's grid, uint8."""
         return nib.Nifti1Image.from_bytes(gzip.decompress(self.label_map))
 
-    def save(self, path: str | Path) -> Path:
+    def save(self, path: str | Path, *, label_names: bool = False) -> Path:
         """Write the label map, and its record beside it, each whole or not at all.
 
         Args:
             path: a folder, for `<case>_seg.nii.gz` in it, or a file `.nii.gz` or `.nii`.
+            label_names: also give other programs names and colours, as `multijoint segment --label-names` does.
 
         Returns:
             The file of the label map.
@@ -81,8 +84,21 @@ class Segmentation:
             path = label_map_path(path, self.case)
         elif not name.endswith((".nii", ".nii.gz")):
             raise InputError(f"file of a label map must be .nii.gz or .nii, got {path.name}; give another name")
+        if label_names:
+            return self._save_with_names(path)
         write_atomically(path, gzip.decompress(self.label_map) if name.endswith(".nii") else self.label_map)
         write_record(path, self.record)
+        return path
+
+    def _save_with_names(self, path: Path) -> Path:
+        with tempfile.TemporaryDirectory() as name:
+            plain = read_label(self.save(name))
+
+        def write_beside(digest: str) -> None:
+            write_record(path, {**self.record, "label_names": True, "label_map_sha256": digest})
+            write_label_names(path, self.names)
+
+        write_label_map(path, plain.array, like=plain, before=write_beside, extension=label_extension(self.names))
         return path
 
     def surfaces(self) -> dict[str, Any]:

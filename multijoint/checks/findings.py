@@ -12,6 +12,7 @@ from custom_components.system.terminal import count
 
 from multijoint.checks.checked_case import CheckedCase, Rule, Said
 from multijoint.checks.cuts import CUT_RULES
+from multijoint.checks.label_names import NAME_RULES
 from multijoint.checks.measures import LARGE
 from multijoint.checks.misplaced import PLACEMENT_RULES
 from multijoint.checks.outliers import OUTLIER_RULES, RARE
@@ -190,6 +191,7 @@ RULES: dict[str, Rule] = {
     "components": _components,
     "islands": _islands,
     "stray-value": _strays,
+    **NAME_RULES,
     "same-file": _same_file,
     "subject-names": _subjects,
     "tiny-set": _sizes,

@@ -18,7 +18,7 @@ from multijoint.cli.presenting import record
     path(
         "--names",
         "FILE",
-        "names of the label values: dataset.json, dseg.tsv, .ctbl of 3D Slicer, label descriptions of ITK-SNAP",
+        "names of the label values: dataset.json, dseg.tsv, .ctbl or .seg.nrrd of 3D Slicer, .label of ITK-SNAP",
     ),
     text(
         "--plane", None, "acquisition plane (default: as the spacing tells)", choices=["sagittal", "coronal", "axial"]

@@ -57,6 +57,10 @@ from multijoint.cli.presenting import record
     ADDRESS,
     number("--threads", "N", "processor threads of a share (default 1)", default=1),
     text("--mesh", "FORMAT", "also make surfaces (stl, ply, glb) and bones.csv", choices=MESH_FORMATS),
+    flag(
+        "--label-names",
+        "also give names and colours to 3D Slicer, ITK-SNAP and others: .ctbl, .label, dseg.tsv, header",
+    ),
     text("--series", "ID", "the DICOM series to segment, as `multijoint dicom` calls it, or its UID"),
     flag("--dicom-seg", "also write <case>_seg.dcm, a DICOM SEG, for scans that came as DICOM"),
     example="multijoint segment scan.nii.gz --domain shoulder --checkpoint runs/x/model.pt --out out",

@@ -71,7 +71,7 @@ def find_dataset(
             f"folder {show_path(folder)} must hold images with labels, got none ({listed}); "
             "docs/how-to/data.md lists the layouts that are understood"
         )
-    given, source = _names(folder, names, manifest)
+    given, source = _names(folder, names, manifest, label_maps=[case.label for case in cases])
     no_bones = _no_bones(cases, given)
     guessed, reason = guess_plane(cases)
     return (
@@ -90,10 +90,10 @@ def find_dataset(
     )
 
 
-def _names(folder: Path, names: Path | None, manifest: Path) -> tuple[LabelNames, str]:
+def _names(folder: Path, names: Path | None, manifest: Path, *, label_maps: Sequence[Path]) -> tuple[LabelNames, str]:
     if names is not None:
         return read_label_names(names), names.name
-    found, source = find_label_names(folder)
+    found, source = find_label_names(folder, label_maps=label_maps)
     before = sort_names(earlier_names(manifest))
     if not before.names:
         return found, source

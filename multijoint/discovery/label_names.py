@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import codecs
-import csv
 import json
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from custom_components.errors import InputError, show_path
+from custom_components.errors import InputError, explain, show_path
+from custom_components.io.label_name_files import NAME_FILES, read_labels, read_text, visible_files
+from custom_components.io.label_names import clean_name
 from custom_components.io.records import RECORD_ENDING
-
-_MOST_BYTES = 2**20  # of a file of names
-_SNAP = re.compile(r'^\s*(\d+)\s+\d+\s+\d+\s+\d+\s+[\d.]+\s+\d\s+\d\s+"(.*)"\s*$')
-_COLOURS = re.compile(r"^\s*(\d+)\s+(\S+)\s+\d+\s+\d+\s+\d+\s+\d+\s*$")
 
 
 class LabelNames(NamedTuple):
@@ -32,24 +27,28 @@ class LabelNames(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
-def find_label_names(folder: Path) -> tuple[LabelNames, str]:
-    """Names of label values from the first file with names in a folder or its subfolders.
+def find_label_names(folder: Path, *, label_maps: Sequence[Path] = ()) -> tuple[LabelNames, str]:
+    """Names of label values from the first file with names in a folder or its subfolders, or else from label maps.
 
-    The order is `dataset.json` of nnU-Net or the Medical Segmentation Decathlon, `*dseg.tsv` of BIDS, colour tables of
-    3D Slicer (`.ctbl`), label descriptions of ITK-SNAP (`.txt`, `.label`), and records of `multijoint segment`
-    (`*_seg.json`).
+    The order is `dataset.json` of nnU-Net or the Medical Segmentation Decathlon, `*dseg.tsv` of BIDS, segmentations
+    (`.seg.nrrd`) and colour tables (`.ctbl`) of 3D Slicer, label descriptions of ITK-SNAP (`.label`, `.txt`), and
+    records of `multijoint segment` (`*_seg.json`). Then come the headers of `label_maps`, all of them together.
 
     Returns:
         The names, and the name of the file. Both are empty if no file has names.
     """
-    for pattern in ("dataset.json", "*dseg.tsv", "*.ctbl", "*.label", "*.txt", f"*{RECORD_ENDING}"):
-        for path in sorted(
-            [*folder.glob(pattern), *folder.glob(f"*/{pattern}"), *folder.glob(f"derivatives/*/{pattern}")]
-        ):
+    for pattern in ("dataset.json", *NAME_FILES, f"*{RECORD_ENDING}"):
+        for path in visible_files(folder, pattern, f"*/{pattern}", f"derivatives/*/{pattern}"):
             found = _try(path)
             if found.names or found.notes:
                 return found, path.name
-    return LabelNames({}), ""
+    names: dict[int, str] = {}
+    source = ""
+    for path in label_maps:
+        own = _try(path).names
+        source = source or (path.name if own else "")
+        names = own | names
+    return LabelNames(names), source
 
 
 def read_label_names(path: Path) -> LabelNames:
@@ -58,12 +57,17 @@ def read_label_names(path: Path) -> LabelNames:
     Raises:
         InputError: the file holds no names.
     """
-    found = _try(path)
-    if not found.names:
+    why = ""
+    try:
+        found = _read(path)
         why = f"; {'; '.join(found.notes)}" if found.notes else ""
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        found = LabelNames({})
+        why = f"; {explain(error)}" if isinstance(error, InputError) else ""
+    if not found.names:
         raise InputError(
-            f"names of labels in {show_path(path)} must be a dataset.json, dseg.tsv, .ctbl or an ITK-SNAP label "
-            f"description, got no name{why}; correct the file or leave it out"
+            f"names of labels in {show_path(path)} must be a dataset.json, dseg.tsv, .seg.nrrd, .ctbl or an ITK-SNAP "
+            f"label description, got no name{why}; correct the file or leave it out"
         )
     return found
 
@@ -75,30 +79,23 @@ def sort_names(given: Mapping[int, str]) -> LabelNames:
         >>> sort_names({0: "background", 1: "talus", 4: "ignore"})[:2]
         ({1: 'talus'}, (4,))
     """
-    named = {value: name.strip() for value, name in given.items() if value and name.strip()}
+    named = {value: clean_name(name) for value, name in given.items() if value and clean_name(name)}
     ignored = tuple(sorted(value for value, name in named.items() if name.lower() == "ignore"))
     return LabelNames({value: name for value, name in named.items() if value not in ignored}, ignored)
 
 
 def _try(path: Path) -> LabelNames:
-    readers: dict[str, Callable[[str], tuple[dict[int, str], list[str]]]] = {".json": _json, ".tsv": _tsv}
     try:
-        if path.stat().st_size > _MOST_BYTES:
-            return LabelNames({})
-        names, notes = readers.get(path.suffix.lower(), _lines)(_decode(path.read_bytes()))
+        return _read(path)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return LabelNames({})
-    return sort_names(names)._replace(notes=tuple(notes))
 
 
-def _decode(data: bytes) -> str:
-    """Text in UTF-8, in UTF-16 with its mark, or as Windows writes it in Western Europe."""
-    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        return data.decode("utf-16")
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        return data.decode("cp1252")
+def _read(path: Path) -> LabelNames:
+    if path.suffix.lower() == ".json":
+        names, notes = _json(read_text(path))
+        return sort_names(names)._replace(notes=tuple(notes))
+    return sort_names({value: label.name for value, label in read_labels(path).items()})
 
 
 def _json(text: str) -> tuple[dict[int, str], list[str]]:
@@ -127,12 +124,3 @@ def _whole(value: object) -> int | None:
     except ValueError:
         return None
     return int(number) if number.is_integer() else None
-
-
-def _tsv(text: str) -> tuple[dict[int, str], list[str]]:
-    return {int(row["index"]): row["name"] for row in csv.DictReader(text.splitlines(), delimiter="\t")}, []
-
-
-def _lines(text: str) -> tuple[dict[int, str], list[str]]:
-    found = [_SNAP.match(line) or _COLOURS.match(line) for line in text.splitlines()]
-    return {int(match[1]): match[2] for match in found if match}, []

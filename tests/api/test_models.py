@@ -11,10 +11,12 @@ import nibabel as nib
 import numpy as np
 import pytest
 from custom_components.errors import InputError
+from custom_components.io.label_name_files import read_labels
 from support.commands import scan_of, segment
 
 import multijoint
 from multijoint.api.models import Model, Segmentation
+from multijoint.discovery import LabelNames, find_label_names
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +43,24 @@ def test_a_label_map_and_its_record_are_those_of_the_command(
     plain = nib.load(ankle.save(tmp_path / "a.nii"))
     assert np.array_equal(np.asarray(plain.dataobj), np.asarray(ankle.labels.dataobj))
     assert np.array_equal(plain.affine, nib.load(scan_of(manifests, "ankle")).affine)
+
+
+def test_a_label_map_with_names_is_that_of_the_command(
+    trained: Path, manifests: dict[str, str], ankle: Segmentation, tmp_path: Path
+) -> None:
+    command, python = tmp_path / "command", tmp_path / "python"
+    assert segment(trained, command, scan_of(manifests, "ankle"), more=["--label-names"]) == 0
+    saved = ankle.save(python, label_names=True)
+    assert saved == python / "ankle_000_seg.nii.gz"
+    for name in ("ankle_000_seg.nii.gz", "ankle_000_seg.ctbl", "ankle_000_seg.label", "ankle_000_dseg.tsv"):
+        assert (python / name).read_bytes() == (command / name).read_bytes()
+    records = [json.loads((folder / "ankle_000_seg.json").read_text()) for folder in (python, command)]
+    assert records[0] == records[1]
+    assert {value: label.name for value, label in read_labels(saved).items()} == ankle.names
+    assert find_label_names(command) == (LabelNames(dict(ankle.names)), "ankle_000_dseg.tsv")
+    plain = ankle.save(tmp_path / "a.nii", label_names=True)
+    assert np.array_equal(np.asarray(nib.load(plain).dataobj), np.asarray(ankle.labels.dataobj))
+    assert read_labels(plain) == read_labels(saved)
 
 
 def test_one_model_segments_all_its_domains_from_files_images_and_arrays(

@@ -71,6 +71,9 @@ def test_segment_meshes_what_it_finds(trained: Path, manifests: dict[str, str], 
         there = bool((labels == int(row["label"])).any())
         assert (row["status"] == "found") == there == bool(row["volume_ml"]) == bool(row["mesh"])
         assert not there or (tmp_path / row["mesh"]).is_file()
+        voxels = np.asarray(nibabel.load(scan).dataobj)[labels == int(row["label"])]
+        assert not there or float(row["intensity_mean"]) == pytest.approx(voxels.mean(), rel=1e-5)
+        assert (row["intensity_sd"] != "") == there
     assert not list(tmp_path.glob("meshes/*/.*"))
 
 

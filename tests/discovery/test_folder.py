@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 from custom_components.data.manifests import load_manifest, load_manifests
 from custom_components.errors import InputError
+from custom_components.io.label_names import label_extension
+from custom_components.io.volumes import read_label, write_label_map
 from custom_components.system.files import write_atomically
 
 from multijoint.cli import main
@@ -118,6 +120,8 @@ ITK_SNAP = """################
         ("dataset.json", '{"labels": {"0": "background", "2": "talus"}}', {2: "talus"}),
         ("dataset.json", '{"labels": {"background": 0, "talus": 2}}', {2: "talus"}),
         ("labels.txt", ITK_SNAP, {1: "calcaneus", 2: "talus, left"}),
+        ("labels.label", ITK_SNAP, {1: "calcaneus", 2: "talus, left"}),
+        ("a.seg.nrrd", "NRRD0004\nSegment0_Name:=talus\nSegment0_LabelValue:=2\n\n", {2: "talus"}),
         ("bones.ctbl", "# Color table\n0 Background 0 0 0 0\n2 talus 128 174 128 255\n", {2: "talus"}),
         ("ankle_dseg.tsv", "index\tname\tcolor\n1\tcalcaneus\t#ff0000\n2\ttalus\t#00ff00\n",
          {1: "calcaneus", 2: "talus"}),
@@ -201,8 +205,34 @@ def test_the_printed_commands_work_for_any_folder(
 def test_a_file_without_names_is_refused_where_it_was_given(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("1 2 3\ncalcaneus\n")
     assert find_label_names(tmp_path) == (LabelNames({}), "")
-    with pytest.raises(InputError, match=r"notes\.txt must be a dataset\.json, dseg\.tsv, \.ctbl or an ITK-SNAP"):
+    with pytest.raises(InputError, match=r"notes\.txt must be a dataset\.json, dseg\.tsv, \.seg\.nrrd, \.ctbl or an"):
         read_label_names(tmp_path / "notes.txt")
+
+
+def test_names_in_the_headers_of_label_maps_are_found_last(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    fill(tmp_path, "images/{case}.nii.gz", "labels/{case}.nii.gz")
+    for case, names in (("b", {2: "talus", 3: "femur"}), ("c", {2: "tibia"})):
+        path = tmp_path / "labels" / f"{case}.nii.gz"
+        label = read_label(path)
+        write_label_map(path, label.array, like=label, extension=label_extension(names))
+    assert main(["init", str(tmp_path), "--domain", "ankle"]) == 0
+    assert "label 2  talus, in 3 of 3 cases" in capsys.readouterr().out
+    found, _ = find_dataset(tmp_path)
+    assert (dict(found.names), found.names_from) == ({2: "talus"}, "the manifest.yaml before")
+    (tmp_path / "manifest.yaml").unlink()
+    found, _ = find_dataset(tmp_path)
+    assert (dict(found.names), found.names_from) == ({2: "talus"}, "b.nii.gz")
+    assert read_label_names(path).names == {2: "tibia"}
+    (tmp_path / "labels" / "c_dseg.tsv").write_text("index\tname\n2\tcalcaneus\n")
+    assert dict(find_dataset(tmp_path)[0].names) == {2: "calcaneus"}
+
+
+def test_a_name_for_a_terminal_and_a_page_is_short_and_printable(tmp_path: Path) -> None:
+    fill(tmp_path, "{case}.nii.gz", "{case}_seg.nii.gz")
+    (tmp_path / "dataset.json").write_text(json.dumps({"labels": {"2": "\x1b[2J<b>" + "x" * 500}}))
+    name = find_dataset(tmp_path)[0].names[2]
+    assert name.startswith(r"\x1b[2J<b>xx")
+    assert len(name) == 100
 
 
 def test_values_without_a_name_or_with_one_given_twice_get_their_number(tmp_path: Path) -> None:

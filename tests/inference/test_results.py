@@ -11,6 +11,9 @@ import numpy as np
 import pytest
 from custom_components.errors import InputError
 from custom_components.inference import ReadVolumed, ResultFolder
+from custom_components.io import label_names
+from custom_components.io.label_name_files import read_labels
+from custom_components.io.records import label_name_files, read_record
 from custom_components.system.files import file_digest
 from support.models import make_model
 
@@ -109,3 +112,48 @@ def test_another_scan_of_the_same_name_is_refused_and_an_edited_scan_is_segmente
     other.write_bytes(content + b"\0")
     with pytest.raises(InputError, match="must not be of another scan, got one of a scan of the same name"):
         folder.find(item | {"image": other})
+
+
+def test_label_names_lie_in_the_header_and_beside_and_go_with_the_label_map(
+    folder: ResultFolder, item: dict[str, Any]
+) -> None:
+    named = same_folder(folder, label_names=True)
+    names = dict(folder.domain_of(item).labels)
+    path = named.save(item, LABELS, quality=QUALITY)
+    beside = label_name_files(path)
+    for each in (path, *beside):
+        assert {value: label.name for value, label in read_labels(each).items() if value} == names, each.name
+    assert read_record(path)["label_map_sha256"] == file_digest(path)
+    assert named.find(item) == folder.find(item) == path
+    beside[0].unlink()
+    assert named.find(item) is None
+    assert named.save(item, LABELS, quality=QUALITY) == named.find(item)
+    assert same_folder(folder, overwrite=True).save(item, LABELS, quality=QUALITY) == path
+    assert not any(each.exists() for each in beside), "those of a result that is gone would lie"
+    assert read_labels(path) == {}
+    assert named.find(item) is None, "a result without names is not finished when they are asked for"
+
+
+def test_a_file_of_names_of_unknown_origin_is_not_replaced(folder: ResultFolder, item: dict[str, Any]) -> None:
+    named = same_folder(folder, label_names=True)
+    table = folder.output_dir / "scan_dseg.tsv"
+    table.parent.mkdir()
+    table.write_text("mine")
+    for attempt in (named.find, lambda item: named.save(item, LABELS)):
+        with pytest.raises(InputError, match=r"scan_dseg\.tsv must not exist already, got one of unknown origin"):
+            attempt(item)
+    assert folder.save(item, LABELS, quality=QUALITY).is_file()
+    assert table.read_text() == "mine"
+
+
+def test_a_run_that_ended_before_the_label_map_can_be_repeated(
+    folder: ResultFolder, item: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    named = same_folder(folder, label_names=True)
+    with monkeypatch.context() as patched:
+        patched.setattr(label_names, "_dseg_table", lambda labels: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            named.save(item, LABELS, quality=QUALITY)
+    assert not (folder.output_dir / "scan_seg.nii.gz").exists()
+    assert named.find(item) is None
+    assert named.save(item, LABELS, quality=QUALITY) == named.find(item)

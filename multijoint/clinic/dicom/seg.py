@@ -9,9 +9,9 @@ from typing import Any
 
 import custom_components
 import numpy as np
+from custom_components.domains import bone_color
 from custom_components.errors import InputError, needs_extra, show_path
 from custom_components.io.geometry import spacing_of
-from custom_components.io.pictures import bone_color
 from custom_components.io.records import read_names, read_record
 from custom_components.io.volumes import read_label
 from custom_components.system.files import write_atomically

@@ -14,11 +14,12 @@ import numpy as np
 from custom_components.errors import InputError, show_path
 from custom_components.io.nifti_files import case_id
 from custom_components.io.records import case_of
-from custom_components.io.volumes import read_label
+from custom_components.io.volumes import read_label, read_volume
 from custom_components.system.files import write_atomically
 from custom_components.system.folders import OutputFolder
 
 from multijoint.clinic.meshes.bone_masks import bone_masks
+from multijoint.clinic.meshes.intensities import measure_intensities
 from multijoint.clinic.meshes.shapes import measure_shape, merge_bones, read_bones
 from multijoint.clinic.meshes.surfaces import BoneSurface, bone_surface, check_trimesh
 from multijoint.clinic.pictures.overlays import LegendEntry, read_legend
@@ -80,20 +81,22 @@ def find_label_maps(paths: Sequence[Path]) -> dict[str, Path]:
     return cases
 
 
-def mesh_case(segmentation: Path, *, case: str, format: str, output_dir: Path) -> MeshedCase:
+def mesh_case(segmentation: Path, *, case: str, format: str, output_dir: Path, scan: Path | None = None) -> MeshedCase:
     """Write a mesh for each bone of a label map, and its rows of `bones.csv` in place of earlier ones.
 
     A bone that the record names and the label map lacks has a row that says so. Meshes of this case that were made
     from another label map are removed, so that all files of a case show the same segmentation. Names come from the
-    `.json` next to the label map (values 0..255), if there is one.
+    `.json` next to the label map (values 0..255), if there is one. Without a scan, intensities stay empty.
 
     Raises:
-        InputError: the label map or an existing `bones.csv` cannot be used.
+        InputError: the label map, the scan on its grid or an existing `bones.csv` cannot be used.
         OSError: a file could not be written.
     """
     check_meshing(output_dir, format=format)
     volume = read_label(segmentation)
+    image = None if scan is None else read_volume(scan)
     bones = {bone.value: bone for bone in bone_masks(volume.array, volume.affine)}
+    intensities = {} if image is None else measure_intensities(image, volume)
     legend = read_legend(segmentation, bones)
     files = _file_names(legend)
     folder = _folder_of(output_dir, case)
@@ -103,10 +106,11 @@ def mesh_case(segmentation: Path, *, case: str, format: str, output_dir: Path) -
         _remove_outdated(output_dir, case, volume.digest)
         for value, entry in sorted(legend.items()):
             row = {"label": str(value), "bone": entry.name, "label_map_sha256": volume.digest}
+            row |= {} if image is None else {"scan_sha256": image.digest}
             if value in bones:
                 path = folder / f"{files[value]}.{format}"
                 write_atomically(path, mesh_bytes(surfaces[value], format=format, name=entry.name, color=entry.color))
-                row |= measure_shape(bones[value], surfaces[value])
+                row |= measure_shape(bones[value], surfaces[value]) | intensities.get(value, {})
                 row |= {"mesh": path.relative_to(output_dir).as_posix()}
             else:
                 row["status"] = "missing"

@@ -14,6 +14,7 @@ from custom_components.system.files import restored, write_csv
 from custom_components.system.folders import OutputFolder
 
 from multijoint.clinic.meshes.bone_masks import BoneMask
+from multijoint.clinic.meshes.intensities import INTENSITIES
 from multijoint.clinic.meshes.surfaces import BoneSurface
 
 BONES = "bones.csv"
@@ -22,7 +23,7 @@ _AXES = tuple(f"axis{number}_{letter}" for number in (1, 2, 3) for letter in "lp
 _CENTROID = tuple(f"centroid_{letter}_mm" for letter in "lps")
 BONES_COLUMNS = (
     *("case", "label", "bone", "volume_ml", "surface_mm2", "status", "cut", "cut_sides", "cut_area_mm2"),
-    *(*_EXTENTS, *_AXES, *_CENTROID, "mesh", "label_map_sha256"),
+    *(*_EXTENTS, *_AXES, *_CENTROID, *INTENSITIES, "mesh", "label_map_sha256", "scan_sha256"),
 )
 """Header of `bones.csv`; status is "found" or "missing", and a missing bone has no measurement at all, not even 0."""
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from custom_components.domains import COLORS
+from custom_components.domains import COLORS, bone_color
 from custom_components.io.geometry import canonical_spacing_mm, to_canonical
-from custom_components.io.pictures import REFERENCE_COLOR, bone_color, draw_planes, encode, grey_limits, write_text
+from custom_components.io.pictures import REFERENCE_COLOR, draw_planes, encode, grey_limits, write_text
 from custom_components.io.records import read_names
 from custom_components.io.volumes import read_label, read_volume
 from custom_components.system.files import write_atomically

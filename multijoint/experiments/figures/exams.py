@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from custom_components.domains import PLANES
-from custom_components.io.pictures import REFERENCE_COLOR, RIM_COLOR, bone_color, find_outlines
+from custom_components.domains import PLANES, bone_color
+from custom_components.io.pictures import REFERENCE_COLOR, RIM_COLOR, find_outlines
 from custom_components.io.planes import plane_edges
 from matplotlib import patheffects
 from matplotlib.axes import Axes
