@@ -1,5 +1,6 @@
 """A command that imports less writes the same bytes, and hides nothing from later imports."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -43,3 +44,11 @@ def test_the_files_are_those_of_complete_imports(trained: Path, manifests: dict[
     assert len(names) >= 4
     for name in names:
         assert (tmp_path / "quick" / name).read_bytes() == (tmp_path / "complete" / name).read_bytes(), name
+
+
+def test_threads_wait_asleep_unless_the_environment_says_otherwise() -> None:
+    code = "import os, sys; from multijoint.cli import main; main([]); assert 'torch' not in sys.modules"
+    code += "; sys.stderr.write(os.environ['OMP_WAIT_POLICY'])"
+    bare = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    assert run([sys.executable, "-c", code], env=bare).stderr == "PASSIVE"
+    assert run([sys.executable, "-c", code], env=bare | {"OMP_WAIT_POLICY": "ACTIVE"}).stderr == "ACTIVE"
