@@ -17,7 +17,8 @@ left_out |= {"monai.apps.pathology", "monai.handlers", "torch.distributed.optim"
 assert not left_out & sys.modules.keys(), left_out & sys.modules.keys()
 import monai
 import monai.handlers, pandas, scipy.ndimage, skimage.measure, torch
-assert monai.utils.module.walk_packages is pkgutil.walk_packages and len(list(pkgutil.walk_packages(monai.__path__))) > 9
+assert monai.utils.module.walk_packages is pkgutil.walk_packages
+assert len(list(pkgutil.walk_packages(monai.__path__))) > 9
 from torch.distributed.optim import ZeroRedundancyOptimizer
 assert issubclass(ZeroRedundancyOptimizer, torch.optim.Optimizer)
 import torch._meta_registrations
