@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import connection
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from custom_components.errors import InputError
 from custom_components.system.terminal import track
@@ -84,6 +84,6 @@ def _end_with_parent() -> None:
     os._exit(1)  # it was killed, and waits for no result
 
 
-def _call(item: object) -> tuple[object, list[logging.LogRecord]]:
+def _call(item: object) -> tuple[Any, list[logging.LogRecord]]:
     result = _function(item)
     return result, [_logged.get() for _ in range(_logged.qsize())]
