@@ -23,6 +23,9 @@ help: ## Show this list
 # forbids to keep what is compiled, as many containers do, each process would compile for 15 s.
 unexport PYTHONDONTWRITEBYTECODE
 
+# Threads that wait sleep, as in every command of multijoint: another process on the machine then slows trainings little.
+export OMP_WAIT_POLICY ?= PASSIVE
+
 .venv/ready: pyproject.toml constraints.txt hatch_build.py multijoint/clinic/viewer/niivue.py
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --no-compile --upgrade-strategy only-if-needed -c constraints.txt -e ".[dev]"

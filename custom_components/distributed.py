@@ -17,15 +17,12 @@ from typing import Any, ParamSpec, TypeVar
 import torch
 import torch.distributed as dist
 from custom_components.errors import InputError
-from ignite.engine import Engine
-from monai.handlers import ValidationHandler
 from torch import Tensor, nn
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 from torch.nn.parallel import DistributedDataParallel
 
 __all__ = [
-    "FirstRankValidation",
     "check_joined",
     "first_rank_only",
     "from_first_rank",
@@ -206,17 +203,3 @@ def share_gradients(network: nn.Module) -> DistributedDataParallel:
     name = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"  # renamed in torch 2.13
     settings: dict[str, Any] = {name: False}
     return DistributedDataParallel(network, **settings)
-
-
-class FirstRankValidation(ValidationHandler):
-    """MONAI's `ValidationHandler`, run by the first process alone; the others wait and are told its scores.
-
-    So whatever is decided by them (best epoch, early stopping) is decided alike everywhere.
-    """
-
-    def __call__(self, engine: Engine) -> None:
-        """Validate, or wait for the validation."""
-        if rank() == 0:
-            super().__call__(engine)
-        state = self.validator.state
-        state.epoch, state.metrics = from_first_rank((state.epoch, state.metrics))

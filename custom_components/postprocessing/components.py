@@ -12,7 +12,6 @@ import numpy as np
 from custom_components.errors import InputError
 from custom_components.io.geometry import orientation_of, to_canonical
 from custom_components.label_maps import VoxelRuns, check_label_map, find_bones, find_runs, memory_axes
-from scipy import ndimage
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
@@ -98,6 +97,8 @@ def component_sizes(labels: np.ndarray, *, num_classes: int, connectivity: int =
         _, classes, sizes = _join(runs, volume.shape, connectivity)
         found = [sizes[classes == index] for index in range(num_classes)]
     else:
+        from scipy import ndimage  # here: few maps need it, and it takes longer to import than to use
+
         structure = ndimage.generate_binary_structure(3, connectivity)
         for bone in find_bones(volume, num_classes=num_classes):
             components, count = ndimage.label(volume[bone.box] == bone.index, structure)
@@ -178,6 +179,8 @@ def _place(positions: np.ndarray, labels: np.ndarray, affine: np.ndarray | None)
 
 def _erase_by_voxel(view: np.ndarray, num_classes: int, connectivity: int) -> None:
     """Erase in place all components of each bone except the largest; of equal ones the first in C order stays."""
+    from scipy import ndimage  # here: few maps need it, and it takes longer to import than to use
+
     structure = ndimage.generate_binary_structure(3, connectivity)
     for bone in find_bones(view, num_classes=num_classes):
         voxels = view[bone.box]

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 import numpy as np
 from custom_components.errors import InputError
 from custom_components.label_maps import check_label_map
-from scipy import ndimage
 
 _REGIONS = {"C": 7, "T": 12, "L": 5, "S": 5}  # usual numbers of vertebrae; a name beyond, T13 or L6, has its place too
 _LEVEL = re.compile(r"(?:vertebra[ _-]?)?([CTLS])(\d{1,2})", re.IGNORECASE)
@@ -80,6 +79,8 @@ def name_in_order(
         >>> name_in_order(one, num_classes=4, row=[1, 2, 3], spacing_mm=(9.0, 9.0, 9.0)).ravel()
         array([1, 1, 1, 0, 2, 2, 2, 0, 3, 3, 3])
     """
+    from scipy import ndimage  # here, as in `components`
+
     check_label_map(labels, num_classes)
     if len(set(row)) != len(row) or not all(0 < index < num_classes for index in row):
         raise InputError(f"row must be different classes from 1 to {num_classes - 1}, got {list(row)}")
@@ -108,6 +109,8 @@ def name_in_order(
 
 def _instances(names: np.ndarray, num_names: int, spacing_mm: Sequence[float]) -> np.ndarray:
     """Number of the component that each voxel of the row belongs to, from 1; 0 elsewhere."""
+    from scipy import ndimage
+
     row = names > 0
     depth = ndimage.distance_transform_edt(np.pad(row, 1), sampling=spacing_mm)[1:-1, 1:-1, 1:-1]
     cores, count = ndimage.label(depth > min(_NECK_MM, 0.5 * float(depth.max())))

@@ -3,7 +3,14 @@ from .averaging import average_weights
 from .batches import SliceTarget, collate_slices, prepare_slices
 from .embeddings import EmbeddingExtractor
 from .epoch_log import EpochLog
-from .handlers import AveragingHandler, CheckpointHandler, EarlyStopHandler, ResumeHandler, SetSamplerEpoch
+from .handlers import (
+    AveragingHandler,
+    CheckpointHandler,
+    EarlyStopHandler,
+    FirstRankValidation,
+    ResumeHandler,
+    SetSamplerEpoch,
+)
 from .interruption import InterruptionHandler
 from .model_quality import calibrate_run
 from .norm_statistics import reestimate_run
@@ -20,6 +27,7 @@ __all__ = [
     "EarlyStopHandler",
     "EmbeddingExtractor",
     "EpochLog",
+    "FirstRankValidation",
     "InterruptionHandler",
     "ResumeHandler",
     "SetSamplerEpoch",

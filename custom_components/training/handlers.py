@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from custom_components.data.sampling import DomainBalancedBatchSampler
+from custom_components.distributed import from_first_rank, rank
 from custom_components.errors import InputError
 from custom_components.models.checkpoints import RESUMABLE
 from custom_components.networks.parameters import is_finite
@@ -16,6 +17,7 @@ from custom_components.training.state import TrainingState
 from ignite.engine import Engine, Events
 from ignite.handlers import EarlyStopping
 from monai.engines.utils import IterationEvents
+from monai.handlers import ValidationHandler
 
 _logger = logging.getLogger(__name__)
 
@@ -76,6 +78,20 @@ class ResumeHandler:
             # next epoch, so the handlers of the end are called here.
             engine.state.epoch += 1
             engine.fire_event(Events.EPOCH_COMPLETED)
+
+
+class FirstRankValidation(ValidationHandler):
+    """MONAI's `ValidationHandler`, run by the first process alone; the others wait and are told its scores.
+
+    So whatever is decided by them (best epoch, early stopping) is decided alike everywhere.
+    """
+
+    def __call__(self, engine: Engine) -> None:
+        """Validate, or wait for the validation."""
+        if rank() == 0:
+            super().__call__(engine)
+        state = self.validator.state
+        state.epoch, state.metrics = from_first_rank((state.epoch, state.metrics))
 
 
 class EarlyStopHandler:

@@ -25,6 +25,9 @@ BENCHMARKS = {
     "surface-metrics": "surface_metrics:surface_metrics",
     "memory": "segmenting:memory",
     "start": "segmenting:start",
+    "busy": "everyday:busy",
+    "check": "everyday:check",
+    "report": "everyday:report",
     "scale": "scaling.scaling:scale",
 }
 """Name -> module and function; a function takes a `Workplace` and yields rows as they come."""

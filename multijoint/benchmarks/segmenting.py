@@ -144,7 +144,7 @@ def start(place: Workplace) -> Iterator[Row]:
     bundle, image, n = find_bundle(), place.small_scan, place.choose(5)
     commands = multijoint("--help"), multijoint("--help", module="monai.bundle")
     ours, theirs = time_commands(*commands, repetitions=n, warm_up=1)
-    yield Row("start, --help", ours, theirs, unit="s", n=n, target=Target(0.4, of="ours"))
+    yield Row("start, --help", ours, theirs, unit="s", n=n, target=Target(0.06, of="ours"))
     n, checkpoint = place.choose(3), place.trained_model()
     with tempfile.TemporaryDirectory(dir=place.folder) as out:
         command = multijoint("segment", image, "--checkpoint", checkpoint, *_OPTIONS, Path(out, "ours"))
@@ -155,7 +155,7 @@ def start(place: Workplace) -> Iterator[Row]:
             module="monai.bundle",
         )
         ours, theirs = time_commands(command, peer, repetitions=n, warm_up=place.choose(1, 0))
-    yield Row("start, segment a small scan", ours, theirs, unit="s", n=n, target=Target(4.0, of="ours"))
+    yield Row("start, segment a small scan", ours, theirs, unit="s", n=n, target=Target(2.0, of="ours"))
 
 
 def check_same(ours: Path, theirs: Path, *, least_dice: float) -> None:

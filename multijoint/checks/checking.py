@@ -1,4 +1,4 @@
-"""Data sets examined case by case, with one case in memory at a time."""
+"""Data sets examined case by case, with one case a processor in memory at a time."""
 
 from __future__ import annotations
 
@@ -6,18 +6,19 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from custom_components.data.cases import Case
 from custom_components.data.manifests import Manifest, load_manifest
 from custom_components.data.splits import count_folds, make_splits
 from custom_components.errors import LOG_PATHS, InputError, failure_of, show_path
-from custom_components.system.terminal import track
 
 from multijoint.checks.checked_case import CheckedCase
 from multijoint.checks.duplicates import find_duplicates
 from multijoint.checks.examining import examine
 from multijoint.checks.findings import Finding, find, sort_findings
+from multijoint.cluster.forks import map_forked
 
 _LEAST_SUBJECTS = 3
 _FILE_RULES = ("missing-file", "unreadable")
@@ -66,7 +67,7 @@ def check_manifests(
             findings.append(Finding("error", "manifest", shown, "", f"{rule}; rename it or leave it out"))
             continue
         manifests[name] = manifest
-        own = [examine(case, manifest.domain) for case in track(manifest.cases, f"{name}: cases")]
+        own = list(map_forked(partial(examine, domain=manifest.domain), manifest.cases, what=f"{name}: cases"))
         cases += own
         findings += _strict_errors(path, dataset_dir, manifest, own)
         findings += find(own, manifest.domain)

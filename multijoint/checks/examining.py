@@ -22,6 +22,7 @@ from scipy import ndimage
 from multijoint.checks.checked_case import BoneMeasure, CheckedCase, Digests, no_array
 from multijoint.checks.fingerprints import fingerprint
 from multijoint.checks.measures import (
+    count_values,
     edge_fits,
     find_quantum,
     hash_array,
@@ -152,7 +153,7 @@ def _read_classes(path: Path, domain: Domain, image: Volume) -> tuple[np.ndarray
     for part in slabs(label.array):
         values = label.array[part]
         classes[part] = table[np.where((values >= 0) & (values <= 255), values, 256)]
-        for value, number in zip(*map(np.ndarray.tolist, np.unique(values, return_counts=True)), strict=True):
+        for value, number in count_values(values):
             if value not in known and (value in extra or len(extra) < _MOST_VALUES):
                 extra[value] = extra.get(value, 0) + number
     if extra:

@@ -38,25 +38,39 @@ def fingerprint(voxels: np.ndarray) -> np.ndarray:
 
 
 def _peaks(block: np.ndarray) -> np.ndarray:
-    """Numbers of all peaks that lie at least two voxels inside a block."""
+    """Numbers of the peaks that lie at least two voxels inside a block, of which at least the smallest 512."""
     inner = tuple(slice(2, size - 2) for size in block.shape)
     is_peak = np.ones(block[inner].shape, bool)
     for axis in range(3):
-        for side in _pair(block, axis, 1):
+        for side in _pair(block, axis):
             is_peak &= block[inner] > side
-    numbers = _scramble(_bits(block[inner][is_peak]))
-    for axis in range(3):
+    # Places in memory, since few voxels are peaks: a step along an axis is then a sum.
+    flat = np.ascontiguousarray(block).reshape(-1)
+    places = np.ravel_multi_index(tuple(axis + 2 for axis in np.nonzero(is_peak)), block.shape)
+    strides = (block.shape[1] * block.shape[2], block.shape[2], 1)
+    numbers = _scramble(_bits(flat[places]))
+    for stride in strides:
         own = np.zeros_like(numbers)
         for distance in (1, 2):
-            one, two = (side[is_peak].astype(np.float64) for side in _pair(block, axis, distance))
+            one, two = (flat[places + step].astype(np.float64) for step in (-distance * stride, distance * stride))
             own = _scramble(own ^ _scramble(_bits(one + two)) + _bits(np.abs(one - two)))
         numbers += own
-    return np.unique(_scramble(numbers))
+    return _smallest(_scramble(numbers))
 
 
-def _pair(block: np.ndarray, axis: int, distance: int) -> Iterator[np.ndarray]:
-    """The voxels at a distance before and behind each inner one."""
-    for step in (-distance, distance):
+def _smallest(numbers: np.ndarray) -> np.ndarray:
+    """Different numbers in ascending order: all, or at least the smallest 512 that `fingerprint` keeps."""
+    some = 4 * _KEPT  # some of which may be equal
+    if len(numbers) > some:
+        found = np.unique(np.partition(numbers, some)[:some])
+        if len(found) >= _KEPT:
+            return found
+    return np.unique(numbers)
+
+
+def _pair(block: np.ndarray, axis: int) -> Iterator[np.ndarray]:
+    """The voxels before and behind each inner one."""
+    for step in (-1, 1):
         yield block[
             tuple(slice(2 + step * (k == axis), size - 2 + step * (k == axis)) for k, size in enumerate(block.shape))
         ]

@@ -40,6 +40,20 @@ def hash_array(array: np.ndarray) -> str:
     return digest.hexdigest()
 
 
+def count_values(values: np.ndarray) -> list[tuple[int, int]]:
+    """The values of an integer array in ascending order, each with its number of voxels.
+
+    Example:
+        >>> count_values(np.array([2, 0, 2])), count_values(np.array([-1, 300]))
+        ([(0, 1), (2, 2)], [(-1, 1), (300, 1)])
+    """
+    if values.dtype.kind in "iu" and values.size and values.min() >= 0 and values.max() <= np.iinfo(np.uint8).max:
+        counts = np.bincount(values.astype(np.uint8).reshape(-1))  # many times faster than sorting
+        return [(value, counts[value].item()) for value in np.flatnonzero(counts).tolist()]
+    found, numbers = np.unique(values, return_counts=True)
+    return list(zip(found.tolist(), numbers.tolist(), strict=True))
+
+
 def find_quantum(levels: np.ndarray) -> float:
     """The number that all steps between ascending levels are multiples of, as in whole numbers; 0 if there is none.
 

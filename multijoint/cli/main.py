@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import inspect
+import os
 import sys
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -62,6 +63,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         Exit code: 0, 1 after an error, 2 for wrong usage (by `SystemExit`, as argparse does), 130 if interrupted.
     """
+    # PyTorch's threads read it when PyTorch is imported. By default they wait in a loop: where another process has one
+    # of their processors, all wait for the thread that does not run, and a training takes several times as long.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         words = sys.argv[1:] if arguments is None else list(arguments)
         parser = make_parser()

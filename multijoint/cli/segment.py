@@ -1,10 +1,7 @@
 """`multijoint segment`."""
 
-import contextlib
-import gc
 import os
-import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +22,7 @@ from multijoint.cli.commands import (
 )
 from multijoint.cli.messages import show_messages
 from multijoint.cli.presenting import record
+from multijoint.cli.quick_start import quick_imports
 
 
 @command(
@@ -74,7 +72,7 @@ def segment(
     **arguments: Any,
 ) -> None:
     """Segment NIfTI volumes or DICOM exams with a trained model."""
-    with _fast_imports():
+    with quick_imports():
         from custom_components.inference.report import REPORT
         from custom_components.io.nifti_files import MAX_BYTES, MAX_VOXELS
         from custom_components.quality.flags import FlagRules
@@ -103,28 +101,8 @@ def segment(
 @command(path("share", "SHARE", "file of the share"))
 def segment_share(share: Path) -> None:
     """Segment one share of `segment --engine ray`; no help lists this command."""
-    with _fast_imports():
+    with quick_imports():
         from multijoint.api import archives
 
     show_messages()
     archives.segment_share(share)
-
-
-@contextlib.contextmanager
-def _fast_imports() -> Iterator[None]:
-    """Import a quarter faster, without garbage collection and without MLflow.
-
-    The collector would search the new modules again and again and find nothing to free. MONAI imports MLflow, if it is
-    installed, for a handler of trainings; `None` in `sys.modules` makes that import fail at once.
-    """
-    gc.disable()
-    blocked = "mlflow" not in sys.modules
-    if blocked:
-        sys.modules["mlflow"] = None  # type: ignore[assignment]
-    try:
-        yield
-    finally:
-        if blocked:
-            del sys.modules["mlflow"]
-        gc.freeze()
-        gc.enable()

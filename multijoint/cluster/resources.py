@@ -41,8 +41,9 @@ class Resources:
         return self.threads + self.workers
 
     def environment(self) -> dict[str, str]:
-        """Environment variables that limit a process to its threads."""
-        return dict.fromkeys(_THREAD_VARIABLES, str(self.threads))
+        """Environment variables that limit a process to its threads, which sleep where they wait; see `cli.main`."""
+        waiting = {"OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE")}
+        return dict.fromkeys(_THREAD_VARIABLES, str(self.threads)) | waiting
 
 
 Task = Callable[[Any, dict[str, str]], Any]

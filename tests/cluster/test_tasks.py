@@ -94,6 +94,15 @@ def test_tasks_give_results_and_exceptions_and_never_more_at_once_than_allowed()
     assert results == {index: index for index in range(8) if index != 3}
 
 
+def test_threads_of_a_task_sleep_where_they_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    assert Resources(threads=2).environment() == {
+        "OMP_NUM_THREADS": "2", "MKL_NUM_THREADS": "2", "OPENBLAS_NUM_THREADS": "2", "OMP_WAIT_POLICY": "PASSIVE",
+    }  # fmt: skip
+    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
+    assert Resources().environment()["OMP_WAIT_POLICY"] == "ACTIVE"
+
+
 @pytest.mark.parametrize(
     ("how", "message"),
     [

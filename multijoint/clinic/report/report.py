@@ -13,7 +13,7 @@ from custom_components.domains import COLORS
 from custom_components.errors import InputError, show_path
 from custom_components.system.files import write_atomically
 from custom_components.system.pages import render_page
-from custom_components.system.terminal import count, track
+from custom_components.system.terminal import count
 
 from multijoint.clinic.report.cases import ReportedCase, Sources, examine_result
 from multijoint.clinic.report.cohort import tabulate_cases, worst_first
@@ -23,6 +23,7 @@ from multijoint.clinic.report.results import Result, find_references, find_scans
 from multijoint.clinic.report.run import RunRecord, is_run, read_run
 from multijoint.clinic.report.tables import GRAVE
 from multijoint.clinic.report.training import describe_training
+from multijoint.cluster.forks import map_forked
 
 _SEEN = {
     "training": "the model was trained on this case, so this is no test of it",
@@ -71,7 +72,7 @@ def write_report(
         bones=read_bone_table(folder / "bones.csv"),
     )
     _check_given(results, sources, scans=bool(scans), references=bool(references))
-    cases = [examine_result(result, sources) for result in track(results, "cases")]
+    cases = list(map_forked(partial(examine_result, sources=sources), results, what="cases"))
     cases = worst_first([_seen(case, record) for case in cases])
     output = folder / "report.html" if output is None else Path(output)
     write_atomically(output, _page(cases, record, sources).encode(errors="replace"))

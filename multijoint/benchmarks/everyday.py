@@ -1,0 +1,127 @@
+"""Commands of every day: a training on a machine that is busy, `check` and `report` of many cases."""
+
+from __future__ import annotations
+
+import csv
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import yaml
+
+from multijoint.benchmarks.fixtures import DOMAIN, Workplace, magnify, multijoint, run_command
+from multijoint.benchmarks.rows import Row, Target, interleave
+from multijoint.running import find_bundle
+
+_SHAPE, _SPACING_MM = (224, 224, 77), (0.7, 0.7, 2.0)
+_NOISE = 0.02  # of the largest intensity, so that no two volumes are copies
+_ONE_PROCESSOR = """
+import os, sys
+os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+
+
+def busy(place: Workplace) -> Iterator[Row]:
+    """An epoch of the demo's training while another process keeps one processor busy, against one undisturbed."""
+    n, policies = place.choose(3), place.choose(("PASSIVE", "ACTIVE"), ("PASSIVE",))
+    undisturbed = _epoch(place, "PASSIVE")
+    for policy in policies:
+        seconds = sorted(_epoch(place, policy, disturbed=True) for _ in range(n))[n // 2]
+        sleeps = policy == "PASSIVE"
+        name = f"busy, epoch with one processor taken{'' if sleeps else ', threads that wait in a loop'}"
+        yield Row(name, seconds, undisturbed, "s", n, Target(2.2) if sleeps else None)
+    waiting = _epoch(place, "ACTIVE")
+    yield Row("busy, epoch undisturbed, threads sleep or wait in a loop", undisturbed, waiting, "s", 1, Target(1.05))
+
+
+def _epoch(place: Workplace, policy: str, *, disturbed: bool = False) -> float:
+    """Seconds of the second epoch of the demo's training, in a process of its own."""
+    bundle, processors = find_bundle(), sorted(os.sched_getaffinity(0))
+    configs = [str(bundle / "configs" / name) for name in ("train.yaml", "demo.yaml")]
+    env = {name: value for name, value in os.environ.items() if not name.startswith("OMP_")}
+    spin = f"import os\nos.sched_setaffinity(0, [{processors[-1]}])\nwhile True: pass"
+    with tempfile.TemporaryDirectory(dir=place.folder) as out:
+        other = subprocess.Popen([sys.executable, "-c", spin]) if disturbed else None
+        try:
+            run_command(
+                multijoint(
+                    *("run", "training", "--config_file", configs, "--bundle_root", bundle, "--output_dir", out),
+                    *("--manifests", [str(each) for each in place.manifests()], "--num_folds", 4, "--device", "cpu"),
+                    *("--max_epochs", 2, "--val_interval", 3),
+                    module="monai.bundle",
+                ),
+                env=env | {"OMP_WAIT_POLICY": policy},
+            )
+        finally:
+            if other is not None:
+                other.kill()
+                other.wait()
+        with Path(out, "log.csv").open(newline="") as file:
+            return float(list(csv.DictReader(file))[1]["seconds"])
+
+
+def check(place: Workplace) -> Iterator[Row]:
+    """`check` of many volumes of 224 x 224 x 77 with labels, against the same on one processor."""
+    number = place.choose(200, 6)
+    command = multijoint("check", _data_set(place, number))
+    ours, alone = _against_one_processor(command)
+    yield Row(f"check, {number} volumes", ours, alone, "s", 1, Target(60.0, of="ours"))
+
+
+def report(place: Workplace) -> Iterator[Row]:
+    """`report` of many segmented scans, with pictures, against the same on one processor."""
+    number, image = place.choose(500, 12), place.small_scan
+    with tempfile.TemporaryDirectory(dir=place.folder) as scratch:
+        first, out, scans = (Path(scratch, name) for name in ("first", "out", "scans"))
+        options = ("--checkpoint", place.trained_model(), "--domain", DOMAIN, "--device", "cpu", "--out", first)
+        run_command(multijoint("segment", image, *options))
+        out.mkdir()
+        scans.mkdir()
+        own = image.name.partition(".")[0]
+        for index in range(number):
+            name = f"case{index:03d}"
+            shutil.copy(image, scans / f"{name}.nii.gz")
+            shutil.copy(first / f"{own}_seg.nii.gz", out / f"{name}_seg.nii.gz")
+            (out / f"{name}_seg.json").write_text((first / f"{own}_seg.json").read_text().replace(own, name))
+        ours, alone = _against_one_processor(multijoint("report", out, "--scans", scans))
+    yield Row(f"report, {number} cases", ours, alone, "s", 1, Target(15.0, of="ours"))
+
+
+def _against_one_processor(command: Sequence[str]) -> list[float]:
+    alone = [sys.executable, "-c", _ONE_PROCESSOR, *command]
+    return interleave(partial(run_command, command), partial(run_command, alone), repetitions=1, warm_up=0)
+
+
+def _data_set(place: Workplace, number: int) -> Path:
+    """Manifest of magnified phantoms, each with noise of its own."""
+    folder = place.folder / f"check_{number}"
+    if folder.is_dir():
+        return folder / "manifest.yaml"
+    source = place.manifests()[0]
+    manifest = yaml.safe_load(source.read_text())
+    affine, cases = np.diag([*_SPACING_MM, 1.0]), []
+    with tempfile.TemporaryDirectory(dir=place.folder) as scratch:
+        new = Path(scratch, "new")
+        new.mkdir()
+        for index in range(number):
+            case = manifest["cases"][index % len(manifest["cases"])]
+            image, label = (np.asarray(nib.load(source.parent / case[key]).dataobj) for key in ("image", "label"))
+            large = magnify(image.astype(np.float32), _SHAPE)
+            large += np.random.default_rng(index).normal(0, _NOISE * large.max(), _SHAPE)
+            nearest = np.ix_(*(np.arange(size) * own // size for size, own in zip(_SHAPE, label.shape, strict=True)))
+            name = f"case{index:03d}"
+            voxels = {"image": np.clip(large, 0, 32767).astype(np.int16), "label": label[nearest].astype(np.uint8)}
+            for key, array in voxels.items():
+                nib.save(nib.Nifti1Image(array, affine), new / f"{name}_{key}.nii.gz")
+            cases.append({"name": name, "subject": name, **{key: f"{name}_{key}.nii.gz" for key in voxels}})
+        (new / "manifest.yaml").write_text(yaml.safe_dump(manifest | {"cases": cases, "root": "."}))
+        new.rename(folder)
+    return folder / "manifest.yaml"
