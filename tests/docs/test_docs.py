@@ -37,7 +37,7 @@ NOT_RUN = {
     "torchrun": "starts two processes: tests/test_distributed.py",
     "tensorboard": "serves until it is stopped; what it reads: tests/training/test_tracking.py",
     "mlflow ui": "needs the whole mlflow; what it reads: tests/training/test_tracking.py",
-    "multijoint package bundles/multijoint_mr_bone_segmentation --checkpoint runs/x/model.pt --out dist --int8": (
+    "multijoint package multijoint_mr_bone_segmentation --checkpoint runs/x/model.pt --out dist --int8": (
         "refuses a model that has hardly been trained: tests/sharing/packaging/test_int8_networks.py"
     ),
     "multijoint segment scan.nii.gz --bundle dist/multijoint_mr_bone_segmentation --domain ankle --precision int8": (

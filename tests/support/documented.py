@@ -45,6 +45,7 @@ _SMALLER: dict[str, dict[str, str]] = {
     "quality-study": {"--degradations": "none"},
 }
 _SETTINGS = {  # of --set
+    "train": [f"{name}={value}" for name, value in _TRAINING.items() if name != "logging_file"],
     "adapt": ["max_epochs=1", "min_batches=1"],
     "experiment": ["max_epochs=1", "image_size=[32,32]", "widths=[4,8]", "batch_size=8"],
 }

@@ -19,6 +19,7 @@ from custom_components.models.single_domain import fold_domain, select_domain
 from custom_components.models.trained_model import TrainedModel
 from custom_components.system.files import make_folder, write_atomically
 
+from multijoint.running import list_bundles
 from multijoint.sharing.packaging.configurations import as_json, bundle_config, bundle_file, packaged_configs
 from multijoint.sharing.packaging.exports import export_onnx, export_torchscript
 from multijoint.sharing.packaging.held_out import BoneDice, check_fall
@@ -56,7 +57,8 @@ def package(
     """Write `<name>/` and `<name>_v<version>.zip`, each whole or not at all; the same input gives the same bytes.
 
     Args:
-        bundle: a bundle of the repository; files that it lacks come from the joint bundle.
+        bundle: folder or name of one of the project's bundles, see `running.list_bundles`; files that it lacks come
+            from the joint bundle.
         checkpoint: `model.pt` of a run, or a packaged bundle's folder.
         out: folder that both go to; an earlier package of the same name is replaced.
         domain: name of the default domain; the first if None.
@@ -79,8 +81,11 @@ def package(
         InputError: bundle, checkpoint, domain or evaluation cannot be packaged.
     """
     bundle, checkpoint, out = Path(bundle), Path(checkpoint), Path(out)
+    bundle = next((each for each in list_bundles() if each.name == str(bundle) and not bundle.exists()), bundle)
     if not (bundle / "configs" / "metadata.json").is_file():
-        raise InputError(f"bundle must be a folder with configs/metadata.json, got {bundle}; name one of bundles/")
+        raise InputError(
+            f"bundle must be a folder with configs/metadata.json, got {bundle}; name one that multijoint bundles lists"
+        )
     if out.exists():
         make_folder(out)  # a file in its place is told now, not after minutes
     folder_name = None if name is None else own_folder_name(name)
