@@ -25,6 +25,9 @@ _NO_TEXT = re.compile("[\ud800-\udc7f\udd00-\udfff]")  # surrogates that stand f
 TEMPORARY = ".*.tmp-*"
 """Pattern of the names of temporary files: `.<final name>.tmp-<process>`."""
 
+READ_FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+"""For `os.open`, to read a file's bytes without blocking on a pipe or a device; each system has some of them."""
+
 
 def write_atomically(path: Path, data: bytes, *, check: Callable[[bytes], None] | None = None) -> None:
     """Write `data` to `path` so that a reader sees the old file or the new one, never a part.

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from custom_components.errors import InputError
+from custom_components.system.files import READ_FLAGS
 
 from multijoint.sharing.inspection.report import Concern
 from multijoint.sharing.inspection.zip_members import Member, ZipFault, read_data, read_members
@@ -137,7 +138,7 @@ def open_plain(path: Path) -> BufferedReader:
     Raises:
         InputError: it is no plain file.
     """
-    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    descriptor = os.open(path, READ_FLAGS)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise InputError(f"{path.name} must be a plain file, got another kind; give a bundle's folder or .zip")
