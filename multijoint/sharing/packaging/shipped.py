@@ -13,7 +13,7 @@ SHIPPED = {
     "views",
     "io": "geometry nifti_files nifti_headers nifti_voxels pictures planes records volumes",
     "metrics": "bone_scores evaluation nearest_voxels score_summaries score_tables surface_distances",
-    "models": "checkpoints digests seen trained_model",
+    "models": "checkpoints digests seen tensor_files trained_model",
     "networks": "arguments blocks folding forwards heads joined_norms norms parameters synchronised_norms unet",
     "postprocessing": "closing components rows transforms",
     "quality": "calibration expected_dice flags tables",
