@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
-from typing import IO
+from typing import IO, Any
 
 try:
     import fcntl
@@ -19,7 +19,7 @@ HAS_LOCKS = fcntl is not None
 """Whether this system has such locks. One without them neither opens folders nor moves or removes an open file."""
 
 
-def lock_file(file: int | IO[bytes], *, wait: bool = False) -> None:
+def lock_file(file: int | IO[Any], *, wait: bool = False) -> None:
     """Lock an open file or folder until it is closed, here and in forked processes, or until `unlock_file`.
 
     Raises:
@@ -30,7 +30,7 @@ def lock_file(file: int | IO[bytes], *, wait: bool = False) -> None:
     fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
 
 
-def unlock_file(file: int | IO[bytes]) -> None:
+def unlock_file(file: int | IO[Any]) -> None:
     """End a lock of `lock_file`, in forked processes too."""
     _require_locks()
     fcntl.flock(file, fcntl.LOCK_UN)
