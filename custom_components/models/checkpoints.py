@@ -82,9 +82,7 @@ def load_model(path: str | Path) -> TrainedModel:
 
 def model_file(path: str | Path) -> Path:
     """The file with the weights that `load_model` reads for a path."""
-    if not Path(path).is_dir():
-        return Path(path)
-    own = Path(path) / "models" / "model.pt"
+    own = Path(path, "models", "model.pt") if Path(path).is_dir() else Path(path)
     return own if own.is_file() or not own.with_suffix(SUFFIX).is_file() else own.with_suffix(SUFFIX)
 
 
@@ -143,7 +141,7 @@ def load_weights(network: MultiDomainUNet, *, path: str | Path, device: str | to
 
     Args:
         network: network of the same architecture; filled in place and returned.
-        path: `models/model.pt`, see `load_model`, a plain state dict; or a run's checkpoint.
+        path: `models/model.pt`, see `load_model`, or a run's checkpoint.
         device: where the network goes.
 
     Raises:
@@ -172,7 +170,8 @@ def check_domains(model: TrainedModel, *, domains: Sequence[Domain]) -> None:
 def state_dict_bytes(model: TrainedModel) -> bytes:
     """Content of a PyTorch file with the plain state dict; equal weights give equal bytes."""
     buffer = io.BytesIO()
-    torch.save({name: tensor.detach().cpu().contiguous().clone() for name, tensor in model.weights.items()}, buffer)
+    weights = sorted(model.weights.items())  # a safetensors file has an order of its own
+    torch.save({name: torch.empty(each.shape, dtype=each.dtype).copy_(each.detach()) for name, each in weights}, buffer)
     return buffer.getvalue()
 
 
