@@ -12,7 +12,7 @@ from custom_components.errors import InputError, suggest
 from custom_components.workflows.monai_workarounds import hide_missing_log_file, raise_own_errors
 from monai.bundle import ConfigWorkflow
 
-__all__ = ["JOINT_BUNDLE", "RECIPES", "InputError", "find_bundle", "recipe_config", "run_workflow"]
+__all__ = ["JOINT_BUNDLE", "RECIPES", "InputError", "find_bundle", "list_bundles", "recipe_config", "run_workflow"]
 
 JOINT_BUNDLE = "multijoint_mr_bone_segmentation"
 RECIPES = ("paper", "strong")
@@ -55,11 +55,17 @@ def find_bundle(name: str = JOINT_BUNDLE) -> Path:
     Raises:
         InputError: the folder does not exist.
     """
+    known = {path.name: path for path in list_bundles()}
+    if name not in known:
+        raise InputError(f"the bundle {name} must be installed with the package, got none; reinstall multijoint")
+    return known[name]
+
+
+def list_bundles() -> list[Path]:
+    """Folders of the project's bundles, by name; they lie in the package, or beside it in the repository."""
     package = Path(__file__).parent
-    for folder in (package / "bundles", package.parent / "bundles"):
-        if (folder / name).is_dir():
-            return folder / name
-    raise InputError(f"the bundle {name} must be installed with the package, got none; reinstall multijoint")
+    paths = [*package.parent.glob("bundles/*/configs/metadata.json"), *package.glob("bundles/*/configs/metadata.json")]
+    return sorted({path.parts[-3]: path.parents[1] for path in paths}.values(), key=lambda path: path.name)
 
 
 def recipe_config(name: str) -> str:

@@ -32,7 +32,7 @@ LONGEST_FIRST = (
     *("experiments/jobs/test_run_job.py", "api/test_segment_faults.py", "sharing/packaging/test_int8_networks.py"),
     *("workflows/test_bundles.py", "sharing/inspection/test_inspection.py", "inference/test_inferers.py"),
     *("test_distributed.py", "cli/test_main.py", "training/test_tracking.py", "clinic/viewer/test_viewer.py"),
-    *("benchmarks/scaling/test_scaling.py", "inference/test_int8.py"),
+    *("benchmarks/scaling/test_scaling.py", "inference/test_int8.py", "test_wheel.py"),
 )
 
 

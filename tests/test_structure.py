@@ -42,6 +42,7 @@ CROSS_CUTTING = {
     "io/test_reader_faults.py": "faults of reading that pass through the whole package",
     "phantoms/test_phantoms.py": "the phantoms as a user gets them",
     "test_structure.py": "this file",
+    "test_wheel.py": "the wheel as a user installs it",
     "workflows/test_recipes.py": "the recipes, files of the joint bundle",
     "inference/test_imports.py": "how many files inference reads, of all packages",
     "training/test_imports.py": "how many files a batch for training reads, of all packages",

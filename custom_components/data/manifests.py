@@ -101,7 +101,7 @@ def load_manifests(
     """
     paths = [paths] if isinstance(paths, (str, Path)) else list(paths)
     if not paths:
-        raise InputError("manifests must be one or more files, got none; name at least one data manifest")
+        raise InputError("manifests must be one or more files, got none; name one, as multijoint init writes it")
     manifests: dict[str, Manifest] = {}
     for path in paths:
         manifest = load_manifest(path, dataset_dir=dataset_dir)

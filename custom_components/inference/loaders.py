@@ -6,6 +6,7 @@ import contextlib
 import logging
 import logging.handlers
 import multiprocessing
+import os
 import queue
 import signal
 from collections.abc import Iterator, Sequence
@@ -39,12 +40,12 @@ class VolumeLoader:
 
     Args:
         dataset: the volumes.
-        num_workers: number of reading processes; 0 reads in this one.
+        num_workers: number of reading processes; 0 reads in this one, as any number does where processes cannot fork.
     """
 
     def __init__(self, dataset: VolumeSource, *, num_workers: int = 1) -> None:
         self.dataset = dataset
-        self.num_workers = min(num_workers, len(dataset))
+        self.num_workers = min(num_workers, len(dataset)) if hasattr(os, "fork") else 0
 
     def __len__(self) -> int:
         """Number of volumes."""

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from custom_components.errors import InputError, show_path
+from custom_components.system.files import READ_FLAGS
 
 MAX_VOXELS = "MULTIJOINT_MAX_VOXELS"
 """Environment variable: how many voxels a volume may have; 2**29 unless set."""
@@ -173,7 +174,7 @@ def open_content(path: Path) -> Iterator[Content]:
     """
     check_name(path)
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        descriptor = os.open(path, READ_FLAGS)
     except ValueError as error:
         raise InputError(f"name of volume {show_path(path)!r} must be a file name, got: {error}") from error
     except FileNotFoundError as error:

@@ -15,6 +15,7 @@ from custom_components.data.preprocessing import Preprocessing
 from custom_components.domains import Domain, find_domain
 from custom_components.errors import InputError
 from custom_components.models.digests import read_checked, write_generation, write_with_digest
+from custom_components.models.tensor_files import PICKLED, SUFFIX, read_tensor_file, tensor_file
 from custom_components.models.trained_model import FORMAT, TrainedModel
 from custom_components.networks.parameters import is_finite
 from custom_components.networks.unet import MultiDomainUNet
@@ -52,14 +53,14 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
     Raises:
         InputError: the file is missing, damaged, or no checkpoint of this project, or its weights are not finite.
     """
-    return _load(Path(path))[0]
+    return _check_content(Path(path), _read_pickled(Path(path))[0])
 
 
 def load_model(path: str | Path) -> TrainedModel:
     """Read a trained model onto the CPU: a run's `model.pt`, or the folder of a packaged bundle.
 
-    From a bundle, `configs/inference.json` is read as plain data and `models/model.pt` as tensors; nothing in it is
-    evaluated.
+    From a bundle, `configs/inference.json` is read as plain data, and `models/model.safetensors` or, without it,
+    `models/model.pt` as tensors; nothing in it is evaluated. The former is a model by itself too.
 
     Raises:
         InputError: see `load_checkpoint`.
@@ -67,7 +68,8 @@ def load_model(path: str | Path) -> TrainedModel:
     path = Path(path)
     if path.is_dir():
         return _load_bundle(path)
-    content, digest = _load(path)
+    content, digest = _read(path)
+    _check_content(path, content)
     missing = [key for key in ("domains", "preprocessing", "network", "model", "training") if key not in content]
     if missing:
         raise InputError(f"checkpoint {path} must hold {', '.join(missing)}, got none; train again")
@@ -80,7 +82,8 @@ def load_model(path: str | Path) -> TrainedModel:
 
 def model_file(path: str | Path) -> Path:
     """The file with the weights that `load_model` reads for a path."""
-    return Path(path) / "models" / "model.pt" if Path(path).is_dir() else Path(path)
+    own = Path(path, "models", "model.pt") if Path(path).is_dir() else Path(path)
+    return own if own.is_file() or not own.with_suffix(SUFFIX).is_file() else own.with_suffix(SUFFIX)
 
 
 def describe_model(
@@ -138,17 +141,14 @@ def load_weights(network: MultiDomainUNet, *, path: str | Path, device: str | to
 
     Args:
         network: network of the same architecture; filled in place and returned.
-        path: `models/model.pt`, a plain state dict, or a run's checkpoint.
+        path: `models/model.pt`, see `load_model`, or a run's checkpoint.
         device: where the network goes.
 
     Raises:
         InputError: the file is missing or damaged, or its weights do not fit the network.
     """
     path = Path(path)
-    content, _ = _read(path)
-    if isinstance(content, dict) and content.get("format") == FORMAT:
-        content = content.get("model")
-    return _fill(network, _check_weights(path, content)).to(device)
+    return _fill(network, _check_weights(path, _weights_of(_read(path)[0]))).to(device)
 
 
 def _shape(tensor: Tensor | None) -> torch.Size | None:
@@ -170,7 +170,8 @@ def check_domains(model: TrainedModel, *, domains: Sequence[Domain]) -> None:
 def state_dict_bytes(model: TrainedModel) -> bytes:
     """Content of a PyTorch file with the plain state dict; equal weights give equal bytes."""
     buffer = io.BytesIO()
-    torch.save({name: tensor.detach().cpu().contiguous().clone() for name, tensor in model.weights.items()}, buffer)
+    weights = sorted(model.weights.items())  # a safetensors file has an order of its own
+    torch.save({name: torch.empty(each.shape, dtype=each.dtype).copy_(each.detach()) for name, each in weights}, buffer)
     return buffer.getvalue()
 
 
@@ -206,23 +207,33 @@ def _load_bundle(folder: Path) -> TrainedModel:
             "python -m monai.bundle download_large_files --bundle_path FOLDER"
         )
     content, digest = _read(weights)
-    return replace(model.read_from(digest), weights=_check_weights(weights, content))
+    own = _check_weights(weights, _weights_of(content))
+    return replace(model.read_from(content.get(PICKLED, digest)), weights=own, digest=digest)
 
 
-def _load(path: Path) -> tuple[dict[str, Any], str]:
-    """Content and digest of a checkpoint."""
-    content, digest = _read(path)
+def _weights_of(content: Any) -> Any:
+    """The state dict in the content of a file, which may be all of it."""
+    return content.get("model") if isinstance(content, dict) and content.get("format") == FORMAT else content
+
+
+def _check_content(path: Path, content: Any) -> dict[str, Any]:
+    """Return the content of a checkpoint if it is one of this project."""
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise InputError(
             f"checkpoint {path} must be a model trained by this project ({FORMAT}), got another file; "
             "give the model.pt of a training run"
         )
     _check_weights(path, content.get("model", {}), content=content)
-    return content, digest
+    return content
 
 
 def _read(path: Path) -> tuple[Any, str]:
-    """Content of a PyTorch file, and the digest of the file."""
+    """Content of a PyTorch file, and its digest; read from the safetensors file beside it, if there is one."""
+    tensors = tensor_file(path)
+    return _read_pickled(path) if tensors is None else read_tensor_file(tensors)
+
+
+def _read_pickled(path: Path) -> tuple[Any, str]:
     if not path.is_file():
         raise InputError(f"checkpoint {path} must be a file, got none; train first or correct the path")
     data, digest = read_checked(path)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import fcntl
 import glob
 import hashlib
 import io
@@ -17,6 +16,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 from custom_components.errors import InputError, show_path
+from custom_components.system.locks import HAS_LOCKS, lock_file
 from custom_components.system.termination import at_termination
 
 _FORMULA = re.compile("[ \u00a0]*[=+\\-@\uff1d\uff0b\uff0d\uff20]|[\t\r\n]")
@@ -24,6 +24,9 @@ _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-](inf|nan)", re.
 _NO_TEXT = re.compile("[\ud800-\udc7f\udd00-\udfff]")  # surrogates that stand for no byte
 TEMPORARY = ".*.tmp-*"
 """Pattern of the names of temporary files: `.<final name>.tmp-<process>`."""
+
+READ_FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+"""For `os.open`, to read a file's bytes without blocking on a pipe or a device; each system has some of them."""
 
 
 def write_atomically(path: Path, data: bytes, *, check: Callable[[bytes], None] | None = None) -> None:
@@ -61,6 +64,8 @@ def write_atomically(path: Path, data: bytes, *, check: Callable[[bytes], None] 
                 raise OSError(5, "the bytes read back differ from those written")
             if check is not None:
                 check(found)
+            if not HAS_LOCKS:
+                file.close()
             os.replace(file.name, path)
         _sync_folder(path.parent)
     except OSError as error:
@@ -151,7 +156,8 @@ def file_digest(path: Path) -> str:
 def remove_stale_temporaries(folder: Path, *, recursive: bool = True) -> int:
     """Remove the temporary files in a folder whose process was killed, also in those below it; returns their number.
 
-    A file that is being written is locked by its process and stays, on whatever machine that runs.
+    A file that is being written is locked by its process and stays, on whatever machine that runs. Without locks all
+    of them stay.
     """
     paths = Path(folder).rglob(TEMPORARY) if recursive else Path(folder).glob(TEMPORARY)
     return sum(_remove_if_stale(path) for path in list(paths))
@@ -167,13 +173,15 @@ def _temporary(path: Path) -> Iterator[BinaryIO]:
             # flock, not filelock: the lock is on the file that is written, and goes with its process. filelock would
             # empty the file before it tries the lock (O_TRUNC), or need a second file that a killed process leaves.
             with contextlib.suppress(OSError):  # a file system without locks has no stale files either
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                lock_file(file)
             if temporary.exists() and os.path.samestat(temporary.stat(), os.fstat(file.fileno())):
                 break
             file.close()  # another process took it for stale between the two lines
         try:
             yield file
         finally:
+            if not HAS_LOCKS:
+                file.close()
             temporary.unlink(missing_ok=True)
             file.close()
 
@@ -181,7 +189,7 @@ def _temporary(path: Path) -> Iterator[BinaryIO]:
 def _remove_if_stale(path: Path) -> bool:
     try:
         with path.open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock_file(file)
             path.unlink()
     except OSError:  # locked, gone, or not ours to remove
         return False

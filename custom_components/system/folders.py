@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import threading
 import weakref
@@ -12,6 +11,7 @@ from pathlib import Path
 
 from custom_components.errors import InputError, show_path
 from custom_components.system.files import make_folder
+from custom_components.system.locks import HAS_LOCKS, lock_file, unlock_file
 
 _held = threading.local()  # `paths`: the folders that this thread has locked
 
@@ -33,15 +33,16 @@ class OutputFolder:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        self._first: int | None = None  # descriptor: while it is open, no other folder can take its number
+        self._first: os.stat_result | None = None
 
     @contextlib.contextmanager
     def locked(self, *, wait: bool = True) -> Iterator[None]:
         """Within the block no other process or thread is within such a block of this folder.
 
         The lock is on the folder itself, leaves no file behind and goes with its process. It is for the moment in which
-        files that belong together are written; a thread that has it may ask for it again. On a file system that cannot
-        lock folders, as NFS, there is no lock. Without `wait` the block is not entered while another one goes on.
+        files that belong together are written; a thread that has it may ask for it again. Where folders
+        cannot be locked, as on Windows or NFS, there is no lock. Without `wait` the block is not entered while another
+        one goes on.
 
         Raises:
             InputError: the folder was removed or replaced since its first use; or, without `wait`, it is locked.
@@ -49,13 +50,14 @@ class OutputFolder:
         """
         paths: set[str] = vars(_held).setdefault("paths", set())
         own = os.path.realpath(self.path)
-        descriptor = self._open()
+        self._remember()
+        if not HAS_LOCKS or own in paths:
+            yield
+            return
+        descriptor = os.open(self.path, os.O_RDONLY)
         try:
-            if own in paths:
-                yield
-                return
             try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+                lock_file(descriptor, wait=wait)
             except BlockingIOError as error:
                 raise InputError(
                     f"folder {show_path(self.path)} must be written to by one run at a time, got a second one; "
@@ -70,7 +72,7 @@ class OutputFolder:
             finally:
                 paths.discard(own)
                 with contextlib.suppress(OSError):  # not by closing alone: a process forked meanwhile has a copy
-                    fcntl.flock(descriptor, fcntl.LOCK_UN)
+                    unlock_file(descriptor)
         finally:
             os.close(descriptor)
 
@@ -78,7 +80,7 @@ class OutputFolder:
         """Raise an `InputError` if the folder was removed or replaced since its first use."""
         if self._first is not None:
             try:
-                same = os.path.samestat(os.stat(self.path), os.fstat(self._first))
+                same = os.path.samestat(os.stat(self.path), self._first)
             except OSError:
                 same = False
             if not same:
@@ -87,10 +89,12 @@ class OutputFolder:
                     "meanwhile, and the results in it lost; run the command again"
                 )
 
-    def _open(self) -> int:
+    def _remember(self) -> None:
         if self._first is None:
             make_folder(self.path)
-            self._first = os.open(self.path, os.O_RDONLY)
-            weakref.finalize(self, os.close, self._first)
+            self._first = os.stat(self.path)
+            if HAS_LOCKS:  # while the folder is open, no other one can take its number
+                descriptor = os.open(self.path, os.O_RDONLY)
+                weakref.finalize(self, os.close, descriptor)
+                self._first = os.fstat(descriptor)
         self.check()
-        return os.open(self.path, os.O_RDONLY)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import logging
 import math
-import resource
 import statistics
 import sys
 import time
@@ -24,6 +23,11 @@ from custom_components.system.terminal import attach_bar
 from ignite.engine import Engine, Events
 from monai.engines import SupervisedEvaluator
 from torch.optim import Optimizer
+
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None  # type: ignore[assignment]
 
 _logger = logging.getLogger(__name__)
 _NUM_TIMED = 5  # newest epochs, whose mean tells the time left
@@ -201,8 +205,10 @@ def _duration(seconds: float) -> str:
 
 
 def _peak_memory_mib() -> float:
-    """Peak memory so far, of the GPU if one is in use, otherwise of the process."""
+    """Peak memory so far, of the GPU if one is in use, otherwise of the process; NaN where the system does not tell."""
     if torch.cuda.is_available() and torch.cuda.is_initialized():
         return torch.cuda.max_memory_allocated() / 2**20
+    if resource is None:
+        return math.nan
     unit = 1 if sys.platform == "darwin" else 2**10  # ru_maxrss: bytes there, KiB elsewhere
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20

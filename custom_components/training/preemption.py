@@ -21,6 +21,7 @@ EXIT_CODE = 128 + signal.SIGTERM
 
 _LONGEST_CHANGE = 7.0  # seconds to wait for a step or a save to end; clusters kill after 10 to 30
 _END = 0  # no signal's number
+_FORKS = hasattr(os, "register_at_fork")
 _logger = logging.getLogger(__name__)
 
 
@@ -29,7 +30,8 @@ class Preemption:
 
     The main thread changes the state to save between `hold` and `release` only. The thread waits for `release`, and
     then keeps the main thread from changing anything. `save` returns a report of one line. Only the main thread may
-    catch signals; in others `start` does nothing.
+    catch signals; in others `start` does nothing, and nowhere where processes cannot fork (Windows, which has no
+    SIGTERM from outside).
     """
 
     # Why a thread: Python runs a signal handler between two bytecodes of the main thread, and a backward pass, of up to
@@ -51,7 +53,7 @@ class Preemption:
 
     def start(self) -> None:
         """Begin to catch SIGTERM."""
-        if threading.current_thread() is not threading.main_thread() or self._thread is not None:
+        if threading.current_thread() is not threading.main_thread() or self._thread is not None or not _FORKS:
             return
         self._asked = self._done = self._broken = self._interrupted = False
         self._reading, self._writing = os.pipe()
@@ -185,4 +187,5 @@ def _in_child() -> None:
     _after_fork()
 
 
-os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_in_child)
+if _FORKS:
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_in_child)

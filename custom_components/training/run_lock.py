@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import weakref
 from pathlib import Path
 
 from custom_components.errors import InputError
+from custom_components.system.locks import HAS_LOCKS, lock_for_process
 
 LOCK = ".lock"
 """Name of the file, which is there while a training runs, or after one was killed, where it means nothing."""
@@ -36,12 +36,12 @@ class RunLock:
 
 
 def _lock(path: Path, folder: Path) -> int:
-    # lockf, neither flock nor filelock: processes forked from one that has such a lock have it too, so that a data
+    # Neither flock nor filelock: processes forked from one that has such a lock have it too, so that a data
     # loader that outlives a killed training by seconds would keep the folder from the training that goes on.
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
-            fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock_for_process(descriptor)
         except OSError as error:
             if error.errno in (errno.EACCES, errno.EAGAIN):
                 os.close(descriptor)
@@ -49,13 +49,17 @@ def _lock(path: Path, folder: Path) -> int:
                     f"output_dir must be of one training at a time, got {folder}, where another one is running; "
                     "wait for its end or choose another folder"
                 ) from error
-            return descriptor  # a file system without locks
+            return descriptor  # a system or a file system without locks
         if path.exists() and os.path.samestat(path.stat(), os.fstat(descriptor)):
             return descriptor
         os.close(descriptor)  # removed by its owner between the two lines
 
 
 def _unlock(path: Path, descriptor: int, owner: int) -> None:
+    if not HAS_LOCKS:
+        os.close(descriptor)
+        path.unlink(missing_ok=True)
+        return
     if os.getpid() == owner:  # and not a process forked from it
         path.unlink(missing_ok=True)
     os.close(descriptor)

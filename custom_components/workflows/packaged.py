@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
 from custom_components.data.manifests import Manifest
 from custom_components.distributed import first_rank_only
 from custom_components.models.checkpoints import check_domains, load_model, state_dict_bytes
-from custom_components.models.digests import write_with_digest
+from custom_components.models.digests import digest_path, write_with_digest
+from custom_components.models.tensor_files import SUFFIX, read_description, tensor_bytes, tensor_file
 from custom_components.models.trained_model import TrainedModel
 from custom_components.system.files import file_digest
 
@@ -43,7 +45,17 @@ def identify(model: TrainedModel, *, path: str | Path) -> TrainedModel:
 def publish(run_dir: str | Path, *, path: str | Path | None) -> None:
     """Replace the weights of a packaged bundle, whole, by `model.pt` of a finished run; the first process does.
 
-    With `None` for the path of the bundle's `models/model.pt`, the bundle stays as it is.
+    With `None` for the path of the bundle's `models/model.pt`, the bundle stays as it is. A safetensors file beside it
+    gets the same weights. It is away meanwhile, so that a process killed here leaves no two that contradict.
     """
-    if path is not None:
-        write_with_digest(Path(path), state_dict_bytes(load_model(Path(run_dir) / "model.pt")))
+    if path is None:
+        return
+    path, model = Path(path), load_model(Path(run_dir) / "model.pt")
+    tensors, data = tensor_file(path), state_dict_bytes(model)
+    described = None if tensors is None else read_description(tensors)
+    path.with_suffix(SUFFIX).unlink(missing_ok=True)
+    digest_path(path.with_suffix(SUFFIX)).unlink(missing_ok=True)
+    write_with_digest(path, data)
+    if tensors is not None and described is not None:
+        pickled = hashlib.sha256(data).hexdigest()
+        write_with_digest(tensors, tensor_bytes(model.weights, described=described, pickled=pickled))

@@ -8,7 +8,7 @@ from multijoint.cli.presenting import print_written
 
 
 @command(
-    path("bundle", "BUNDLE", "a folder of bundles/"),
+    path("bundle", "BUNDLE", "folder or name of one that `multijoint bundles` lists"),
     path("--checkpoint", "FILE", "model.pt of a training run", required=True),
     out_path("FOLDER", "where folder and zip go", required=True),
     path("--evaluation", "FOLDER", "with summary.csv, for the model card"),
@@ -27,7 +27,7 @@ from multijoint.cli.presenting import print_written
         default=[],
     ),
     dataset_dir("where the manifests' paths start"),
-    example="multijoint package bundles/multijoint_mr_bone_segmentation --checkpoint runs/x/model.pt --out dist",
+    example="multijoint package multijoint_mr_bone_segmentation --checkpoint runs/x/model.pt --out dist",
 )
 def package(bundle: Path, **arguments: Any) -> None:
     """Make a bundle with weights that runs on its own: a folder, and a zip for a model zoo."""

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 import yaml
 from custom_components.errors import explain, find_cause
-from support.documented import PAGES, ROOT, Command, Folder, commands_of, copy
+from support.documented import PAGES, ROOT, Command, Folder, commands_of, copy, quick
 
 from multijoint.cli import main
 from multijoint.cli.main import listed_commands, make_parser, parsers_of
@@ -37,7 +37,7 @@ NOT_RUN = {
     "torchrun": "starts two processes: tests/test_distributed.py",
     "tensorboard": "serves until it is stopped; what it reads: tests/training/test_tracking.py",
     "mlflow ui": "needs the whole mlflow; what it reads: tests/training/test_tracking.py",
-    "multijoint package bundles/multijoint_mr_bone_segmentation --checkpoint runs/x/model.pt --out dist --int8": (
+    "multijoint package multijoint_mr_bone_segmentation --checkpoint runs/x/model.pt --out dist --int8": (
         "refuses a model that has hardly been trained: tests/sharing/packaging/test_int8_networks.py"
     ),
     "multijoint segment scan.nii.gz --bundle dist/multijoint_mr_bone_segmentation --domain ankle --precision int8": (
@@ -175,9 +175,6 @@ def test_commands_run(
             pytest.fail(f"{problem}\n{last}", pytrace=False)
 
 
-_QUICK = 'max_epochs=1, image_size=[32, 32], widths=[4, 8], batch_size=8, device="cpu"'
-
-
 @pytest.mark.parametrize("page", ["README.md", "docs/how-to/python.md"])
 def test_python_of_the_pages_runs(
     page: str, supplies: dict[str, Callable[[Path], object]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -188,7 +185,7 @@ def test_python_of_the_pages_runs(
     assert blocks
     for block in blocks:
         folder.provide((block,))
-        exec(compile(_quick(block), page, "exec"), {})
+        exec(compile(quick(block), page, "exec"), {})
     assert list(tmp_path.glob("out/*_seg.nii.gz"))
 
 
@@ -200,14 +197,9 @@ def test_the_notebook_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     names: dict[str, object] = {}
     for cell in cells:
         assert not cell["outputs"], "the notebook is kept without outputs"
-        exec(compile(_quick("".join(cell["source"])), cell["id"], "exec"), names)
+        exec(compile(quick("".join(cell["source"])), cell["id"], "exec"), names)
     assert (tmp_path / "out" / "ankle_000_seg.nii.gz").is_file()
     assert "<table>" in names["result"]._repr_html_()  # type: ignore[attr-defined]
-
-
-def _quick(code: str) -> str:
-    """The code with a training of seconds on few small phantoms."""
-    return code.replace('budget="5min"', _QUICK).replace("num_cases=6", "num_cases=3, size=40")
 
 
 def test_what_is_not_run_is_there_and_covered_elsewhere() -> None:

@@ -45,6 +45,7 @@ _SMALLER: dict[str, dict[str, str]] = {
     "quality-study": {"--degradations": "none"},
 }
 _SETTINGS = {  # of --set
+    "train": [f"{name}={value}" for name, value in _TRAINING.items() if name != "logging_file"],
     "adapt": ["max_epochs=1", "min_batches=1"],
     "experiment": ["max_epochs=1", "image_size=[32,32]", "widths=[4,8]", "batch_size=8"],
 }
@@ -202,3 +203,9 @@ def _view(arguments: list[str]) -> int:
 def copy(source: Path) -> Callable[[Path], object]:
     """A maker that copies a file or a folder."""
     return lambda target: shutil.copytree(source, target) if source.is_dir() else shutil.copyfile(source, target)
+
+
+def quick(code: str) -> str:
+    """Python of a page with a training of seconds on few small phantoms."""
+    small = 'max_epochs=1, image_size=[32, 32], widths=[4, 8], batch_size=8, device="cpu"'
+    return code.replace('budget="5min"', small).replace("num_cases=6", "num_cases=3, size=40")

@@ -26,7 +26,10 @@ from typing import Any
 
 import torch
 import yaml
+from custom_components.models.tensor_files import tensor_bytes
 from custom_components.networks.unet import MultiDomainUNet
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 from multijoint.running import find_bundle
 from multijoint.sharing.packaging.shipped import shipped_code
@@ -41,6 +44,7 @@ NETWORK = {"num_classes": [4, 3], "domain_names": ["ankle", "shoulder"], "widths
            "norm": "domain", "head": "domain", "attention": False, "embedding": "bottleneck",
            "foreground_prior": 0.01}  # fmt: skip
 MODEL = "models/model.pt"
+TENSORS = "models/model.safetensors"
 INFERENCE = "configs/inference.json"
 
 
@@ -90,6 +94,8 @@ def write_good(parent: Path) -> Path:
     digest = hashlib.sha256((folder / MODEL).read_bytes()).hexdigest()
     described = {"domains": DOMAINS, "preprocessing": {"image_size": [32, 32], "normalization": "volume"},
                  "network": NETWORK, "training": {"epoch": 1}, "digest": digest}  # fmt: skip
+    plain = {key: value for key, value in described.items() if key != "digest"}
+    (folder / TENSORS).write_bytes(tensor_bytes(network.state_dict(), described=plain, pickled=digest))
     config = yaml.safe_load((source / "configs/inference.yaml").read_text()) | {
         "domain": "ankle",
         "model": {"_target_": "custom_components.models.describe_model", **described},
@@ -116,9 +122,10 @@ def write_json(path: Path, content: Any) -> None:
 
 def write_checksums(folder: Path) -> None:
     """Checksums of every file, as an attacker would renew them."""
-    if (folder / MODEL).is_file():
-        digest = hashlib.sha256((folder / MODEL).read_bytes()).hexdigest()
-        (folder / f"{MODEL}.sha256").write_text(f"{digest}  model.pt\n")
+    for path in (folder / MODEL, folder / TENSORS):
+        if path.is_file():
+            digest = hashlib.sha256(path.read_bytes()).hexdigest()
+            path.with_name(f"{path.name}.sha256").write_text(f"{digest}  {path.name}\n")
     names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
     lines = [f"{hashlib.sha256((folder / name).read_bytes()).hexdigest()}  {name}\n" for name in names
              if name != "checksums.sha256"]  # fmt: skip
@@ -535,10 +542,7 @@ def _checkpoints() -> list[Hostile]:
         _changed("weights-other-network", "do not fit the network", MODEL, first(lambda weight: torch.zeros(7))),
         _changed("weights-exchanged", "not those that inference.json describes", MODEL, save(
             lambda canary: {"x": torch.zeros(1)})),
-        _changed("safetensors-bomb", "size lie: tensor 'x'", "more.safetensors", raw(
-            "models/more.safetensors", lambda canary: _safetensors([2**18, 2**17])), always=True),
-        _changed("safetensors-header", "size lie: a header of", "more.safetensors", raw(
-            "models/more.safetensors", lambda canary: (2**37).to_bytes(8, "little") + b"{}"), always=True),
+        *_tensor_files(),
         _changed("pickle-file", "can hold pickles", "cache.pkl", raw(
             "models/cache.pkl", lambda canary: pickle.dumps(call(canary)))),
         _changed("pickle-array", "can hold pickles", "mean.npy", raw(
@@ -548,6 +552,86 @@ def _checkpoints() -> list[Hostile]:
         _changed("nested-zip", "nested archive", "more.txt", raw("docs/more.txt", lambda canary: _small_zip())),
         _changed("nested-gzip", "nested archive", "more.md", raw("docs/more.md", lambda canary: gzip.compress(b"x"))),
     ]  # fmt: skip
+
+
+def _tensor_files() -> list[Hostile]:
+    """Safetensors files, each in place of the good one."""
+
+    def put(change: Callable[[bytes], bytes]) -> Callable[[Path, Path], None]:
+        return lambda bundle, canary: (bundle / TENSORS).write_bytes(change((bundle / TENSORS).read_bytes())) and None
+
+    def header(change: Callable[[dict[str, Any]], Any]) -> Callable[[Path, Path], None]:
+        def rewrite(data: bytes) -> bytes:
+            length = int.from_bytes(data[:8], "little")
+            content = json.loads(data[8 : 8 + length])
+            change(content)
+            return _framed(json.dumps(content).encode(), data[8 + length :])
+
+        return put(rewrite)
+
+    def saved(change: Callable[[dict[str, torch.Tensor]], Any]) -> Callable[[Path, Path], None]:
+        def make(bundle: Path, canary: Path) -> None:
+            with safe_open(bundle / TENSORS, framework="pt") as content:
+                weights, metadata = {name: content.get_tensor(name) for name in content.keys()}, content.metadata()  # noqa: SIM118
+            change(weights)
+            save_file(weights, bundle / TENSORS, metadata=metadata)
+
+        return make
+
+    def described(text: str) -> Callable[[Path, Path], None]:
+        return header(lambda content: content["__metadata__"].update(model=text))
+
+    def overlap(content: dict[str, Any]) -> None:
+        first, second = sorted((each for name, each in content.items() if name != "__metadata__"),
+                               key=lambda each: each["data_offsets"])[:2]  # fmt: skip
+        second["data_offsets"] = [first["data_offsets"][0], second["data_offsets"][1]]
+
+    def forge(bundle: Path, canary: Path) -> None:
+        """Another model.pt, whose digest the safetensors file states."""
+        torch.save({name: each + 1 for name, each in torch.load(bundle / MODEL).items()}, bundle / MODEL)
+        digest = hashlib.sha256((bundle / MODEL).read_bytes()).hexdigest()
+        own = json.loads((bundle / INFERENCE).read_text())
+        own["model"]["digest"] = digest
+        write_json(bundle / INFERENCE, own)
+        header(lambda content: content["__metadata__"].update(pt_sha256=digest))(bundle, canary)
+
+    def others(bundle: Path, canary: Path) -> None:
+        torch.save({name: each + 1 for name, each in torch.load(bundle / MODEL).items()}, bundle / MODEL)
+
+    return [
+        _changed("tensors-cut", "no safetensors file: .*incomplete metadata", TENSORS, put(lambda data: data[:-4])),
+        _changed("tensors-cut-header", "no safetensors file: .*invalid header", TENSORS, put(lambda data: data[:40])),
+        _changed("tensors-empty", "no safetensors file: .*header too small", TENSORS, put(lambda data: b"\0\0\0")),
+        _changed("tensors-header", "size lie: a header of 137438953472 bytes", TENSORS, put(
+            lambda data: _framed(b"{}", b"", length=2**37)), always=True),
+        _changed("tensors-size", "no safetensors file", TENSORS, header(
+            lambda content: next(iter(content.values()))  # the metadata
+            and content.update(x={"dtype": "F32", "shape": [2**18, 2**17], "data_offsets": [0, 4]}))),
+        _changed("tensors-overlap", "no safetensors file: .*invalid offset", TENSORS, header(overlap)),
+        _changed("tensors-kind", "is of F8_E4M3, which no weights here are", TENSORS, saved(
+            lambda weights: weights.update(x=torch.zeros(4).to(torch.float8_e4m3fn)))),
+        _changed("tensors-nan", "must be finite, got NaN", TENSORS, saved(
+            lambda weights: next(iter(weights.values())).fill_(float("nan")))),
+        _changed("tensors-missing", "weights do not fit the network described", TENSORS, saved(
+            lambda weights: weights.pop(next(iter(weights))))),
+        _changed("tensors-no-json", "metadata must describe a model: not readable as JSON", TENSORS, described("{")),
+        _changed("tensors-nested", "metadata must describe a model: depth bomb", TENSORS, described(
+            "[" * 2**20), always=True),
+        _changed("tensors-no-model", "metadata describes another model", TENSORS, described("[1, 2]")),
+        _changed("tensors-other-model", "metadata describes another model", TENSORS, described(
+            json.dumps({"format": "multijoint-1", "domains": [], "preprocessing": {}, "network": {}, "training": {}}))),
+        _changed("tensors-foreign", "metadata must describe a model of this project, got none", TENSORS, header(
+            lambda content: content.pop("__metadata__"))),
+        _changed("tensors-pickle", "size lie: a header of", TENSORS, lambda bundle, canary: (
+            bundle / TENSORS).write_bytes(pickle.dumps(Call(open, str(canary), "w"))) and None, always=True),
+        _changed("weights-not-the-tensors", "weights differ from those of model.safetensors", MODEL, forge),
+        _changed("weights-of-another-file", "is not the file that model.safetensors", MODEL, others),
+    ]  # fmt: skip
+
+
+def _framed(header: bytes, data: bytes, *, length: int | None = None) -> bytes:
+    """A safetensors file."""
+    return (len(header) if length is None else length).to_bytes(8, "little") + header + data
 
 
 def _add_to_weights(bundle: Path, canary: Path) -> None:
@@ -604,11 +688,6 @@ class Writer(torch.nn.Module):
 
 def _write_script(bundle: Path, canary: Path) -> None:
     torch.jit.script(Writer(str(canary))).save(str(bundle / "models/model.ts"))
-
-
-def _safetensors(shape: list[int]) -> bytes:
-    header = json.dumps({"x": {"dtype": "F32", "shape": shape, "data_offsets": [0, 4]}}).encode()
-    return len(header).to_bytes(8, "little") + header + bytes(4)
 
 
 def _small_zip() -> bytes:

@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 from custom_components.errors import InputError, needs_extra, show_path
 from custom_components.io.nifti_files import MAX_BYTES, check_size
+from custom_components.system.files import READ_FLAGS
 
 DEFLATED = "1.2.840.10008.1.2.1.99"
 _MAGIC, _MAGIC_AT = b"DICM", 128
@@ -69,7 +70,7 @@ def is_dicom(path: Path) -> bool:
     """
     name = path.name.lower()
     try:
-        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+        with open(os.open(path, READ_FLAGS), "rb") as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 return False
             head = file.read(2**10)

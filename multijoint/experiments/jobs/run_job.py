@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import fcntl
+import contextlib
 import hashlib
 import json
 import shutil
@@ -18,6 +18,7 @@ import yaml
 from custom_components.errors import InputError
 from custom_components.models.checkpoints import RESUMABLE
 from custom_components.system.files import remove_stale_temporaries, write_atomically
+from custom_components.system.locks import lock_file
 
 from multijoint.cluster import ProcessFailure, run_process
 from multijoint.experiments.jobs.experiment import Experiment, Job, fold_setting, job_folder
@@ -62,7 +63,8 @@ def run_job(payload: tuple[Experiment, Job], environment: dict[str, str]) -> Job
     with (place / ".lock").open("w") as lock:
         # The steps' processes inherit the descriptor and so hold the lock too, even after this process was killed.
         # `filelock` keeps its descriptor to itself, hence `flock`.
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        with contextlib.suppress(OSError):  # a system or a file system without locks
+            lock_file(lock, wait=True)
         configs = hashlib.sha256(b"".join(path.read_bytes() for path in job.method.configs)).hexdigest()
         record = json.loads((place / "job.json").read_text()) if (place / "job.json").is_file() else {}
         done = record.get("state") == "done"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import fcntl
+import contextlib
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +14,7 @@ from custom_components.errors import InputError
 from custom_components.io.geometry import canonical_spacing_mm, orientation_of, to_canonical
 from custom_components.io.volumes import nifti_bytes, read_label, read_volume
 from custom_components.system.files import write_atomically
+from custom_components.system.locks import lock_file
 from scipy import ndimage
 
 SHIFTS = (
@@ -98,7 +99,8 @@ def write_copies(folder: Path, case: Case, *, plane: str) -> list[Case]:
     copies = {how: _copy_of(place, case, how) for how in SHIFTS}
     place.mkdir(parents=True, exist_ok=True)
     with (place / f".{case.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        with contextlib.suppress(OSError):  # a system or a file system without locks
+            lock_file(lock, wait=True)
         missing = {how: copy for how, copy in copies.items() if not _label_of(copy).is_file()}
         if missing:
             source = read_volume(case.image)

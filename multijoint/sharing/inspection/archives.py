@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from custom_components.errors import InputError
+from custom_components.system.files import READ_FLAGS
 
 from multijoint.sharing.inspection.report import Concern
 from multijoint.sharing.inspection.zip_members import Member, ZipFault, read_data, read_members
@@ -137,7 +138,7 @@ def open_plain(path: Path) -> BufferedReader:
     Raises:
         InputError: it is no plain file.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    descriptor = os.open(path, READ_FLAGS)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise InputError(f"{path.name} must be a plain file, got another kind; give a bundle's folder or .zip")
@@ -181,25 +182,17 @@ def check_members(members: list[Member], limits: Limits) -> Iterator[tuple[str, 
 
 
 def _write_member(file: BinaryIO, member: Member, target: Path, limits: Limits) -> None:
-    folder = os.open(target, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-    try:
-        *parents, name = member.name.removesuffix("/").split("/")
-        for parent in [*parents, name] if member.is_folder else parents:
-            folder = _enter(folder, parent)
-        if not member.is_folder:
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
-            with os.fdopen(os.open(name, flags, 0o600, dir_fd=folder), "wb") as output:
-                for data in read_data(file, member, most=limits.member):
-                    output.write(data)
-    finally:
-        os.close(folder)
+    """Write a member below the root folder, which is new and of this user alone: there is no link on the way."""
+    *parents, name = member.name.removesuffix("/").split("/")
+    folder = target
+    for parent in [*parents, name] if member.is_folder else parents:
+        folder = folder / parent
+        folder.mkdir(0o700, exist_ok=True)
+    if not member.is_folder:
+        with open(folder / name, "xb", opener=_open_private) as output:
+            for data in read_data(file, member, most=limits.member):
+                output.write(data)
 
 
-def _enter(folder: int, name: str) -> int:
-    """Open a folder below an open one, which is closed; the folder is made if missing."""
-    try:
-        if name not in os.listdir(folder):
-            os.mkdir(name, 0o700, dir_fd=folder)
-        return os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=folder)
-    finally:
-        os.close(folder)
+def _open_private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)

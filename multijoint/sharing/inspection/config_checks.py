@@ -15,7 +15,7 @@ from multijoint.sharing.inspection.report import Concern
 _OUTSIDE = re.compile(r"(/|~|\\|[A-Za-z]:[\\/]|file:|(.*[\\/])?\.\.([\\/]|$))", re.DOTALL)
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 _SPECIAL = ("_target_", "_mode_", "_requires_", "_disabled_", "_desc_")
-_WEIGHTS = re.compile(r"models/[\w.-]+\.(pt|ts|onnx)(\.sha256)?", re.ASCII)
+_WEIGHTS = re.compile(r"models/[\w.-]+\.(pt|ts|onnx|safetensors)(\.sha256)?", re.ASCII)
 _MOST_NUMBER = 2**32
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 

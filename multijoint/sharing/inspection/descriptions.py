@@ -24,12 +24,12 @@ _MOST_WEIGHTS = 2**29  # numbers, 2 GiB
 _MOST_FEATURES = 2**30  # numbers of the largest layer for one slice, 4 GiB
 
 
-def check_model(model: Any, *, tensors: list[StoredTensor] | None, digest: str) -> Iterator[Concern]:
+def check_model(model: Any, *, weights: Mapping[str, list[StoredTensor]], digest: str) -> Iterator[Concern]:
     """Concerns about the `model` entry, and about weights that differ from its description.
 
     Args:
         model: the entry as plain data.
-        tensors: contents of `models/model.pt`; None if it is missing or unreadable.
+        weights: tensors of each file of the model's weights that is there and readable.
         digest: SHA-256 of `models/model.pt`, "" without one; compared if the description states one.
     """
     if not isinstance(model, Mapping) or model.get("_target_") not in _DESCRIBE:
@@ -42,8 +42,16 @@ def check_model(model: Any, *, tensors: list[StoredTensor] | None, digest: str) 
         return
     if digest and model.get("digest", digest) != digest:
         yield Concern("unsafe", "weights", "models/model.pt", "weights are not those that inference.json describes")
-    elif tensors is not None:
-        yield from _compare(model["network"], tensors)
+        return
+    for name, tensors in weights.items():
+        yield from _compare(model["network"], tensors, name=name)
+
+
+def is_same_model(model: Any, other: Any) -> bool:
+    """Whether two descriptions, plain data, are of one model; the weights apart."""
+    keys = ("domains", "preprocessing", "network", "training")
+    both = [{key: each.get(key) for key in keys} if isinstance(each, Mapping) else None for each in (model, other)]
+    return both[0] == both[1] is not None
 
 
 def describe_domains(model: Any) -> list[str]:
@@ -125,7 +133,7 @@ def _over(bounds: Iterable[tuple[int, int, str]]) -> str:
     )
 
 
-def _compare(network: Mapping[str, Any], tensors: list[StoredTensor]) -> Iterator[Concern]:
+def _compare(network: Mapping[str, Any], tensors: list[StoredTensor], *, name: str) -> Iterator[Concern]:
     """Compare names and shapes with the network described, built without memory for its weights (device "meta")."""
     try:
         with torch.device("meta"):
@@ -135,7 +143,7 @@ def _compare(network: Mapping[str, Any], tensors: list[StoredTensor]) -> Iterato
         return
     found = {tensor.name: tensor.shape for tensor in tensors}
     if found != expected:
-        first = min(name for name in {*found, *expected} if found.get(name) != expected.get(name))
+        first = min(each for each in {*found, *expected} if found.get(each) != expected.get(each))
         shapes = f"{found.get(first)}, not {expected.get(first)}"
         message = f"weights do not fit the network described, first {first!r}: {shapes}"
-        yield Concern("unsafe", "weights", "models/model.pt", message)
+        yield Concern("unsafe", "weights", name, message)

@@ -19,7 +19,7 @@ from multijoint.sharing.packaging.metadata import CHECKSUMS
 _PACKAGE = "custom_components"
 _START = 2**20
 _TEXT = {".md", ".txt", ".json", ".yaml", ".yml", ".conf", ".csv", ".sha256", ".rst", ""}
-_KNOWN = _TEXT | {".py", ".pyi", ".pt", ".ts", ".onnx", ".png", ".jpg", ".jpeg"}
+_KNOWN = _TEXT | {".py", ".pyi", ".pt", ".safetensors", ".ts", ".onnx", ".png", ".jpg", ".jpeg"}
 _PICKLES = {".pkl", ".pickle", ".joblib", ".dill", ".npy", ".npz", ".ckpt", ".bin", ".pt2", ".h5", ".mat"}
 _PROGRAMS = (
     (b"\x7fELF", "ELF program"),
@@ -98,7 +98,7 @@ def check_checksums(files: dict[str, Path], digests: dict[str, str], *, left_out
         elif digest != digests[name]:
             yield Concern("unsafe", "checksum", name, "checksum differs: damaged or changed")
     for name in files:
-        if name.endswith((".pt.sha256", ".onnx.sha256")):
+        if name.endswith((".pt.sha256", ".onnx.sha256", ".safetensors.sha256")):
             with open_plain(files[name]) as file:
                 stated = file.read(200).decode("utf-8", errors="replace").partition(" ")[0]
             if stated != digests.get(name.removesuffix(".sha256"), stated):
@@ -135,7 +135,7 @@ def check_content(path: Path, *, name: str) -> Iterator[Concern]:
     elif archive and not (suffix in (".pt", ".ts") and archive == "zip"):
         level = "warning" if name.endswith(".nii.gz") else "unsafe"
         yield Concern(level, "archive-in", name, f"nested archive ({archive}), not looked into")
-    elif suffix not in (".pt", ".ts", ".onnx") and is_program(start):
+    elif suffix not in (".pt", ".safetensors", ".ts", ".onnx") and is_program(start):
         yield Concern("unsafe", "pickle", name, "is a pickle that calls code")
     elif suffix not in _KNOWN:
         yield Concern("warning", "file", name, "file of a kind that bundles of this project do not hold")

@@ -19,17 +19,14 @@ from custom_components.system.termination import at_termination, deferring_termi
 from multijoint.sharing.inspection.archives import UnsafeArchive, check_archive, open_plain, other_archive, unpack
 from multijoint.sharing.inspection.config_checks import check_config, check_large_files, check_logging, is_large_files
 from multijoint.sharing.inspection.config_reading import ConfigFault, read_config
-from multijoint.sharing.inspection.descriptions import check_model, check_networks, describe_domains
+from multijoint.sharing.inspection.descriptions import check_model, check_networks, describe_domains, is_same_model
 from multijoint.sharing.inspection.file_checks import check_checksums, check_code, check_content, list_files
 from multijoint.sharing.inspection.known_targets import known_of_release
 from multijoint.sharing.inspection.onnx_checks import check_onnx
 from multijoint.sharing.inspection.report import Concern, Report, shorten
-from multijoint.sharing.inspection.weight_checks import (
-    check_safetensors,
-    check_torchscript,
-    check_weights,
-    script_configs,
-)
+from multijoint.sharing.inspection.state_dicts import StoredTensor
+from multijoint.sharing.inspection.tensor_checks import OURS, check_tensors, compare_weights
+from multijoint.sharing.inspection.weight_checks import check_torchscript, check_weights, script_configs
 from multijoint.sharing.packaging.metadata import PACKAGED_BY
 
 _WEIGHTS = "models/model.pt"
@@ -91,7 +88,8 @@ def inspect_folder(folder: Path) -> Report:
     report.extend(found)
     digests = {name: _digest(path) for name, path in files.items()}
     configs: dict[str, Any] = {}
-    tensors = None
+    weights: dict[str, list[StoredTensor]] = {}  # of the files of weights without concerns
+    described: Any = None
     start = time.monotonic()
     for name, path in files.items():
         if time.monotonic() - start > _MOST_SECONDS:
@@ -111,14 +109,21 @@ def inspect_folder(folder: Path) -> Report:
                     _inspect_data(report, name, data, configs, digests=digests)
             elif suffix == ".pt":
                 held, found = check_weights(path, name=name)
-                tensors = held if name == _WEIGHTS and not found else tensors
+                weights |= {} if found else {name: held}
                 report.extend(found)
             elif suffix == ".ts":
                 report.extend(check_torchscript(path, name=name))
                 for inner, data in script_configs(path).items():
                     _inspect_data(report, f"{name}/{inner}", data, configs, digests=digests)
             elif suffix == ".safetensors":
-                report.extend(check_safetensors(path, name=name))
+                held, model, stated, found = check_tensors(path, name=name)
+                report.extend(found)
+                if not found:
+                    weights[name] = held
+                    described = model if name == OURS else described
+                    other = f"{name.removesuffix(suffix)}.pt"  # which was looked at before, by the order of names
+                    beside = files.get(other) if other in weights else None
+                    report.extend(compare_weights(path, beside, name=other, stated=stated, digests=digests))
             elif suffix == ".onnx":
                 report.extend(check_onnx(path, name=name))
         except Exception as error:  # any error that foreign bytes cause is a concern
@@ -128,10 +133,17 @@ def inspect_folder(folder: Path) -> Report:
     report.extend(check_checksums(files, digests, left_out=left_out))
     inference = configs.get("configs/inference.json")
     model = inference.get("model") if isinstance(inference, dict) else None
-    report.extend(check_model(model, tensors=tensors, digest=digests.get(_WEIGHTS, "")))
-    if _WEIGHTS not in files:
+    own = {name: weights[name] for name in (_WEIGHTS, OURS) if name in weights}
+    report.extend(check_model(model, weights=own, digest=digests.get(_WEIGHTS, "")))
+    if described is not None and not is_same_model(model, described):
+        report.add("unsafe", "model", OURS, "metadata describes another model than configs/inference.json")
+    read = OURS if OURS in files else _WEIGHTS
+    if read not in files:
         report.add("warning", "weights", _WEIGHTS, "no weights in the bundle")
-    report.summary = _summary(configs.get("configs/metadata.json"), model, tensors, files)
+    report.summary = _summary(configs.get("configs/metadata.json"), model, files)
+    if read in weights:
+        report.summary["weights"] = sum(math.prod(tensor.shape) for tensor in weights[read])
+        report.summary["read"] = read
     return report
 
 
@@ -195,7 +207,7 @@ def _large_files(configs: dict[str, Any]) -> list[dict[str, Any]]:
     return [entry for each in lists if isinstance(each, list) for entry in each if isinstance(entry, dict)]
 
 
-def _summary(metadata: Any, model: Any, tensors: Any, files: dict[str, Path]) -> dict[str, Any]:
+def _summary(metadata: Any, model: Any, files: dict[str, Path]) -> dict[str, Any]:
     stated = metadata if isinstance(metadata, dict) else {}
     summary: dict[str, Any] = {
         key: shorten(stated[key]) for key in ("name", "version") if isinstance(stated.get(key), str)
@@ -205,8 +217,6 @@ def _summary(metadata: Any, model: Any, tensors: Any, files: dict[str, Path]) ->
     if change.startswith(PACKAGED_BY):
         summary["release"] = shorten(change.removeprefix(PACKAGED_BY))
     summary["domains"] = describe_domains(model)
-    if tensors is not None:
-        summary["weights"] = sum(math.prod(tensor.shape) for tensor in tensors)
     summary["licences"] = [name for name in ("LICENSE", "docs/data_license.txt") if name in files]
     return summary
 

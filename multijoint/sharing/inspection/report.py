@@ -108,7 +108,7 @@ class Report:
             return (
                 f"bundle {self.bundle} must be packaged by release {own}, got one of {version}, whose code and "
                 f"configurations are not known here; if you know its maker, segment with --trust, or package its model "
-                "again: multijoint package bundles/multijoint_mr_bone_segmentation --checkpoint FOLDER --out dist"
+                "again: multijoint package multijoint_mr_bone_segmentation --checkpoint FOLDER --out dist"
             )
         named = "; ".join(f"{each.path}: {each.message}" for each in causes[:most])
         more = f" and {len(causes) - most} more" if len(causes) > most else ""

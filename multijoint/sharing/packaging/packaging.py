@@ -16,9 +16,11 @@ from custom_components.domains import find_domain
 from custom_components.errors import InputError
 from custom_components.models.checkpoints import load_model, state_dict_bytes
 from custom_components.models.single_domain import fold_domain, select_domain
+from custom_components.models.tensor_files import SUFFIX, tensor_bytes
 from custom_components.models.trained_model import TrainedModel
 from custom_components.system.files import make_folder, write_atomically
 
+from multijoint.running import list_bundles
 from multijoint.sharing.packaging.configurations import as_json, bundle_config, bundle_file, packaged_configs
 from multijoint.sharing.packaging.exports import export_onnx, export_torchscript
 from multijoint.sharing.packaging.held_out import BoneDice, check_fall
@@ -56,7 +58,8 @@ def package(
     """Write `<name>/` and `<name>_v<version>.zip`, each whole or not at all; the same input gives the same bytes.
 
     Args:
-        bundle: a bundle of the repository; files that it lacks come from the joint bundle.
+        bundle: folder or name of one of the project's bundles, see `running.list_bundles`; files that it lacks come
+            from the joint bundle.
         checkpoint: `model.pt` of a run, or a packaged bundle's folder.
         out: folder that both go to; an earlier package of the same name is replaced.
         domain: name of the default domain; the first if None.
@@ -79,8 +82,11 @@ def package(
         InputError: bundle, checkpoint, domain or evaluation cannot be packaged.
     """
     bundle, checkpoint, out = Path(bundle), Path(checkpoint), Path(out)
+    bundle = next((each for each in list_bundles() if each.name == str(bundle) and not bundle.exists()), bundle)
     if not (bundle / "configs" / "metadata.json").is_file():
-        raise InputError(f"bundle must be a folder with configs/metadata.json, got {bundle}; name one of bundles/")
+        raise InputError(
+            f"bundle must be a folder with configs/metadata.json, got {bundle}; name one that multijoint bundles lists"
+        )
     if out.exists():
         make_folder(out)  # a file in its place is told now, not after minutes
     folder_name = None if name is None else own_folder_name(name)
@@ -136,9 +142,8 @@ def _files(
     bundle: Path, model: TrainedModel, *, metadata: Mapping[str, Any], domain: str, data: Sequence[Mapping[str, Any]]
 ) -> dict[str, bytes]:
     """Content by path, but for the documents."""
-    configs = {
-        name: as_json(config) for name, config in packaged_configs(bundle, model, domain=domain, data=data).items()
-    }
+    plain = packaged_configs(bundle, model, domain=domain, data=data)
+    configs = {name: as_json(config) for name, config in plain.items()}
     configs["metadata.json"] = as_json(metadata)
     inside = {name: configs[name] for name in ("inference.json", "metadata.json")}
     return {
@@ -146,10 +151,24 @@ def _files(
         "configs/logging.conf": bundle_file(bundle, "configs/logging.conf"),
         **{f"configs/{name}": content for name, content in configs.items()},
         **shipped_code(),
-        **with_digest("models/model.pt", state_dict_bytes(model)),
+        **weight_files("models/model.pt", model, described=plain["inference.json"]["model"]),
         "models/model.ts": export_torchscript(model, domain=domain, files=inside),
         **{f"models/{each.name}.onnx": export_onnx(model, domain=each.name) for each in model.domains},
     }
+
+
+def weight_files(path: str, model: TrainedModel, *, described: Mapping[str, Any]) -> dict[str, bytes]:
+    """The weights of a model as `<name>.pt`, for every tool, and `<name>.safetensors`, each with its digest's file.
+
+    Args:
+        path: of the `.pt` file in the bundle.
+        model: the weights.
+        described: the entry `model` of the bundle's `inference.json`.
+    """
+    data = state_dict_bytes(model)
+    plain = {key: value for key, value in described.items() if key != "_target_"}
+    tensors = tensor_bytes(model.weights, described=plain, pickled=hashlib.sha256(data).hexdigest())
+    return with_digest(path, data) | with_digest(f"{path.removesuffix('.pt')}{SUFFIX}", tensors)
 
 
 def _large_files(files: Mapping[str, bytes], url: str) -> bytes:

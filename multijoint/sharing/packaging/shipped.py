@@ -13,11 +13,11 @@ SHIPPED = {
     "views",
     "io": "geometry label_names nifti_files nifti_headers nifti_voxels pictures planes records volumes",
     "metrics": "bone_scores evaluation nearest_voxels score_summaries score_tables surface_distances",
-    "models": "checkpoints digests seen trained_model",
+    "models": "checkpoints digests seen tensor_files trained_model",
     "networks": "arguments blocks folding forwards heads joined_norms norms parameters synchronised_norms unet",
     "postprocessing": "closing components rows transforms",
     "quality": "calibration expected_dice flags tables",
-    "system": "colours files folders terminal termination threads",
+    "system": "colours files folders locks terminal termination threads",
     "training": "averaging batches epoch_log handlers interruption model_quality norm_statistics planning preemption "
     "resuming run_lock runs schedules slice_sizes state step_timing tracking validation",
     "workflows": "begin monai_workarounds packaged settings",

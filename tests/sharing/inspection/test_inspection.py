@@ -403,7 +403,7 @@ def test_a_bundle_of_the_release_before_is_refused_with_the_remedy_and_loads_as_
         pytest.raises(
             InputError,
             match=rf"must be packaged by release {custom_components.__version__}, got one of 0\.5\.0, whose code and .*"
-            r"segment with --trust, or package its model again: multijoint package bundles/multijoint_mr_",
+            r"segment with --trust, or package its model again: multijoint package multijoint_mr_",
         ),
         open_bundle(copy),
     ):
