@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,7 +14,8 @@ import numpy as np
 from custom_components.domains import Domain
 from custom_components.errors import InputError
 from custom_components.inference.domain_fit import AUTO, asks_for_choice
-from custom_components.io.nifti_files import case_id
+from custom_components.io.formats import case_id, label_ending
+from custom_components.io.raster_files import scan_digest
 from custom_components.io.records import label_map_path, read_record, write_record
 from custom_components.io.volumes import Volume, read_label, write_label_map
 from custom_components.system.files import file_digest
@@ -22,11 +24,12 @@ from custom_components.system.folders import OutputFolder
 if TYPE_CHECKING:
     from custom_components.models.trained_model import TrainedModel
 
+_LOG = logging.getLogger(__name__)
 _REMEDY = "move it, choose another output folder, or give --overwrite"
 
 
 class ResultFolder:
-    """Label maps `<case>_seg.nii.gz`, each with a record `<case>_seg.json` of its origin and its quality.
+    """Label maps `<case>_seg.nii.gz`, or of another format, each with a record of its origin and its quality.
 
     A scan is finished when its label map is unchanged since it was written and the record names the same scan, model,
     domain, settings and version of this package, and holds the measured quality of each bone. A label map of another
@@ -39,6 +42,8 @@ class ResultFolder:
             chosen is finished.
         settings: plain values that also decide the labels; part of the record, compared by `find`.
         overwrite: segment all scans again and replace their label maps.
+        label_format: format of the label maps, see `formats.LabelFormat`. One of ours in another format is made anew
+            in this one, and goes.
     """
 
     def __init__(
@@ -49,12 +54,15 @@ class ResultFolder:
         domain: str | None = None,
         settings: Mapping[str, Any] | None = None,
         overwrite: bool = False,
+        label_format: str = "nifti",
     ) -> None:
+        label_ending(label_format, scan="scan.nii")
         self.output_dir = Path(output_dir)
         self.model = model
         self.default_domain = domain
         self.settings = dict(settings or {})
         self.overwrite = overwrite
+        self.label_format = label_format
         self._folder = OutputFolder(output_dir)
 
     def find(self, item: Mapping[Any, Any]) -> Path | None:
@@ -63,11 +71,12 @@ class ResultFolder:
         Raises:
             InputError: a label map of the same name must not be replaced.
         """
-        path = self._path(item)
         image = Path(item["image"])
+        wanted = self._path(item, image)
+        path = label_map_path(self.output_dir, self._case(item, image))
         if self.overwrite or not path.exists() or not image.is_file():
             return None
-        digest = file_digest(image)
+        digest = scan_digest(image)
         record = _record_of_scan(path, image, digest)
         if record["label_map_sha256"] not in (None, file_digest(path)):
             if _is_whole(path):
@@ -80,7 +89,7 @@ class ResultFolder:
             item = {**item, "domain": record.get("domain")}
         made = {"image_sha256": digest} | self._how(item)
         same = made.items() <= record.items() and "quality" in record
-        return path if record["label_map_sha256"] and same else None
+        return path if record["label_map_sha256"] and same and path == wanted else None
 
     def save(self, item: Mapping[str, Any], labels: np.ndarray, *, quality: Sequence[Mapping[str, Any]] = ()) -> Path:
         """Write the label map of an item and its record; returns the label map's path.
@@ -97,11 +106,12 @@ class ResultFolder:
         Raises:
             InputError: the folder was removed since the run began.
         """
-        path = self._path(item)
         source: Volume = item["source"]
+        path, before = self._path(item, source.path), label_map_path(self.output_dir, self._case(item, source.path))
         labels_of = self.domain_of(item).labels
         record: dict[str, Any] = {
             "image": source.path.name,
+            "label_map": path.name,
             "labels": {"0": "background"} | {str(value): name for value, name in labels_of.items()},
             "image_sha256": source.digest,
             "image_id": _path_id(source.path, source.digest),
@@ -111,14 +121,18 @@ class ResultFolder:
         }
 
         def write_own_record(digest: str) -> None:
+            before.unlink(missing_ok=True)
             path.unlink(missing_ok=True)
             record["label_map_sha256"] = digest
             write_record(path, record)
 
         with self._folder.locked():
-            if path.exists() and not self.overwrite:  # another run may have written it since `find`
-                _record_of_scan(path, source.path, source.digest)
-            write_label_map(path, labels, like=source, before=write_own_record)
+            for old in {before, path}:
+                if old.exists() and not self.overwrite:  # another run may have written it since `find`
+                    _record_of_scan(old, source.path, source.digest)
+            if why := label_ending(self.label_format, scan=source.path)[1]:
+                _LOG.info("%s is NIfTI: %s", path.name, why)
+            write_label_map(path, labels, like=source, names=labels_of, before=write_own_record)
             if not path.is_file():
                 raise InputError(f"{path.name} must stay until the run ends, got it removed; run the command again")
             if file_digest(path) != record["label_map_sha256"]:
@@ -126,8 +140,12 @@ class ResultFolder:
                 raise InputError(f"{rule}; the file system cannot lock folders: segment into folders of their own")
         return path
 
-    def _path(self, item: Mapping[str, Any]) -> Path:
-        return label_map_path(self.output_dir, item.get("name") or case_id(item["source"].path))
+    def _case(self, item: Mapping[Any, Any], scan: Path) -> str:
+        return item.get("name") or case_id(scan)
+
+    def _path(self, item: Mapping[Any, Any], scan: Path) -> Path:
+        ending, _ = label_ending(self.label_format, scan=scan)
+        return label_map_path(self.output_dir, self._case(item, scan), ending=ending)
 
     def domain_of(self, item: Mapping[str, Any]) -> Domain:
         """Domain of an item, the default one if it names none."""
