@@ -15,8 +15,7 @@ from custom_components.domains import Domain
 from custom_components.errors import InputError
 from custom_components.inference.domain_fit import AUTO, asks_for_choice
 from custom_components.io.formats import case_id, label_ending
-from custom_components.io.raster_files import scan_digest
-from custom_components.io.records import label_map_path, read_record, write_record
+from custom_components.io.records import image_digest, label_map_path, read_record, write_record
 from custom_components.io.volumes import Volume, read_label, write_label_map
 from custom_components.system.files import file_digest
 from custom_components.system.folders import OutputFolder
@@ -76,7 +75,7 @@ class ResultFolder:
         path = label_map_path(self.output_dir, self._case(item, image))
         if self.overwrite or not path.exists() or not image.is_file():
             return None
-        digest = scan_digest(image)
+        digest = image_digest(image)
         record = _record_of_scan(path, image, digest)
         if record["label_map_sha256"] not in (None, file_digest(path)):
             if _is_whole(path):

@@ -17,8 +17,6 @@ from custom_components.io.formats import LABEL_ENDINGS, SEGMENTATION, ending_of
 from custom_components.io.geometry import find_affine, spacing_of
 from custom_components.io.nifti_files import Content
 from custom_components.io.nifti_headers import read_header, shape_of, skip_to_voxels
-from custom_components.io.raster import LPS_TO_RAS
-from custom_components.io.raster_files import parse_text
 
 _LEVEL = 6  # of compression; at 9 a label map takes three times as long and is hardly smaller
 _PART = 2**20  # bytes compared at once
@@ -58,7 +56,7 @@ def encode(path: Path, labels: np.ndarray, *, affine: np.ndarray, header: Any, f
         head = made.binaryblock + bytes(4)
         return compress(head, voxels) if ending == ".nii.gz" else head + voxels
     is_oriented = header["sform_code"] > 0 or header["qform_code"] > 0
-    lps = LPS_TO_RAS @ affine + 0.0
+    lps = np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine + 0.0
     if ending == ".mha":
         return _metaimage(labels.shape, lps, voxels, is_oriented=is_oriented)
     own = {**_SEGMENTATION, **fields} if ending == SEGMENTATION else {}
@@ -78,6 +76,8 @@ def check_written(path: Path, stored: bytes, labels: np.ndarray, *, affine: np.n
         same = shape_of(written) == labels.shape
         same = same and np.array_equal(find_affine(written, path), find_affine(header, path))
     else:
+        from custom_components.io.raster_files import parse_text
+
         raster = parse_text(content)
         same = raster.shape == labels.shape and np.allclose(raster.affine, affine, rtol=1e-14, atol=1e-12)
         body = io.BytesIO(stored[raster.offset :])

@@ -82,6 +82,15 @@ def verify(raster: Raster) -> Verified:
     Raises:
         InputError: truncated, longer than the header says, or damaged.
     """
+    try:
+        return _verify(raster)
+    except InputError as error:
+        if not raster.data:
+            raise
+        raise InputError(f"voxels of {show_path(raster.path)}: {error}") from error
+
+
+def _verify(raster: Raster) -> Verified:
     data = raster.path.with_name(raster.data) if raster.data else raster.path
     with open_content(data, is_part=bool(raster.data)) as outer:
         size = outer.size

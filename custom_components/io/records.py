@@ -13,7 +13,6 @@ from typing import Any
 
 from custom_components.errors import InputError, explain, show_path
 from custom_components.io.formats import LABEL_ENDINGS, case_id, ending_of
-from custom_components.io.raster_files import scan_digest
 from custom_components.system.files import file_digest, write_atomically
 
 _SUFFIX = "_seg"
@@ -93,11 +92,20 @@ def write_record(label_map: Path, record: Mapping[str, Any]) -> None:
     write_atomically(record_path(label_map), (json.dumps(record, indent=2) + "\n").encode())
 
 
+def image_digest(image: Path) -> str:
+    """SHA-256 of a scan's bytes, in hexadecimal, as `Volume.digest`, with those of its voxels in another file."""
+    if ending_of(image) in (".nii", ".nii.gz"):
+        return file_digest(image)
+    from custom_components.io.raster_files import scan_digest
+
+    return scan_digest(image)
+
+
 def is_finished(label_map: Path, *, image: Path) -> bool:
     """Whether a label map is unchanged since it was written, and made from `image` as that file is now."""
     record = read_record(label_map)
     stated = record.get("image_sha256"), record.get("label_map_sha256")
-    return None not in stated and label_map.is_file() and stated == (scan_digest(image), file_digest(label_map))
+    return None not in stated and label_map.is_file() and stated == (image_digest(image), file_digest(label_map))
 
 
 def read_names(label_map: Path) -> dict[int, str]:

@@ -24,13 +24,9 @@ from custom_components.io.geometry import (
     voxels_apart,
 )
 from custom_components.io.label_files import check_ending, check_written, compress, encode
-from custom_components.io.label_names import segment_fields
-from custom_components.io.library_voxels import convert, read_frame_of
 from custom_components.io.nifti_files import Content, open_content
 from custom_components.io.nifti_headers import read_header, shape_of, skip_to_voxels
 from custom_components.io.nifti_voxels import read_voxels
-from custom_components.io.raster import nifti_header
-from custom_components.io.raster_files import Verified, verify
 from custom_components.system.files import file_digest, write_atomically
 from nibabel.orientations import apply_orientation, inv_ornt_aff
 
@@ -139,6 +135,9 @@ def read_frame(path: str | Path) -> Volume:
     """A volume without its voxels and digest, as far as the head of its file tells; see `Volume.without_voxels`."""
     path = Path(path)
     if format_of(path) != "NIfTI":
+        from custom_components.io.library_voxels import read_frame_of
+        from custom_components.io.raster import nifti_header
+
         raster = read_frame_of(path)
         array = np.broadcast_to(np.float32(0), raster.shape)
         return Volume(array, raster.affine, nifti_header(raster), path)
@@ -199,6 +198,8 @@ def write_label_map(
         )
     labels, fields = labels.astype(np.uint8, copy=False), {}
     if path.name.lower().endswith(SEGMENTATION):
+        from custom_components.io.label_names import segment_fields
+
         unnamed = {value: f"label {value}" for value in np.unique(labels).tolist()}
         fields = segment_fields(unnamed if names is None else names, labels)
 
@@ -237,6 +238,10 @@ def _read(content: Content, kind: Literal["image", "label"]) -> tuple[Volume, in
 
 def _read_other(path: Path, kind: Literal["image", "label"]) -> tuple[Volume, int]:
     """The volume of a file that is not NIfTI, and the number of bytes after its voxels."""
+    from custom_components.io.library_voxels import convert, read_frame_of
+    from custom_components.io.raster import nifti_header
+    from custom_components.io.raster_files import Verified, verify
+
     raster = read_frame_of(path)
     verified = Verified(file_digest(path), None, 0) if raster.format == "MINC" else verify(raster)
     array = convert(raster, kind=kind, checksum=verified.checksum)
