@@ -58,7 +58,8 @@ def check_size(number: int, *, limit: str, path: Path) -> None:
 
 
 class _Readable(Protocol):
-    def read(self, size: int, /) -> bytes | None: ...
+    def read(self, size: int, /) -> bytes | None:
+        """At most so many bytes, none at the end."""
 
 
 class Content:
