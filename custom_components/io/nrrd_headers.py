@@ -38,7 +38,7 @@ _TYPES = {
 }
 _DTYPES = {name: kind for kind, names in _TYPES.items() for name in names}
 _PACKINGS: dict[str, Literal["", "gzip"]] = {"raw": "", "gzip": "gzip", "gz": "gzip"}
-_ENDIANS = {"little": "<", "big": ">"}
+_ENDIANS: dict[str, Literal["<", ">"]] = {"little": "<", "big": ">"}
 _SPACES = {
     **dict.fromkeys(("left-posterior-superior", "lps"), LPS_TO_RAS),
     **dict.fromkeys(("left-anterior-superior", "las"), np.diag([-1.0, 1.0, 1.0, 1.0])),
@@ -99,7 +99,7 @@ def parse_nrrd(text: str, path: Path, *, size: int | None) -> Raster:
         path,
         "NRRD",
         shape,
-        dtype.newbyteorder(_ENDIANS.get(endian, "=")),
+        dtype.newbyteorder(_ENDIANS[endian]) if endian else dtype,
         affine[0],
         is_oriented=affine[1],
         layers=layers,
@@ -206,7 +206,8 @@ def _affine(
 
 def _vectors(text: str, key: str, path: Path) -> list[str | None]:
     """The numbers of each vector as text, None for `none`."""
-    found, place = [], 0
+    found: list[str | None] = []
+    place = 0
     while place < len(text):
         match = _VECTOR.match(text, place)
         if match is None:
