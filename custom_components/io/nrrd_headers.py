@@ -199,8 +199,8 @@ def _affine(
     axes = [vectors[axis] for axis in spatial]
     if len(origin) != 1 or None in (*axes, *origin):
         invalid(path, "space directions and space origin", "vectors of three numbers", known["space directions"])
-    for column, words in enumerate((*axes, *origin)):
-        affine[:3, column] = numbers(str(words), "space directions and space origin", path, size=3)
+    for column, vector in enumerate((*axes, *origin)):
+        affine[:3, column] = numbers(str(vector), "space directions and space origin", path, size=3)
     return turn @ affine + 0.0, True
 
 
