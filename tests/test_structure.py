@@ -33,6 +33,7 @@ LONGER_THAN_300 = {"custom_components.networks.unet": 330}
 
 # Tests that are about no single module, and why.
 CROSS_CUTTING = {
+    "api/test_formats.py": "every format through the whole package",
     "api/test_segment_faults.py": "faults of the whole command: killed, out of disk or memory, at length",
     "checks/test_rules.py": "each rule of a check, whichever module holds it",
     "data/test_corrections.py": "the way of a corrected result from segment by init into a training",

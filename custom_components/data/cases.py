@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from custom_components.errors import InputError, show_path
-from custom_components.io.nifti_files import case_id
+from custom_components.io.formats import case_id, is_volume
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def take_corrections(cases: Sequence[Case], folder: Path, *, where: str, strict:
             cases_of.setdefault(name, set()).add(index)
     found: dict[int, Path] = {}
     for path in sorted(folder.iterdir()):
-        if path.name.startswith(".") or not path.name.lower().endswith((".nii", ".nii.gz")):
+        if not is_volume(path):
             continue
         fits = cases_of.get(case_id(path), set())
         if len(fits) == 1 and next(iter(fits)) not in found:

@@ -16,8 +16,8 @@ from custom_components.data.cases import Case, take_corrections
 from custom_components.data.layouts import check_relative, is_dataset_json, match_pattern, translate_dataset_json
 from custom_components.domains import PLANES, Domain
 from custom_components.errors import InputError, show_path, suggest
+from custom_components.io.formats import case_id
 from custom_components.io.geometry import orientation_of
-from custom_components.io.nifti_files import case_id
 from custom_components.io.volumes import read_grid
 
 _TOP: dict[str, Any] = {

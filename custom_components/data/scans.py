@@ -9,14 +9,15 @@ from typing import Any
 
 from custom_components.data.cases import Case
 from custom_components.errors import InputError, show_path
-from custom_components.io.nifti_files import case_id
-from custom_components.io.records import LABEL_MAP_ENDING, record_path
+from custom_components.io.formats import KINDS, SEGMENTATION, case_id, is_volume
+from custom_components.io.records import is_label_map, record_path
 
 
 def list_scans(images: Sequence[str | Path | Mapping[str, Any]] | str | Path) -> list[dict[str, Any]]:
-    """Items of an inference data set from paths; a folder stands for the NIfTI files directly in it.
+    """Items of an inference data set from paths; a folder stands for the volumes directly in it.
 
-    In a folder, hidden files and label maps of ours (`*_seg.nii.gz` with a `.json`) are left out; a file given
+    In a folder, hidden files, segmentations of 3D Slicer (`.seg.nrrd`) and label maps of ours (`*_seg.nii.gz` or
+    another format, with a `.json`) are left out; a file given
     twice is one. An item's `name`, the case id, is the file's name without extension, with as many folders before it
     (`a_scan`) as it takes to tell apart those of equal names; `shown` names the file likewise (`a/scan.nii`). An item
     of an earlier call is taken as it is.
@@ -31,7 +32,7 @@ def list_scans(images: Sequence[str | Path | Mapping[str, Any]] | str | Path) ->
         if not found and _is_scan(path):
             found = [path]  # a folder called like a file: a bad scan among others
         if not found:
-            raise InputError(f"folder {show_path(path)} must hold .nii or .nii.gz files, got none; give another folder")
+            raise InputError(f"folder {show_path(path)} must hold {KINDS} files, got none; give another folder")
         paths += found
     unique: dict[str, Path] = {}
     for path in paths:
@@ -43,9 +44,8 @@ def list_scans(images: Sequence[str | Path | Mapping[str, Any]] | str | Path) ->
 
 
 def _is_scan(path: Path) -> bool:
-    name = path.name.lower()
-    ours = name.endswith(LABEL_MAP_ENDING) and record_path(path).exists()
-    return name.endswith((".nii", ".nii.gz")) and not name.startswith(".") and not ours
+    ours = is_label_map(path) and record_path(path).exists()
+    return is_volume(path) and not path.name.lower().endswith(SEGMENTATION) and not ours
 
 
 def _name_apart(paths: Sequence[Path]) -> list[dict[str, Any]]:

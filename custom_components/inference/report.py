@@ -11,8 +11,8 @@ from typing import Any
 
 from custom_components.errors import InputError, show_path
 from custom_components.inference.flagged import log_flags, log_summary
-from custom_components.io.nifti_files import case_id
-from custom_components.io.records import LABEL_MAP_ENDING, case_of, read_record
+from custom_components.io.formats import case_id
+from custom_components.io.records import case_of, is_label_map, read_record
 from custom_components.quality.flags import FlagRules
 from custom_components.quality.tables import (
     QUALITY_TABLE,
@@ -201,7 +201,7 @@ def merge_report(
 
 def _case_of(row: Mapping[str, str]) -> str:
     """Case of a row; that of a scan without a result as `scans.list_scans` names it, which whole paths do not tell."""
-    if row["output"].endswith(LABEL_MAP_ENDING):
+    if is_label_map(row["output"]):
         return case_of(row["output"])
     parts = PurePath(row["file"]).parts
     folders = () if PurePath(row["file"]).is_absolute() else parts[:-1]

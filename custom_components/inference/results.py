@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,8 +14,8 @@ import numpy as np
 from custom_components.domains import Domain
 from custom_components.errors import InputError
 from custom_components.inference.domain_fit import AUTO, asks_for_choice
-from custom_components.io.nifti_files import case_id
-from custom_components.io.records import label_map_path, label_name_files, read_record, write_record
+from custom_components.io.formats import case_id, label_ending
+from custom_components.io.records import image_digest, label_map_path, label_name_files, read_record, write_record
 from custom_components.io.volumes import Volume, read_label, write_label_map
 from custom_components.system.files import file_digest
 from custom_components.system.folders import OutputFolder
@@ -22,11 +23,12 @@ from custom_components.system.folders import OutputFolder
 if TYPE_CHECKING:
     from custom_components.models.trained_model import TrainedModel
 
+_LOG = logging.getLogger(__name__)
 _REMEDY = "move it, choose another output folder, or give --overwrite"
 
 
 class ResultFolder:
-    """Label maps `<case>_seg.nii.gz`, each with a record `<case>_seg.json` of its origin and its quality.
+    """Label maps `<case>_seg.nii.gz`, or of another format, each with a record of its origin and its quality.
 
     A scan is finished when its label map is unchanged since it was written and the record names the same scan, model,
     domain, settings and version of this package, and holds the measured quality of each bone. A label map of another
@@ -42,6 +44,8 @@ class ResultFolder:
         label_names: also give other programs the names and colours of the labels, in the header of each label map and
             in files beside it; see `label_names.write_label_names`. The record says so, and a result without them is
             not finished.
+        label_format: format of the label maps, see `formats.LabelFormat`. One of ours in another format is made anew
+            in this one, and goes.
     """
 
     def __init__(
@@ -53,13 +57,16 @@ class ResultFolder:
         settings: Mapping[str, Any] | None = None,
         overwrite: bool = False,
         label_names: bool = False,
+        label_format: str = "nifti",
     ) -> None:
+        label_ending(label_format, scan="scan.nii")
         self.output_dir = Path(output_dir)
         self.model = model
         self.default_domain = domain
         self.settings = dict(settings or {})
         self.overwrite = overwrite
         self.label_names = label_names
+        self.label_format = label_format
         self._folder = OutputFolder(output_dir)
 
     def find(self, item: Mapping[Any, Any]) -> Path | None:
@@ -68,12 +75,13 @@ class ResultFolder:
         Raises:
             InputError: a label map of the same name must not be replaced.
         """
-        path = self._path(item)
         image = Path(item["image"])
+        wanted = self._path(item, image)
+        path = label_map_path(self.output_dir, self._case(item, image))
         self._check_names_are_own(path)
         if self.overwrite or not path.exists() or not image.is_file():
             return None
-        digest = file_digest(image)
+        digest = image_digest(image)
         record = _record_of_scan(path, image, digest)
         if record["label_map_sha256"] not in (None, file_digest(path)):
             if _is_whole(path):
@@ -87,7 +95,7 @@ class ResultFolder:
         made = {"image_sha256": digest} | self._how(item)
         same = made.items() <= record.items() and "quality" in record
         same &= not self.label_names or all(beside.is_file() for beside in label_name_files(path))
-        return path if record["label_map_sha256"] and same else None
+        return path if record["label_map_sha256"] and same and path == wanted else None
 
     def save(self, item: Mapping[str, Any], labels: np.ndarray, *, quality: Sequence[Mapping[str, Any]] = ()) -> Path:
         """Write the label map of an item and its record; returns the label map's path.
@@ -104,11 +112,12 @@ class ResultFolder:
         Raises:
             InputError: the folder was removed since the run began.
         """
-        path = self._path(item)
         source: Volume = item["source"]
+        path, before = self._path(item, source.path), label_map_path(self.output_dir, self._case(item, source.path))
         labels_of = self.domain_of(item).labels
         record: dict[str, Any] = {
             "image": source.path.name,
+            "label_map": path.name,
             "labels": {"0": "background"} | {str(value): name for value, name in labels_of.items()},
             "image_sha256": source.digest,
             "image_id": _path_id(source.path, source.digest),
@@ -125,6 +134,7 @@ class ResultFolder:
 
         def write_beside(digest: str) -> None:
             had_names = "label_names" in read_record(path)
+            before.unlink(missing_ok=True)
             path.unlink(missing_ok=True)
             for beside in label_name_files(path) if had_names else ():
                 beside.unlink(missing_ok=True)  # they may name other labels
@@ -135,9 +145,12 @@ class ResultFolder:
 
         with self._folder.locked():
             self._check_names_are_own(path)
-            if path.exists() and not self.overwrite:  # another run may have written it since `find`
-                _record_of_scan(path, source.path, source.digest)
-            write_label_map(path, labels, like=source, before=write_beside, extension=extension)
+            for old in {before, path}:
+                if old.exists() and not self.overwrite:  # another run may have written it since `find`
+                    _record_of_scan(old, source.path, source.digest)
+            if why := label_ending(self.label_format, scan=source.path)[1]:
+                _LOG.info("%s is NIfTI: %s", path.name, why)
+            write_label_map(path, labels, like=source, names=labels_of, before=write_beside, extension=extension)
             if not path.is_file():
                 raise InputError(f"{path.name} must stay until the run ends, got it removed; run the command again")
             if file_digest(path) != record["label_map_sha256"]:
@@ -152,8 +165,12 @@ class ResultFolder:
                 if beside.exists():
                     raise InputError(f"{beside.name} must not exist already, got one of unknown origin; {_REMEDY}")
 
-    def _path(self, item: Mapping[str, Any]) -> Path:
-        return label_map_path(self.output_dir, item.get("name") or case_id(item["source"].path))
+    def _case(self, item: Mapping[Any, Any], scan: Path) -> str:
+        return item.get("name") or case_id(scan)
+
+    def _path(self, item: Mapping[Any, Any], scan: Path) -> Path:
+        ending, _ = label_ending(self.label_format, scan=scan)
+        return label_map_path(self.output_dir, self._case(item, scan), ending=ending)
 
     def domain_of(self, item: Mapping[str, Any]) -> Domain:
         """Domain of an item, the default one if it names none."""

@@ -48,6 +48,30 @@ def find_affine(header: Any, path: Path) -> np.ndarray:
         affine = np.array(header.get_sform(), dtype=np.float64)
     else:
         affine = np.array(header.get_base_affine() if qform is None else qform, dtype=np.float64)
+    spacing = check_axes(affine, name)
+    if sform_code > 0:
+        pixdim = header["pixdim"][1:4].astype(np.float64)
+        if not (np.abs(pixdim / spacing - 1) <= _MAX_SPACING_ERROR).all():
+            raise InputError(
+                f"voxel sizes of {name} must agree, got pixdim {pixdim.tolist()} and sform "
+                f"{spacing.round(5).tolist()}; correct the header"
+            )
+        if qform is not None:
+            _check_forms(affine, qform, name)
+    affine[:3] *= MM_OF_UNIT[int(header["xyzt_units"]) % 8]
+    return affine
+
+
+@np.errstate(all="ignore")
+def check_axes(affine: np.ndarray, name: str) -> np.ndarray:
+    """Check that an affine (4, 4) is finite and has axes at right angles; `name` is that of the file.
+
+    Returns:
+        Voxel size along each array axis, (3,), in the unit of the affine.
+
+    Raises:
+        InputError: not finite, singular or sheared.
+    """
     if not (np.abs(affine) < _MAX_AFFINE).all():
         raise InputError(f"affine of {name} must be finite, got {affine[:3].tolist()}; correct the header")
     spacing = np.array(spacing_of(affine))
@@ -60,17 +84,7 @@ def find_affine(header: Any, path: Path) -> np.ndarray:
             f"voxel axes of {name} must be at right angles, got a cosine of {shear:.3f} (singular or sheared affine); "
             "resample it to an orthogonal grid"
         )
-    if sform_code > 0:
-        pixdim = header["pixdim"][1:4].astype(np.float64)
-        if not (np.abs(pixdim / spacing - 1) <= _MAX_SPACING_ERROR).all():
-            raise InputError(
-                f"voxel sizes of {name} must agree, got pixdim {pixdim.tolist()} and sform "
-                f"{spacing.round(5).tolist()}; correct the header"
-            )
-        if qform is not None:
-            _check_forms(affine, qform, name)
-    affine[:3] *= MM_OF_UNIT[int(header["xyzt_units"]) % 8]
-    return affine
+    return spacing
 
 
 def forms_apart_mm(header: Any) -> float:

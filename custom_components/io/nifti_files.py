@@ -1,4 +1,4 @@
-"""Streams over the content of `.nii` and `.nii.gz` files, with limits on their size and gzip checksums verified."""
+"""Streams over the content of plain and compressed files, with limits on their size and checksums verified."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import contextlib
 import errno
 import hashlib
 import os
-import re
 import stat
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import Literal, Protocol
 
 from custom_components.errors import InputError, show_path
+from custom_components.io.formats import format_of
 from custom_components.system.files import READ_FLAGS
 
 MAX_VOXELS = "MULTIJOINT_MAX_VOXELS"
@@ -26,29 +26,15 @@ _DEFAULTS = {MAX_VOXELS: 2**29, MAX_BYTES: 2**32}
 _CHUNK = 2**16  # compressed bytes per call of zlib; small, because zlib copies the unused rest for each member
 _MAX_EMPTY_MEMBERS = 1000
 _MAGIC = b"\x1f\x8b"
+_WINDOW_BITS = {"gzip": 31, "zlib": 47}  # the last takes either
+_PACKED = (".gz", ".mgz")
 _KINDS = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket"}
 _KINDS |= dict.fromkeys((stat.S_IFCHR, stat.S_IFBLK), "a device")
 _CAUSES = {
     "incorrect data check": "CRC check failed",
     "incorrect length check": "another length than its trailer says",
-    "incorrect header check": "no gzip header",
+    "incorrect header check": "no header of it",
 }
-
-
-def check_name(path: Path) -> None:
-    """Raise `InputError` for a file name that does not end in `.nii` or `.nii.gz` (case-insensitive)."""
-    if not path.name.lower().endswith((".nii", ".nii.gz")):
-        raise InputError(f"volume must be a .nii or .nii.gz file, got {show_path(path)}; convert it to NIfTI")
-
-
-def case_id(path: str | Path) -> str:
-    """Name of a scan: its file name without `.nii` or `.nii.gz`.
-
-    Example:
-        >>> case_id("scans/a.b.NII.gz")
-        'a.b'
-    """
-    return re.sub(r"\.nii(\.gz)?$", "", Path(path).name, flags=re.IGNORECASE)
 
 
 def check_size(number: int, *, limit: str, path: Path) -> None:
@@ -72,12 +58,23 @@ def check_size(number: int, *, limit: str, path: Path) -> None:
         )
 
 
-class Content:
-    """Content of a file of `size` stored bytes; with a name in `.gz`, decompressed while read from front to back."""
+class _Readable(Protocol):
+    def read(self, size: int, /) -> bytes | None:
+        """At most so many bytes, none at the end."""
 
-    def __init__(self, stream: BinaryIO, path: Path, *, size: int) -> None:
+
+class Content:
+    """Content of `size` stored bytes of a file, decompressed while read from front to back.
+
+    Without a `packing`, the name tells: `.gz` and `.mgz` are gzip files, others are not compressed.
+    """
+
+    def __init__(
+        self, stream: _Readable, path: Path, *, size: int, packing: Literal["", "gzip", "zlib"] | None = None
+    ) -> None:
         self.path = path
-        self.size = None if path.name.lower().endswith(".gz") else size
+        self._packing = ("gzip" if path.name.lower().endswith(_PACKED) else "") if packing is None else packing
+        self.size = None if self._packing else size
         """Number of bytes of content; None if compressed, as only the end of the stream tells."""
         self._stream = stream
         self._hash = hashlib.sha256()
@@ -108,7 +105,7 @@ class Content:
 
     def _stored(self, size: int) -> bytes:
         try:
-            data = self._stream.read(size)
+            data = self._stream.read(size) or b""
         except OSError as error:
             raise _unreadable(self.path, error) from error
         self._hash.update(data)
@@ -153,26 +150,29 @@ class Content:
             self._input += self._stored(_CHUNK)
         if not self._input:
             return None
-        if not self._input.startswith(_MAGIC):
-            raise self._broken("other bytes after its end" if self._num_members else "no gzip file")
-        self._member, self._is_empty = zlib.decompressobj(wbits=31), True
+        is_gzip = self._packing == "gzip"
+        if (is_gzip or self._num_members) and not (is_gzip and self._input.startswith(_MAGIC)):
+            raise self._broken("other bytes after its end" if self._num_members else f"no {self._packing} file")
+        self._member, self._is_empty = zlib.decompressobj(wbits=_WINDOW_BITS[self._packing]), True
         self._num_members += 1
         return self._member
 
     def _broken(self, cause: str) -> InputError:
-        return InputError(
-            f"volume {show_path(self.path)} must be an intact gzip file, got {cause}; copy or download it again"
-        )
+        rule = f"volume {show_path(self.path)} must be an intact {self._packing} file"
+        return InputError(f"{rule}, got {cause}; copy or download it again")
 
 
 @contextlib.contextmanager
-def open_content(path: Path) -> Iterator[Content]:
+def open_content(path: Path, *, is_part: bool = False) -> Iterator[Content]:
     """Open the file of a volume for reading from front to back, without blocking on a pipe or a device.
+
+    A part of a volume, as the file of the voxels that a header names, may have any name, and is not decompressed.
 
     Raises:
         InputError: the name is wrong, or the file is not regular, not readable, empty, or larger than `MAX_BYTES`.
     """
-    check_name(path)
+    if not is_part:
+        format_of(path)
     try:
         descriptor = os.open(path, READ_FLAGS)
     except ValueError as error:
@@ -193,7 +193,7 @@ def open_content(path: Path) -> Iterator[Content]:
         if not status.st_size:
             raise InputError(f"volume {show_path(path)} must not be empty, got 0 bytes; copy or download it again")
         check_size(status.st_size, limit=MAX_BYTES, path=path)
-        yield Content(stream, path, size=status.st_size)
+        yield Content(stream, path, size=status.st_size, packing="" if is_part else None)
 
 
 def _irregular(path: Path, found: str) -> InputError:

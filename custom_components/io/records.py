@@ -1,4 +1,4 @@
-"""Label maps of an output folder and their records, `<case>_seg.nii.gz` and `<case>_seg.json`.
+"""Label maps of an output folder and their records, `<case>_seg.nii.gz` (or another format) and `<case>_seg.json`.
 
 A record states what a label map was made from, how, and what was measured of each bone. Its keys are those that
 `inference.results.ResultFolder` writes.
@@ -12,17 +12,50 @@ from pathlib import Path
 from typing import Any
 
 from custom_components.errors import InputError, explain, show_path
-from custom_components.io.nifti_files import case_id
+from custom_components.io.formats import LABEL_ENDINGS, case_id, ending_of
 from custom_components.system.files import file_digest, write_atomically
 
 _SUFFIX = "_seg"
-LABEL_MAP_ENDING = f"{_SUFFIX}.nii.gz"
 RECORD_ENDING = f"{_SUFFIX}.json"
 
 
-def label_map_path(folder: Path, case: str) -> Path:
-    """File of a case's label map in an output folder."""
-    return folder / f"{case}{LABEL_MAP_ENDING}"
+def label_map_path(folder: Path, case: str, *, ending: str | None = None) -> Path:
+    """File of a case's label map in an output folder.
+
+    Args:
+        folder: the folder.
+        case: name of the case.
+        ending: of the format to write; by default that of the label map that is there (the record names it), or NIfTI.
+
+    Example:
+        >>> label_map_path(Path("out"), "a01", ending=".mha").as_posix()
+        'out/a01_seg.mha'
+    """
+    paths = [folder / f"{case}{_SUFFIX}{each}" for each in LABEL_ENDINGS]
+    if ending is not None:
+        return folder / f"{case}{_SUFFIX}{ending}"
+    found = [path for path in paths if path.is_file()]
+    if len(found) > 1:
+        recorded = read_record(paths[0]).get("label_map")
+        found.sort(key=lambda path: path.name != recorded)
+    return found[0] if found else paths[0]
+
+
+def is_label_map(path: str | Path) -> bool:
+    """Whether a file is named as a label map of an output folder, and not hidden.
+
+    Example:
+        >>> is_label_map("a01_seg.seg.nrrd"), is_label_map("a01_seg.nii"), is_label_map("a01.nii.gz")
+        (True, False, False)
+    """
+    name = Path(path).name
+    return ending_of(name) in LABEL_ENDINGS and case_id(name).endswith(_SUFFIX) and not name.startswith(".")
+
+
+def find_label_maps(folder: Path) -> dict[str, Path]:
+    """The label map of each case in an output folder, in the order of the cases' names."""
+    cases = sorted({case_of(path) for path in folder.iterdir() if is_label_map(path)}) if folder.is_dir() else []
+    return {case: label_map_path(folder, case) for case in cases}
 
 
 def record_path(label_map: Path) -> Path:
@@ -71,11 +104,20 @@ def write_record(label_map: Path, record: Mapping[str, Any]) -> None:
     write_atomically(record_path(label_map), (json.dumps(record, indent=2) + "\n").encode())
 
 
+def image_digest(image: Path) -> str:
+    """SHA-256 of a scan's bytes, in hexadecimal, as `Volume.digest`, with those of its voxels in another file."""
+    if ending_of(image) in (".nii", ".nii.gz"):
+        return file_digest(image)
+    from custom_components.io.raster_files import scan_digest
+
+    return scan_digest(image)
+
+
 def is_finished(label_map: Path, *, image: Path) -> bool:
     """Whether a label map is unchanged since it was written, and made from `image` as that file is now."""
     record = read_record(label_map)
     stated = record.get("image_sha256"), record.get("label_map_sha256")
-    return None not in stated and label_map.is_file() and stated == (file_digest(image), file_digest(label_map))
+    return None not in stated and label_map.is_file() and stated == (image_digest(image), file_digest(label_map))
 
 
 def read_names(label_map: Path) -> dict[int, str]:

@@ -1,12 +1,11 @@
-"""The one reader and the one writer of volumes: NIfTI in, a label map on the source grid out."""
+"""The one reader and the one writer of volumes: any format in, a label map on the source grid out."""
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import io
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -14,6 +13,7 @@ from typing import Any, Literal
 import nibabel as nib
 import numpy as np
 from custom_components.errors import InputError, show_path
+from custom_components.io.formats import SEGMENTATION, format_of
 from custom_components.io.geometry import (
     MAX_GRID_ERROR,
     corners_apart,
@@ -23,17 +23,16 @@ from custom_components.io.geometry import (
     spacing_of,
     voxels_apart,
 )
-from custom_components.io.nifti_files import Content, check_name, open_content
+from custom_components.io.label_files import check_ending, check_written, compress, encode
+from custom_components.io.nifti_files import Content, open_content
 from custom_components.io.nifti_headers import read_header, shape_of, skip_to_voxels
 from custom_components.io.nifti_voxels import read_voxels
-from custom_components.system.files import write_atomically
+from custom_components.system.files import file_digest, write_atomically
 from nibabel.orientations import apply_orientation, inv_ornt_aff
 
 _LOG = logging.getLogger(__name__)
 _STORED = [np.dtype(kind) for kind in ("u1", "i1", "u2", "i2", "u4", "i4", "f4", "f8")]
 _PLAUSIBLE_MM = (0.01, 100)  # voxel sizes of a scan of a patient
-_PART = 2**20  # bytes compared at once
-_LEVEL = 6  # of compression; at 9 a label map takes three times as long and is hardly smaller
 
 
 @dataclass(frozen=True)
@@ -43,9 +42,10 @@ class Volume:
     Args:
         array: voxels (X, Y, Z); float32 for an image, int32 for a label map.
         affine: voxel index -> RAS+ position in mm, (4, 4) float64.
-        header: the file's NIfTI header, unchanged.
+        header: the file's NIfTI header, unchanged; of another format, a NIfTI header of the same grid.
         path: the file.
-        digest: SHA-256 of the file's bytes as stored, in hexadecimal; empty if the volume is not from a file.
+        digest: SHA-256 of the file's bytes as stored, in hexadecimal; see `raster_files.scan_digest`; empty if the
+            volume is not from a file.
     """
 
     array: np.ndarray
@@ -74,26 +74,31 @@ class Volume:
 
 
 def read_volume(path: str | Path, *, kind: Literal["image", "label"] = "image") -> Volume:
-    """Read a NIfTI file, or say in one line why it cannot be trusted.
+    """Read a volume, or say in one line why it cannot be trusted.
 
     NIfTI-1 and NIfTI-2 of any byte order; the intensity scaling of the header is applied; (X, Y, Z, 1) is read as
     (X, Y, Z). No more is decompressed or allocated than the header says and the environment allows; then the file is
     read to its end, where gzip's checksum stands. The sform gives the affine when its code is set, else the qform; with
-    neither, the spacing alone is known and a warning is logged. Metres and microns become mm. What is refused and what
-    only warned of, `docs/reference/input.md` lists.
+    neither, the spacing alone is known and a warning is logged. Metres and microns become mm. Other formats are read by
+    ITK, and MGH by nibabel, once this package has checked their headers and bytes. What is refused and what only warned
+    of, `docs/reference/input.md` lists.
 
     Args:
-        path: `.nii` or `.nii.gz`.
+        path: a file with one of `formats.ENDINGS`.
         kind: an "image" must not be constant; a "label" must hold whole numbers, and may be empty.
 
     Raises:
         InputError: anything is wrong with the file's container, header, geometry or values.
     """
     path = Path(path)
-    with open_content(path) as content:
-        volume, num_trailing = _read(content, kind)
+    if format_of(path) == "NIfTI":
+        with open_content(path) as content:
+            volume, num_trailing = _read(content, kind)
+    else:
+        volume, num_trailing = _read_other(path, kind)
     if not (volume.header["sform_code"] > 0 or volume.header["qform_code"] > 0):
-        _warn(path, "states no orientation (sform and qform codes 0); only its voxel sizes are used")
+        codes = " (sform and qform codes 0)" if format_of(path) == "NIfTI" else ""
+        _warn(path, f"states no orientation{codes}; only its voxel sizes are used")
     if min(volume.spacing_mm) < _PLAUSIBLE_MM[0] or max(volume.spacing_mm) > _PLAUSIBLE_MM[1]:
         sizes = ", ".join(f"{size:.4g}" for size in volume.spacing_mm)
         _warn(path, f"has implausible voxel sizes, {sizes} mm; check the unit in the header")
@@ -109,7 +114,7 @@ def read_label(path: str | Path, *, like: Volume | None = None) -> Volume:
     """Read a label map.
 
     Args:
-        path: NIfTI file of whole numbers.
+        path: file of whole numbers.
         like: image on whose grid it must lie; the label map is returned in its axis order, with its affine.
 
     Raises:
@@ -121,14 +126,22 @@ def read_label(path: str | Path, *, like: Volume | None = None) -> Volume:
 
 
 def read_grid(path: str | Path) -> tuple[tuple[int, int, int], np.ndarray]:
-    """Shape (X, Y, Z) and affine, in mm, of a NIfTI file, as `read_volume` gives them, without reading the voxels."""
+    """Shape (X, Y, Z) and affine, in mm, of a volume, as `read_volume` gives them, without reading the voxels."""
     frame = read_frame(path)
     return frame.array.shape, frame.affine
 
 
 def read_frame(path: str | Path) -> Volume:
-    """A volume without its voxels and digest, as far as the head of a NIfTI file tells; see `Volume.without_voxels`."""
-    with open_content(Path(path)) as content:
+    """A volume without its voxels and digest, as far as the head of its file tells; see `Volume.without_voxels`."""
+    path = Path(path)
+    if format_of(path) != "NIfTI":
+        from custom_components.io.library_voxels import read_frame_of
+        from custom_components.io.raster import nifti_header
+
+        raster = read_frame_of(path)
+        array = np.broadcast_to(np.float32(0), raster.shape)
+        return Volume(array, raster.affine, nifti_header(raster), path)
+    with open_content(path) as content:
         header = read_header(content)
     array = np.broadcast_to(np.float32(0), shape_of(header))
     return Volume(array, find_affine(header, content.path), header, content.path)
@@ -153,24 +166,26 @@ def write_label_map(
     labels: np.ndarray,
     *,
     like: Volume,
+    names: Mapping[int, str] | None = None,
     before: Callable[[str], None] | None = None,
     extension: bytes = b"",
 ) -> None:
-    """Write label values as `uint8` NIfTI on the grid of `like`, whole or not at all.
+    """Write label values as `uint8` on the grid of `like`, whole or not at all, in the format of the path's ending.
 
-    NIfTI version, sform, qform, their codes and the units are those of the source. Every other header field and every
+    NIfTI gets the version, sform, qform, their codes and the units of the source. Every other header field and every
     extension is left behind: they may hold patient data. The same labels give the same bytes.
 
-    The path, of a `.nii` or `.nii.gz` file, is replaced if it exists; `like` is the volume that was segmented. `before`
-    is called with the SHA-256 of the file's bytes when these are on the disk, just before they take their name.
-    `extension` is a NIfTI header extension of a little-endian file, such as `label_names.label_extension` makes.
+    The path, of a `.nii`, `.nii.gz`, `.nrrd`, `.seg.nrrd` or `.mha` file, is replaced if it exists; `like` is the
+    volume that was segmented. A `.seg.nrrd` has a segment for each value of `names`, or for each that is there.
+    `before` is called with the SHA-256 of the file's bytes when these are on the disk, just before they take their
+    name. `extension` is a header extension for NIfTI, such as `label_names.label_extension` makes.
 
     Raises:
         InputError: labels of another shape or not whole numbers 0..255, or another file name.
         OSError: the file could not be written; nothing is left behind.
     """
     path = Path(path)
-    check_name(path)
+    check_ending(path)
     labels = np.asarray(labels)
     if labels.shape != like.array.shape:
         raise InputError(
@@ -182,23 +197,20 @@ def write_label_map(
             f"label map {show_path(path)} must hold whole numbers from 0 to 255, got {labels.dtype} "
             f"from {labels.min()} to {labels.max()}; decode classes to label values first"
         )
-    header = _label_header(labels.shape, like.header)
-    voxels = np.asfortranarray(labels, dtype=np.uint8).reshape(-1, order="F").data
-    header["vox_offset"] += len(extension)
-    head = header.binaryblock + (b"\1\0\0\0" + extension if extension else bytes(4))
+    labels, fields = labels.astype(np.uint8, copy=False), {}
+    if path.name.lower().endswith(SEGMENTATION):
+        from custom_components.io.label_names import segment_fields
+
+        unnamed = {value: f"label {value}" for value in np.unique(labels).tolist()}
+        fields = segment_fields(unnamed if names is None else names, labels)
 
     def check(stored: bytes) -> None:
-        content = Content(io.BytesIO(stored), path, size=len(stored))
-        written = read_header(content)
-        skip_to_voxels(content, written)
-        same = shape_of(written) == labels.shape and np.array_equal(find_affine(written, path), like.affine)
-        parts = (voxels[start : start + _PART] for start in range(0, len(voxels), _PART))
-        if not same or any(content.read(len(part)) != part for part in parts) or content.read(1):
-            raise InputError(f"label map {show_path(path)} must read back as given, got other labels; report it")
+        check_written(path, stored, labels, affine=like.affine, header=like.header)
         if before is not None:
             before(hashlib.sha256(stored).hexdigest())
 
-    write_atomically(path, _compress(head, voxels) if path.name.lower().endswith(".gz") else head + voxels, check=check)
+    stored = encode(path, labels, affine=like.affine, header=like.header, fields=fields, extension=extension)
+    write_atomically(path, stored, check=check)
 
 
 def nifti_bytes(voxels: np.ndarray, affine: np.ndarray) -> bytes:
@@ -207,16 +219,7 @@ def nifti_bytes(voxels: np.ndarray, affine: np.ndarray) -> bytes:
     volume.set_sform(affine, code=1)
     volume.set_qform(affine, code=1)
     volume.header.set_xyzt_units("mm", "sec")
-    return _compress(b"", memoryview(volume.to_bytes()))
-
-
-def _compress(head: bytes, voxels: memoryview) -> bytes:
-    """A gzip file; the same content gives the same bytes."""
-    stream = io.BytesIO()
-    with gzip.GzipFile(filename="", fileobj=stream, mode="wb", compresslevel=_LEVEL, mtime=0) as file:
-        file.write(head)
-        file.write(voxels)
-    return stream.getvalue()
+    return compress(b"", memoryview(volume.to_bytes()))
 
 
 def _read(content: Content, kind: Literal["image", "label"]) -> tuple[Volume, int]:
@@ -232,6 +235,18 @@ def _read(content: Content, kind: Literal["image", "label"]) -> tuple[Volume, in
             f"volume {show_path(path)} must fit in memory, got shape {shape_of(header)}; free some or crop the volume"
         ) from error
     return Volume(array, affine, header, path, content.digest), num_trailing
+
+
+def _read_other(path: Path, kind: Literal["image", "label"]) -> tuple[Volume, int]:
+    """The volume of a file that is not NIfTI, and the number of bytes after its voxels."""
+    from custom_components.io.library_voxels import convert, read_frame_of
+    from custom_components.io.raster import nifti_header
+    from custom_components.io.raster_files import Verified, verify
+
+    raster = read_frame_of(path)
+    verified = Verified(file_digest(path), None, 0) if raster.format == "MINC" else verify(raster)
+    array = convert(raster, kind=kind, checksum=verified.checksum)
+    return Volume(array, raster.affine, nifti_header(raster), path, verified.digest), verified.num_trailing
 
 
 def _warn(path: Path, found: str) -> None:
@@ -277,19 +292,3 @@ def _turned(label: Volume, image: Volume) -> tuple[Volume, np.ndarray]:
         return label, np.eye(4)
     matrix = inv_ornt_aff(turn, label.array.shape)
     return replace(label, array=apply_orientation(label.array, turn), affine=label.affine @ matrix), matrix
-
-
-def _label_header(shape: tuple[int, ...], source: Any) -> Any:
-    header = type(source)(endianness="<")
-    header.set_data_shape(shape)
-    header.set_data_dtype(np.uint8)
-    header["pixdim"][:4] = source["pixdim"][:4]
-    for field in header:
-        grid = field.startswith(("qform_", "sform_", "quatern_", "qoffset_", "srow_")) or field == "xyzt_units"
-        if grid and np.isfinite(source[field]).all():  # a form that is not used may hold anything
-            header[field] = source[field]
-    header["scl_slope"], header["scl_inter"] = 1, 0
-    header["vox_offset"] = header.sizeof_hdr + 4
-    header.set_intent("label")
-    header["descrip"] = b"multijoint label map"
-    return header

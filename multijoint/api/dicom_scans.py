@@ -10,31 +10,31 @@ from typing import Any
 
 from custom_components.data.scans import list_scans
 from custom_components.errors import InputError, list_first, show_path
+from custom_components.io.formats import ending_of
 from custom_components.io.records import is_finished, label_map_path
 
 from multijoint.clinic.dicom.exams import find_exams
 from multijoint.clinic.dicom.export import ConvertedExam
 from multijoint.clinic.dicom.series import DicomExam, Series, choose_series
 
-_NIFTI = (".nii", ".nii.gz")
 _ARCHIVES = (".zip", ".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz", ".7z", ".rar")
 _LOG = logging.getLogger(__name__)
 
 
 def find_scans(paths: Sequence[Path]) -> tuple[Sequence[Any], list[DicomExam]]:
-    """Tell NIfTI volumes and DICOM exams apart.
+    """Tell volumes in files of their own and DICOM exams apart.
 
     Args:
-        paths: NIfTI files, folders of them, and folders of DICOM.
+        paths: volumes, folders of them, and folders of DICOM.
 
     Returns:
-        The paths as given and no exam if none is DICOM; else items of the NIfTI volumes (see `scans.list_scans`), and
+        The paths as given and no exam if none is DICOM; else items of the volumes (see `scans.list_scans`), and
         the exams, whose names differ from those of the items.
 
     Raises:
         InputError: a folder holds neither.
     """
-    others = [path for path in paths if not _is_nifti(path)]
+    others = [path for path in paths if not _is_volume(path)]
     if not others:
         return paths, []
     rest = [path for path in paths if path not in others]
@@ -43,7 +43,7 @@ def find_scans(paths: Sequence[Path]) -> tuple[Sequence[Any], list[DicomExam]]:
     for path in {os.path.realpath(path): path for path in others}.values():
         found = find_exams(path, taken=taken)
         if not found and path.is_dir():
-            raise _nothing_in(path, "NIfTI or DICOM")
+            raise _nothing_in(path, "volumes or DICOM")
         rest += [] if found else [path]
         exams += found
         taken |= {exam.name.casefold() for exam in found}
@@ -107,8 +107,6 @@ def _nothing_in(path: Path, kinds: str) -> InputError:
     return InputError(f"folder {show_path(path)} must hold {kinds} files, got none; {remedy}")
 
 
-def _is_nifti(path: Path) -> bool:
-    """Whether a path is for the NIfTI reader: a file named so, or a folder with such files directly in it."""
-    if path.name.lower().endswith(_NIFTI):
-        return True
-    return path.is_dir() and any(each.name.lower().endswith(_NIFTI) for each in path.iterdir())
+def _is_volume(path: Path) -> bool:
+    """Whether a path is for the reader of volumes: a file named so, or a folder with such files directly in it."""
+    return bool(ending_of(path)) or (path.is_dir() and any(map(ending_of, path.iterdir())))

@@ -19,6 +19,7 @@ from multijoint.api.dicom_scans import find_scans, write_segs
 from multijoint.api.meshing import format_meshed, mesh_cases
 from multijoint.api.opening import open_model
 from multijoint.api.segmenting import report_version, run_inference
+from multijoint.api.zipped_scans import unpacked
 from multijoint.clinic.dicom.export import convert_exam
 from multijoint.clinic.dicom.seg import check_highdicom
 from multijoint.clinic.dicom.series import RULE, format_exam
@@ -44,12 +45,12 @@ def segment_exams(
     tell: Callable[[Sequence[Mapping[str, str]]], object] = len,
     **settings: Any,
 ) -> Iterator[str]:
-    """Segment NIfTI volumes and DICOM exams, then write DICOM SEGs and meshes of the label maps.
+    """Segment volumes and DICOM exams, then write DICOM SEGs and meshes of the label maps.
 
     Exams are converted to `scans/` in the output folder first. SEGs and meshes are made of whatever could be segmented.
 
     Args:
-        paths: NIfTI files, folders of them, or folders of DICOM.
+        paths: volumes, folders of them, folders of DICOM, or zip files of either.
         model: see `open_model`.
         output_dir: see `segment`.
         domain: of the scans, or "auto"; `None` if the model knows just one.
@@ -70,13 +71,15 @@ def segment_exams(
     Raises:
         InputError: something cannot be used, which is found out first as far as possible; or some scans failed.
     """
-    with open_model(model, trust=trust) as checkpoint:
+    with open_model(model, trust=trust) as checkpoint, unpacked(paths) as opened:
         if mesh is not None:
             check_meshing(output_dir, format=mesh)
-        scans, exams = find_scans(paths)
+        scans, exams = find_scans(opened)
         if not exams and (dicom_seg or series is not None):
             option = "--dicom-seg" if dicom_seg else "--series"
-            raise InputError(f"scans must be DICOM for {option}, got NIfTI only; leave it out or give the DICOM folder")
+            raise InputError(
+                f"scans must be DICOM for {option}, got other files; leave it out or give the DICOM folder"
+            )
         if exams:
             if dicom_seg:
                 check_highdicom()

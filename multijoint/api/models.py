@@ -20,21 +20,21 @@ from custom_components.data.scans import list_scans
 from custom_components.errors import InputError
 from custom_components.inference.domain_fit import asks_for_choice
 from custom_components.inference.int8 import build_inference_network
+from custom_components.io.formats import case_id, format_of
 from custom_components.io.label_names import label_extension, write_label_names
-from custom_components.io.nifti_files import case_id
 from custom_components.io.records import label_map_path, read_record, write_record
-from custom_components.io.volumes import read_label, write_label_map
+from custom_components.io.volumes import Volume, nifti_bytes, read_frame, read_volume, write_label_map
 from custom_components.models.checkpoints import load_model
 from custom_components.networks.forwards import answer_for
 from custom_components.quality.flags import FlagRules
 from custom_components.quality.tables import quality_rows
-from custom_components.system.files import write_atomically
 from custom_components.workflows.begin import select_device
 from nibabel.spatialimages import SpatialImage
 
 from multijoint.api.dicom_scans import find_scans
 from multijoint.api.opening import open_model
 from multijoint.api.segmenting import run_inference
+from multijoint.api.zipped_scans import unpacked
 from multijoint.clinic.dicom.export import convert_exam
 
 
@@ -50,7 +50,8 @@ class Segmentation:
         quality: a row a bone: `bone`, `volume_ml`, `confidence`, `flags` and more, as in `quality.csv`.
         record: what the label map was made from and how, as in `<case>_seg.json`.
         label_map: the file `<case>_seg.nii.gz`, the bytes that `multijoint segment` writes.
-        scan: the file that was segmented, bytes of a NIfTI volume.
+        scan: the volume that was segmented, bytes of a NIfTI file.
+        source: its geometry.
     """
 
     case: str
@@ -59,6 +60,7 @@ class Segmentation:
     record: Mapping[str, Any]
     label_map: bytes
     scan: bytes
+    source: Volume
 
     @property
     def labels(self) -> nib.Nifti1Image:
@@ -69,7 +71,7 @@ class Segmentation:
         """Write the label map, and its record beside it, each whole or not at all.
 
         Args:
-            path: a folder, for `<case>_seg.nii.gz` in it, or a file `.nii.gz` or `.nii`.
+            path: a folder, for `<case>_seg.nii.gz` in it, or a file `.nii.gz`, `.nii`, `.nrrd`, `.seg.nrrd` or `.mha`.
             label_names: also give other programs names and colours, as `multijoint segment --label-names` does.
 
         Returns:
@@ -79,26 +81,17 @@ class Segmentation:
             InputError: another kind of file.
         """
         path = Path(path)
-        name = path.name.lower()
         if path.is_dir() or not path.suffix:
-            path = label_map_path(path, self.case)
-        elif not name.endswith((".nii", ".nii.gz")):
-            raise InputError(f"file of a label map must be .nii.gz or .nii, got {path.name}; give another name")
-        if label_names:
-            return self._save_with_names(path)
-        write_atomically(path, gzip.decompress(self.label_map) if name.endswith(".nii") else self.label_map)
-        write_record(path, self.record)
-        return path
+            path = label_map_path(path, self.case, ending=".nii.gz")
 
-    def _save_with_names(self, path: Path) -> Path:
-        with tempfile.TemporaryDirectory() as name:
-            plain = read_label(self.save(name))
+        def finish(digest: str) -> None:
+            named = {"label_names": True} if label_names else {}
+            write_record(path, {**self.record, **named, "label_map": path.name, "label_map_sha256": digest})
+            if label_names:
+                write_label_names(path, self.names)
 
-        def write_beside(digest: str) -> None:
-            write_record(path, {**self.record, "label_names": True, "label_map_sha256": digest})
-            write_label_names(path, self.names)
-
-        write_label_map(path, plain.array, like=plain, before=write_beside, extension=label_extension(self.names))
+        labels, extension = np.asarray(self.labels.dataobj), label_extension(self.names) if label_names else b""
+        write_label_map(path, labels, like=self.source, names=self.names, before=finish, extension=extension)
         return path
 
     def surfaces(self) -> dict[str, Any]:
@@ -180,7 +173,8 @@ class Model:
         """Segment one scan.
 
         Args:
-            scan: a file, a folder of DICOM, a nibabel image, or an array (X, Y, Z) with its affine in a tuple.
+            scan: a file, a folder or zip file of DICOM, a nibabel image, or an array (X, Y, Z) with its affine in a
+                tuple.
             domain: of the scan, or "auto" to choose; not needed if the model knows one.
             series: the DICOM series to take; by default the one that a rule chooses.
             flag_rules: when a bone is flagged.
@@ -193,8 +187,10 @@ class Model:
             raise InputError("model must be open to segment, got one that was closed; load it again")
         if not asks_for_choice(self._model, domain):
             answer_for(self._network, self._model.domain(domain).name)
-        with tempfile.TemporaryDirectory() as name:
+        with tempfile.TemporaryDirectory() as name, contextlib.ExitStack() as stack:
             folder = Path(name)
+            if isinstance(scan, str | Path):
+                [scan] = stack.enter_context(unpacked([Path(scan)]))
             item = _item(scan, folder, series=series)
             run_inference(
                 [item],
@@ -216,7 +212,8 @@ class Model:
                 quality=quality_rows(record, case=item["name"], rules=flag_rules or FlagRules()),
                 record=record,
                 label_map=path.read_bytes(),
-                scan=Path(item["image"]).read_bytes(),
+                scan=_scan_bytes(Path(item["image"])),
+                source=read_frame(item["image"]),
             )
 
     def close(self) -> None:
@@ -260,6 +257,13 @@ def _item(scan: Any, folder: Path, *, series: str | None) -> dict[str, Any]:
     if len(items) > 1:
         raise InputError(f"scan must be one volume, got a folder of {len(items)}; segment each of them")
     return items[0]
+
+
+def _scan_bytes(path: Path) -> bytes:
+    if format_of(path) == "NIfTI":
+        return path.read_bytes()
+    volume = read_volume(path)
+    return nifti_bytes(volume.array, volume.affine)
 
 
 def _storable(array: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Segmentation of NIfTI volumes by the inference workflow of the joint bundle."""
+"""Segmentation of volumes by the inference workflow of the joint bundle."""
 
 from __future__ import annotations
 
@@ -24,12 +24,13 @@ def segment(
     trust: bool = False,
     **settings: Any,
 ) -> list[dict[str, str]]:
-    """Segment NIfTI volumes with the joint bundle's `inference.yaml`.
+    """Segment volumes with the joint bundle's `inference.yaml`.
 
     Args:
         images: files, folders or items, see `scans.list_scans`.
         model: `model.pt` of a run or a packaged bundle; see `open_model`.
-        output_dir: where `<name>_seg.nii.gz`, `<name>_seg.json`, `segment_report.csv` and `quality.csv` go.
+        output_dir: where `<name>_seg.nii.gz` (or of another `label_format`), `<name>_seg.json`, `segment_report.csv`
+            and `quality.csv` go.
         flag_rules: when a bone is flagged.
         trust: also take a bundle that the inspection calls unsafe.
         settings: of `inference.yaml`, such as `domain`, `device` or `overwrite`.

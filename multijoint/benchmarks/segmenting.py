@@ -11,7 +11,8 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
-from custom_components.io.records import LABEL_MAP_ENDING
+from custom_components.io.formats import case_id
+from custom_components.io.records import label_map_path
 from custom_components.models.checkpoints import load_model
 
 from multijoint.benchmarks.fixtures import DOMAIN, SLICE_SIZE, Workplace, multijoint, run_command, run_measured
@@ -62,7 +63,7 @@ def _file_to_file(place: Workplace, checkpoint: Path, precision: str) -> tuple[f
         command = multijoint("segment", image, "--checkpoint", checkpoint, "--precision", precision, *_OPTIONS, ours)
         peer = multijoint(place.checkpoint(), DOMAIN, image, theirs, module="multijoint.benchmarks.monai_peer")
         own, other = time_commands(command, peer, repetitions=n)
-        check_same(next(ours.glob(f"*{LABEL_MAP_ENDING}")), theirs, least_dice=_LEAST_DICE[precision])
+        check_same(label_map_path(ours, case_id(image)), theirs, least_dice=_LEAST_DICE[precision])
     return own, other, "s", n
 
 
@@ -119,8 +120,8 @@ def many_volumes(place: Workplace) -> Iterator[Row]:
         with Path(scratch, "one", "segment_report.csv").open(newline="") as file:
             stages = sum(float(row["seconds"]) for row in csv.DictReader(file))
         for copy in scans:
-            name = f"{copy.name.partition('.')[0]}{LABEL_MAP_ENDING}"
-            check_same(Path(scratch, "one", name), Path(scratch, "each", name), least_dice=1.0)
+            one, each = (label_map_path(Path(scratch, name), case_id(copy)) for name in ("one", "each"))
+            check_same(one, each, least_dice=1.0)
     yield Row(f"segment-many, {len(scans)} volumes", together, apart, unit="s", n=1, target=Target(0.4))
     in_turn = stages + (apart - stages) / len(scans)  # the start and the end of one call
     yield Row("segment-many, stages overlapped against in turn", together, in_turn, unit="s", n=1)

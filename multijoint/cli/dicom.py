@@ -6,7 +6,7 @@ from multijoint.cli.commands import command, log_paths, path, text
 
 
 @command(
-    path("folders", "FOLDER", "an exam, or a folder of exams", nargs="+"),
+    path("folders", "FOLDER", "an exam, a folder of exams, or a zip file of either", nargs="+"),
     text("--series", "ID", "as for segment"),
     log_paths("files"),
     example="multijoint dicom exam/",
@@ -17,12 +17,14 @@ def dicom(folders: list[Path], series: str | None) -> None:
     from custom_components.errors import InputError, list_first
 
     from multijoint.api.dicom_scans import list_series
+    from multijoint.api.zipped_scans import unpacked
     from multijoint.clinic.dicom.series import RULE, format_exam
 
     failures = []
-    for exam, chosen, failure in list_series(folders, wanted=series):
-        print(format_exam(exam, chosen))
-        failures += [failure] if failure else []
+    with unpacked(folders) as opened:
+        for exam, chosen, failure in list_series(opened, wanted=series):
+            print(format_exam(exam, chosen))
+            failures += [failure] if failure else []
     print(RULE)
     if failures:
         raise InputError(list_first(failures))

@@ -6,7 +6,7 @@ from multijoint.cli.commands import MESH_FORMATS, command, log_paths, out_path, 
 
 
 @command(
-    path("segmentations", "SEG", "label maps, or folders: of their *_seg.nii.gz if there are any", nargs="+"),
+    path("segmentations", "SEG", "label maps, or folders: of their *_seg.* if there are any", nargs="+"),
     text("--format", None, "of the files (default ply)", choices=MESH_FORMATS, default="ply"),
     path("--scans", "SCAN", "the scans, for the intensities of bones", nargs="+", default=[]),
     out_path("FOLDER", "where meshes/ and bones.csv go", dest="output", required=True),

@@ -8,7 +8,7 @@ from multijoint.cli.presenting import print_written
 
 
 @command(
-    path("image", "SCAN", "NIfTI file"),
+    path("image", "SCAN", "a volume"),
     path("segmentation", "SEGMENTATION", "with its .json of names beside it"),
     path("--reference", "FILE", "reference label map, outlined in white"),
     out_path("PNG", "the picture", dest="output", required=True),

@@ -26,7 +26,7 @@ from multijoint.cli.quick_start import quick_imports
 
 
 @command(
-    path("images", "SCAN", ".nii or .nii.gz files, folders of them, or folders of DICOM", nargs="+"),
+    path("images", "SCAN", "volumes, folders of them, folders of DICOM, or zip files of these", nargs="+"),
     either(
         path("--checkpoint", "FILE", "model.pt of a training run", dest="model"),
         path("--bundle", "BUNDLE", "a packaged bundle, folder or zip; only read, not run", dest="model"),
@@ -35,6 +35,14 @@ from multijoint.cli.quick_start import quick_imports
     text("--domain", "NAME", "domain of the scans, or auto to choose; needed when the model knows several"),
     out_path("FOLDER", "where the label maps and segment_report.csv go", dest="output", required=True),
     flag("--overwrite", "segment finished scans anew, and replace what was changed by hand"),
+    text(
+        "--format",
+        None,
+        "of the label maps; same is that of the scan, or NIfTI if it is not written (default nifti)",
+        choices=["nifti", "nrrd", "mha", "seg.nrrd", "same"],
+        default="nifti",
+        dest="label_format",
+    ),
     choice(
         "--precision",
         ["float32", "int8"],
@@ -71,7 +79,7 @@ def segment(
     max_bytes: str | None,
     **arguments: Any,
 ) -> None:
-    """Segment NIfTI volumes or DICOM exams with a trained model."""
+    """Segment volumes or DICOM exams with a trained model."""
     with quick_imports():
         from custom_components.inference.report import REPORT
         from custom_components.io.nifti_files import MAX_BYTES, MAX_VOXELS

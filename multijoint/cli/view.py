@@ -9,7 +9,7 @@ from multijoint.cli.commands import command, flag, number, path, text
     path(
         "scan",
         "SCAN",
-        "NIfTI file, or a folder of them; may be left out where the folder of results holds them in scans",
+        "a volume, or a folder of them; may be left out where the folder of results holds them in scans",
         nargs="?",
     ),
     path(

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from custom_components.data.scans import list_scans
 from custom_components.errors import InputError, show_path
+from custom_components.io.formats import case_id, is_volume
 from custom_components.io.records import RECORD_ENDING, case_of, label_map_path, read_record
 from custom_components.system.files import file_digest
 
@@ -44,7 +45,8 @@ def find_corrected(folder: Path, scans: Sequence[Path], *, everything: bool = Fa
             "what multijoint segment was given"
         )
     images = {str(item["name"]): Path(os.path.abspath(item["image"])) for item in list_scans(given)}
-    labels = sorted(path for path in Path(os.path.abspath(folder)).glob("*_seg.nii*") if not path.name.startswith("."))
+    every = sorted(filter(is_volume, Path(os.path.abspath(folder)).iterdir()))
+    labels = [path for path in every if case_of(path) != case_id(path)]
     root = Path(os.path.commonpath([os.path.abspath(folder), *(path.parent for path in images.values())]))
     pairs, unused = [], {}
     for label in labels:

@@ -66,7 +66,7 @@ def find_dataset(
         name if last.count(name) == 1 else path: why for name, (path, why) in zip(last, unused.items(), strict=True)
     }
     if not cases:
-        listed = "; ".join(f"{name}: {why}" for name, why in list(shown.items())[:3]) or "no .nii or .nii.gz file"
+        listed = "; ".join(f"{name}: {why}" for name, why in list(shown.items())[:3]) or "no volume"
         raise InputError(
             f"folder {show_path(folder)} must hold images with labels, got none ({listed}); "
             "docs/how-to/data.md lists the layouts that are understood"

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from custom_components.domains import PLANES
 from custom_components.errors import InputError, explain
+from custom_components.io.formats import case_id
 from custom_components.io.geometry import canonical_spacing_mm, orientation_of, voxel_volume_ml
 from custom_components.io.volumes import read_grid, read_label
 from custom_components.system.terminal import align_columns, count, track
@@ -88,7 +89,7 @@ def name_cases(pairs: Sequence[Pair]) -> list[tuple[str, str]]:
         >>> name_cases(pairs)
         [('a01_left', 'a01'), ('a01_right', 'a01'), ('b', 'b')]
     """
-    stems = [re.sub(r"(?i)(_0000)?\.nii(\.gz)?$", "", pair.image.split("/")[-1]) for pair in pairs]
+    stems = [case_id(pair.image).removesuffix("_0000") for pair in pairs]
     counts = Counter(stem.lower() for stem in stems)
     unique = all(number == 1 for number in counts.values())
     names = stems if unique else ["_".join(pair.key) or stem for pair, stem in zip(pairs, stems, strict=True)]

@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 from custom_components.data.manifests import load_manifest
 from custom_components.errors import InputError, show_path
-from custom_components.io.nifti_files import case_id
+from custom_components.io.formats import case_id
 from custom_components.system.files import write_atomically
 
 from multijoint.discovery.found_cases import FoundCase, FoundDataset

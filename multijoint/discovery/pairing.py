@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
 
-from custom_components.io.nifti_files import case_id
+from custom_components.io.formats import SEGMENTATION, case_id, is_volume
 from custom_components.system.terminal import count
 
 _LABEL_WORDS = frozenset(
@@ -73,11 +73,11 @@ def find_pairs(folder: Path, *, images: str = "*", labels: str = "*") -> Pairing
         labels: pattern that the file name of a label must fit.
 
     Returns:
-        The pairs, and every other NIfTI file with a reason.
+        The pairs, and every other volume with a reason.
     """
     unused: dict[str, str] = {}
     sides: dict[str, list[str]] = {"image": [], "label": [], "correction": []}
-    for path in _nifti_files(folder):
+    for path in _volumes(folder):
         kind = _kind_of(path)
         name = PurePosixPath(path).name
         if not fnmatch(name, images if kind == "image" else labels):
@@ -97,12 +97,12 @@ def find_pairs(folder: Path, *, images: str = "*", labels: str = "*") -> Pairing
     return Pairing(_name_layout(pairs), tuple(pairs), dict(sorted(unused.items())))
 
 
-def _nifti_files(folder: Path) -> list[str]:
+def _volumes(folder: Path) -> list[str]:
     found = []
     for path in folder.rglob("*"):
         parts = path.relative_to(folder).parts
         hidden = any(part.startswith(".") for part in parts)
-        if path.name.lower().endswith((".nii", ".nii.gz")) and not hidden and len(parts) <= _DEPTH and path.is_file():
+        if is_volume(path) and not hidden and len(parts) <= _DEPTH and path.is_file():
             found.append("/".join(parts))
     return sorted(found)
 
@@ -117,7 +117,7 @@ def _kind_of(path: str) -> str:
     around = [{word.lower() for word in _words(part)} for part in reversed(folders)]
     if any(words & _CORRECTED_WORDS for words in (stem, *around)):
         return "correction"
-    if stem & _LABEL_WORDS:
+    if stem & _LABEL_WORDS or name.lower().endswith(SEGMENTATION):
         return "label"
     telling = next((words for words in around if words & (_LABEL_WORDS | _IMAGE_WORDS)), set())
     return "label" if telling & _LABEL_WORDS and not stem & (_IMAGE_WORDS - {"0000"}) else "image"

@@ -32,7 +32,7 @@ def test_scans_of_one_name_are_told_apart_by_their_folders(tmp_path: Path) -> No
 
 
 def test_scans_that_cannot_be_listed(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"folder .* must hold .nii or .nii.gz files, got none"):
+    with pytest.raises(InputError, match=r"folder .* must hold \.nii, .* files, got none"):
         list_scans([tmp_path])
     with pytest.raises(InputError, match="images must name at least one scan"):
         list_scans([])

@@ -47,6 +47,7 @@ def test_the_record_states_origin_and_quality(folder: ResultFolder, item: dict[s
     labels = {str(value): name for value, name in folder.domain_of(item).labels.items()}
     assert record == {
         "image": "scan.nii.gz",
+        "label_map": path.name,
         "labels": {"0": "background"} | labels,
         "image_sha256": file_digest(item["image"]),
         "domain": "ankle",

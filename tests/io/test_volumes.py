@@ -152,7 +152,7 @@ def _truncated(path: Path) -> Path:
 
 
 UNTRUSTED: dict[str, tuple[Callable[[Path], Path], str]] = {
-    "name": (lambda path: path.with_suffix(".mha"), r"must be a \.nii or \.nii\.gz file"),
+    "name": (lambda path: path.with_suffix(".dcm"), r"must be a \.nii, .* file"),
     "container": (_truncated, "must be an intact gzip file"),
     "voxels": (lambda path: save(path, np.stack([ARRAY, ARRAY], axis=-1)), "must be one 3D volume"),
     "geometry": (lambda path: save(path, affine=AFFINE * (1e10, 1, 1, 1)), "form of .* must be finite"),
@@ -391,8 +391,8 @@ def test_unfit_labels_are_refused(path: Path, labels: np.ndarray, message: str) 
     volume = read_volume(save(path))
     with pytest.raises(InputError, match=message):
         write_label_map(path.with_name("out.nii"), labels, like=volume)
-    with pytest.raises(InputError, match=r"must be a \.nii or \.nii\.gz file"):
-        write_label_map(path.with_name("out.mha"), ARRAY, like=volume)
+    with pytest.raises(InputError, match=r"must be a \.nii\.gz, .* or \.nii file"):
+        write_label_map(path.with_name("out.mhd"), ARRAY, like=volume)
     assert [file.name for file in path.parent.iterdir()] == ["scan.nii"]
 
 
@@ -421,7 +421,7 @@ def test_a_label_map_that_reads_back_as_another_is_not_kept(
     path: Path, monkeypatch: pytest.MonkeyPatch, damage: Callable[[bytes], bytes], message: str
 ) -> None:
     volume = read_volume(save(path))
-    monkeypatch.setattr("custom_components.io.volumes._compress", lambda head, voxels: damage(head + bytes(voxels)))
+    monkeypatch.setattr("custom_components.io.label_files.compress", lambda head, voxels: damage(head + bytes(voxels)))
     with pytest.raises(InputError, match=message):
         write_label_map(path.with_name("out.nii.gz"), ARRAY, like=volume)
     assert [file.name for file in path.parent.iterdir()] == ["scan.nii"]

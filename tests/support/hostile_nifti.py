@@ -105,13 +105,15 @@ def members(*parts: bytes) -> bytes:
 
 def write_corpus(folder: Path) -> list[Entry]:
     """Write every file into its own folder below `folder`."""
-    writer = _Writer(Path(folder))
+    writer = CorpusWriter(Path(folder))
     for add in (_containers, _gzip, _lengths, _headers, _types, _offsets, _sizes, _geometry, _forms, _voxels, _labels):
         add(writer)
     return writer.entries
 
 
-class _Writer:
+class CorpusWriter:
+    """Writes the files of a corpus, and lists them with the answers."""
+
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.entries: list[Entry] = []
@@ -137,10 +139,10 @@ class _Writer:
         self._add(row, "accept", "", name, content, **{"array": ARRAY, "affine": AFFINE, **more})
 
 
-def _containers(to: _Writer) -> None:
+def _containers(to: CorpusWriter) -> None:
     plain = nifti()
-    for name in ("scan.mha", "scan.dcm", "scan.nii.bz2", "scan.img", "scan"):
-        to.refuse("name", r"must be a \.nii or \.nii\.gz file", plain, name)
+    for name in ("scan.dcm", "scan.nii.bz2", "scan.img", "scan"):
+        to.refuse("name", r"volume must be a \.nii, .* file", plain, name)
     to.refuse("missing", "got nothing there", lambda path: None)
     to.refuse("missing", "got a broken symbolic link", lambda path: path.symlink_to("elsewhere.nii"))
     to.refuse("missing", "must be readable", lambda path: path.symlink_to(path.name))
@@ -165,7 +167,7 @@ def _containers(to: _Writer) -> None:
     to.accept("odd-names", lambda path: (path.with_name("real").write_bytes(plain), path.symlink_to("real")))
 
 
-def _gzip(to: _Writer) -> None:
+def _gzip(to: CorpusWriter) -> None:
     plain, name = nifti(), "scan.nii.gz"
     packed = gzip.compress(plain, mtime=0)
     for size in (1, 9, 12, 100, len(packed) - 9, len(packed) - 8, len(packed) - 4, len(packed) - 1):
@@ -204,7 +206,7 @@ def _bomb(plain: bytes) -> bytes:
     return start + block * 2048
 
 
-def _lengths(to: _Writer) -> None:
+def _lengths(to: CorpusWriter) -> None:
     plain = nifti()
     for size in (10, 347):
         to.refuse("too-short", r"must start with a NIfTI header", plain[:size])
@@ -226,7 +228,7 @@ def _lengths(to: _Writer) -> None:
     to.refuse("too-large", "at most 4294967296 bytes, got 4294967840; set MULTIJOINT_MAX_BYTES", doubles)
 
 
-def _headers(to: _Writer) -> None:
+def _headers(to: CorpusWriter) -> None:
     for version in (1, 2):
         for order in "<>":
             to.accept("encodings", nifti(version=version, order=order))
@@ -260,7 +262,7 @@ def _headers(to: _Writer) -> None:
     to.accept("unused-fields", nifti(dim={4: -7, 7: -7}, pixdim={4: NAN, 7: -1}, xyzt_units=2 + 8))
 
 
-def _types(to: _Writer) -> None:
+def _types(to: CorpusWriter) -> None:
     for code, bits in ((0, 0), (1, 1), (32, 64), (128, 24), (1536, 128), (1792, 128), (2048, 256), (2304, 32)):
         content = nifti(datatype=code, bitpix=bits) + bytes(4000)
         to.refuse("data-types-other", "must be real numbers, got|datatype must be one of", content)
@@ -281,7 +283,7 @@ def _types(to: _Writer) -> None:
     to.refuse("beyond-float32", "must fit in 32-bit floats", nifti(scl_slope=3e38))
 
 
-def _offsets(to: _Writer) -> None:
+def _offsets(to: CorpusWriter) -> None:
     for offset in (NAN, INF, -INF, -352, 1, 348, 351, 352.5, 1e9, 3e38):
         to.refuse("offset", "vox_offset must be a whole number", nifti(vox_offset=offset))
     to.refuse("offset", "vox_offset must be", nifti(version=2, vox_offset=352))
@@ -300,7 +302,7 @@ def _offsets(to: _Writer) -> None:
             )
 
 
-def _sizes(to: _Writer) -> None:
+def _sizes(to: CorpusWriter) -> None:
     for size in (0, -0.5, NAN, INF, -INF):
         to.refuse("sizes", "voxel sizes in .* must be positive", nifti(pixdim={1: size}))
     for qfac in (2, NAN, 0.5, INF):
@@ -332,7 +334,7 @@ def _sizes(to: _Writer) -> None:
     to.warn("implausible", "has implausible voxel sizes", nifti(affine=affine), affine=affine)
 
 
-def _geometry(to: _Writer) -> None:
+def _geometry(to: CorpusWriter) -> None:
     one = np.eye(3)
     for value in (NAN, INF, -INF, 1e10, 3e38):
         to.refuse("affine-infinite", "affine of .* must be finite", sform(np.diag([value, 1, 1])))
@@ -375,7 +377,7 @@ def rotation(angle: float) -> np.ndarray:
     return turn
 
 
-def _forms(to: _Writer) -> None:
+def _forms(to: CorpusWriter) -> None:
     for other in (np.diag([0.5, 2, 3, 1]), AFFINE * [[-1], [1], [1], [1]], AFFINE @ np.diag([-1, -1, 1, 1])):
         content = nifti(**_quaternion(other))
         to.refuse("forms-conflict", "sform and qform of .* must agree, got axes", content)
@@ -403,7 +405,7 @@ def _quaternion(affine: np.ndarray) -> dict[str, Any]:
     return {"pixdim": {0: header["pixdim"][0]}} | {f"quatern_{axis}": header[f"quatern_{axis}"] for axis in "bcd"}
 
 
-def _voxels(to: _Writer) -> None:
+def _voxels(to: CorpusWriter) -> None:
     for value in (NAN, INF, -INF):
         for name in ("f4", "f8"):
             array = ARRAY.astype(name)
@@ -422,7 +424,7 @@ def _voxels(to: _Writer) -> None:
     to.accept("thin", nifti(ARRAY[:, :1, :1]), array=ARRAY[:, :1, :1])
 
 
-def _labels(to: _Writer) -> None:
+def _labels(to: CorpusWriter) -> None:
     for array in (np.zeros_like(ARRAY), np.full_like(ARRAY, 3), ARRAY.astype("f4"), ARRAY.astype("f8") + 1e-6):
         to.accept("labels", nifti(array), "labels.nii", kind="label", array=np.rint(array))
     to.accept("labels", nifti(scl_slope=2), "labels.nii", kind="label", array=ARRAY * 2)

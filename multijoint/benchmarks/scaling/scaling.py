@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from custom_components.data.manifests import load_manifests
 from custom_components.data.splits import make_splits
-from custom_components.io.nifti_files import case_id
+from custom_components.io.formats import case_id
 from custom_components.io.records import label_map_path
 
 from multijoint.benchmarks.fixtures import Workplace, multijoint, run_measured

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from custom_components.errors import InputError, needs_extra, show_path
+from custom_components.io.formats import ending_of
 from custom_components.io.nifti_files import MAX_BYTES, check_size
 from custom_components.system.files import READ_FLAGS
 
@@ -76,7 +77,7 @@ def is_dicom(path: Path) -> bool:
             head = file.read(2**10)
     except (OSError, ValueError):
         return False
-    if head.startswith(_GZIP) and not name.endswith(".nii.gz"):
+    if head.startswith(_GZIP) and not ending_of(name):
         with contextlib.suppress(zlib.error):
             head = zlib.decompressobj(wbits=31).decompress(head, 2**10)
             name = name.removesuffix(".gz")

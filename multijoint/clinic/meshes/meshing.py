@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from custom_components.errors import InputError, show_path
-from custom_components.io.nifti_files import case_id
+from custom_components.io.formats import KINDS, case_id, is_volume
 from custom_components.io.records import case_of
 from custom_components.io.volumes import read_label, read_volume
 from custom_components.system.files import write_atomically
@@ -125,10 +125,10 @@ def mesh_case(segmentation: Path, *, case: str, format: str, output_dir: Path, s
 
 
 def _in_folder(folder: Path) -> list[Path]:
-    files = sorted(path for path in folder.iterdir() if re.fullmatch(r"[^.].*\.nii(\.gz)?", path.name, re.IGNORECASE))
+    files = sorted(filter(is_volume, folder.iterdir()))
     found = [path for path in files if case_of(path) != case_id(path)] or files
     if not found:
-        raise InputError(f"folder {show_path(folder)} must hold .nii or .nii.gz files, got none; give another folder")
+        raise InputError(f"folder {show_path(folder)} must hold label maps ({KINDS}), got none; give another folder")
     return found
 
 

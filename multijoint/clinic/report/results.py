@@ -11,8 +11,8 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from custom_components.errors import InputError, show_path
-from custom_components.io.nifti_files import case_id
-from custom_components.io.records import LABEL_MAP_ENDING, case_of, read_record
+from custom_components.io.formats import KINDS, case_id, is_volume
+from custom_components.io.records import case_of, find_label_maps, is_label_map, read_record
 from custom_components.system.files import restored
 
 
@@ -55,7 +55,7 @@ def read_results(folder: Path) -> list[Result]:
     """
     from custom_components.inference.report import REPORT
 
-    maps = {case_of(path): path for path in sorted(folder.glob(f"*{LABEL_MAP_ENDING}"))}
+    maps = find_label_maps(folder)
     results = [_result(row, maps) for row in read_csv(folder / REPORT)]
     listed = {result.case for result in results}
     told = ("not in segment_report.csv: made by an earlier run",) if results else ()
@@ -67,7 +67,7 @@ def _result(row: Mapping[str, str], maps: Mapping[str, Path]) -> Result:
     file, output = row.get("file") or "", PurePath(row.get("output") or "").name
     cause = without_folders(row.get("cause") or "", file)
     if row.get("status") in ("written", "skipped"):
-        case = case_of(output) if output.endswith(LABEL_MAP_ENDING) else case_id(file)
+        case = case_of(output) if is_label_map(output) else case_id(file)
         path = maps.get(case)
         if path is None:
             return Result(case, "failed", "the label map is no longer in the folder")
@@ -123,15 +123,16 @@ def find_scans(folder: Path, given: Sequence[Path]) -> dict[str, Path]:
     """
     from custom_components.data.scans import list_scans
 
-    found = {case_id(path): path for path in sorted((folder / "scans").glob("*.nii*"))}
+    own = sorted((folder / "scans").iterdir()) if (folder / "scans").is_dir() else []
+    found = {case_id(path): path for path in own if is_volume(path)}
     return found | {item["name"]: item["image"] for item in (list_scans(list(given)) if given else ())}
 
 
 def find_references(given: Sequence[Path]) -> dict[str, Path]:
     """Reference label maps by case, with its domain in front (`ankle/a01`) and without.
 
-    They come from manifests, and from folders with `<case>.nii.gz` or `<case>_seg.nii.gz`. A name that cases of several
-    domains have is only there with its domain.
+    They come from manifests, and from folders with `<case>` or `<case>_seg` in any format. A name that cases
+    of several domains have is only there with its domain.
 
     Raises:
         InputError: a manifest cannot be used, a folder holds no label map, or a case has several references.
@@ -152,9 +153,9 @@ def find_references(given: Sequence[Path]) -> dict[str, Path]:
 
 def _references(given: Path) -> dict[str, Path]:
     if given.is_dir():
-        paths = sorted(path for path in given.iterdir() if re.search(r"^[^.].*\.nii(\.gz)?$", path.name, re.IGNORECASE))
+        paths = sorted(filter(is_volume, given.iterdir()))
         if not paths:
-            raise InputError(f"references {show_path(given)} must hold .nii or .nii.gz files, got none; name another")
+            raise InputError(f"references {show_path(given)} must hold label maps ({KINDS}), got none; name another")
         return {case_of(path): path for path in paths} | {case_id(path): path for path in paths}
     from custom_components.data.manifests import load_manifest
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from custom_components.errors import InputError, show_path
-from custom_components.io.nifti_files import case_id
-from custom_components.io.records import LABEL_MAP_ENDING, case_of, read_record
+from custom_components.io.formats import SCAN_ENDINGS, case_id
+from custom_components.io.records import case_of, find_label_maps, read_record
 
 MESH_SUFFIXES = (".ply", ".stl", ".glb")
 """Of the meshes that can be shown; of several for one bone, the first of these is."""
@@ -49,8 +49,8 @@ def pair_case(scan: Path, segmentation: Path, *, meshes: Sequence[Path] = ()) ->
 def find_cases(scans: Path, results: Path) -> list[ViewedCase]:
     """Every case of a folder that `multijoint segment` wrote, in the order of their names.
 
-    The scan of `<case>_seg.nii.gz` is `<case>.nii.gz` or `<case>.nii` in `scans` or in `results/scans`, or the file in
-    `scans` that the record `<case>_seg.json` names; its meshes are the files in `results/meshes/<case>`.
+    The scan of `<case>_seg.nii.gz` is `<case>.nii.gz`, or of another format, in `scans` or in `results/scans`, or the
+    file in `scans` that the record `<case>_seg.json` names; its meshes are the files in `results/meshes/<case>`.
 
     Raises:
         InputError: no folder, no segmentation in it, or no scan of any of them.
@@ -59,9 +59,9 @@ def find_cases(scans: Path, results: Path) -> list[ViewedCase]:
         if not folder.is_dir():
             rule = f"{kind} {show_path(folder)} must be a folder, as the other is, got none"
             raise InputError(f"{rule}; correct the path")
-    found = sorted(path for path in results.iterdir() if path.name.endswith(LABEL_MAP_ENDING) and path.name[0] != ".")
+    found = list(find_label_maps(results).values())
     if not found:
-        rule = f"folder {show_path(results)} must hold <case>{LABEL_MAP_ENDING}, got none"
+        rule = f"folder {show_path(results)} must hold <case>_seg.nii.gz or another format, got none"
         raise InputError(f"{rule}; give another folder")
     cases = [_find_case(path, scans, results) for path in found]
     if all(case.scan is None for case in cases):
@@ -72,7 +72,7 @@ def find_cases(scans: Path, results: Path) -> list[ViewedCase]:
 
 def _find_case(segmentation: Path, scans: Path, results: Path) -> ViewedCase:
     name = case_of(segmentation)
-    candidates = [folder / f"{name}{end}" for folder in (scans, results / "scans") for end in (".nii.gz", ".nii")]
+    candidates = [folder / f"{name}{end}" for folder in (scans, results / "scans") for end in SCAN_ENDINGS]
     if recorded := Path(str(read_record(segmentation).get("image") or "")).name:  # never a path
         candidates.append(scans / recorded)
     scan = next((path for path in candidates if path.is_file()), None)

@@ -122,14 +122,27 @@ def unpack(path: Path, target: Path, *, limits: Limits | None = None) -> Path:
         root = target / members[0].name.split("/")[0]
         os.mkdir(root, 0o700)
         try:
-            for member in members:
-                _write_member(file, member, target, limits)
-        except BaseException as error:
+            _write_members(path, file, members, target, limits)
+        except BaseException:
             shutil.rmtree(root, ignore_errors=True)
-            if isinstance(error, ZipFault):
-                raise UnsafeArchive(path, Concern("unsafe", "archive", member.name, str(error))) from error
             raise
     return root
+
+
+def unpack_files(path: Path, target: Path, *, limits: Limits) -> None:
+    """Unpack a zip file of anything into an empty folder of ours, by the rules of `unpack`.
+
+    Raises:
+        UnsafeArchive: it is unsafe or damaged; the folder may hold a part of it.
+    """
+    with open_plain(path) as file:
+        try:
+            members = read_members(file, most=limits.members)
+        except ZipFault as fault:
+            raise UnsafeArchive(path, Concern("unsafe", "archive", ".", str(fault))) from fault
+        for name, problem in check_members(members, limits):
+            raise UnsafeArchive(path, Concern("unsafe", "archive", name, problem))
+        _write_members(path, file, members, target, limits)
 
 
 def open_plain(path: Path) -> BufferedReader:
@@ -179,6 +192,14 @@ def check_members(members: list[Member], limits: Limits) -> Iterator[tuple[str, 
         parts = key.split("/")[: limits.depth]
         if any("/".join(parts[:end]) in files for end in range(1, len(parts))):
             yield member.name, "duplicate name: a file that is a folder too"
+
+
+def _write_members(path: Path, file: BinaryIO, members: list[Member], target: Path, limits: Limits) -> None:
+    for member in members:
+        try:
+            _write_member(file, member, target, limits)
+        except ZipFault as fault:
+            raise UnsafeArchive(path, Concern("unsafe", "archive", member.name, str(fault))) from fault
 
 
 def _write_member(file: BinaryIO, member: Member, target: Path, limits: Limits) -> None:

@@ -11,7 +11,8 @@ SHIPPED = {
     "data": "augmentation cases datasets layouts manifests preprocessing sampling scans sides splits typicality",
     "inference": "domain_fit engine flagged inferers int8 items loaders openvino_runtime report results transforms "
     "views",
-    "io": "geometry label_names nifti_files nifti_headers nifti_voxels pictures planes records volumes",
+    "io": "binary_headers formats geometry label_files label_names library_voxels metaimage_headers nifti_files "
+    "nifti_headers nifti_voxels nrrd_headers pictures planes raster raster_files records segment_layers values volumes",
     "metrics": "bone_scores evaluation nearest_voxels score_summaries score_tables surface_distances",
     "models": "checkpoints digests seen tensor_files trained_model",
     "networks": "arguments blocks folding forwards heads joined_norms norms parameters synchronised_norms unet",

@@ -48,7 +48,7 @@ def test_folders_without_cases_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="scans must be a folder"):
         find_cases(scans, out)
     touch(scans / "a.nii.gz", out / "readme.txt")
-    with pytest.raises(InputError, match=r"folder out must hold <case>_seg.nii.gz, got none"):
+    with pytest.raises(InputError, match=r"folder out must hold <case>_seg.nii.gz or another format, got none"):
         find_cases(scans, out)
     touch(out / "b_seg.nii.gz")
     with pytest.raises(InputError, match=r"folder scans must hold the scan of a case in out, such as b.nii.gz"):
