@@ -125,6 +125,7 @@ class SlicewiseInferer(SliceInferer):
         # Imported here: with a network of another kind, inference needs none of these modules.
         from custom_components.networks.folding import fold_network
         from custom_components.networks.forwards import answer_for
+        from custom_components.networks.means import MeanNetwork
         from custom_components.networks.unet import MultiDomainUNet
 
         if self.domain is not None:
@@ -132,6 +133,8 @@ class SlicewiseInferer(SliceInferer):
         if isinstance(network, MultiDomainUNet) and not network.training:
             # Fold for each volume anew: weights or domain may have changed since the last one.
             network = fold_network(network)
+        elif isinstance(network, MeanNetwork) and not network.training:
+            network = network.folded()
         if self.views:
             return partial(answer_views, network, views=self.views, fixed_channels=self.fixed_channels)
         return network

@@ -137,6 +137,7 @@ class ResultFolder:
         return {
             "domain": self.domain_of(item).name,
             "model_sha256": self.model.digest or None,
+            **({"members_sha256": [each.digest for each in self.model.members]} if self.model.members else {}),
             "settings": self.settings,
             "version": custom_components.__version__,
         }

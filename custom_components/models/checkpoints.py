@@ -14,7 +14,7 @@ import torch
 from custom_components.data.preprocessing import Preprocessing
 from custom_components.domains import Domain, find_domain
 from custom_components.errors import InputError
-from custom_components.models.digests import read_checked, write_generation, write_with_digest
+from custom_components.models.digests import join_digests, read_checked, write_generation, write_with_digest
 from custom_components.models.trained_model import FORMAT, TrainedModel
 from custom_components.networks.parameters import is_finite
 from custom_components.networks.unet import MultiDomainUNet
@@ -78,9 +78,10 @@ def load_model(path: str | Path) -> TrainedModel:
         raise InputError(f"checkpoint {path} must describe a model, got {error!r}; train again") from error
 
 
-def model_file(path: str | Path) -> Path:
-    """The file with the weights that `load_model` reads for a path."""
-    return Path(path) / "models" / "model.pt" if Path(path).is_dir() else Path(path)
+def model_file(path: str | Path, member: int = 1) -> Path:
+    """The file with the weights that `load_model` reads for a path; `member_2.pt`, ... for those of an ensemble."""
+    file = Path(path) / "models" / "model.pt" if Path(path).is_dir() else Path(path)
+    return file if member == 1 else file.with_name(f"member_{member}.pt")
 
 
 def describe_model(
@@ -91,6 +92,7 @@ def describe_model(
     training: Mapping[str, Any] | None = None,
     digest: str = "",
     weights: Mapping[str, Tensor] | None = None,
+    members: Sequence[Mapping[str, Any]] = (),
 ) -> TrainedModel:
     """Create a model from plain data, as in the configuration of a packaged bundle.
 
@@ -101,6 +103,7 @@ def describe_model(
         training: provenance, see `TrainedModel`.
         digest: SHA-256 of the file with the weights.
         weights: state dict of the network; None if only the description is needed.
+        members: `network` and `training` of each model of an ensemble.
     """
     return TrainedModel(
         domains=tuple(Domain.from_dict(data) for data in domains),
@@ -109,6 +112,7 @@ def describe_model(
         weights=dict(weights or {}),
         training=dict(training or {}),
         digest=digest,
+        members=tuple(describe_model(domains=domains, preprocessing=preprocessing, **each) for each in members),
     )
 
 
@@ -118,13 +122,16 @@ def build_network(model: TrainedModel, *, domain: str | None = None) -> MultiDom
     Without `domain` it is set to the first one; `MultiDomainUNet.set_domain` selects another.
 
     Raises:
-        InputError: the domain is unknown, or the weights do not fit the network.
+        InputError: the domain is unknown, the weights do not fit the network, or the model is an ensemble.
     """
+    if model.members:
+        raise InputError(f"model must be one network here, got an ensemble of {len(model.members)}; give one member")
     index = 0 if domain is None else find_domain(model.domains, domain)
     try:
         with torch.device("meta"):  # takes no memory, whatever sizes a foreign file states
             shapes = {name: each.shape for name, each in MultiDomainUNet(**model.network).state_dict().items()}
-        wrong = [name for name in {**shapes, **model.weights} if shapes.get(name) != _shape(model.weights.get(name))]
+        held = {name: each.shape for name, each in model.weights.items()}
+        wrong = [name for name in {**shapes, **held} if shapes.get(name) != held.get(name)]
         if wrong:
             raise ValueError(f"{len(wrong)} of other names or shapes, first {wrong[0]}")
         network = MultiDomainUNet(**model.network, domain=index)
@@ -144,15 +151,10 @@ def load_weights(network: MultiDomainUNet, *, path: str | Path, device: str | to
     Raises:
         InputError: the file is missing or damaged, or its weights do not fit the network.
     """
-    path = Path(path)
-    content, _ = _read(path)
+    content, _ = _read(Path(path))
     if isinstance(content, dict) and content.get("format") == FORMAT:
         content = content.get("model")
-    return _fill(network, _check_weights(path, content)).to(device)
-
-
-def _shape(tensor: Tensor | None) -> torch.Size | None:
-    return None if tensor is None else tensor.shape
+    return _fill(network, _check_weights(Path(path), content)).to(device)
 
 
 def check_domains(model: TrainedModel, *, domains: Sequence[Domain]) -> None:
@@ -205,8 +207,15 @@ def _load_bundle(folder: Path) -> TrainedModel:
             f"bundle {folder} must have its weights, which lie elsewhere; unpack it and fetch them: "
             "python -m monai.bundle download_large_files --bundle_path FOLDER"
         )
-    content, digest = _read(weights)
-    return replace(model.read_from(digest), weights=_check_weights(weights, content))
+    if model.members:
+        members = tuple(_with_weights(each, model_file(folder, n)) for n, each in enumerate(model.members, start=1))
+        return replace(model.read_from(join_digests([each.digest for each in members])), members=members)
+    return _with_weights(model, weights)
+
+
+def _with_weights(model: TrainedModel, path: Path) -> TrainedModel:
+    content, digest = _read(path)
+    return replace(model.read_from(digest), weights=_check_weights(path, content))
 
 
 def _load(path: Path) -> tuple[dict[str, Any], str]:
