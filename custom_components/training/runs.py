@@ -154,6 +154,8 @@ class TrainingRun:
             self._write(PLAN, self.plan.to_json())
             _logger.info("%s", "\n".join(self.plan.lines))
         _logger.info("split (fold %s):\n%s", self.split.fold, describe(self.split))
+        if not self.split.validation:
+            _logger.info("no case validates: model.pt will hold the last weights, and no confidence is calibrated")
         share = "%.2f M weights, %d of them (%.2f %%) for each domain alone; %s"
         _logger.info(share, total / 1e6, own, 100 * own / total, self.device)
 

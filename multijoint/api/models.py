@@ -22,7 +22,7 @@ from custom_components.inference.domain_fit import asks_for_choice
 from custom_components.inference.int8 import build_inference_network
 from custom_components.io.nifti_files import case_id
 from custom_components.io.records import label_map_path, read_record, write_record
-from custom_components.models.checkpoints import load_model
+from custom_components.models.ensembles import load_ensemble
 from custom_components.networks.forwards import answer_for
 from custom_components.quality.flags import FlagRules
 from custom_components.quality.tables import quality_rows
@@ -128,7 +128,8 @@ class Model:
     Use `multijoint.load`. As a context, or by `close`, it frees its memory and the files that it unpacked.
 
     Args:
-        path: `model.pt` of a run, or a packaged bundle, folder or zip; see `open_model`.
+        path: `model.pt` of a run, or a packaged bundle, folder or zip; see `open_model`. The probabilities of several
+            are averaged.
         device: "auto", "cpu", "cuda", ...
         trust: also take a bundle that the inspection calls unsafe.
 
@@ -136,11 +137,11 @@ class Model:
         InputError: the model cannot be used.
     """
 
-    def __init__(self, path: str | Path, *, device: str = "auto", trust: bool = False) -> None:
+    def __init__(self, path: str | Path | Sequence[str | Path], *, device: str = "auto", trust: bool = False) -> None:
         opened = contextlib.ExitStack()
         with opened:
             self._checkpoint = opened.enter_context(open_model(path, trust=trust))
-            self._model = load_model(self._checkpoint)
+            self._model = load_ensemble(self._checkpoint)
             self._device = select_device(device)
             network = build_inference_network(self._model, checkpoint=self._checkpoint, device=self._device)
             self._network: torch.nn.Module | None = network
@@ -217,8 +218,8 @@ class Model:
         self.close()
 
 
-def load(path: str | Path, *, device: str = "auto", trust: bool = False) -> Model:
-    """Load a trained model, to segment scans with; the arguments are those of `Model`."""
+def load(path: str | Path | Sequence[str | Path], *, device: str = "auto", trust: bool = False) -> Model:
+    """Load a trained model, or several as an ensemble, to segment scans with; the arguments are those of `Model`."""
     return Model(path, device=device, trust=trust)
 
 

@@ -30,7 +30,13 @@ from multijoint.cli.presenting import record
 @command(
     path("images", "SCAN", ".nii or .nii.gz files, folders of them, or folders of DICOM", nargs="+"),
     either(
-        path("--checkpoint", "FILE", "model.pt of a training run", dest="model"),
+        path(
+            "--checkpoint",
+            "FILE",
+            "model.pt of a training run; given again and again, probabilities are averaged",
+            dest="model",
+            action="append",
+        ),
         path("--bundle", "BUNDLE", "a packaged bundle, folder or zip; only read, not run", dest="model"),
     ),
     TRUST,
