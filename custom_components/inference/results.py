@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import custom_components
 import numpy as np
+from custom_components.data.preprocessing import restore_stack
 from custom_components.domains import Domain
 from custom_components.errors import InputError
 from custom_components.inference.domain_fit import AUTO, asks_for_choice
 from custom_components.io.nifti_files import case_id
-from custom_components.io.records import label_map_path, read_record, write_record
+from custom_components.io.probability_maps import write_probability_map
+from custom_components.io.records import label_map_path, probability_paths, read_record, write_record
 from custom_components.io.volumes import Volume, read_label, write_label_map
 from custom_components.system.files import file_digest
 from custom_components.system.folders import OutputFolder
+from torch import Tensor
 
 if TYPE_CHECKING:
     from custom_components.models.trained_model import TrainedModel
 
+_MAPS = "probabilities"  # of a record
 _REMEDY = "move it, choose another output folder, or give --overwrite"
 
 
@@ -39,6 +43,7 @@ class ResultFolder:
             chosen is finished.
         settings: plain values that also decide the labels; part of the record, compared by `find`.
         overwrite: segment all scans again and replace their label maps.
+        probabilities: also write a map a bone, see `write_probability_map`; a scan without them is not finished.
     """
 
     def __init__(
@@ -49,12 +54,14 @@ class ResultFolder:
         domain: str | None = None,
         settings: Mapping[str, Any] | None = None,
         overwrite: bool = False,
+        probabilities: bool = False,
     ) -> None:
         self.output_dir = Path(output_dir)
         self.model = model
         self.default_domain = domain
         self.settings = dict(settings or {})
         self.overwrite = overwrite
+        self.probabilities = probabilities
         self._folder = OutputFolder(output_dir)
 
     def find(self, item: Mapping[Any, Any]) -> Path | None:
@@ -80,9 +87,17 @@ class ResultFolder:
             item = {**item, "domain": record.get("domain")}
         made = {"image_sha256": digest} | self._how(item)
         same = made.items() <= record.items() and "quality" in record
-        return path if record["label_map_sha256"] and same else None
+        has_maps = not self.probabilities or _are_whole(path, record.get(_MAPS))
+        return path if record["label_map_sha256"] and same and has_maps else None
 
-    def save(self, item: Mapping[str, Any], labels: np.ndarray, *, quality: Sequence[Mapping[str, Any]] = ()) -> Path:
+    def save(
+        self,
+        item: Mapping[str, Any],
+        labels: np.ndarray,
+        *,
+        quality: Sequence[Mapping[str, Any]] = (),
+        probabilities: Iterable[Tensor] = (),
+    ) -> Path:
         """Write the label map of an item and its record; returns the label map's path.
 
         The record, with the digest of the bytes that were written, takes its name before the label map does, and an
@@ -93,6 +108,8 @@ class ResultFolder:
             item: a `VolumeItem` with `source`.
             labels: label values, shape (X, Y, Z).
             quality: rows of `quality.flags.measure_quality`.
+            probabilities: a map for each bone in the order of the domain, see `ProbabilityMaps`; those of an earlier
+                result are removed.
 
         Raises:
             InputError: the folder was removed since the run began.
@@ -118,6 +135,7 @@ class ResultFolder:
         with self._folder.locked():
             if path.exists() and not self.overwrite:  # another run may have written it since `find`
                 _record_of_scan(path, source.path, source.digest)
+            self._write_maps(path, record, probabilities, source, self.domain_of(item))
             write_label_map(path, labels, like=source, before=write_own_record)
             if not path.is_file():
                 raise InputError(f"{path.name} must stay until the run ends, got it removed; run the command again")
@@ -125,6 +143,19 @@ class ResultFolder:
                 rule = f"{path.name} must be written by one run at a time, got another's label map in its place"
                 raise InputError(f"{rule}; the file system cannot lock folders: segment into folders of their own")
         return path
+
+    def _write_maps(
+        self, path: Path, record: dict[str, Any], maps: Iterable[Tensor], source: Volume, domain: Domain
+    ) -> None:
+        """Write the maps and note them in the record; those that an earlier record names go first."""
+        earlier = _read_own(path).get(_MAPS)
+        for known in earlier.values() if isinstance(earlier, dict) else ():
+            path.with_name(Path(str(known["file"])).name).unlink(missing_ok=True)
+        files = probability_paths(path, domain.labels)
+        for (value, bone), stack in zip(domain.labels.items(), maps, strict=False):
+            restored = restore_stack(stack, shape=source.array.shape, affine=source.affine, plane=domain.plane)
+            digest = write_probability_map(files[value], restored, like=source)
+            record.setdefault(_MAPS, {})[bone] = {"file": files[value].name, "sha256": digest}
 
     def _path(self, item: Mapping[str, Any]) -> Path:
         return label_map_path(self.output_dir, item.get("name") or case_id(item["source"].path))
@@ -156,6 +187,14 @@ def _record_of_scan(path: Path, image: Path, digest: str) -> dict[str, Any]:
     if record["image_sha256"] != digest and record["image_id"] != _path_id(image, record["image_sha256"]):
         raise InputError(f"{path.name} must not be of another scan, got one of a scan of the same name; {_REMEDY}")
     return record
+
+
+def _are_whole(path: Path, maps: Any) -> bool:
+    """Whether the maps of probabilities that a record names lie beside the label map as they were written."""
+    try:
+        return bool(maps) and all(file_digest(path.with_name(each["file"])) == each["sha256"] for each in maps.values())
+    except (OSError, KeyError, TypeError, ValueError, AttributeError):
+        return False
 
 
 def _is_whole(path: Path) -> bool:

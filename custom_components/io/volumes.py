@@ -176,7 +176,7 @@ def write_label_map(
             f"label map {show_path(path)} must hold whole numbers from 0 to 255, got {labels.dtype} "
             f"from {labels.min()} to {labels.max()}; decode classes to label values first"
         )
-    header = _label_header(labels.shape, like.header)
+    header = label_header(labels.shape, like.header)
     voxels = np.asfortranarray(labels, dtype=np.uint8).reshape(-1, order="F").data
     head = header.binaryblock + bytes(4)
 
@@ -191,7 +191,7 @@ def write_label_map(
         if before is not None:
             before(hashlib.sha256(stored).hexdigest())
 
-    write_atomically(path, _compress(head, voxels) if path.name.lower().endswith(".gz") else head + voxels, check=check)
+    write_atomically(path, compress(head, voxels) if path.name.lower().endswith(".gz") else head + voxels, check=check)
 
 
 def nifti_bytes(voxels: np.ndarray, affine: np.ndarray) -> bytes:
@@ -200,11 +200,11 @@ def nifti_bytes(voxels: np.ndarray, affine: np.ndarray) -> bytes:
     volume.set_sform(affine, code=1)
     volume.set_qform(affine, code=1)
     volume.header.set_xyzt_units("mm", "sec")
-    return _compress(b"", memoryview(volume.to_bytes()))
+    return compress(b"", memoryview(volume.to_bytes()))
 
 
-def _compress(head: bytes, voxels: memoryview) -> bytes:
-    """A gzip file; the same content gives the same bytes."""
+def compress(head: bytes, voxels: memoryview) -> bytes:
+    """A gzip file of a header and its voxels; the same content gives the same bytes."""
     stream = io.BytesIO()
     with gzip.GzipFile(filename="", fileobj=stream, mode="wb", compresslevel=_LEVEL, mtime=0) as file:
         file.write(head)
@@ -272,7 +272,8 @@ def _turned(label: Volume, image: Volume) -> tuple[Volume, np.ndarray]:
     return replace(label, array=apply_orientation(label.array, turn), affine=label.affine @ matrix), matrix
 
 
-def _label_header(shape: tuple[int, ...], source: Any) -> Any:
+def label_header(shape: tuple[int, ...], source: Any) -> Any:
+    """Header of a label map on the grid of a source, without any other field of it."""
     header = type(source)(endianness="<")
     header.set_data_shape(shape)
     header.set_data_dtype(np.uint8)

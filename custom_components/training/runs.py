@@ -214,6 +214,7 @@ class TrainingRun:
             "device": f"{self.device}{gpu}",
             "processes": num_ranks(),
             "domains": [domain.to_dict() for domain in self.domains],
+            **{name: plain(value) for name, value in active_config().items() if name == "flip_axes"},
             "data": [
                 {"domain": each.domain.name, "licence": each.licence, "source": each.source} for each in self.datasets
             ],

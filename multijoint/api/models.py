@@ -9,7 +9,7 @@ import html
 import tempfile
 import weakref
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,7 @@ class Segmentation:
         record: what the label map was made from and how, as in `<case>_seg.json`.
         label_map: the file `<case>_seg.nii.gz`, the bytes that `multijoint segment` writes.
         scan: the file that was segmented, bytes of a NIfTI volume.
+        maps: with the setting `probabilities`, file name -> the file of a bone's probabilities.
     """
 
     case: str
@@ -57,14 +58,27 @@ class Segmentation:
     record: Mapping[str, Any]
     label_map: bytes
     scan: bytes
+    maps: Mapping[str, bytes] = field(default_factory=dict)
 
     @property
     def labels(self) -> nib.Nifti1Image:
         """Label values on the scan's grid, uint8."""
         return nib.Nifti1Image.from_bytes(gzip.decompress(self.label_map))
 
+    def probability(self, bone: str) -> nib.Nifti1Image:
+        """Probability of a bone on the scan's grid, 0..1, before post-processing.
+
+        Raises:
+            InputError: the scan was segmented without the setting `probabilities`, or has no such bone.
+        """
+        known = self.record.get("probabilities", {})
+        if bone not in known:
+            listed = ", ".join(known) or "none; segment with probabilities=True"
+            raise InputError(f"bone must have a map of probabilities, got {bone!r}; there are {listed}")
+        return nib.Nifti1Image.from_bytes(gzip.decompress(self.maps[known[bone]["file"]]))
+
     def save(self, path: str | Path) -> Path:
-        """Write the label map, and its record beside it, each whole or not at all.
+        """Write the label map, and its record and maps of probabilities beside it, each whole or not at all.
 
         Args:
             path: a folder, for `<case>_seg.nii.gz` in it, or a file `.nii.gz` or `.nii`.
@@ -81,6 +95,8 @@ class Segmentation:
             path = label_map_path(path, self.case)
         elif not name.endswith((".nii", ".nii.gz")):
             raise InputError(f"file of a label map must be .nii.gz or .nii, got {path.name}; give another name")
+        for name_of_map, content in self.maps.items():
+            write_atomically(path.with_name(name_of_map), content)
         write_atomically(path, gzip.decompress(self.label_map) if name.endswith(".nii") else self.label_map)
         write_record(path, self.record)
         return path
@@ -202,6 +218,10 @@ class Model:
                 record=record,
                 label_map=path.read_bytes(),
                 scan=Path(item["image"]).read_bytes(),
+                maps={
+                    each["file"]: path.with_name(each["file"]).read_bytes()
+                    for each in record.get("probabilities", {}).values()
+                },
             )
 
     def close(self) -> None:

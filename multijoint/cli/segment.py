@@ -55,6 +55,8 @@ from multijoint.cli.presenting import record
         nargs="+",
         default=[],
     ),
+    flag("--tta", "average each slice with views of it: small rotations, and a mirror where labels allow it"),
+    flag("--probabilities", "also write the probability of each bone, <case>_prob_<bone>.nii.gz"),
     text("--max-voxels", "N", "refuse larger volumes (default 2**29)"),
     text("--max-bytes", "N", "refuse larger files, once decompressed (default 4 GiB)"),
     log_paths(),
@@ -71,6 +73,7 @@ def segment(
     images: list[Path],
     output: Path,
     flag_rules: list[str],
+    tta: bool,
     max_voxels: str | None,
     max_bytes: str | None,
     **arguments: Any,
@@ -87,6 +90,9 @@ def segment(
     os.environ |= {name: value for name, value in limits.items() if value is not None}
     show_messages()
     rules = FlagRules.from_texts(flag_rules)
+
+    if tta:
+        arguments["test_time_augmentation"] = "auto"
 
     def tell(rows: Sequence[Mapping[str, str]]) -> None:
         record(

@@ -62,7 +62,7 @@ def packaged_configs(
 def describe(model: TrainedModel) -> Config:
     """A model in plain types, without weights and without names of subjects, which may be patients'."""
     described = model.to_dict()
-    kept = ("seed", "epoch", "validation_dice", "packaged_data", "start")
+    kept = ("seed", "epoch", "validation_dice", "packaged_data", "start", "flip_axes")
     training = {key: described["training"][key] for key in kept if key in described["training"]}
     if QUALITY in described["training"]:
         known = described["training"][QUALITY]

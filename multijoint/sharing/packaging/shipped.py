@@ -9,9 +9,9 @@ import custom_components
 SHIPPED = {
     "": "distributed domains errors label_maps losses",
     "data": "augmentation cases datasets layouts manifests preprocessing sampling scans sides splits typicality",
-    "inference": "domain_fit engine flagged inferers int8 items loaders openvino_runtime report results transforms "
-    "views",
-    "io": "geometry nifti_files nifti_headers nifti_voxels pictures planes records volumes",
+    "inference": "domain_fit engine flagged inferers int8 items loaders openvino_runtime "
+    "probability_maps report results transforms views",
+    "io": "geometry nifti_files nifti_headers nifti_voxels pictures planes probability_maps records volumes",
     "metrics": "bone_scores evaluation nearest_voxels score_summaries score_tables surface_distances",
     "models": "checkpoints digests ensembles seen trained_model",
     "networks": "arguments blocks folding forwards heads joined_norms means norms parameters synchronised_norms unet",
