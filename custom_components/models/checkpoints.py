@@ -81,7 +81,12 @@ def load_model(path: str | Path) -> TrainedModel:
 def model_file(path: str | Path, member: int = 1) -> Path:
     """The file with the weights that `load_model` reads for a path; `member_2.pt`, ... for those of an ensemble."""
     file = Path(path) / "models" / "model.pt" if Path(path).is_dir() else Path(path)
-    return file if member == 1 else file.with_name(f"member_{member}.pt")
+    return file if member == 1 else file.with_name(member_name(member))
+
+
+def member_name(number: int) -> str:
+    """Name of the file of an ensemble's member in a packaged bundle, counted from 1."""
+    return "model.pt" if number == 1 else f"member_{number}.pt"
 
 
 def describe_model(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import reduce
 from operator import or_
 from pathlib import Path
@@ -78,6 +79,16 @@ def join_models(models: Sequence[TrainedModel], *, names: Sequence[str] = ()) ->
         digest=join_digests([model.digest for model in members]),
         members=members,
     )
+
+
+def of_each(model: TrainedModel, change: Callable[[TrainedModel], TrainedModel]) -> TrainedModel:
+    """A model changed, or an ensemble of its members changed, in their order and with its own record."""
+    if not model.members:
+        return change(model)
+    members = tuple(change(member) for member in model.members)
+    first, digest = members[0], join_digests([member.digest for member in members])
+    described: Any = {"domains": first.domains, "preprocessing": first.preprocessing, "network": first.network}
+    return replace(model, members=members, digest=digest, **described)
 
 
 def weights_digest(model: TrainedModel) -> str:

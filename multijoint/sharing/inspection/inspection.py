@@ -19,11 +19,12 @@ from custom_components.system.termination import at_termination, deferring_termi
 from multijoint.sharing.inspection.archives import UnsafeArchive, check_archive, open_plain, other_archive, unpack
 from multijoint.sharing.inspection.config_checks import check_config, check_large_files, check_logging, is_large_files
 from multijoint.sharing.inspection.config_reading import ConfigFault, read_config
-from multijoint.sharing.inspection.descriptions import check_model, check_networks, describe_domains
+from multijoint.sharing.inspection.descriptions import check_model, check_networks, describe_domains, member_names
 from multijoint.sharing.inspection.file_checks import check_checksums, check_code, check_content, list_files
 from multijoint.sharing.inspection.known_targets import known_of_release
 from multijoint.sharing.inspection.onnx_checks import check_onnx
 from multijoint.sharing.inspection.report import Concern, Report, shorten
+from multijoint.sharing.inspection.state_dicts import StoredTensor
 from multijoint.sharing.inspection.weight_checks import (
     check_safetensors,
     check_torchscript,
@@ -91,7 +92,7 @@ def inspect_folder(folder: Path) -> Report:
     report.extend(found)
     digests = {name: _digest(path) for name, path in files.items()}
     configs: dict[str, Any] = {}
-    tensors = None
+    tensors: dict[str, list[StoredTensor]] = {}
     start = time.monotonic()
     for name, path in files.items():
         if time.monotonic() - start > _MOST_SECONDS:
@@ -111,7 +112,7 @@ def inspect_folder(folder: Path) -> Report:
                     _inspect_data(report, name, data, configs, digests=digests)
             elif suffix == ".pt":
                 held, found = check_weights(path, name=name)
-                tensors = held if name == _WEIGHTS and not found else tensors
+                tensors |= {} if found else {name: held}
                 report.extend(found)
             elif suffix == ".ts":
                 report.extend(check_torchscript(path, name=name))
@@ -129,8 +130,9 @@ def inspect_folder(folder: Path) -> Report:
     inference = configs.get("configs/inference.json")
     model = inference.get("model") if isinstance(inference, dict) else None
     report.extend(check_model(model, tensors=tensors, digest=digests.get(_WEIGHTS, "")))
-    if _WEIGHTS not in files:
-        report.add("warning", "weights", _WEIGHTS, "no weights in the bundle")
+    for name in member_names(model):
+        if name not in files:
+            report.add("warning", "weights", name, "no weights in the bundle")
     report.summary = _summary(configs.get("configs/metadata.json"), model, tensors, files)
     return report
 
@@ -195,7 +197,9 @@ def _large_files(configs: dict[str, Any]) -> list[dict[str, Any]]:
     return [entry for each in lists if isinstance(each, list) for entry in each if isinstance(entry, dict)]
 
 
-def _summary(metadata: Any, model: Any, tensors: Any, files: dict[str, Path]) -> dict[str, Any]:
+def _summary(
+    metadata: Any, model: Any, tensors: Mapping[str, list[StoredTensor]], files: dict[str, Path]
+) -> dict[str, Any]:
     stated = metadata if isinstance(metadata, dict) else {}
     summary: dict[str, Any] = {
         key: shorten(stated[key]) for key in ("name", "version") if isinstance(stated.get(key), str)
@@ -205,8 +209,9 @@ def _summary(metadata: Any, model: Any, tensors: Any, files: dict[str, Path]) ->
     if change.startswith(PACKAGED_BY):
         summary["release"] = shorten(change.removeprefix(PACKAGED_BY))
     summary["domains"] = describe_domains(model)
-    if tensors is not None:
-        summary["weights"] = sum(math.prod(tensor.shape) for tensor in tensors)
+    if _WEIGHTS in tensors:
+        own = [tensors[name] for name in member_names(model) if name in tensors]
+        summary["weights"] = sum(math.prod(tensor.shape) for held in own for tensor in held)
     summary["licences"] = [name for name in ("LICENSE", "docs/data_license.txt") if name in files]
     return summary
 
