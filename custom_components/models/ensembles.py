@@ -111,12 +111,14 @@ def _check_alike(first: TrainedModel, other: TrainedModel, *, names: tuple[str, 
 
 
 def _compared(first: TrainedModel, other: TrainedModel) -> list[tuple[str, Any, Any]]:
-    pairs = [("domains", *([domain.name for domain in model.domains] for model in (first, other)))]
-    if pairs[0][1] == pairs[0][2]:
+    names: list[Any] = [[domain.name for domain in model.domains] for model in (first, other)]
+    pairs: list[tuple[str, Any, Any]] = [("domains", names[0], names[1])]
+    if names[0] == names[1]:
         for mine, theirs in zip(first.domains, other.domains, strict=True):
             pairs.append((f"labels of {mine.name}", list(mine.labels.items()), list(theirs.labels.items())))
             pairs.append((f"plane of {mine.name}", mine.plane, theirs.plane))
-    pairs += [(name, *(getattr(model.preprocessing, name) for model in (first, other))) for name in _PREPROCESSING]
+    slices = first.preprocessing, other.preprocessing
+    pairs += [(name, getattr(slices[0], name), getattr(slices[1], name)) for name in _PREPROCESSING]
     return [*pairs, ("head", first.network["head"], other.network["head"])]
 
 

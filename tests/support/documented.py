@@ -46,6 +46,7 @@ _SMALLER: dict[str, dict[str, str]] = {
 }
 _SETTINGS = {  # of --set
     "adapt": ["max_epochs=1", "min_batches=1"],
+    "train": ["image_size=[32,32]", "widths=[8,16]", "batch_size=8"],
     "experiment": ["max_epochs=1", "image_size=[32,32]", "widths=[4,8]", "batch_size=8"],
 }
 _WRITTEN_BY = ("--output", "--out", "--output_dir", "--marks")  # options whose value need not be there before
