@@ -64,10 +64,9 @@ def load_model(path: str | Path) -> TrainedModel:
     Raises:
         InputError: see `load_checkpoint`.
     """
-    path = Path(path)
-    if path.is_dir():
-        return _load_bundle(path)
-    content, digest = _load(path)
+    if Path(path).is_dir():
+        return _load_bundle(Path(path))
+    content, digest = _load(Path(path))
     missing = [key for key in ("domains", "preprocessing", "network", "model", "training") if key not in content]
     if missing:
         raise InputError(f"checkpoint {path} must hold {', '.join(missing)}, got none; train again")
@@ -206,8 +205,7 @@ def _load_bundle(folder: Path) -> TrainedModel:
             f"bundle {folder} must be a packaged one, whose configs/inference.json describes a model, got {error!r}; "
             "make it with multijoint package, or give a run's model.pt"
         ) from error
-    weights = model_file(folder)
-    if not weights.is_file() and (folder / "large_files.yml").is_file():
+    if not model_file(folder).is_file() and (folder / "large_files.yml").is_file():
         raise InputError(
             f"bundle {folder} must have its weights, which lie elsewhere; unpack it and fetch them: "
             "python -m monai.bundle download_large_files --bundle_path FOLDER"
@@ -215,7 +213,7 @@ def _load_bundle(folder: Path) -> TrainedModel:
     if model.members:
         members = tuple(_with_weights(each, model_file(folder, n)) for n, each in enumerate(model.members, start=1))
         return replace(model.read_from(join_digests([each.digest for each in members])), members=members)
-    return _with_weights(model, weights)
+    return _with_weights(model, model_file(folder))
 
 
 def _with_weights(model: TrainedModel, path: Path) -> TrainedModel:
