@@ -33,10 +33,13 @@ LONGER_THAN_300 = {"custom_components.networks.unet": 330}
 
 # Tests that are about no single module, and why.
 CROSS_CUTTING = {
+    "api/test_ensembles.py": "ensembles from files to label maps, by every way in",
     "api/test_formats.py": "every format through the whole package",
+    "api/test_probabilities.py": "probability maps and views of the whole command",
     "api/test_segment_faults.py": "faults of the whole command: killed, out of disk or memory, at length",
     "checks/test_rules.py": "each rule of a check, whichever module holds it",
     "data/test_corrections.py": "the way of a corrected result from segment by init into a training",
+    "sharing/packaging/test_ensembles.py": "packaged ensembles, from the command to their zip",
     "docs/test_docs.py": "every command of the pages",
     "docs/test_site.py": "the pages as a site",
     "io/test_hostile_nifti.py": "one corpus of damaged files for every reader",

@@ -44,6 +44,7 @@ class SliceDataset(Dataset[dict[str, Any]]):
             function of (seed, index, epoch, cycle), whatever the number of workers.
         seed: seed of the augmentation.
         domain: name of the domain of items that do not say.
+        may_be_empty: whether there may be no case, as where none validates.
 
     Items:
         `image` (in_channels, H, W) float32; `label` (1, H, W) uint8, class indices; `domain`; `case` (index into
@@ -63,8 +64,9 @@ class SliceDataset(Dataset[dict[str, Any]]):
         transform: Callable[[dict[str, Any]], Any] | None = None,
         seed: int = 0,
         domain: str | None = None,
+        may_be_empty: bool = False,
     ) -> None:
-        if not data:
+        if not data and not may_be_empty:
             raise InputError("the split must leave at least one case on each side, got none; check fold and num_folds")
         self.transform = transform
         self.seed = seed
@@ -82,7 +84,8 @@ class SliceDataset(Dataset[dict[str, Any]]):
             self.case_domains.append(index)
             self._index += [(number, position) for position in range(len(self._stacks[-1][0]))]
         sizes = dict.fromkeys(" x ".join(map(str, stack[0].shape[1:])) for stack in self._stacks)
-        _logger.info("%s, %s of %s", count(len(data), "case"), count(len(self), "slice"), " and ".join(sizes))
+        if sizes:
+            _logger.info("%s, %s of %s", count(len(data), "case"), count(len(self), "slice"), " and ".join(sizes))
 
     def __len__(self) -> int:
         """Number of slices."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -15,10 +15,15 @@ from custom_components.system.terminal import align_columns
 LEAST_TYPICAL = "least typical"
 """Value of `fold` that tests the subjects of each data set that are farthest from the rest."""
 
+ALL = "all"
+"""Value of `fold` that trains on every labelled case; none validates or tests."""
+
+_Deal = Callable[[Manifest], tuple[list[str], list[str], list[str]]]
+
 
 @dataclass(frozen=True)
 class Split:
-    """The cases of one fold, a number or `LEAST_TYPICAL`; all cases of a subject lie on one side."""
+    """The cases of one fold, a number, `LEAST_TYPICAL` or `ALL`; all cases of a subject lie on one side."""
 
     training: tuple[Case, ...]
     validation: tuple[Case, ...]
@@ -68,9 +73,12 @@ def make_splits(
     `typicality.distances_from_typical`; of the remaining ones every k-th validates, a fifth of them, and the rest
     trains (fifths are rounded, at least 1). It reads all labelled cases; `num_folds` does not matter.
 
+    The fold `ALL` trains on every labelled case, for a last model after a cross-validation; `num_folds` does not
+    matter.
+
     Args:
         manifests: one per domain.
-        fold: 0 .. `count_folds` - 1, or `LEAST_TYPICAL`.
+        fold: 0 .. `count_folds` - 1, `LEAST_TYPICAL` or `ALL`.
         num_folds: number of groups, 3 up to the subjects of the smallest data set; None for leave-one-out.
         train_subjects: domain -> how many of its training subjects to train on, for learning curves; the others of
             that domain stay out. They count from the one after the validation subjects (cyclic; in `LEAST_TYPICAL`
@@ -86,17 +94,19 @@ def make_splits(
         Regularization for Sparse Pediatric Datasets" (leave-one-out). Who validates in a fold without a test subject
         is our choice.
     """
-    total = count_folds(manifests, num_folds=None if fold == LEAST_TYPICAL else num_folds)
-    if fold == LEAST_TYPICAL:
+    deals: dict[Any, _Deal] = {ALL: _everybody, LEAST_TYPICAL: _least_typical}
+    named = isinstance(fold, str) and fold in deals
+    total = count_folds(manifests, num_folds=None if named else num_folds, least=1 if fold == ALL else 3)
+    if named:
         total = 1
     elif isinstance(fold, bool) or not isinstance(fold, int) or not 0 <= fold < total:
         raise InputError(
-            f"fold must be a whole number from 0 to {total - 1}, got {fold!r}; folds are counted from 0, and one is "
-            f"{LEAST_TYPICAL!r}"
+            f"fold must be a whole number from 0 to {total - 1}, got {fold!r}; folds are counted from 0, and others "
+            f"are {LEAST_TYPICAL!r} and {ALL!r}"
         )
     training, validation, testing = list[Case](), list[Case](), list[Case]()
     for manifest in manifests:
-        deal = _least_typical if isinstance(fold, str) else partial(_dealt, fold=fold, num_folds=num_folds)
+        deal = deals[fold] if isinstance(fold, str) else partial(_dealt, fold=fold, num_folds=num_folds)
         tested, validated, left = deal(manifest)
         trained = _trained_subjects(manifest, left, fold, train_subjects or {})
         for case in manifest.cases:
@@ -115,11 +125,11 @@ def make_splits(
     return Split(tuple(training), tuple(validation), tuple(testing), fold, total)
 
 
-def count_folds(manifests: Sequence[Manifest], *, num_folds: int | None = None) -> int:
+def count_folds(manifests: Sequence[Manifest], *, num_folds: int | None = None, least: int = 3) -> int:
     """Number of folds: `num_folds`, or for leave-one-out the subjects of the largest data set (17 and 15 give 17).
 
     Raises:
-        InputError: no manifest, fewer than 3 labelled subjects in one, or `num_folds` out of range for one.
+        InputError: no manifest, fewer than `least` labelled subjects in one, or `num_folds` out of range for one.
     """
     if not manifests:
         raise InputError("manifests to split must be one or more, got none; load at least one data manifest")
@@ -127,9 +137,10 @@ def count_folds(manifests: Sequence[Manifest], *, num_folds: int | None = None) 
         raise InputError(f"num_folds must be a whole number from 3, got {num_folds!r}; leave it out for leave-one-out")
     for manifest in manifests:
         count = len(_subjects(manifest))
-        if count < 3:
+        if count < least:
+            sides = " (train, validate, test)" if least == 3 else ""
             raise InputError(
-                f"labelled subjects in {manifest.path} must be at least 3 (train, validate, test), got {count}; "
+                f"labelled subjects in {manifest.path} must be at least {least}{sides}, got {count}; "
                 "add labelled cases or leave the data set out"
             )
         if num_folds is not None and num_folds > count:
@@ -149,7 +160,7 @@ def describe(split: Split) -> str:
         subjects = len({case.subject for case in trained})
         amount = f"{subjects} subject{'s' * (subjects != 1)}, {len(trained)} case{'s' * (len(trained) != 1)}"
         rows.append((domain, _names(tested), _names(validated), amount))
-    folds = "" if split.fold == LEAST_TYPICAL else f" of 0..{split.num_folds - 1}"
+    folds = "" if isinstance(split.fold, str) else f" of 0..{split.num_folds - 1}"
     return "\n".join([f"fold {split.fold}{folds}", *align_columns(rows)])
 
 
@@ -174,6 +185,11 @@ def _least_typical(manifest: Manifest) -> tuple[list[str], list[str], list[str]]
     step = len(rest) // count
     validated = rest[step // 2 :: step][:count]
     return tested, validated, _without(rest, validated)
+
+
+def _everybody(manifest: Manifest) -> tuple[list[str], list[str], list[str]]:
+    """As `_dealt`."""
+    return [], [], _subjects(manifest)
 
 
 def _without(subjects: Sequence[str], others: Sequence[str]) -> list[str]:

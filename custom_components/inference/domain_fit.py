@@ -117,7 +117,7 @@ class FitDomaind(StackSlicesd):
     Args:
         keys: key of the volume.
         model: the trained model.
-        network: its network, in evaluation mode; one on a GPU is copied to the CPU.
+        network: its network, in evaluation mode; one on a GPU is copied to the CPU. Of an ensemble, the first judges.
         domain: default domain of items that name none.
     """
 
@@ -125,6 +125,8 @@ class FitDomaind(StackSlicesd):
         self, keys: KeysCollection, *, model: TrainedModel, network: nn.Module, domain: str | None = None
     ) -> None:
         super().__init__(keys, model=model, domain=domain)
+        members = getattr(network, "members", None)
+        network = network if members is None else members[0]
         on_gpu = any(weight.is_cuda for weight in network.parameters())
         self.network = copy.deepcopy(network).cpu() if on_gpu else network
         named = None if asks_for_choice(model, domain) else model.domain(domain).name

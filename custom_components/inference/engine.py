@@ -14,6 +14,7 @@ import torch
 from custom_components.errors import InputError, failure_of, show_path
 from custom_components.inference.inferers import SlicewiseInferer
 from custom_components.inference.items import VolumeItem
+from custom_components.inference.probability_maps import ProbabilityMaps
 from custom_components.inference.results import ResultFolder
 from custom_components.io.geometry import voxel_volume_ml
 from custom_components.quality.expected_dice import ExpectedDice
@@ -129,7 +130,13 @@ class VolumeEvaluator(SupervisedEvaluator):
         with torch.autocast(images.device.type, enabled=self.amp):
             if "source_slice" in item and isinstance(self.inferer, SlicewiseInferer):
                 expected = ExpectedDice()
+                maps = None
+                if self.results is not None and self.results.probabilities:
+                    channels = self.results.model.channels(self.results.domain_of(item).name)[1:]
+                    maps = ProbabilityMaps(channels, num_slices=images.shape[-1], size=item["source_slice"])
+                    item["probabilities"] = maps.values
                 how: Any = {"size": item["source_slice"], "name": show_path(item["source"].path), "expected": expected}
+                how |= {"maps": maps, "pixel_mm": item["pixel_mm"]}
                 item["pred"] = self.inferer.classes(images, self.network, **how)[0]
                 item["expected_dice"] = expected.compute()
             else:
@@ -142,7 +149,9 @@ class VolumeEvaluator(SupervisedEvaluator):
             item = self.volume_postprocessing(item)
         if self.results is not None:
             labels = np.asarray(item["pred"])[0]
-            item["saved"] = self.results.save(item, labels, quality=self._measure(item, labels, self.results))
+            quality = self._measure(item, labels, self.results)
+            maps = item.pop("probabilities", ())
+            item["saved"] = self.results.save(item, labels, quality=quality, probabilities=maps)
         return item
 
     def _measure(self, item: VolumeItem, labels: np.ndarray, results: ResultFolder) -> list[dict[str, Any]]:

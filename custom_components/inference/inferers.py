@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from custom_components.data.preprocessing import classes_at
 from custom_components.errors import InputError
-from custom_components.inference.views import answer_views, check_views
+from custom_components.inference.views import answer_views, check_views, choose_views
 from custom_components.quality.expected_dice import ExpectedDice
 from custom_components.system.terminal import track
 from custom_components.system.threads import map_exactly
 from monai.data import MetaTensor
 from monai.inferers import SliceInferer
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from custom_components.inference.probability_maps import ProbabilityMaps
+    from custom_components.models.trained_model import TrainedModel
 
 Result = TypeVar("Result")
 
@@ -33,7 +37,9 @@ class SlicewiseInferer(SliceInferer):
         spatial_dim: axis of the volume along which slices are stacked, 0, 1 or 2.
         sw_batch_size: slices in a batch on a GPU; largest number of slices in memory on a CPU.
         domain: name of the domain that is set on the network before each volume; `None` sets none.
-        views: names of `views.VIEWS` that are averaged with the slice itself; none for the network's plain logits.
+        views: names of `views.VIEWS` that are averaged with the slice itself, or `views.SAFE`; none for the network's
+            plain logits.
+        model: the trained model, which knows labels with a side; see `views.choose_views`.
         fixed_channels: last channels of a slice that views leave as they are, those of the position.
         kwargs: those of `SliceInferer`.
 
@@ -56,14 +62,16 @@ class SlicewiseInferer(SliceInferer):
         *,
         spatial_dim: int = 2,
         domain: str | None = None,
-        views: Sequence[str] = (),
+        views: Sequence[str] | str = (),
+        model: TrainedModel | None = None,
         fixed_channels: int = 0,
         **kwargs: Any,
     ) -> None:
         check_views(views)
         super().__init__(spatial_dim=spatial_dim, roi_size=(1, 1) if roi_size is None else roi_size, **kwargs)
         self.any_size = roi_size is None
-        self.views = tuple(views)
+        self.views = views if isinstance(views, str) else tuple(views)
+        self.model = model
         self.fixed_channels = fixed_channels
         self.domain = domain
 
@@ -87,6 +95,8 @@ class SlicewiseInferer(SliceInferer):
         size: Sequence[int],
         name: str = "volume",
         expected: ExpectedDice | None = None,
+        maps: ProbabilityMaps | None = None,
+        pixel_mm: Sequence[float] = (1.0, 1.0),
     ) -> Tensor:
         """Most probable channel of each pixel of one volume; the logits of only a few slices are in memory at a time.
 
@@ -96,6 +106,8 @@ class SlicewiseInferer(SliceInferer):
             size: rows and columns to which logits are resized first; see `preprocessing.classes_at`.
             name: name of the volume in messages.
             expected: accumulates the logits of every slice at the network's resolution.
+            maps: keeps probabilities of every slice in `size`.
+            pixel_mm: size of a pixel of the inputs along rows and columns, for views that rotate.
 
         Returns:
             Channel indices, uint8, on the CPU, shape (1, 1, X, Y, Z) with `size` instead of the slices' own size.
@@ -103,7 +115,7 @@ class SlicewiseInferer(SliceInferer):
         Raises:
             InputError: logits that are not finite.
         """
-        logits_of = partial(_finite_logits, network=self._prepare(network), name=name)
+        logits_of = partial(_finite_logits, network=self._prepare(network, pixel_mm), name=name)
         slices = self._slices(inputs)
         found = torch.empty((len(slices), *size), dtype=torch.uint8)
 
@@ -111,6 +123,8 @@ class SlicewiseInferer(SliceInferer):
             logits = logits_of(images)
             if expected is not None:
                 expected.add(index, logits)
+            if maps is not None:
+                maps.add(index, logits)
             found[index : index + len(images)] = classes_at(logits, size)
 
         with torch.no_grad():
@@ -121,10 +135,11 @@ class SlicewiseInferer(SliceInferer):
                     fill(index, slices[index : index + self.sw_batch_size, 0].contiguous())
         return found[None, None].movedim(2, self.spatial_dim + 2)
 
-    def _prepare(self, network: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    def _prepare(self, network: Callable[..., Tensor], pixel_mm: Sequence[float] = (1.0, 1.0)) -> Callable[..., Tensor]:
         # Imported here: with a network of another kind, inference needs none of these modules.
         from custom_components.networks.folding import fold_network
         from custom_components.networks.forwards import answer_for
+        from custom_components.networks.means import MeanNetwork
         from custom_components.networks.unet import MultiDomainUNet
 
         if self.domain is not None:
@@ -132,8 +147,14 @@ class SlicewiseInferer(SliceInferer):
         if isinstance(network, MultiDomainUNet) and not network.training:
             # Fold for each volume anew: weights or domain may have changed since the last one.
             network = fold_network(network)
+        elif isinstance(network, MeanNetwork) and not network.training:
+            network = network.folded()
         if self.views:
-            return partial(answer_views, network, views=self.views, fixed_channels=self.fixed_channels)
+            index = getattr(network, "domain", None)
+            domain = None if self.model is None or index is None else self.model.domains[index].name
+            views = choose_views(self.views, model=self.model, domain=domain)
+            how: Any = {"fixed_channels": self.fixed_channels, "pixel_mm": pixel_mm}
+            return partial(answer_views, network, views=views, **how)
         return network
 
     def _slices(self, inputs: Tensor) -> Tensor:

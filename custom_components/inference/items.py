@@ -25,6 +25,7 @@ class VolumeItem(TypedDict, total=False):
     Keys of the preprocessing:
         source: the scan's `Volume` without its voxels, the grid that the label map is written on.
         source_slice: rows and columns of the source's own slices.
+        pixel_mm: size of a pixel of the network's slices along rows and columns.
         domain_fit: whether the scan looks like its domain, see `domain_fit.judge_fit`; `FitDomaind` sets it.
 
     Keys of the engine and the post-processing:
@@ -32,6 +33,8 @@ class VolumeItem(TypedDict, total=False):
             num_slices) of the network, then class indices (1, X, Y, Z), in the end label values (1, X, Y, Z).
         pred_before: class indices (1, X, Y, Z) before the post-processing of bones.
         expected_dice: expected Dice of each output channel of the network.
+        probabilities: 256 steps of the probability of each bone, (bones, num_slices, *source_slice), where they are
+            asked for; see `probability_maps.ProbabilityMaps`.
         saved: path of the label map, once it is written.
         seconds: time spent on the scan in all steps.
         finished: True if the output folder holds the result of an earlier run; `saved` is then its path, and the scan
@@ -48,10 +51,12 @@ class VolumeItem(TypedDict, total=False):
     subject: str
     source: Volume
     source_slice: tuple[int, int]
+    pixel_mm: list[float]
     domain_fit: dict[str, Any]
     pred: np.ndarray | Tensor
     pred_before: np.ndarray | Tensor
     expected_dice: list[float]
+    probabilities: Tensor
     saved: Path
     seconds: float
     finished: bool

@@ -5,25 +5,36 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import custom_components
 import numpy as np
+from custom_components.data.preprocessing import restore_stack
 from custom_components.domains import Domain
 from custom_components.errors import InputError
 from custom_components.inference.domain_fit import AUTO, asks_for_choice
 from custom_components.io.formats import case_id, label_ending
-from custom_components.io.records import image_digest, label_map_path, label_name_files, read_record, write_record
+from custom_components.io.probability_maps import write_probability_map
+from custom_components.io.records import (
+    image_digest,
+    label_map_path,
+    label_name_files,
+    probability_paths,
+    read_record,
+    write_record,
+)
 from custom_components.io.volumes import Volume, read_label, write_label_map
 from custom_components.system.files import file_digest
 from custom_components.system.folders import OutputFolder
+from torch import Tensor
 
 if TYPE_CHECKING:
     from custom_components.models.trained_model import TrainedModel
 
 _LOG = logging.getLogger(__name__)
+_MAPS = "probabilities"  # of a record
 _REMEDY = "move it, choose another output folder, or give --overwrite"
 
 
@@ -46,6 +57,7 @@ class ResultFolder:
             not finished.
         label_format: format of the label maps, see `formats.LabelFormat`. One of ours in another format is made anew
             in this one, and goes.
+        probabilities: also write a map a bone, see `write_probability_map`; a scan without them is not finished.
     """
 
     def __init__(
@@ -58,6 +70,7 @@ class ResultFolder:
         overwrite: bool = False,
         label_names: bool = False,
         label_format: str = "nifti",
+        probabilities: bool = False,
     ) -> None:
         label_ending(label_format, scan="scan.nii")
         self.output_dir = Path(output_dir)
@@ -67,6 +80,7 @@ class ResultFolder:
         self.overwrite = overwrite
         self.label_names = label_names
         self.label_format = label_format
+        self.probabilities = probabilities
         self._folder = OutputFolder(output_dir)
 
     def find(self, item: Mapping[Any, Any]) -> Path | None:
@@ -95,9 +109,17 @@ class ResultFolder:
         made = {"image_sha256": digest} | self._how(item)
         same = made.items() <= record.items() and "quality" in record
         same &= not self.label_names or all(beside.is_file() for beside in label_name_files(path))
+        same &= not self.probabilities or _are_whole(path, record.get(_MAPS))
         return path if record["label_map_sha256"] and same and path == wanted else None
 
-    def save(self, item: Mapping[str, Any], labels: np.ndarray, *, quality: Sequence[Mapping[str, Any]] = ()) -> Path:
+    def save(
+        self,
+        item: Mapping[str, Any],
+        labels: np.ndarray,
+        *,
+        quality: Sequence[Mapping[str, Any]] = (),
+        probabilities: Iterable[Tensor] = (),
+    ) -> Path:
         """Write the label map of an item and its record; returns the label map's path.
 
         The record, with the digest of the bytes that were written, takes its name before the label map does, and an
@@ -108,6 +130,8 @@ class ResultFolder:
             item: a `VolumeItem` with `source`.
             labels: label values, shape (X, Y, Z).
             quality: rows of `quality.flags.measure_quality`.
+            probabilities: a map for each bone in the order of the domain, see `ProbabilityMaps`; those of an earlier
+                result are removed.
 
         Raises:
             InputError: the folder was removed since the run began.
@@ -150,6 +174,7 @@ class ResultFolder:
                     _record_of_scan(old, source.path, source.digest)
             if why := label_ending(self.label_format, scan=source.path)[1]:
                 _LOG.info("%s is NIfTI: %s", path.name, why)
+            self._write_maps(path, record, probabilities, source, self.domain_of(item))
             write_label_map(path, labels, like=source, names=labels_of, before=write_beside, extension=extension)
             if not path.is_file():
                 raise InputError(f"{path.name} must stay until the run ends, got it removed; run the command again")
@@ -164,6 +189,19 @@ class ResultFolder:
             for beside in label_name_files(path):
                 if beside.exists():
                     raise InputError(f"{beside.name} must not exist already, got one of unknown origin; {_REMEDY}")
+
+    def _write_maps(
+        self, path: Path, record: dict[str, Any], maps: Iterable[Tensor], source: Volume, domain: Domain
+    ) -> None:
+        """Write the maps and note them in the record; those that an earlier record names go first."""
+        earlier = _read_own(path).get(_MAPS)
+        for known in earlier.values() if isinstance(earlier, dict) else ():
+            path.with_name(Path(str(known["file"])).name).unlink(missing_ok=True)
+        files = probability_paths(path, domain.labels)
+        for (value, bone), stack in zip(domain.labels.items(), maps, strict=False):
+            restored = restore_stack(stack, shape=source.array.shape, affine=source.affine, plane=domain.plane)
+            digest = write_probability_map(files[value], restored, like=source)
+            record.setdefault(_MAPS, {})[bone] = {"file": files[value].name, "sha256": digest}
 
     def _case(self, item: Mapping[Any, Any], scan: Path) -> str:
         return item.get("name") or case_id(scan)
@@ -180,6 +218,7 @@ class ResultFolder:
         return {
             "domain": self.domain_of(item).name,
             "model_sha256": self.model.digest or None,
+            **({"members_sha256": [each.digest for each in self.model.members]} if self.model.members else {}),
             "settings": self.settings,
             "version": custom_components.__version__,
             **({"label_names": True} if self.label_names else {}),
@@ -199,6 +238,14 @@ def _record_of_scan(path: Path, image: Path, digest: str) -> dict[str, Any]:
     if record["image_sha256"] != digest and record["image_id"] != _path_id(image, record["image_sha256"]):
         raise InputError(f"{path.name} must not be of another scan, got one of a scan of the same name; {_REMEDY}")
     return record
+
+
+def _are_whole(path: Path, maps: Any) -> bool:
+    """Whether the maps of probabilities that a record names lie beside the label map as they were written."""
+    try:
+        return bool(maps) and all(file_digest(path.with_name(each["file"])) == each["sha256"] for each in maps.values())
+    except (OSError, KeyError, TypeError, ValueError, AttributeError):
+        return False
 
 
 def _is_whole(path: Path) -> bool:

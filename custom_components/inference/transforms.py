@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from custom_components.data.preprocessing import network_channels, restore_stack, slice_size, stack_slices
+from custom_components.data.preprocessing import (
+    network_channels,
+    pixel_spacing_mm,
+    restore_stack,
+    slice_size,
+    stack_slices,
+)
 from custom_components.domains import find_domain
 from custom_components.errors import InputError, show_path
 from custom_components.io.volumes import read_volume, volume_of
@@ -66,7 +72,8 @@ class _ModelTransform(MapTransform):
 class StackSlicesd(_ModelTransform):
     """Cut a volume (X, Y, Z) into the network's slices, shape (in_channels, rows, columns, num_slices), float32.
 
-    A `MetaTensor` stays one. `source_slice` is set to the rows and columns of the source's own slices.
+    A `MetaTensor` stays one. `source_slice` is set to the rows and columns of the source's own slices, `pixel_mm` to
+    the size of the network's pixels.
     """
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
@@ -81,6 +88,9 @@ class StackSlicesd(_ModelTransform):
             how: Any = {"affine": source.affine, "shape": source.array.shape, "plane": plane, "settings": settings}
             stacked = network_channels(slices, **how).permute(1, 2, 3, 0)
             item[key] = MetaTensor(stacked) if isinstance(item[key], MetaTensor) else stacked
+            item["pixel_mm"] = pixel_spacing_mm(
+                source.array.shape, source.affine, plane=plane, settings=settings
+            ).tolist()
             item["source_slice"] = slice_size(source.array.shape, source.affine, plane=plane)
         return item
 

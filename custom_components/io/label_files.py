@@ -61,7 +61,7 @@ def encode(
     """
     voxels, ending = voxels_of(labels), ending_of(path)
     if ending in (".nii", ".nii.gz"):
-        made = _label_header(labels.shape, header)
+        made = label_header(labels.shape, header)
         made["vox_offset"] += len(extension)
         head = made.binaryblock + (b"\1\0\0\0" + extension if extension else bytes(4))
         return compress(head, voxels) if ending == ".nii.gz" else head + voxels
@@ -167,7 +167,8 @@ def _words(values: Any) -> str:
     return " ".join(map(repr, values))
 
 
-def _label_header(shape: tuple[int, ...], source: Any) -> Any:
+def label_header(shape: tuple[int, ...], source: Any) -> Any:
+    """NIfTI header of a label map on the grid of a source, without any other field of it."""
     header = type(source)(endianness="<")
     header.set_data_shape(shape)
     header.set_data_dtype(np.uint8)

@@ -7,6 +7,7 @@ A record states what a label map was made from, how, and what was measured of ea
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,29 @@ def find_label_maps(folder: Path) -> dict[str, Path]:
     """The label map of each case in an output folder, in the order of the cases' names."""
     cases = sorted({case_of(path) for path in folder.iterdir() if is_label_map(path)}) if folder.is_dir() else []
     return {case: label_map_path(folder, case) for case in cases}
+
+
+def probability_paths(label_map: Path, names: Mapping[int, str]) -> dict[int, Path]:
+    """Files of the probability maps of a label map's values, by value.
+
+    Example:
+        >>> probability_paths(Path("out/a01_seg.nii.gz"), {1: "left femur"})[1].as_posix()
+        'out/a01_prob_left_femur.nii.gz'
+    """
+    files = bone_file_names(names)
+    return {value: label_map.with_name(f"{case_of(label_map)}_prob_{name}.nii.gz") for value, name in files.items()}
+
+
+def bone_file_names(names: Mapping[int, str]) -> dict[int, str]:
+    """A file name for each label value, also where names differ only in characters that a file name cannot hold."""
+    plain = {value: file_name_of(name) for value, name in names.items()}
+    taken = [name.casefold() for name in plain.values()]
+    return {value: f"{name}_{value}" if taken.count(name.casefold()) > 1 else name for value, name in plain.items()}
+
+
+def file_name_of(name: str) -> str:
+    """A name as the name of a file: without separators and leading dots, never empty."""
+    return re.sub(r"[^\w.+-]+", "_", name).lstrip(".")[:100] or "_"
 
 
 def record_path(label_map: Path) -> Path:

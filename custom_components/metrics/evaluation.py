@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from custom_components.data.cases import as_case
-from custom_components.data.splits import Split
+from custom_components.data.splits import ALL, Split
 from custom_components.domains import PLANES, Domain
 from custom_components.errors import InputError, failure_of, show_path
 from custom_components.io.geometry import to_canonical
@@ -176,8 +176,9 @@ def check_evaluation(
     only = domains[0].name if len(domains) == 1 else None
     for case in (as_case(item, domain=only) for item in (split.testing if tested is None else tested)):
         if (case.domain, case.subject) in seen.everybody:
-            own = model.training.get("split", {})
+            fold = model.training.get("split", {}).get("fold")
+            own_fold = f"give the --fold ({fold}) and --num_folds of its training"
             raise InputError(
                 f"test subject {case.subject} ({case.domain}) must be unseen by the checkpoint, but it was trained or "
-                f"validated on; give the --fold ({own.get('fold')}) and --num_folds of its training"
+                f"validated on; {own_fold if fold not in (None, ALL) else 'give a manifest of other people as tested'}"
             )

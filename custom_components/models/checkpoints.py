@@ -7,14 +7,14 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
 from custom_components.data.preprocessing import Preprocessing
 from custom_components.domains import Domain, find_domain
 from custom_components.errors import InputError
-from custom_components.models.digests import read_checked, write_generation, write_with_digest
+from custom_components.models.digests import join_digests, write_generation, write_with_digest
+from custom_components.models.pickled_files import find_foreign, read_pickled
 from custom_components.models.tensor_files import PICKLED, SUFFIX, read_tensor_file, tensor_file
 from custom_components.models.trained_model import FORMAT, TrainedModel
 from custom_components.networks.parameters import is_finite
@@ -23,12 +23,6 @@ from torch import Tensor
 
 RESUMABLE = ("last.pt", "previous.pt")
 """File names of the two checkpoints from which a run can be resumed, newest first."""
-
-_DTYPES = (
-    *(torch.float16, torch.bfloat16, torch.float32, torch.float64),
-    *(torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64),
-)
-_PLAIN = (str, int, float, bool, Tensor, type(None))
 
 
 def save_checkpoint(path: Path, model: TrainedModel, *, resume: Mapping[str, Any] | None = None) -> None:
@@ -53,7 +47,7 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
     Raises:
         InputError: the file is missing, damaged, or no checkpoint of this project, or its weights are not finite.
     """
-    return _check_content(Path(path), _read_pickled(Path(path))[0])
+    return _check_content(Path(path), read_pickled(Path(path))[0])
 
 
 def load_model(path: str | Path) -> TrainedModel:
@@ -80,10 +74,16 @@ def load_model(path: str | Path) -> TrainedModel:
         raise InputError(f"checkpoint {path} must describe a model, got {error!r}; train again") from error
 
 
-def model_file(path: str | Path) -> Path:
-    """The file with the weights that `load_model` reads for a path."""
+def model_file(path: str | Path, member: int = 1) -> Path:
+    """The file with the weights that `load_model` reads for a path; `member_2.pt`, ... for those of an ensemble."""
     own = Path(path, "models", "model.pt") if Path(path).is_dir() else Path(path)
+    own = own if member == 1 else own.with_name(member_name(member))
     return own if own.is_file() or not own.with_suffix(SUFFIX).is_file() else own.with_suffix(SUFFIX)
+
+
+def member_name(number: int) -> str:
+    """Name of the file of an ensemble's member in a packaged bundle, counted from 1."""
+    return "model.pt" if number == 1 else f"member_{number}.pt"
 
 
 def describe_model(
@@ -94,6 +94,7 @@ def describe_model(
     training: Mapping[str, Any] | None = None,
     digest: str = "",
     weights: Mapping[str, Tensor] | None = None,
+    members: Sequence[Mapping[str, Any]] = (),
 ) -> TrainedModel:
     """Create a model from plain data, as in the configuration of a packaged bundle.
 
@@ -104,6 +105,7 @@ def describe_model(
         training: provenance, see `TrainedModel`.
         digest: SHA-256 of the file with the weights.
         weights: state dict of the network; None if only the description is needed.
+        members: `network` and `training` of each model of an ensemble.
     """
     return TrainedModel(
         domains=tuple(Domain.from_dict(data) for data in domains),
@@ -112,6 +114,7 @@ def describe_model(
         weights=dict(weights or {}),
         training=dict(training or {}),
         digest=digest,
+        members=tuple(describe_model(domains=domains, preprocessing=preprocessing, **each) for each in members),
     )
 
 
@@ -121,13 +124,16 @@ def build_network(model: TrainedModel, *, domain: str | None = None) -> MultiDom
     Without `domain` it is set to the first one; `MultiDomainUNet.set_domain` selects another.
 
     Raises:
-        InputError: the domain is unknown, or the weights do not fit the network.
+        InputError: the domain is unknown, the weights do not fit the network, or the model is an ensemble.
     """
+    if model.members:
+        raise InputError(f"model must be one network here, got an ensemble of {len(model.members)}; give one member")
     index = 0 if domain is None else find_domain(model.domains, domain)
     try:
         with torch.device("meta"):  # takes no memory, whatever sizes a foreign file states
             shapes = {name: each.shape for name, each in MultiDomainUNet(**model.network).state_dict().items()}
-        wrong = [name for name in {**shapes, **model.weights} if shapes.get(name) != _shape(model.weights.get(name))]
+        held = {name: each.shape for name, each in model.weights.items()}
+        wrong = [name for name in {**shapes, **held} if shapes.get(name) != held.get(name)]
         if wrong:
             raise ValueError(f"{len(wrong)} of other names or shapes, first {wrong[0]}")
         network = MultiDomainUNet(**model.network, domain=index)
@@ -200,14 +206,20 @@ def _load_bundle(folder: Path) -> TrainedModel:
             f"bundle {folder} must be a packaged one, whose configs/inference.json describes a model, got {error!r}; "
             "make it with multijoint package, or give a run's model.pt"
         ) from error
-    weights = model_file(folder)
-    if not weights.is_file() and (folder / "large_files.yml").is_file():
+    if not model_file(folder).is_file() and (folder / "large_files.yml").is_file():
         raise InputError(
             f"bundle {folder} must have its weights, which lie elsewhere; unpack it and fetch them: "
             "python -m monai.bundle download_large_files --bundle_path FOLDER"
         )
-    content, digest = _read(weights)
-    own = _check_weights(weights, _weights_of(content))
+    if model.members:
+        members = tuple(_with_weights(each, model_file(folder, n)) for n, each in enumerate(model.members, start=1))
+        return replace(model.read_from(join_digests([each.digest for each in members])), members=members)
+    return _with_weights(model, model_file(folder))
+
+
+def _with_weights(model: TrainedModel, path: Path) -> TrainedModel:
+    content, digest = _read(path)
+    own = _check_weights(path, _weights_of(content))
     return replace(model.read_from(content.get(PICKLED, digest)), weights=own, digest=digest)
 
 
@@ -230,36 +242,12 @@ def _check_content(path: Path, content: Any) -> dict[str, Any]:
 def _read(path: Path) -> tuple[Any, str]:
     """Content of a PyTorch file, and its digest; read from the safetensors file beside it, if there is one."""
     tensors = tensor_file(path)
-    return _read_pickled(path) if tensors is None else read_tensor_file(tensors)
-
-
-def _read_pickled(path: Path) -> tuple[Any, str]:
-    if not path.is_file():
-        raise InputError(f"checkpoint {path} must be a file, got none; train first or correct the path")
-    data, digest = read_checked(path)
-    try:
-        content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    except Exception as error:  # a foreign file fails in torch, zipfile or pickle, with many kinds of errors
-        if calls := _find_calls(data):
-            rule = f"checkpoint {path} must hold tensors and plain values alone, got one that would call {calls}"
-            raise InputError(f"{rule}, as harmful files do; do not open it otherwise, ask its maker") from error
-        reason = "damaged or foreign content" if isinstance(error, UnpicklingError) else str(error).partition("\n")[0]
-        reason = reason or type(error).__name__
-        raise InputError(f"checkpoint {path} must be a readable PyTorch file, got {reason}; copy it again") from error
-    return content, digest
-
-
-def _find_calls(data: bytes) -> str:
-    """Names of what the pickle in a PyTorch file would call but may not; "" if that cannot be told."""
-    try:
-        return ", ".join(sorted(torch.serialization.get_unsafe_globals_in_checkpoint(io.BytesIO(data)))[:5])
-    except Exception:  # no zip file, or a pickle that cannot be read
-        return ""
+    return read_pickled(path) if tensors is None else read_tensor_file(tensors)
 
 
 def _check_weights(path: Path, weights: Any, *, content: Any = None) -> dict[str, Tensor]:
     """Return the weights if they are finite tensors and the other content of the file is of plain types."""
-    foreign = _find_foreign([weights, content])
+    foreign = find_foreign([weights, content])
     if foreign or not isinstance(weights, dict) or not all(isinstance(each, Tensor) for each in weights.values()):
         raise InputError(
             f"checkpoint {path} must hold tensors and plain types, got {foreign or 'weights of another type'}; "
@@ -268,32 +256,3 @@ def _check_weights(path: Path, weights: Any, *, content: Any = None) -> dict[str
     if not is_finite(weights):
         raise InputError(f"weights in {path} must be finite, got NaN or infinity; use an earlier checkpoint")
     return weights
-
-
-def _find_foreign(content: Any) -> str:
-    """Name of a type in `content` that is neither a plain tensor nor plain; "" if there is none."""
-    waiting, seen = [content], set[int]()
-    while waiting:
-        value = waiting.pop()
-        if isinstance(value, dict | list | tuple):
-            if id(value) not in seen:  # a file can hold a list that holds itself
-                waiting += [*value, *value.values()] if isinstance(value, dict) else value
-                seen.add(id(value))
-        elif not isinstance(value, _PLAIN):
-            return type(value).__name__
-        elif isinstance(value, Tensor) and (kind := _strange_kind(value)):
-            return f"a tensor that is {kind}"
-    return ""
-
-
-def _strange_kind(tensor: Tensor) -> str:
-    """What a tensor is that no training saves and few operators take; "" for plain numbers in memory."""
-    if tensor.is_nested or tensor.layout != torch.strided:
-        return "nested" if tensor.is_nested else "sparse"
-    if tensor.is_quantized or tensor.dtype not in _DTYPES:
-        return "quantised" if tensor.is_quantized else f"of {str(tensor.dtype).removeprefix('torch.')}"
-    if tensor.device.type != "cpu":
-        return f"without numbers (device {tensor.device.type})"
-    if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
-        return f"expanded to {tuple(tensor.shape)} from fewer numbers"
-    return ""

@@ -21,6 +21,13 @@ def digest_path(path: Path) -> Path:
     return path.with_name(f"{path.name}.sha256")
 
 
+def join_digests(digests: Sequence[str]) -> str:
+    """One digest for several files in their order, or that of a file by itself; "" if one of them is unknown."""
+    if len(digests) == 1 or not all(digests):
+        return digests[0] if len(digests) == 1 else ""
+    return hashlib.sha256("\n".join(digests).encode()).hexdigest()
+
+
 def write_with_digest(path: Path, data: bytes) -> None:
     """Write a file and its digest such that they agree even if the process is killed at any moment.
 

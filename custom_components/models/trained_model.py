@@ -34,6 +34,8 @@ class TrainedModel:
         training: provenance (epoch, validation Dice, seed, subjects of each side of the split, versions) and measured
             quality (`QUALITY`).
         digest: SHA-256 of the file from which it was read, in hexadecimal.
+        members: the models of an ensemble, see `ensembles.join_models`, whose own weights are empty; none for a model
+            by itself.
     """
 
     domains: tuple[Domain, ...]
@@ -42,6 +44,7 @@ class TrainedModel:
     weights: Mapping[str, Tensor]
     training: Mapping[str, Any]
     digest: str = ""
+    members: tuple[TrainedModel, ...] = ()
 
     def domain(self, name: str | None) -> Domain:
         """The domain called `name`; None is accepted if there is only one."""

@@ -1,6 +1,7 @@
 from .federation import SharedLayers
 from .folding import fold_network
 from .forwards import EmbeddingForward
+from .means import MeanNetwork
 from .norms import DomainSpecificBatchNorm2d
 from .parameters import count_parameters, group_parameters
 from .unet import MultiDomainUNet
@@ -8,6 +9,7 @@ from .unet import MultiDomainUNet
 __all__ = [
     "DomainSpecificBatchNorm2d",
     "EmbeddingForward",
+    "MeanNetwork",
     "MultiDomainUNet",
     "SharedLayers",
     "count_parameters",

@@ -3,6 +3,7 @@ from .averaging import average_weights
 from .batches import SliceTarget, collate_slices, prepare_slices
 from .embeddings import EmbeddingExtractor
 from .epoch_log import EpochLog
+from .fold_epochs import epochs_of_runs
 from .handlers import (
     AveragingHandler,
     CheckpointHandler,
@@ -40,6 +41,7 @@ __all__ = [
     "average_weights",
     "calibrate_run",
     "collate_slices",
+    "epochs_of_runs",
     "extend_network",
     "join_domains",
     "make_schedule",

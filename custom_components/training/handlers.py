@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from custom_components.data.sampling import DomainBalancedBatchSampler
+from custom_components.data.splits import ALL
 from custom_components.distributed import from_first_rank, rank
 from custom_components.errors import InputError
 from custom_components.models.checkpoints import RESUMABLE
@@ -102,9 +103,14 @@ class EarlyStopHandler:
     It is attached to the trainer and not, as usual, to the evaluator: only the first of several processes validates
     (see `FirstRankValidation`), but all must stop. It does so after `patience` validations without improvement, with 0
     never. The count is kept in `state`, with which it is resumed.
+
+    Raises:
+        InputError: a patience where no case validates.
     """
 
     def __init__(self, state: TrainingState, *, patience: int = 0) -> None:
+        if patience and state.run.split.fold == ALL:
+            raise InputError(f"early_stop_patience must be 0 where no case validates, got {patience}; leave it out")
         self.state = state
         self.patience = patience
 

@@ -19,7 +19,17 @@ _logger = logging.getLogger(__name__)
 MAY_CHANGE = frozenset(
     {
         # Places. What lies there must not change: see `trained_with`.
-        *("bundle_root", "dataset_dir", "manifests", "output_dir", "base", "start_from", "checkpoint", "publish_to"),
+        *(
+            "bundle_root",
+            "dataset_dir",
+            "manifests",
+            "output_dir",
+            "base",
+            "start_from",
+            "epochs_of",
+            "checkpoint",
+            "publish_to",
+        ),
         *("device", "num_workers", "amp", "train#sampler#rank#_target_", "train#sampler#num_ranks#_target_"),
         *("resume", "max_epochs", "budget", "early_stop_patience"),  # `check_same` lets max_epochs grow alone
         *("val_interval", "snapshots", "reestimate_norms", "calibrate"),  # change no state

@@ -154,6 +154,8 @@ class TrainingRun:
             self._write(PLAN, self.plan.to_json())
             _logger.info("%s", "\n".join(self.plan.lines))
         _logger.info("split (fold %s):\n%s", self.split.fold, describe(self.split))
+        if not self.split.validation:
+            _logger.info("no case validates: model.pt will hold the last weights, and no confidence is calibrated")
         share = "%.2f M weights, %d of them (%.2f %%) for each domain alone; %s"
         _logger.info(share, total / 1e6, own, 100 * own / total, self.device)
 
@@ -212,6 +214,7 @@ class TrainingRun:
             "device": f"{self.device}{gpu}",
             "processes": num_ranks(),
             "domains": [domain.to_dict() for domain in self.domains],
+            **{name: plain(value) for name, value in active_config().items() if name == "flip_axes"},
             "data": [
                 {"domain": each.domain.name, "licence": each.licence, "source": each.source} for each in self.datasets
             ],

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from custom_components.data.manifests import Manifest
 from custom_components.distributed import first_rank_only
-from custom_components.models.checkpoints import check_domains, load_model, state_dict_bytes
-from custom_components.models.digests import digest_path, write_with_digest
+from custom_components.models.checkpoints import check_domains, load_model, model_file, state_dict_bytes
+from custom_components.models.digests import digest_path, join_digests, write_with_digest
 from custom_components.models.tensor_files import SUFFIX, read_description, tensor_bytes, tensor_file
 from custom_components.models.trained_model import TrainedModel
 from custom_components.system.files import file_digest
@@ -36,9 +37,13 @@ def new_folder(parent: str | Path) -> Path:
 def identify(model: TrainedModel, *, path: str | Path) -> TrainedModel:
     """Give a described model the digest of its weights' file, by which results tell one model from another.
 
-    Its quality is left out if the file holds other weights by now, see `publish`.
+    Its quality is left out if the file holds other weights by now, see `publish`. Members of an ensemble have a file
+    each, see `checkpoints.model_file`.
     """
-    return model.read_from(file_digest(Path(path)))
+    numbers = range(1, max(len(model.members), 1) + 1)
+    digests = [file_digest(model_file(path, number)) for number in numbers]
+    members = tuple(each.read_from(digest) for each, digest in zip(model.members, digests, strict=False))
+    return replace(model.read_from(join_digests(digests)), members=members)
 
 
 @first_rank_only

@@ -21,6 +21,7 @@ from custom_components.system.files import write_atomically
 from custom_components.system.folders import OutputFolder
 from custom_components.system.terminal import count
 
+from multijoint.api.opening import Opened
 from multijoint.api.segmenting import run_inference
 from multijoint.cluster.processes import ProcessFailure, run_process
 from multijoint.cluster.resources import Resources
@@ -35,7 +36,7 @@ def segment_on_cluster(
     engine: str,
     address: str | None = None,
     threads: int = 1,
-    checkpoint: Path,
+    checkpoint: Opened,
     output_dir: Path,
     flag_rules: FlagRules | None = None,
     **settings: Any,
@@ -47,7 +48,7 @@ def segment_on_cluster(
         engine: see `cluster.run_tasks`.
         address: of a Ray cluster; `None` starts Ray on this machine.
         threads: processor threads of a share.
-        checkpoint: `model.pt` of a run.
+        checkpoint: `model.pt` of a run, or several.
         output_dir: as for `segment`; also gets `shares/`, with the log of each share.
         flag_rules: when a bone is flagged.
         settings: of `inference.yaml`.
@@ -57,11 +58,13 @@ def segment_on_cluster(
     """
     rules = flag_rules or FlagRules()
     scans = [item | {"image": str(Path(item["image"]).resolve())} for item in list_scans(images)]
-    if not checkpoint.is_file():
-        raise InputError(f"checkpoint {checkpoint} must be a file, got none; train first or correct the path")
+    checkpoints = [checkpoint] if isinstance(checkpoint, Path) else list(checkpoint)
+    for each in checkpoints:
+        if not each.exists():
+            raise InputError(f"checkpoint {each} must be a file, got none; train first or correct the path")
     common = settings | {
         "flag_rules": asdict(rules),
-        "checkpoint": str(checkpoint.resolve()),
+        "checkpoint": [str(each.resolve()) for each in checkpoints],
         "output_dir": str(output_dir.resolve()),
     }
     with OutputFolder(output_dir / "shares").locked(wait=False):
@@ -122,9 +125,9 @@ def segment_share(path: Path) -> None:
     """Segment one share of `segment_on_cluster`."""
     settings = json.loads(path.read_text())
     images = [item | {"image": Path(item["image"])} for item in settings.pop("images")]
-    paths = {name: Path(settings.pop(name)) for name in ("checkpoint", "output_dir")}
-    rules = FlagRules(**settings.pop("flag_rules"))
-    run_inference(images, flag_rules=rules, **paths, **settings)
+    checkpoints = tuple(Path(each) for each in settings.pop("checkpoint"))
+    output_dir, rules = Path(settings.pop("output_dir")), FlagRules(**settings.pop("flag_rules"))
+    run_inference(images, checkpoint=checkpoints, output_dir=output_dir, flag_rules=rules, **settings)
 
 
 def _segment_share(share: Path, environment: dict[str, str]) -> str | None:

@@ -11,7 +11,7 @@ from custom_components.data.scans import list_scans
 from custom_components.errors import InputError, explain
 from custom_components.inference.domain_fit import named_domain
 from custom_components.inference.report import REPORT, read_own_report
-from custom_components.models.checkpoints import load_model
+from custom_components.models.ensembles import load_ensemble
 from custom_components.system.terminal import count
 
 from multijoint.api.archives import segment_on_cluster
@@ -31,7 +31,7 @@ _LOG = logging.getLogger(__name__)
 def segment_exams(
     paths: Sequence[Path],
     *,
-    model: Path,
+    model: Path | Sequence[Path],
     output_dir: Path,
     domain: str | None = None,
     series: str | None = None,
@@ -83,7 +83,7 @@ def segment_exams(
         if exams:
             if dicom_seg:
                 check_highdicom()
-            named_domain(load_model(checkpoint), domain)  # a misspelt domain is found before hours of conversion
+            named_domain(load_ensemble(checkpoint), domain)  # a misspelt domain is found before hours of conversion
         converted = []
         for exam in exams:
             converted.append(convert_exam(exam, output_dir, wanted=series, overwrite=overwrite))

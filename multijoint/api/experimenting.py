@@ -18,6 +18,7 @@ from multijoint.experiments.jobs.experiment import fold_setting
 from multijoint.experiments.jobs.gathering import gather
 from multijoint.experiments.jobs.plan import Plan, load_plan, make_plan, run_plan
 from multijoint.experiments.jobs.run_job import JobState, read_state
+from multijoint.experiments.jobs.trials import run_trials
 
 
 def open_plan(folder: Path, **requested: Any) -> Plan:
@@ -76,6 +77,12 @@ def run_jobs(
             yield line + (f" (about {_duration(rest)} left)" if left else "")
             if state.state != "done":
                 failed[name] = state.cause
+        for name, state in run_trials(
+            plan.experiment, [] if failed else plan.trials, resources=resources, engine=engine, address=address
+        ):
+            yield f"trial {name} {state.state}" + (f": {state.cause}" if state.cause else "")
+            if state.state != "done":
+                failed[f"trial {name}"] = state.cause
     finally:
         gather(folder)
     if failed:
@@ -115,6 +122,8 @@ def format_jobs(plan: Plan, *, engine: str = "local", at_once: int | None = None
     subjects = [f"fold {fold_setting(fold)} {domain}: {text}" for (fold, domain), text in sorted(splits.items())]
     here = max(sum(seconds) / room, *seconds)
     jobs, total = count(len(plan.jobs), "job"), _duration(sum(seconds))
+    if plan.trials:
+        jobs += f" and {count(len(plan.trials), 'trial')}"
     last = f"{jobs}, about {_duration(here)} here ({room} at once), {total} in all"
     return "\n".join([*align_columns(rows), "", *subjects, "", *_planned(plan), last])
 

@@ -9,7 +9,7 @@ import html
 import tempfile
 import weakref
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +24,11 @@ from custom_components.io.formats import case_id, format_of
 from custom_components.io.label_names import label_extension, write_label_names
 from custom_components.io.records import label_map_path, read_record, write_record
 from custom_components.io.volumes import Volume, nifti_bytes, read_frame, read_volume, write_label_map
-from custom_components.models.checkpoints import load_model
+from custom_components.models.ensembles import load_ensemble
 from custom_components.networks.forwards import answer_for
 from custom_components.quality.flags import FlagRules
 from custom_components.quality.tables import quality_rows
+from custom_components.system.files import write_atomically
 from custom_components.workflows.begin import select_device
 from nibabel.spatialimages import SpatialImage
 
@@ -52,6 +53,7 @@ class Segmentation:
         label_map: the file `<case>_seg.nii.gz`, the bytes that `multijoint segment` writes.
         scan: the volume that was segmented, bytes of a NIfTI file.
         source: its geometry.
+        maps: with the setting `probabilities`, file name -> the file of a bone's probabilities.
     """
 
     case: str
@@ -61,14 +63,27 @@ class Segmentation:
     label_map: bytes
     scan: bytes
     source: Volume
+    maps: Mapping[str, bytes] = field(default_factory=dict)
 
     @property
     def labels(self) -> nib.Nifti1Image:
         """Label values on the scan's grid, uint8."""
         return nib.Nifti1Image.from_bytes(gzip.decompress(self.label_map))
 
+    def probability(self, bone: str) -> nib.Nifti1Image:
+        """Probability of a bone on the scan's grid, 0..1, before post-processing.
+
+        Raises:
+            InputError: the scan was segmented without the setting `probabilities`, or has no such bone.
+        """
+        known = self.record.get("probabilities", {})
+        if bone not in known:
+            listed = ", ".join(known) or "none; segment with probabilities=True"
+            raise InputError(f"bone must have a map of probabilities, got {bone!r}; there are {listed}")
+        return nib.Nifti1Image.from_bytes(gzip.decompress(self.maps[known[bone]["file"]]))
+
     def save(self, path: str | Path, *, label_names: bool = False) -> Path:
-        """Write the label map, and its record beside it, each whole or not at all.
+        """Write the label map, and its record and maps of probabilities beside it, each whole or not at all.
 
         Args:
             path: a folder, for `<case>_seg.nii.gz` in it, or a file `.nii.gz`, `.nii`, `.nrrd`, `.seg.nrrd` or `.mha`.
@@ -90,6 +105,8 @@ class Segmentation:
             if label_names:
                 write_label_names(path, self.names)
 
+        for name_of_map, content in self.maps.items():
+            write_atomically(path.with_name(name_of_map), content)
         labels, extension = np.asarray(self.labels.dataobj), label_extension(self.names) if label_names else b""
         write_label_map(path, labels, like=self.source, names=self.names, before=finish, extension=extension)
         return path
@@ -137,7 +154,8 @@ class Model:
     Use `multijoint.load`. As a context, or by `close`, it frees its memory and the files that it unpacked.
 
     Args:
-        path: `model.pt` of a run, or a packaged bundle, folder or zip; see `open_model`.
+        path: `model.pt` of a run, or a packaged bundle, folder or zip; see `open_model`. The probabilities of several
+            are averaged.
         device: "auto", "cpu", "cuda", ...
         trust: also take a bundle that the inspection calls unsafe.
 
@@ -145,11 +163,11 @@ class Model:
         InputError: the model cannot be used.
     """
 
-    def __init__(self, path: str | Path, *, device: str = "auto", trust: bool = False) -> None:
+    def __init__(self, path: str | Path | Sequence[str | Path], *, device: str = "auto", trust: bool = False) -> None:
         opened = contextlib.ExitStack()
         with opened:
             self._checkpoint = opened.enter_context(open_model(path, trust=trust))
-            self._model = load_model(self._checkpoint)
+            self._model = load_ensemble(self._checkpoint)
             self._device = select_device(device)
             network = build_inference_network(self._model, checkpoint=self._checkpoint, device=self._device)
             self._network: torch.nn.Module | None = network
@@ -214,6 +232,10 @@ class Model:
                 label_map=path.read_bytes(),
                 scan=_scan_bytes(Path(item["image"])),
                 source=read_frame(item["image"]),
+                maps={
+                    each["file"]: path.with_name(each["file"]).read_bytes()
+                    for each in record.get("probabilities", {}).values()
+                },
             )
 
     def close(self) -> None:
@@ -230,8 +252,8 @@ class Model:
         self.close()
 
 
-def load(path: str | Path, *, device: str = "auto", trust: bool = False) -> Model:
-    """Load a trained model, to segment scans with; the arguments are those of `Model`."""
+def load(path: str | Path | Sequence[str | Path], *, device: str = "auto", trust: bool = False) -> Model:
+    """Load a trained model, or several as an ensemble, to segment scans with; the arguments are those of `Model`."""
     return Model(path, device=device, trust=trust)
 
 

@@ -11,14 +11,14 @@ from custom_components.data.scans import list_scans
 from custom_components.inference.report import REPORT, read_own_report
 from custom_components.quality.flags import FlagRules
 
-from multijoint.api.opening import open_model
+from multijoint.api.opening import Opened, open_model
 from multijoint.running import run_workflow
 
 
 def segment(
     images: Sequence[Any],
     *,
-    model: str | Path,
+    model: str | Path | Sequence[str | Path],
     output_dir: str | Path,
     flag_rules: FlagRules | None = None,
     trust: bool = False,
@@ -28,7 +28,7 @@ def segment(
 
     Args:
         images: files, folders or items, see `scans.list_scans`.
-        model: `model.pt` of a run or a packaged bundle; see `open_model`.
+        model: `model.pt` of a run or a packaged bundle; see `open_model`. Of several, probabilities are averaged.
         output_dir: where `<name>_seg.nii.gz` (or of another `label_format`), `<name>_seg.json`, `segment_report.csv`
             and `quality.csv` go.
         flag_rules: when a bone is flagged.
@@ -48,7 +48,7 @@ def segment(
 
 
 def run_inference(
-    images: Sequence[Any], *, checkpoint: Path, flag_rules: FlagRules | None = None, **settings: Any
+    images: Sequence[Any], *, checkpoint: Opened, flag_rules: FlagRules | None = None, **settings: Any
 ) -> None:
     """Run `inference.yaml` with a model that has been opened; see `segment`."""
     # A tuple: MONAI would look into a list for code and references, and names of scans may look like either.

@@ -54,6 +54,8 @@ def training_workflow(
     configs = ["train.yaml"] + ([] if recipe == _DEFAULT else [overlay])
     given = [manifests] if isinstance(manifests, str | Path) else list(manifests)
     own = {"manifests": [Path(path) for path in given], "fold": fold, "output_dir": Path(out)}
+    if "epochs_of" in settings:
+        settings["epochs_of"] = [run.folder if isinstance(run, Run) else Path(run) for run in settings["epochs_of"]]
     return configs, own | settings
 
 
@@ -65,9 +67,10 @@ def train(
     Args:
         manifests: one a data set, see `multijoint init`.
         out: folder of the run.
-        fold: the part of the subjects that is held out; or "least typical".
+        fold: the part of the subjects that is held out; or "least typical"; or "all", which trains on every labelled
+            case: no case validates, and the last weights are the model.
         recipe: "strong", or "paper" for the training of Boutillon et al. 2021.
-        settings: of `train.yaml`, such as `budget`, `max_epochs` or `resume`.
+        settings: of `train.yaml`, such as `budget`, `max_epochs`, `epochs_of` or `resume`.
 
     Returns:
         The run.

@@ -46,6 +46,12 @@ _PRESETS = {"full": {"methods": "all,unet-base+strong,proposed+strong", "recipe"
         nargs="+",
     ),
     flag("--shift", "also test shifted copies of each exam: moved, scaled, darker, brighter, blurred, cropped, ..."),
+    path(
+        "--test-manifests",
+        "FILE",
+        "of other people: score each network and the ensemble of a method's folds on them",
+        nargs="+",
+    ),
     choice("--engine", ["local", "ray"], "where jobs run (default local)"),
     ADDRESS,
     number("--threads", "N", "processor threads of a job; part of the result (default 1)"),

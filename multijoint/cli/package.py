@@ -9,7 +9,13 @@ from multijoint.cli.presenting import print_written
 
 @command(
     path("bundle", "BUNDLE", "folder or name of one that `multijoint bundles` lists"),
-    path("--checkpoint", "FILE", "model.pt of a training run", required=True),
+    path(
+        "--checkpoint",
+        "FILE",
+        "model.pt of a training run; given again and again, an ensemble of them",
+        required=True,
+        action="append",
+    ),
     out_path("FOLDER", "where folder and zip go", required=True),
     path("--evaluation", "FOLDER", "with summary.csv, for the model card"),
     text("--domain", "NAME", "default domain (default: the first)"),

@@ -28,7 +28,13 @@ from multijoint.cli.quick_start import quick_imports
 @command(
     path("images", "SCAN", "volumes, folders of them, folders of DICOM, or zip files of these", nargs="+"),
     either(
-        path("--checkpoint", "FILE", "model.pt of a training run", dest="model"),
+        path(
+            "--checkpoint",
+            "FILE",
+            "model.pt of a training run; given again and again, probabilities are averaged",
+            dest="model",
+            action="append",
+        ),
         path("--bundle", "BUNDLE", "a packaged bundle, folder or zip; only read, not run", dest="model"),
     ),
     TRUST,
@@ -55,6 +61,8 @@ from multijoint.cli.quick_start import quick_imports
         nargs="+",
         default=[],
     ),
+    flag("--tta", "average each slice with views of it: small rotations, and a mirror where labels allow it"),
+    flag("--probabilities", "also write the probability of each bone, <case>_prob_<bone>.nii.gz"),
     text("--max-voxels", "N", "refuse larger volumes (default 2**29)"),
     text("--max-bytes", "N", "refuse larger files, once decompressed (default 4 GiB)"),
     log_paths(),
@@ -75,6 +83,7 @@ def segment(
     images: list[Path],
     output: Path,
     flag_rules: list[str],
+    tta: bool,
     max_voxels: str | None,
     max_bytes: str | None,
     **arguments: Any,
@@ -91,6 +100,9 @@ def segment(
     os.environ |= {name: value for name, value in limits.items() if value is not None}
     show_messages()
     rules = FlagRules.from_texts(flag_rules)
+
+    if tta:
+        arguments["test_time_augmentation"] = "auto"
 
     def tell(rows: Sequence[Mapping[str, str]]) -> None:
         record(

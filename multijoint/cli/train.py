@@ -11,7 +11,13 @@ from multijoint.cli.presenting import print_written, record
 @command(
     path("manifests", "MANIFEST", "one a data set", nargs="+"),
     out_path("FOLDER", "the run's folder", required=True),
-    text("--fold", "FOLD", "held-out part of the subjects: a number, or 'least typical' (default 0)", default="0"),
+    text(
+        "--fold",
+        "FOLD",
+        "held-out part of the subjects: a number, 'least typical', or all to train on every case (default 0)",
+        default="0",
+    ),
+    path("--epochs-of", "RUN", "runs whose best epochs tell how long to train, for --fold all", nargs="+"),
     choice("--recipe", ["strong", "paper"], "paper is the training of Boutillon et al. 2021 (default strong)"),
     dataset_dir(),
     text(

@@ -22,6 +22,9 @@ ALL_SUBJECTS = "all"
 LEAST_TYPICAL = -1
 """Value of `fold` of a job that tests the least typical subjects, see `data.typicality`; other folds count from 0."""
 
+ENSEMBLE = -2
+"""Value of `fold` of a trial of all folds together, see `jobs.trials`."""
+
 _JOB = {"method": str, "seed": int, "fold": int, "train_subjects": str}
 _CASE = {**_JOB, "domain": str, "case": str, "subject": str, "label": str}
 _NAMING = {"taken_for": str, "dice_as_one": float, "taken_for_before": str, "dice_as_one_before": float}
@@ -34,6 +37,7 @@ _SCORES = {
 COLUMNS: Mapping[str, Mapping[str, type]] = {
     "cases": {**_CASE, **_SCORES},
     "shifted": {**_CASE, "shift": str, **_SCORES},
+    "trials": {**_CASE, **_SCORES},
     "slices": {**_CASE, "slice": int, "dice": float, "prediction_area": int, "reference_area": int},
     "jobs": {
         **_JOB,
@@ -51,14 +55,15 @@ COLUMNS: Mapping[str, Mapping[str, type]] = {
   predicted, `dice_as_one` the Dice of all bones of the exam as one, as in `metrics.score_tables.NAMING`; rows of
   earlier versions have neither.
 - `shifted`: the same for shifted copies of the tested cases, see `jobs.shifts`; only after `experiment --shift`.
+- `trials`: the same for exams of further data sets, see `jobs.trials`; only after `experiment --test-manifests`.
 - `slices`: one row a bone and slice of a tested case, after post-processing. `dice` is NaN where both areas (in pixels)
   are 0.
 - `jobs`: one row a job; `domains` are joined by "+"; `border` is the surface convention of its distances.
 - `curves`: one row an epoch and quantity ("loss", "cross_entropy", "contrastive", "validation_dice"); `domain` is empty
   for a quantity of all domains.
 
-`fold` is `LEAST_TYPICAL` for the people unlike the others. `train_subjects` is "all", or the number of training
-subjects of the row's own domain.
+`fold` is `LEAST_TYPICAL` for the people unlike the others, `ENSEMBLE` for the networks of all folds together.
+`train_subjects` is "all", or the number of training subjects of the row's own domain.
 """
 
 

@@ -6,7 +6,7 @@ import pytest
 from custom_components.data import typicality
 from custom_components.data.cases import Case
 from custom_components.data.manifests import Manifest
-from custom_components.data.splits import LEAST_TYPICAL, Split, count_folds, describe, make_splits
+from custom_components.data.splits import ALL, LEAST_TYPICAL, Split, count_folds, describe, make_splits
 from custom_components.domains import Domain
 from custom_components.errors import InputError
 from hypothesis import given
@@ -45,6 +45,21 @@ def test_seventeen_and_fifteen_subjects_give_seventeen_folds() -> None:
     assert (subjects(last.testing, "ankle"), subjects(last.validation, "ankle")) == (["s16"], ["s00"])
     assert (subjects(last.testing, "shoulder"), subjects(last.validation, "shoulder")) == ([], ["s02"])
     assert len(subjects(last.training, "shoulder")) == 14
+
+
+def test_all_train_every_labelled_case_and_hold_nobody_out() -> None:
+    manifests = [manifest("ankle", [1, 2, 1], unlabelled=2), manifest("hip", [3])]
+    split = make_splits(manifests, fold=ALL, num_folds=5)
+    assert split.training == tuple(case for each in manifests for case in each.cases if case.label is not None)
+    assert (split.validation, split.testing, split.fold, split.num_folds) == ((), (), "all", 1)
+    assert describe(split).splitlines()[0] == "fold all"
+    assert describe(split).splitlines()[-1].split() == ["hip", "-", "-", "1", "subject,", "3", "cases"]
+    fewer = make_splits(manifests, fold=ALL, train_subjects={"ankle": 2})
+    assert subjects(fewer.training, "ankle") == ["s00", "s01"]
+    with pytest.raises(InputError, match=r"labelled subjects in ankle.yaml must be at least 1, got 0"):
+        make_splits([manifest("ankle", [], unlabelled=2)], fold=ALL)
+    with pytest.raises(InputError, match="and others are 'least typical' and 'all'"):
+        make_splits([manifest("ankle", [1, 1, 1])], fold="most typical")
 
 
 def test_fewer_training_subjects_are_nested_and_leave_the_rest_alone() -> None:

@@ -12,11 +12,13 @@ import re
 import shutil
 import traceback
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import yaml
 from custom_components.errors import explain, find_cause
+from custom_components.models.checkpoints import load_model, save_checkpoint
 from support.documented import PAGES, ROOT, Command, Folder, commands_of, copy, quick
 
 from multijoint.cli import main
@@ -113,6 +115,19 @@ def supplies(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Callable[[Pa
         words += ["--checkpoint", str(trained / "model.pt"), "--output_dir", str(target)]
         assert folder.run(Command("supplies", 0, tuple(words))) == 0
 
+    def fold(number: int) -> Callable[[Path], object]:
+        def make(target: Path) -> None:
+            """A model like the trained one, of other weights."""
+            model = load_model(trained / "model.pt")
+            weights = {name: each * (1 + number / 100) for name, each in model.weights.items() if "heads" in name}
+            save_checkpoint(target / "model.pt", replace(model, weights=dict(model.weights) | weights))
+
+        return make
+
+    def others(target: Path) -> None:
+        (path,) = write_phantoms(target.parent, domains=[target.name], num_cases=2, seed=9, size=40)
+        path.write_text(re.sub(r"subject: ", "subject: new_", path.read_text()))
+
     def without_manifest(source: Path) -> Callable[[Path], object]:
         return lambda target: shutil.copytree(source, target, ignore=shutil.ignore_patterns("manifest.yaml"))
 
@@ -131,6 +146,8 @@ def supplies(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Callable[[Pa
         "exam": copy(exams / "ankle_000"),
         "runs/x": copy(trained),
         "runs/mine": copy(trained),
+        **{f"runs/fold{number}": fold(number) for number in range(3)},
+        "new/ankle": others,
         "runs/x/eval": evaluate,
         "runs/demo/model": copy(trained),
         "dist": package,

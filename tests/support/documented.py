@@ -161,7 +161,7 @@ def _smaller(kind: str, arguments: list[str]) -> list[str]:
             result[place] = str(min(int(value), int(result[place]))) if both else value
         else:
             result += [option, value]
-    if kind in _SETTINGS and not {"--status", "--dry-run"} & set(result):
+    if kind in _SETTINGS and not {"--status", "--dry-run", "--test-manifests"} & set(result):
         if "--set" in result:
             end = result.index("--set") + 1
             while end < len(result) and not result[end].startswith("--"):

@@ -6,14 +6,14 @@ Meshes are STL, PLY and GLB in LPS millimetres, with the colour of the bone and 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from custom_components.errors import InputError, show_path
 from custom_components.io.formats import KINDS, case_id, is_volume
-from custom_components.io.records import case_of
+from custom_components.io.records import bone_file_names, case_of, file_name_of
 from custom_components.io.volumes import read_label, read_volume
 from custom_components.system.files import write_atomically
 from custom_components.system.folders import OutputFolder
@@ -22,7 +22,7 @@ from multijoint.clinic.meshes.bone_masks import bone_masks
 from multijoint.clinic.meshes.intensities import measure_intensities
 from multijoint.clinic.meshes.shapes import measure_shape, merge_bones, read_bones
 from multijoint.clinic.meshes.surfaces import BoneSurface, bone_surface, check_trimesh
-from multijoint.clinic.pictures.overlays import LegendEntry, read_legend
+from multijoint.clinic.pictures.overlays import read_legend
 
 _FOLDER = "meshes"
 
@@ -98,7 +98,7 @@ def mesh_case(segmentation: Path, *, case: str, format: str, output_dir: Path, s
     bones = {bone.value: bone for bone in bone_masks(volume.array, volume.affine)}
     intensities = {} if image is None else measure_intensities(image, volume)
     legend = read_legend(segmentation, bones)
-    files = _file_names(legend)
+    files = bone_file_names({value: entry.name for value, entry in legend.items()})
     folder = _folder_of(output_dir, case)
     surfaces = {value: bone_surface(bones[value]) for value in legend if value in bones}
     rows = []
@@ -141,24 +141,12 @@ def _remove_outdated(output_dir: Path, case: str, digest: str) -> None:
     merge_bones(output_dir, case, [])
     for name in {Path(row["mesh"]).stem for row in rows if row["mesh"]}:
         for format in FORMATS:
-            (folder / f"{_safe(name)}.{format}").unlink(missing_ok=True)
+            (folder / f"{file_name_of(name)}.{format}").unlink(missing_ok=True)
 
 
 def _folder_of(output_dir: Path, case: str) -> Path:
     """The case is the name of a file already, but might be called `..`."""
     return output_dir / _FOLDER / re.sub(r"^\.|[/\\]", "_", case)
-
-
-def _file_names(legend: Mapping[int, LegendEntry]) -> dict[int, str]:
-    """A file name for each bone, also where names differ only in characters that a file name cannot hold."""
-    names = {value: _safe(entry.name) for value, entry in legend.items()}
-    taken = [name.casefold() for name in names.values()]
-    return {value: f"{name}_{value}" if taken.count(name.casefold()) > 1 else name for value, name in names.items()}
-
-
-def _safe(name: str) -> str:
-    """A name as the name of a file: without separators and leading dots, never empty."""
-    return re.sub(r"[^\w.+-]+", "_", name).lstrip(".")[:100] or "_"
 
 
 def mesh_bytes(surface: BoneSurface, *, format: str, name: str, color: str) -> bytes:

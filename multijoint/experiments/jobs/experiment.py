@@ -17,7 +17,7 @@ from custom_components.system.files import write_atomically
 
 from multijoint.experiments.jobs.methods import Method
 from multijoint.experiments.jobs.overrides import OF_JOBS
-from multijoint.experiments.rows import ALL_SUBJECTS, LEAST_TYPICAL
+from multijoint.experiments.rows import ALL_SUBJECTS, ENSEMBLE, LEAST_TYPICAL
 from multijoint.running import find_bundle, recipe_config
 
 
@@ -133,7 +133,8 @@ def fold_setting(fold: int) -> int | str:
 
 def job_stem(method: str, seed: int, fold: int) -> str:
     """How the name of a job begins, `proposed/seed0_fold03` or `proposed/seed0_least_typical`."""
-    return f"{method}/seed{seed}_" + (f"fold{fold:02d}" if fold != LEAST_TYPICAL else "least_typical")
+    named = {LEAST_TYPICAL: "least_typical", ENSEMBLE: "ensemble"}
+    return f"{method}/seed{seed}_" + named.get(fold, f"fold{fold:02d}")
 
 
 def job_folder(folder: Path, name: str) -> Path:

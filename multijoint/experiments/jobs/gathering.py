@@ -14,6 +14,8 @@ from custom_components.system.files import restored, write_arrays
 from multijoint.experiments.jobs.examples import save_examples
 from multijoint.experiments.jobs.experiment import job_folder
 from multijoint.experiments.jobs.methods import known_methods
+from multijoint.experiments.jobs.trials import FOLDER as TRIALS
+from multijoint.experiments.jobs.trials import read_trial
 from multijoint.experiments.rows import read_rows, write_rows
 
 _LOSSES = ("loss", "cross_entropy", "contrastive")
@@ -23,8 +25,8 @@ _SCORE = "val_mean_dice"
 def gather(folder: Path) -> None:
     """Write `cases.csv`, `slices.csv`, `jobs.csv`, `curves.csv`, `embeddings.npz` and `examples.npz` of an experiment.
 
-    After an evaluation of shifted copies, `shifted.csv` too. A failed job has a row in `jobs.csv` only. Without a
-    finished job, `jobs.csv` is the only file.
+    After an evaluation of shifted copies, `shifted.csv` too; after trials, `trials.csv`. A failed job has a row in
+    `jobs.csv` only. Without a finished job, `jobs.csv` is the only file.
     """
     known = list(known_methods())
 
@@ -41,11 +43,22 @@ def gather(folder: Path) -> None:
     write_rows(folder, "jobs", [_job_row(folder, record) for record in records])
     if not done:
         return
-    write_rows(folder, "cases", [row for record in done for row in _case_rows(folder, record)])
+    write_rows(
+        folder, "cases", [row for record in done for row in _case_rows(job_folder(folder, record["name"]), record)]
+    )
     shifted = [row for record in done if record.get("shifted") for row in _shifted_rows(folder, record)]
     if shifted:
         write_rows(folder, "shifted", shifted)
-    slices = [_keys(record) | row for record in done for row in _tested(folder, record, "slices.csv")]
+    found = [read_trial(path.parent) for path in (folder / TRIALS).glob("*/*/trial.json")]
+    trials = sorted(found, key=lambda record: (order(record)[0], record["seed"], record["fold"] < 0, record["name"]))
+    if trials:
+        rows = [row for record in trials for row in _case_rows(folder / TRIALS / record["name"], record)]
+        write_rows(folder, "trials", rows)
+    slices = [
+        _keys(record) | row
+        for record in done
+        for row in _tested(job_folder(folder, record["name"]), record, "slices.csv")
+    ]
     write_rows(folder, "slices", slices)
     write_rows(folder, "curves", [row for record in done for row in _curve_rows(folder, record)])
     _save_embeddings(folder, [record for record in done if record["embedded"]])
@@ -61,24 +74,24 @@ def _read(path: Path) -> list[dict[str, str]]:
         return restored(csv.DictReader(file))
 
 
-def _tested(folder: Path, record: dict[str, Any], name: str, part: str = "evaluation") -> list[dict[str, str]]:
-    """Rows of an evaluation; for a job limited to few subjects, only those of the limited domain."""
-    rows = _read(job_folder(folder, record["name"]) / part / name)
+def _tested(place: Path, record: dict[str, Any], name: str, part: str = "evaluation") -> list[dict[str, str]]:
+    """Rows of an evaluation of a job, or trial, in its folder; of a job limited to few subjects, its domain's only."""
+    rows = _read(place / part / name)
     return [row for row in rows if not record["limited"] or row["domain"] in record["limited"]]
 
 
-def _case_rows(folder: Path, record: dict[str, Any], part: str = "evaluation") -> Iterator[dict[str, Any]]:
+def _case_rows(place: Path, record: dict[str, Any], part: str = "evaluation") -> Iterator[dict[str, Any]]:
     numbers = ("dice", "assd_mm", "mssd_mm", "status", "taken_for", "dice_as_one")  # earlier versions lack the last two
     before = {
         (row["domain"], row["case"], row["label"]): {f"{name}_before": row.get(name) for name in numbers}
-        for row in _tested(folder, record, "metrics_before.csv", part)
+        for row in _tested(place, record, "metrics_before.csv", part)
     }
-    for row in _tested(folder, record, "metrics.csv", part):
+    for row in _tested(place, record, "metrics.csv", part):
         yield _keys(record) | row | before[row["domain"], row["case"], row["label"]]
 
 
 def _shifted_rows(folder: Path, record: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    for row in _case_rows(folder, record, part="shifted"):
+    for row in _case_rows(job_folder(folder, record["name"]), record, part="shifted"):
         case, _, shift = row["case"].rpartition("_")  # the name of a copy, see `shifts.write_copies`
         yield row | {"case": case, "shift": shift}
 

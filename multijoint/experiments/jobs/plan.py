@@ -33,6 +33,7 @@ from multijoint.experiments.jobs.experiment import (
 from multijoint.experiments.jobs.methods import Method, select_methods
 from multijoint.experiments.jobs.overrides import PLANNED, check_overrides, overridden
 from multijoint.experiments.jobs.run_job import JobState, run_job
+from multijoint.experiments.jobs.trials import Trial, check_tests, plan_trials
 from multijoint.experiments.rows import ALL_SUBJECTS, LEAST_TYPICAL
 
 _logger = logging.getLogger(__name__)
@@ -47,7 +48,9 @@ class Plan:
         manifests: its data sets.
         settings: all of `train.yaml`, overrides and planned values included.
         jobs: jobs with their splits.
-        asked: methods, folds, seeds, numbers of subjects and whether to shift, as the caller gave them.
+        asked: methods, folds, seeds, numbers of subjects, whether to shift and manifests to test on, as the caller gave
+            them.
+        trials: evaluations of the trained networks and of their ensembles on further data sets.
     """
 
     experiment: Experiment
@@ -55,6 +58,7 @@ class Plan:
     settings: Mapping[str, Any]
     jobs: tuple[tuple[Job, Split], ...]
     asked: Mapping[str, Any]
+    trials: tuple[Trial, ...] = ()
 
     def save(self) -> None:
         """Write `experiment.json` and `plan.json`.
@@ -92,6 +96,7 @@ def make_plan(
     dataset_dir: Path | None = None,
     shift: bool = False,
     recipe: str | None = "paper",
+    test_manifests: Sequence[str | Path] = (),
 ) -> Plan:
     """Plan an experiment without writing anything.
 
@@ -108,6 +113,8 @@ def make_plan(
         threads: processor threads of a job.
         dataset_dir: folder that the manifests' paths start from; the manifest's own if None.
         shift: whether shifted copies of the tested cases are evaluated too, see `shifts.shift_exam`.
+        test_manifests: data sets of domains of the experiment and of other people, on which each network and the
+            ensemble of a method's folds are scored; paths in them start at their own folders.
         recipe: "paper" or "strong", a file of overrides of `train.yaml` for every method; None takes none.
 
     Raises:
@@ -134,8 +141,14 @@ def make_plan(
     jobs = plan_jobs(loaded, methods=chosen, settings=all_settings, **asked)
     paths = tuple(manifest.path.resolve() for manifest in loaded)
     root = None if dataset_dir is None else dataset_dir.resolve()
+    tests = load_manifests(test_manifests) if test_manifests else []
+    check_tests(tests, trained=loaded)
+    asked["test_manifests"] = [str(manifest.path.resolve()) for manifest in tests]
+    trials = plan_trials([job for job, _ in jobs], tests)
     experiment = Experiment(folder, paths, dict(settings), threads, root, planned=planned)
-    return Plan(experiment, tuple(loaded), all_settings, tuple(jobs), {"methods": list(methods), **asked})
+    return Plan(
+        experiment, tuple(loaded), all_settings, tuple(jobs), {"methods": list(methods), **asked}, tuple(trials)
+    )
 
 
 def plan_settings(settings: Mapping[str, Any], methods: Sequence[Method], *, threads: int) -> dict[str, Any]:

@@ -85,7 +85,7 @@ def run_job(payload: tuple[Experiment, Job], environment: dict[str, str]) -> Job
                 "shifted": False,
             }
         remove_stale_temporaries(place)  # of a process killed while it wrote
-        run = partial(_run_step, experiment, job, place, environment, lock.fileno())
+        run = partial(run_step, experiment, job, place, environment, lock.fileno())
         try:
             if not done:
                 record["evaluate_seconds"] = round(_train_and_evaluate(run, job, place), 2)
@@ -106,7 +106,7 @@ def _write_record(place: Path, record: Mapping[str, Any], result: JobState) -> N
     write_atomically(place / "job.json", (json.dumps(content, indent=2) + "\n").encode())
 
 
-def _run_step(
+def run_step(
     experiment: Experiment,
     job: Job,
     place: Path,

@@ -37,7 +37,7 @@ def compare_shifts(cases: pd.DataFrame, shifted: pd.DataFrame, *, against: str) 
     scanned = cases.merge(shifted[exam].drop_duplicates(), on=exam)
     parts = {AS_SCANNED: scanned} | {how: shifted[shifted["shift"] == how] for how in SHIFTS}
     parts[ALL_SHIFTS] = shifted.assign(case=shifted["case"] + "_" + shifted["shift"])
-    tables = [_compare(rows, against).assign(shift=shift) for shift, rows in parts.items() if len(rows)]
+    tables = [compare_scores(rows, against=against).assign(shift=shift) for shift, rows in parts.items() if len(rows)]
     table = pd.concat(tables)
     table["domain"] = pd.Categorical(table["domain"], shifted["domain"].unique())
     table = table.sort_values("domain", kind="stable").reset_index(drop=True)
@@ -61,13 +61,19 @@ def draw_shifts(comparison: pd.DataFrame) -> list[str]:
     return parts
 
 
-def _compare(rows: pd.DataFrame, against: str) -> pd.DataFrame:
+def compare_scores(rows: pd.DataFrame, *, against: str, distances: bool = False) -> pd.DataFrame:
+    """Scores a data set and method after post-processing, and a paired comparison of exam Dice with one method.
+
+    The rows are as for `summarise_exams`; with `distances` the means of ASSD and MSSD and the missed bones are there
+    too.
+    """
     scores = summarise_exams(rows)
     scores = scores[scores["stage"] == "after"]
     compared = compare_exams(rows, against=against)
     compared = compared[compared["domain"] != ALL_DOMAINS]
     names = ["num_exams", "num_seeds", "num_bones", "dice_mean_percent", "dice_sd_percent", "dice_median_percent"]
     names += ["dice_worst_tenth_percent", "level_errors", "level_errors_percent", "dice_as_one_mean_percent"]
+    names += ["missed", "assd_mean_mm", "mssd_mean_mm"] if distances else []
     differences = ["mean_difference", "ci_low", "ci_high", "wilcoxon_p", "holm_p", "seed_sd", "seed_spread"]
     table = scores[["domain", "method", *names]].merge(
         compared[["domain", "method", "num_subjects", *differences]], how="left", on=["domain", "method"]

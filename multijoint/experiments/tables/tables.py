@@ -24,6 +24,7 @@ from multijoint.experiments.tables.markdown import (
 )
 from multijoint.experiments.tables.shift_table import compare_shifts, draw_shifts
 from multijoint.experiments.tables.summaries import find_gaps, read_main_rows, summarise_exams
+from multijoint.experiments.tables.trial_table import compare_members, draw_members
 
 _DEFAULT = "proposed"
 _NAMING = [
@@ -40,6 +41,7 @@ def write_tables(folder: str | Path, *, against: str = _DEFAULT) -> list[Path]:
     - `table2.csv`: 2D Dice and the paper's Kolmogorov-Smirnov test; `table2_exams.csv`: paired comparisons of exams;
       `table2.md`: both.
     - `table3.csv`, `table3.md`, if there is a `shifted.csv`: scores and paired comparisons on shifted copies.
+    - `table4.csv`, `table4.md`, if there is a `trials.csv`: networks of the folds and their ensemble on further exams.
 
     Only jobs that trained on all subjects count. Methods stand in the order of `cases.csv`. The surface convention and
     the devices are noted if there is a `jobs.csv`. Returns the files; those of an earlier call are replaced.
@@ -93,6 +95,12 @@ def write_tables(folder: str | Path, *, against: str = _DEFAULT) -> list[Path]:
         paths += [
             write_table(folder / "table3.csv", on_shifts.assign(against=against)),
             _write_markdown(folder / "table3.md", table3),
+        ]
+    if (folder / "trials.csv").is_file():
+        members = compare_members(read_rows(folder, "trials"))
+        paths += [
+            write_table(folder / "table4.csv", members),
+            _write_markdown(folder / "table4.md", [*_draw_table4(members), _notes(origin)]),
         ]
     return paths
 
@@ -163,6 +171,18 @@ def _draw_table3(on_shifts: pd.DataFrame, title: str) -> list[str]:
         *draw_shifts(on_shifts),
         _notes(notes + seeds),
     ]
+
+
+def _draw_table4(members: pd.DataFrame) -> list[str]:
+    notes = [
+        "Each network of a cross-validation, and the mean of their probabilities, on exams of people that none of them "
+        "has seen. Dice: mean over exams, each averaged over its bones and then over seeds. Worst tenth: 10th "
+        "percentile.",
+        "Difference: exam Dice in points, ensemble minus network; interval and p as in table 2.",
+    ]
+    compared = members[members["mean_difference"].notna()]
+    seeds = [note_seeds(compared)] if len(compared) else []
+    return ["# Table 4. Ensembles of folds and their members", *draw_members(members), _notes(notes + seeds)]
 
 
 def _note_scores(after: pd.DataFrame) -> list[str]:

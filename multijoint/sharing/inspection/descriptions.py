@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 from custom_components.domains import Domain
+from custom_components.models.checkpoints import member_name
+from custom_components.models.tensor_files import SUFFIX
 from custom_components.networks.unet import MultiDomainUNet
 
 from multijoint.sharing.inspection.report import Concern, shorten
@@ -19,9 +21,16 @@ _DESCRIBE = (
     "custom_components.checkpoints.describe_model",  # of releases up to 0.5.0
 )
 _NETWORK = "custom_components.networks.MultiDomainUNet"
-_MOST = {"domains": 64, "widths": 12, "pixels": 4096, "width": 16_384}
+_MOST = {"domains": 64, "members": 64, "widths": 12, "pixels": 4096, "width": 16_384}
 _MOST_WEIGHTS = 2**29  # numbers, 2 GiB
 _MOST_FEATURES = 2**30  # numbers of the largest layer for one slice, 4 GiB
+
+
+def member_names(model: Any) -> list[str]:
+    """Files of weights that the `model` entry needs: `models/model.pt`, and one more for each further member."""
+    members = model.get("members") if isinstance(model, Mapping) else None
+    number = len(members) if isinstance(members, list) else 0
+    return [f"models/{member_name(place)}" for place in range(1, max(1, min(number, _MOST["members"])) + 1)]
 
 
 def check_model(model: Any, *, weights: Mapping[str, list[StoredTensor]], digest: str) -> Iterator[Concern]:
@@ -29,7 +38,7 @@ def check_model(model: Any, *, weights: Mapping[str, list[StoredTensor]], digest
 
     Args:
         model: the entry as plain data.
-        weights: tensors of each file of the model's weights that is there and readable.
+        weights: tensors of each readable file of weights, by name.
         digest: SHA-256 of `models/model.pt`, "" without one; compared if the description states one.
     """
     if not isinstance(model, Mapping) or model.get("_target_") not in _DESCRIBE:
@@ -43,8 +52,16 @@ def check_model(model: Any, *, weights: Mapping[str, list[StoredTensor]], digest
     if digest and model.get("digest", digest) != digest:
         yield Concern("unsafe", "weights", "models/model.pt", "weights are not those that inference.json describes")
         return
-    for name, tensors in weights.items():
-        yield from _compare(model["network"], tensors, name=name)
+    members = model.get("members") or [model]
+    for name, member in zip(member_names(model), members, strict=True):
+        for each in (name, tensors_name(name)):
+            if each in weights:
+                yield from _compare(member["network"], weights[each], name=each)
+
+
+def tensors_name(name: str) -> str:
+    """Name of the safetensors file beside a `.pt` file."""
+    return f"{name.removesuffix('.pt')}{SUFFIX}"
 
 
 def is_same_model(model: Any, other: Any) -> bool:
@@ -87,31 +104,38 @@ def _problem(model: Mapping[str, Any]) -> str:
     """First fault of a description, "" for none; sizes come first, because building the network may be the bomb."""
     try:
         network, sizes = model["network"], model["preprocessing"]["image_size"]
+        _ = network["head"]
+        members = list(model.get("members", []))
         sizes = list(sizes.values()) if isinstance(sizes, Mapping) else [sizes]
-        classes, _ = network["num_classes"], network["head"]
         bounds = (
             (len(model["domains"]), _MOST["domains"], "domains"),
+            (len(members), _MOST["members"], "members"),
             (max(int(side) for size in sizes for side in size), _MOST["pixels"], "pixels a side"),
         )
-        if problem := _over(bounds) or _network_problem(network):
+        if problem := _over(bounds):
             return problem
+        if any(set(member) != {"network", "training"} for member in members):
+            return "members of the model must be described by network and training"
         pixels = max(int(math.prod(size)) for size in sizes)
-        widths = [*network.get("widths", [32]), max(map(int, classes)), int(network.get("in_channels", 1))]
-        levels = [*range(len(widths) - 2), 0, 0]
-        features = max(int(width) * pixels // 4**level for width, level in zip(widths, levels, strict=True))
-        if features > _MOST_FEATURES:
-            return f"size bomb: a slice takes {4 * features / 1e9:.0f} GB in one layer of the network"
+        networks = [network, *(member["network"] for member in members)]
+        if problem := next(filter(None, (_network_problem(each, pixels=pixels) for each in networks)), ""):
+            return problem
         domains = [Domain.from_dict(data) for data in model["domains"]]
-        if [domain.num_classes for domain in domains] != list(classes):
+        if any([domain.num_classes for domain in domains] != list(each["num_classes"]) for each in networks):
             return "model must have as many classes as its domains have labels"
+        if members and (members[0]["network"] != network or len({each["head"] for each in networks}) > 1):
+            return "model must be described as its first member, and all members must have one kind of head"
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         reason = f"{type(error).__name__} {error}"
         return f"model must be described by plain domains, preprocessing and network, got {reason}"
     return ""
 
 
-def _network_problem(network: Mapping[str, Any]) -> str:
-    """Size of a network over the bounds, "" for none, from the numbers of its description alone."""
+def _network_problem(network: Mapping[str, Any], *, pixels: int = 0) -> str:
+    """Size of a network over the bounds, "" for none, from the numbers of its description alone.
+
+    With the pixels of a slice, also the size of its largest layer.
+    """
     widths, classes = network.get("widths", [32]), network["num_classes"]
     channels = int(network.get("in_channels", 1))
     bounds = (
@@ -124,7 +148,12 @@ def _network_problem(network: Mapping[str, Any]) -> str:
         return problem
     pairs = zip([channels, *widths[:-1]], widths, strict=True)
     weights = sum(9 * (before + width) * width for before, width in pairs)  # of the encoder, the smaller half
-    return f"size bomb: a network of {4 * weights / 1e9:.0f} GB of weights" if weights > _MOST_WEIGHTS else ""
+    if weights > _MOST_WEIGHTS:
+        return f"size bomb: a network of {4 * weights / 1e9:.0f} GB of weights"
+    layers = [*((int(width), level) for level, width in enumerate(widths)), (max(map(int, classes)), 0), (channels, 0)]
+    features = max(width * pixels // 4**level for width, level in layers)
+    over = features > _MOST_FEATURES
+    return f"size bomb: a slice takes {4 * features / 1e9:.0f} GB in one layer of the network" if over else ""
 
 
 def _over(bounds: Iterable[tuple[int, int, str]]) -> str:

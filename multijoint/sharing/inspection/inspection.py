@@ -19,13 +19,20 @@ from custom_components.system.termination import at_termination, deferring_termi
 from multijoint.sharing.inspection.archives import UnsafeArchive, check_archive, open_plain, other_archive, unpack
 from multijoint.sharing.inspection.config_checks import check_config, check_large_files, check_logging, is_large_files
 from multijoint.sharing.inspection.config_reading import ConfigFault, read_config
-from multijoint.sharing.inspection.descriptions import check_model, check_networks, describe_domains, is_same_model
+from multijoint.sharing.inspection.descriptions import (
+    check_model,
+    check_networks,
+    describe_domains,
+    is_same_model,
+    member_names,
+    tensors_name,
+)
 from multijoint.sharing.inspection.file_checks import check_checksums, check_code, check_content, list_files
 from multijoint.sharing.inspection.known_targets import known_of_release
 from multijoint.sharing.inspection.onnx_checks import check_onnx
 from multijoint.sharing.inspection.report import Concern, Report, shorten
 from multijoint.sharing.inspection.state_dicts import StoredTensor
-from multijoint.sharing.inspection.tensor_checks import OURS, check_tensors, compare_weights
+from multijoint.sharing.inspection.tensor_checks import check_tensors, compare_weights
 from multijoint.sharing.inspection.weight_checks import check_torchscript, check_weights, script_configs
 from multijoint.sharing.packaging.metadata import PACKAGED_BY
 
@@ -89,7 +96,7 @@ def inspect_folder(folder: Path) -> Report:
     digests = {name: _digest(path) for name, path in files.items()}
     configs: dict[str, Any] = {}
     weights: dict[str, list[StoredTensor]] = {}  # of the files of weights without concerns
-    described: Any = None
+    described: dict[str, Any] = {}  # models by the names of their safetensors files
     start = time.monotonic()
     for name, path in files.items():
         if time.monotonic() - start > _MOST_SECONDS:
@@ -120,7 +127,7 @@ def inspect_folder(folder: Path) -> Report:
                 report.extend(found)
                 if not found:
                     weights[name] = held
-                    described = model if name == OURS else described
+                    described[name] = model
                     other = f"{name.removesuffix(suffix)}.pt"  # which was looked at before, by the order of names
                     beside = files.get(other) if other in weights else None
                     report.extend(compare_weights(path, beside, name=other, stated=stated, digests=digests))
@@ -133,17 +140,20 @@ def inspect_folder(folder: Path) -> Report:
     report.extend(check_checksums(files, digests, left_out=left_out))
     inference = configs.get("configs/inference.json")
     model = inference.get("model") if isinstance(inference, dict) else None
-    own = {name: weights[name] for name in (_WEIGHTS, OURS) if name in weights}
-    report.extend(check_model(model, weights=own, digest=digests.get(_WEIGHTS, "")))
-    if described is not None and not is_same_model(model, described):
-        report.add("unsafe", "model", OURS, "metadata describes another model than configs/inference.json")
-    read = OURS if OURS in files else _WEIGHTS
-    if read not in files:
-        report.add("warning", "weights", _WEIGHTS, "no weights in the bundle")
+    report.extend(check_model(model, weights=weights, digest=digests.get(_WEIGHTS, "")))
+    members = model.get("members") if isinstance(model, dict) else None
+    read = []
+    for name, member in zip(member_names(model), members or [model], strict=False):
+        tensors = tensors_name(name)
+        if tensors in described and not is_same_model(member, described[tensors]):
+            report.add("unsafe", "model", tensors, "metadata describes another model than configs/inference.json")
+        read.append(tensors if tensors in files else name)
+        if read[-1] not in files:
+            report.add("warning", "weights", name, "no weights in the bundle")
     report.summary = _summary(configs.get("configs/metadata.json"), model, files)
-    if read in weights:
-        report.summary["weights"] = sum(math.prod(tensor.shape) for tensor in weights[read])
-        report.summary["read"] = read
+    if known := [name for name in read if name in weights]:
+        report.summary["weights"] = sum(math.prod(tensor.shape) for name in known for tensor in weights[name])
+        report.summary["read"] = ", ".join(known)
     return report
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 from custom_components.models.checkpoints import state_dict_bytes
+from custom_components.models.digests import join_digests
 from custom_components.models.seen import SEEN, Seen
 from custom_components.models.trained_model import QUALITY, QUALITY_WEIGHTS, TrainedModel
 from custom_components.workflows.monai_workarounds import OWN_FOLDER
@@ -18,6 +19,8 @@ from custom_components.workflows.monai_workarounds import OWN_FOLDER
 from multijoint.running import find_bundle
 
 Config = dict[str, Any]
+
+_KEPT = ("seed", "epoch", "validation_dice", "packaged_data", "start", "flip_axes")  # of the record of a training
 
 _DEVICE = {"_target_": "custom_components.workflows.select_device", "name": "auto"}
 _STATED_BY_THE_NETWORK = (
@@ -44,13 +47,13 @@ def packaged_configs(
 
     Args:
         bundle: the bundle in the repository.
-        model: the packaged model; a folded one cannot be trained, so no training is included.
+        model: the packaged model; a folded one or an ensemble cannot be trained, so no training is included.
         domain: name of the default domain.
         data: rows of `model_card.data_rows`.
     """
     model = replace(model, training=dict(model.training) | {"packaged_data": [dict(row) for row in data]})
     configs = {"inference.json": _inference(bundle_config(bundle, "inference.yaml"), model, domain)}
-    if model.network["norm"] != "folded":
+    if model.network["norm"] != "folded" and not model.members:
         configs["train.json"] = _train(bundle_config(bundle, "train.yaml"), model, domain)
         configs["evaluate.json"] = bundle_config(bundle, "evaluate.yaml") | {"checkpoint": "$@bundle_root"}
         configs["multi_gpu_train.json"] = bundle_config(bundle, "multi_gpu_train.yaml")
@@ -62,13 +65,15 @@ def packaged_configs(
 def describe(model: TrainedModel) -> Config:
     """A model in plain types, without weights and without names of subjects, which may be patients'."""
     described = model.to_dict()
-    kept = ("seed", "epoch", "validation_dice", "packaged_data", "start")
-    training = {key: described["training"][key] for key in kept if key in described["training"]}
+    training = {key: described["training"][key] for key in _KEPT if key in described["training"]}
     if QUALITY in described["training"]:
         known = described["training"][QUALITY]
         training[QUALITY] = {each.name: known[each.name] for each in model.domains if each.name in known}
-        training[QUALITY_WEIGHTS] = hashlib.sha256(state_dict_bytes(model)).hexdigest()
-    return {key: described[key] for key in ("domains", "preprocessing", "network")} | {"training": training}
+        digests = [hashlib.sha256(state_dict_bytes(each)).hexdigest() for each in model.members or (model,)]
+        training[QUALITY_WEIGHTS] = join_digests(digests)
+    content = {key: described[key] for key in ("domains", "preprocessing", "network")} | {"training": training}
+    members = [{key: describe(each)[key] for key in ("network", "training")} for each in model.members]
+    return content | ({"members": members} if members else {})
 
 
 def bundle_config(bundle: Path, name: str) -> Config:

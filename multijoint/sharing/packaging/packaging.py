@@ -9,12 +9,14 @@ import shutil
 import tempfile
 import zipfile
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from custom_components.domains import find_domain
 from custom_components.errors import InputError
-from custom_components.models.checkpoints import load_model, state_dict_bytes
+from custom_components.models.checkpoints import member_name, state_dict_bytes
+from custom_components.models.ensembles import load_ensemble, of_each
 from custom_components.models.single_domain import fold_domain, select_domain
 from custom_components.models.tensor_files import SUFFIX, tensor_bytes
 from custom_components.models.trained_model import TrainedModel
@@ -42,7 +44,7 @@ _EARLIEST = (1980, 1, 1, 0, 0, 0)  # that a zip can say
 def package(
     bundle: str | Path,
     *,
-    checkpoint: str | Path,
+    checkpoint: str | Path | Sequence[str | Path],
     out: str | Path,
     domain: str | None = None,
     single: str | None = None,
@@ -60,7 +62,8 @@ def package(
     Args:
         bundle: folder or name of one of the project's bundles, see `running.list_bundles`; files that it lacks come
             from the joint bundle.
-        checkpoint: `model.pt` of a run, or a packaged bundle's folder.
+        checkpoint: `model.pt` of a run, or a packaged bundle's folder; several become an ensemble, without the training
+            and the forms for other programs, which hold one network each.
         out: folder that both go to; an earlier package of the same name is replaced.
         domain: name of the default domain; the first if None.
         single: take only this domain. A bundle whose name begins with a domain's name takes it by itself.
@@ -81,7 +84,7 @@ def package(
     Raises:
         InputError: bundle, checkpoint, domain or evaluation cannot be packaged.
     """
-    bundle, checkpoint, out = Path(bundle), Path(checkpoint), Path(out)
+    bundle, out = Path(bundle), Path(out)
     bundle = next((each for each in list_bundles() if each.name == str(bundle) and not bundle.exists()), bundle)
     if not (bundle / "configs" / "metadata.json").is_file():
         raise InputError(
@@ -91,14 +94,14 @@ def package(
         make_folder(out)  # a file in its place is told now, not after minutes
     folder_name = None if name is None else own_folder_name(name)
     check_version(version)
-    model, metadata, title = load_model(checkpoint), bundle_config(bundle, "metadata.json"), name
+    model, metadata, title = load_ensemble(checkpoint), bundle_config(bundle, "metadata.json"), name
     name = bundle.resolve().name
     data = data_rows(model)
     if single is None and len(model.domains) > 1:
         single = next((each.name for each in model.domains if name.startswith(f"{each.name}_")), None)
     if single is not None:
         together = ", ".join(each.name for each in model.domains)
-        model = select_domain(model, single)
+        model = of_each(model, partial(select_domain, domain=single))
         name = f"{single}_{name.partition('_')[2]}"
         metadata |= describe_single(model.domains[0], together=together)
     name = folder_name or name
@@ -110,13 +113,15 @@ def package(
         names = ", ".join(each.name for each in model.domains)
         raise InputError(f"a model to fold must have one domain, got {names}; name it by --single")
     if fold:
-        model = fold_domain(model, None)
+        model = of_each(model, partial(fold_domain, domain=None))
     default = model.domains[0 if domain is None else find_domain(model.domains, domain)]
     known = {each.name for each in model.domains}
     data = [row for row in data if row["domain"] in known]
     scores = [row for row in read_scores(None if evaluation is None else Path(evaluation)) if row["domain"] in known]
     quantised: dict[str, bytes] = {}
     costs: list[BoneDice] = []
+    if int8 and model.members:
+        raise InputError(f"a model for int8 must be one network, got an ensemble of {len(model.members)}; give one")
     if int8:
         quantised, held_out = quantise_model(model, int8, dataset_dir=dataset_dir)
         costs = measure_int8(model, quantised, held_out)
@@ -146,15 +151,20 @@ def _files(
     configs = {name: as_json(config) for name, config in plain.items()}
     configs["metadata.json"] = as_json(metadata)
     inside = {name: configs[name] for name in ("inference.json", "metadata.json")}
-    return {
+    files = {
         "LICENSE": bundle_file(bundle, "LICENSE"),
         "configs/logging.conf": bundle_file(bundle, "configs/logging.conf"),
         **{f"configs/{name}": content for name, content in configs.items()},
         **shipped_code(),
-        **weight_files("models/model.pt", model, described=plain["inference.json"]["model"]),
-        "models/model.ts": export_torchscript(model, domain=domain, files=inside),
-        **{f"models/{each.name}.onnx": export_onnx(model, domain=each.name) for each in model.domains},
     }
+    described = plain["inference.json"]["model"]
+    members = zip(model.members or (model,), described.get("members") or [described], strict=True)
+    for number, (member, own) in enumerate(members, start=1):
+        files |= weight_files(f"models/{member_name(number)}", member, described=own)
+    if not model.members:
+        files["models/model.ts"] = export_torchscript(model, domain=domain, files=inside)
+        files |= {f"models/{each.name}.onnx": export_onnx(model, domain=each.name) for each in model.domains}
+    return files
 
 
 def weight_files(path: str, model: TrainedModel, *, described: Mapping[str, Any]) -> dict[str, bytes]:

@@ -12,15 +12,16 @@ SHIPPED = {
     "inference": "domain_fit engine flagged inferers int8 items loaders openvino_runtime report results transforms "
     "views",
     "io": "binary_headers formats geometry label_files label_names library_voxels metaimage_headers nifti_files "
-    "nifti_headers nifti_voxels nrrd_headers pictures planes raster raster_files records segment_layers values volumes",
+    "nifti_headers nifti_voxels nrrd_headers pictures planes probability_maps raster raster_files records "
+    "segment_layers values volumes",
     "metrics": "bone_scores evaluation nearest_voxels score_summaries score_tables surface_distances",
-    "models": "checkpoints digests seen tensor_files trained_model",
-    "networks": "arguments blocks folding forwards heads joined_norms norms parameters synchronised_norms unet",
+    "models": "checkpoints digests ensembles pickled_files seen tensor_files trained_model",
+    "networks": "arguments blocks folding forwards heads joined_norms means norms parameters synchronised_norms unet",
     "postprocessing": "closing components rows transforms",
     "quality": "calibration expected_dice flags tables",
     "system": "colours files folders locks terminal termination threads",
-    "training": "averaging batches epoch_log handlers interruption model_quality norm_statistics planning preemption "
-    "resuming run_lock runs schedules slice_sizes state step_timing tracking validation",
+    "training": "averaging batches epoch_log fold_epochs handlers interruption model_quality norm_statistics planning "
+    "preemption resuming run_lock runs schedules slice_sizes state step_timing tracking validation",
     "workflows": "begin monai_workarounds packaged settings",
 }
 """Modules by package, "" for `custom_components` itself; the face of each package, `__init__`, goes with them.

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from multijoint.experiments.jobs.experiment import job_folder
 from multijoint.experiments.jobs.gathering import _case_rows, _curve_rows, _log_summary, _shifted_rows
 from multijoint.experiments.jobs.run_job import JobState, read_state
 from multijoint.experiments.rows import read_rows, write_rows
@@ -67,7 +68,9 @@ def test_rows_of_shifted_copies_name_case_and_shift(tmp_path: Path) -> None:
 
 def test_an_evaluation_of_an_earlier_version_has_no_naming(tmp_path: Path) -> None:
     write_evaluation(tmp_path, "evaluation", ["a_01"], {})
-    write_rows(tmp_path, "cases", list(_case_rows(tmp_path, RECORD | {"limited": ["ankle"]})))
+    write_rows(
+        tmp_path, "cases", list(_case_rows(job_folder(tmp_path, RECORD["name"]), RECORD | {"limited": ["ankle"]}))
+    )
     table = read_rows(tmp_path, "cases")
     assert table[["dice", "taken_for"]].values.tolist() == [[0.5, ""]]
     assert table["dice_as_one"].isna().all()
