@@ -76,7 +76,7 @@ def list_cases(cases: Sequence[Case]) -> list[dict[str, Any]]:
         raise InputError("the split must have a test case, got none; choose another fold or num_folds")
     return [
         {
-            "image": case.image,
+            **case.scan,
             "reference": case.label,
             "name": f"{case.domain}/{case.name}",
             "case": case.name,

@@ -146,7 +146,9 @@ class FitDomaind(StackSlicesd):
             InputError: the domain is to be chosen and none fits, or several fit alike.
         """
         asked = data.get("domain", self.default_domain)
-        names = [domain.name for domain in self.model.domains]
+        shape = data[self.keys[0]].shape
+        count = shape[0] if len(shape) == 4 else 1
+        names = [domain.name for domain in self.model.domains if domain.num_channels == count]
         stacked: dict[str, dict[Hashable, Any]] = {}
         distances: dict[str, float | None] = {}
 
@@ -156,6 +158,9 @@ class FitDomaind(StackSlicesd):
             distances[name] = norm_distance(self.network, slices, domain=name)
 
         if asks_for_choice(self.model, asked):
+            if not names:
+                rule = f"scan {show_path(data['source'].path)} must have as many channels as a domain of the model has"
+                raise InputError(f"{rule}, got {count}; give the files of one scan")
             for name in names:
                 measure(name)
             chosen = choose_domain(self.model, distances, scan=show_path(data["source"].path))

@@ -13,10 +13,11 @@ import torch
 from custom_components.data.datasets import SliceDataset
 from custom_components.errors import InputError
 from custom_components.models.checkpoints import build_network, load_model
+from custom_components.networks.first_convolutions import FirstConvolutions
 from custom_components.networks.unet import MultiDomainUNet
 from custom_components.system.files import write_arrays
 from custom_components.training.batches import collate_slices, prepare_slices
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 _logger = logging.getLogger(__name__)
@@ -90,9 +91,21 @@ class EmbeddingExtractor:
 def _embed(
     network: MultiDomainUNet, images: Tensor | list[Tensor], domains: Tensor, *, norm: int | None = None
 ) -> tuple[Tensor, Tensor]:
-    """`MultiDomainUNet.embed` of a batch, by its own norms or those of one domain."""
+    """`MultiDomainUNet.embed` of a batch, by its own norms or those of one domain; by its own first convolution."""
+    if isinstance(images, Tensor) and norm is None:
+        return network.embed(images, domains)
+    first = network.encoder[0].conv1
+    if isinstance(images, Tensor) and not isinstance(first, FirstConvolutions):
+        return network.embed(images, torch.full_like(domains, norm))
+    if isinstance(images, Tensor) and len(domains.unique()) == 1:
+        kept = first.convs
+        try:
+            first.convs = nn.ModuleList([kept[int(domains[0])]] * len(kept))
+            return network.embed(images, torch.full_like(domains, norm))
+        finally:
+            first.convs = kept
     if isinstance(images, Tensor):
-        return network.embed(images, domains if norm is None else torch.full_like(domains, norm))
+        images = [image[None] for image in images]
     parts = domains.split([len(own) for own in images])
     pairs = [_embed(network, own, part, norm=norm) for own, part in zip(images, parts, strict=True)]
     first, second = zip(*pairs, strict=True)

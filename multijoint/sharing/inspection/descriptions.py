@@ -88,7 +88,7 @@ def _problem(model: Mapping[str, Any]) -> str:
         if problem := _over(bounds) or _network_problem(network):
             return problem
         pixels = max(int(math.prod(size)) for size in sizes)
-        widths = [*network.get("widths", [32]), max(map(int, classes)), int(network.get("in_channels", 1))]
+        widths = [*network.get("widths", [32]), max(map(int, classes)), _most_channels(network)]
         levels = [*range(len(widths) - 2), 0, 0]
         features = max(int(width) * pixels // 4**level for width, level in zip(widths, levels, strict=True))
         if features > _MOST_FEATURES:
@@ -105,7 +105,7 @@ def _problem(model: Mapping[str, Any]) -> str:
 def _network_problem(network: Mapping[str, Any]) -> str:
     """Size of a network over the bounds, "" for none, from the numbers of its description alone."""
     widths, classes = network.get("widths", [32]), network["num_classes"]
-    channels = int(network.get("in_channels", 1))
+    channels = _most_channels(network)
     bounds = (
         (len(widths), _MOST["widths"], "resolutions"),
         (max(map(int, [*widths, channels])), _MOST["width"], "channels"),
@@ -117,6 +117,12 @@ def _network_problem(network: Mapping[str, Any]) -> str:
     pairs = zip([channels, *widths[:-1]], widths, strict=True)
     weights = sum(9 * (before + width) * width for before, width in pairs)  # of the encoder, the smaller half
     return f"size bomb: a network of {4 * weights / 1e9:.0f} GB of weights" if weights > _MOST_WEIGHTS else ""
+
+
+def _most_channels(network: Mapping[str, Any]) -> int:
+    """Channels of a slice, of the domain with most of them."""
+    found = network.get("in_channels", 1)
+    return max(map(int, found)) if isinstance(found, list) else int(found)
 
 
 def _over(bounds: Iterable[tuple[int, int, str]]) -> str:

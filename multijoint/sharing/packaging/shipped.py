@@ -8,13 +8,15 @@ import custom_components
 
 SHIPPED = {
     "": "distributed domains errors label_maps losses",
-    "data": "augmentation cases datasets layouts manifests preprocessing sampling scans sides splits typicality",
+    "data": "augmentation cases channels datasets layouts manifests preprocessing sampling scans sides splits "
+    "typicality",
     "inference": "domain_fit engine flagged inferers int8 items loaders openvino_runtime report results transforms "
     "views",
     "io": "geometry nifti_files nifti_headers nifti_voxels pictures planes records volumes",
     "metrics": "bone_scores evaluation nearest_voxels score_summaries score_tables surface_distances",
     "models": "checkpoints digests seen trained_model",
-    "networks": "arguments blocks folding forwards heads joined_norms norms parameters synchronised_norms unet",
+    "networks": "arguments blocks first_convolutions folding forwards heads joined_norms norms parameters "
+    "synchronised_norms unet",
     "postprocessing": "closing components rows transforms",
     "quality": "calibration expected_dice flags tables",
     "system": "colours files folders terminal termination threads",
