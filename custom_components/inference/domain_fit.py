@@ -49,6 +49,17 @@ def asks_for_choice(model: TrainedModel, domain: str | None) -> bool:
     return domain == AUTO and AUTO not in {each.name for each in model.domains}
 
 
+def channels_of(model: TrainedModel, domain: str | None) -> tuple[str, ...]:
+    """Names of the channels of a domain's scans; for `AUTO`, of the domain with most of them.
+
+    Raises:
+        InputError: see `named_domain`.
+    """
+    if asks_for_choice(model, domain):
+        return max((tuple(each.channels) for each in model.domains), key=len)
+    return tuple(model.domain(domain).channels)
+
+
 def norm_distance(network: nn.Module, slices: Tensor, *, domain: str) -> float | None:
     """How far a scan is from a domain: mean squared logarithm of its features' variances over those of the domain.
 

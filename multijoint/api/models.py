@@ -16,9 +16,9 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import torch
-from custom_components.data.scans import list_scans
+from custom_components.data.scans import list_scans, scan_of_channels
 from custom_components.errors import InputError
-from custom_components.inference.domain_fit import asks_for_choice
+from custom_components.inference.domain_fit import asks_for_choice, channels_of
 from custom_components.inference.int8 import build_inference_network
 from custom_components.io.nifti_files import case_id
 from custom_components.io.records import label_map_path, read_record, write_record
@@ -164,7 +164,8 @@ class Model:
         """Segment one scan.
 
         Args:
-            scan: a file, a folder of DICOM, a nibabel image, or an array (X, Y, Z) with its affine in a tuple.
+            scan: a file, a folder of DICOM, a nibabel image, or an array (X, Y, Z) with its affine in a tuple; of
+                several channels a mapping of their names to such, or a list of them.
             domain: of the scan, or "auto" to choose; not needed if the model knows one.
             series: the DICOM series to take; by default the one that a rule chooses.
             flag_rules: when a bone is flagged.
@@ -179,7 +180,7 @@ class Model:
             answer_for(self._network, self._model.domain(domain).name)
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
-            item = _item(scan, folder, series=series)
+            item = _item(scan, folder, series=series, channels=channels_of(self._model, domain))
             run_inference(
                 [item],
                 checkpoint=self._checkpoint,
@@ -222,8 +223,15 @@ def load(path: str | Path, *, device: str = "auto", trust: bool = False) -> Mode
     return Model(path, device=device, trust=trust)
 
 
-def _item(scan: Any, folder: Path, *, series: str | None) -> dict[str, Any]:
+def _item(scan: Any, folder: Path, *, series: str | None, channels: Sequence[str] = ()) -> dict[str, Any]:
     """Item of an inference data set; what is no file becomes one in the folder."""
+    if isinstance(scan, Mapping | list):
+        pairs = list(scan.items() if isinstance(scan, Mapping) else enumerate(scan))
+        items = {
+            name: _item(each, _subfolder(folder, number), series=series) for number, (name, each) in enumerate(pairs)
+        }
+        files = {name: item["image"] for name, item in items.items()}
+        return scan_of_channels(files if isinstance(scan, Mapping) else list(files.values()), channels)
     if isinstance(scan, tuple) and len(scan) == 2:
         scan = nib.Nifti1Image(_storable(np.asarray(scan[0])), np.asarray(scan[1], np.float64))
     if isinstance(scan, SpatialImage):
@@ -240,10 +248,16 @@ def _item(scan: Any, folder: Path, *, series: str | None) -> dict[str, Any]:
         if len(exams) > 1:
             raise InputError(f"folder {Path(scan).name} must hold one exam, got {len(exams)}; give the folder of one")
         return dict(convert_exam(exams[0], folder, wanted=series).item)
-    items = list_scans(scans)
+    items = list_scans(scans, channels=channels)
     if len(items) > 1:
         raise InputError(f"scan must be one volume, got a folder of {len(items)}; segment each of them")
     return items[0]
+
+
+def _subfolder(folder: Path, number: int) -> Path:
+    made = folder / f"channel_{number}"
+    made.mkdir()
+    return made
 
 
 def _storable(array: np.ndarray) -> np.ndarray:

@@ -28,13 +28,16 @@ from multijoint.cli.presenting import record
 
 
 @command(
-    path("images", "SCAN", ".nii or .nii.gz files, folders of them, or folders of DICOM", nargs="+"),
+    path("images", "SCAN", ".nii or .nii.gz files, folders of them, or folders of DICOM", nargs="*"),
     either(
         path("--checkpoint", "FILE", "model.pt of a training run", dest="model"),
         path("--bundle", "BUNDLE", "a packaged bundle, folder or zip; only read, not run", dest="model"),
     ),
     TRUST,
     text("--domain", "NAME", "domain of the scans, or auto to choose; needed when the model knows several"),
+    text(
+        "--channels", "NAME=FILE", "one scan of several channels, the file of each by its name", nargs="+", default=[]
+    ),
     out_path("FOLDER", "where the label maps and segment_report.csv go", dest="output", required=True),
     flag("--overwrite", "segment finished scans anew, and replace what was changed by hand"),
     choice(
@@ -64,6 +67,7 @@ from multijoint.cli.presenting import record
 def segment(
     images: list[Path],
     output: Path,
+    channels: list[str],
     flag_rules: list[str],
     max_voxels: str | None,
     max_bytes: str | None,
@@ -71,12 +75,15 @@ def segment(
 ) -> None:
     """Segment NIfTI volumes or DICOM exams with a trained model."""
     with _fast_imports():
+        from custom_components.errors import InputError
         from custom_components.inference.report import REPORT
         from custom_components.io.nifti_files import MAX_BYTES, MAX_VOXELS
         from custom_components.quality.flags import FlagRules
 
         from multijoint.api.exams import segment_exams
 
+    if not images and not channels:
+        raise InputError("scans must be one or more files or folders, got none; name them, or --channels of one scan")
     limits = {MAX_VOXELS: max_voxels, MAX_BYTES: max_bytes}
     os.environ |= {name: value for name, value in limits.items() if value is not None}
     show_messages()
@@ -92,8 +99,23 @@ def segment(
             scans=rows,
         )
 
-    for line in segment_exams(images, output_dir=output, flag_rules=rules, tell=tell, **arguments):
+    for line in segment_exams(
+        images, output_dir=output, channels=_files(channels), flag_rules=rules, tell=tell, **arguments
+    ):
         print(line, flush=True)
+
+
+def _files(channels: Sequence[str]) -> dict[str, Path]:
+    """File of each channel from texts NAME=FILE."""
+    from custom_components.errors import InputError
+
+    found: dict[str, Path] = {}
+    for given in channels:
+        name, equals, file = given.partition("=")
+        if not (name and equals and file) or name in found:
+            raise InputError(f"--channels must be NAME=FILE, each name once, got {given!r}; correct it")
+        found[name] = Path(file)
+    return found
 
 
 @command(path("share", "SHARE", "file of the share"))
