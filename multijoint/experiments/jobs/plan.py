@@ -260,7 +260,15 @@ def _to_shift(group: Sequence[Manifest], split: Split, limit: dict[str, int]) ->
             rule = "must have a name free of $, @, % and # (code to MONAI)"
             raise InputError(f"case to shift {rule}, got {case.name}; set name: in its manifest")
     return tuple(
-        (replace(case, image=case.image.absolute(), label=case.label and case.label.absolute()), planes[case.domain])
+        (
+            replace(
+                case,
+                image=case.image.absolute(),
+                label=case.label and case.label.absolute(),
+                further=tuple(file.absolute() for file in case.further),
+            ),
+            planes[case.domain],
+        )
         for case in split.testing
         if not limit or case.domain in limit
     )
