@@ -98,6 +98,11 @@ class Phantom:
     affine: np.ndarray
     group: str
 
+    @property
+    def image(self) -> NDArray[np.int16]:
+        """The first channel."""
+        return self.images[0]
+
 
 _BUILDERS: dict[str, tuple[Callable[[float], np.ndarray], Callable[..., dict[int, Array]]]] = {
     "ankle": (ankle_centre_mm, build_ankle),

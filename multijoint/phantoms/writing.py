@@ -74,7 +74,7 @@ def _write_domain(folder: Path, name: str, *, num_cases: int, seed: int, size: i
         write_atomically(folder / label, nifti_bytes(phantom.label, phantom.affine))
         if dicom:
             exam = folder / "dicom" / case
-            write_exam(exam, phantom.images[0], phantom.affine, name=f"{case} {seed}", is_enhanced=index % 2 == 1)
+            write_exam(exam, phantom.image, phantom.affine, name=f"{case} {seed}", is_enhanced=index % 2 == 1)
         shown = f"[{', '.join(files)}]" if recipe.channels else files[0]
         rows.append(f"{{name: {case}, image: {shown}, label: {label}, subject: {case}, group: {phantom.group}}}")
     manifest = folder / "manifest.yaml"
