@@ -88,7 +88,7 @@ class StackSlicesd(_ModelTransform):
             source = item["source"]
             name = show_path(source.path)
             voxels = np.asarray(item[key])
-            arrays = voxels if voxels.ndim == 4 else voxels[None]
+            arrays = list(voxels) if voxels.ndim == 4 else [voxels]
             check_channels(len(arrays), domain, scan=name)
             stacks = stack_channels(arrays, source.affine, plane=plane, settings=settings, name=name)
             how: Any = {"affine": source.affine, "shape": source.array.shape, "plane": plane, "settings": settings}

@@ -86,8 +86,8 @@ def start_network(
     for name, tensor in network.state_dict().items():
         found = None if name.startswith(_HEADS) else given.get(re.sub(r"\.norms\.\d+\.", ".norms.0.", name))
         if name.startswith(_FIRST):
-            index = int((re.search(r"convs\.(\d+)", name) or "0")[-1])
-            images = domains[index].num_channels if domains else 1
+            own_index = re.search(r"convs\.(\d+)", name)
+            images = domains[int(own_index[1]) if own_index else 0].num_channels if domains else 1
             found = _first_of(model, given, name, fresh=tensor, num_images=images, settings=preprocessing)
         if found is not None and found.shape == tensor.shape:
             started[name] = found

@@ -89,8 +89,8 @@ def keep_first(encoder: nn.ModuleList, index: int) -> int:
     """Keep the first convolution of one domain alone, in place, and return its number of channels."""
     block = cast(ConvBlock, encoder[0])
     if isinstance(block, FirstBlock):
-        own = ConvBlock(1, 1, 0)
-        own.conv1, own.norm1, own.conv2, own.norm2 = block.conv1.convs[index], block.norm1, block.conv2, block.norm2
+        own, first = ConvBlock(1, 1, 0), cast(FirstConvolutions, block.conv1)
+        own.conv1, own.norm1, own.conv2, own.norm2 = first.convs[index], block.norm1, block.conv2, block.norm2
         encoder[0] = block = own.train(block.training)
     return cast(nn.Conv2d, block.conv1).in_channels
 

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -92,21 +92,26 @@ def _embed(
     network: MultiDomainUNet, images: Tensor | list[Tensor], domains: Tensor, *, norm: int | None = None
 ) -> tuple[Tensor, Tensor]:
     """`MultiDomainUNet.embed` of a batch, by its own norms or those of one domain; by its own first convolution."""
-    if isinstance(images, Tensor) and norm is None:
-        return network.embed(images, domains)
-    first = network.encoder[0].conv1
-    if isinstance(images, Tensor) and not isinstance(first, FirstConvolutions):
-        return network.embed(images, torch.full_like(domains, norm))
+    convolution = network.encoder[0].conv1
+    own_first = isinstance(convolution, FirstConvolutions) and norm is not None
+    if isinstance(images, Tensor) and not own_first:
+        return network.embed(images, domains if norm is None else torch.full_like(domains, norm))
     if isinstance(images, Tensor) and len(domains.unique()) == 1:
-        kept = first.convs
-        try:
-            first.convs = nn.ModuleList([kept[int(domains[0])]] * len(kept))
-            return network.embed(images, torch.full_like(domains, norm))
-        finally:
-            first.convs = kept
-    if isinstance(images, Tensor):
-        images = [image[None] for image in images]
-    parts = domains.split([len(own) for own in images])
-    pairs = [_embed(network, own, part, norm=norm) for own, part in zip(images, parts, strict=True)]
+        return _embed_by_norm(network, cast(FirstConvolutions, convolution), images, int(domains[0]), norm=norm or 0)
+    given = [image[None] for image in images] if isinstance(images, Tensor) else images
+    parts = domains.split([len(own) for own in given])
+    pairs = [_embed(network, own, part, norm=norm) for own, part in zip(given, parts, strict=True)]
     first, second = zip(*pairs, strict=True)
     return torch.cat(first), torch.cat(second)
+
+
+def _embed_by_norm(
+    network: MultiDomainUNet, first: FirstConvolutions, images: Tensor, domain: int, *, norm: int
+) -> tuple[Tensor, Tensor]:
+    """`MultiDomainUNet.embed` by the norms of one domain after the first convolution of another."""
+    kept = first.convs
+    try:
+        first.convs = nn.ModuleList([kept[domain]] * len(kept))
+        return network.embed(images, torch.full((len(images),), norm))
+    finally:
+        first.convs = kept

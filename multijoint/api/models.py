@@ -226,11 +226,11 @@ def load(path: str | Path, *, device: str = "auto", trust: bool = False) -> Mode
 def _item(scan: Any, folder: Path, *, series: str | None, channels: Sequence[str] = ()) -> dict[str, Any]:
     """Item of an inference data set; what is no file becomes one in the folder."""
     if isinstance(scan, Mapping | list):
-        pairs = list(scan.items() if isinstance(scan, Mapping) else enumerate(scan))
-        items = {
-            name: _item(each, _subfolder(folder, number), series=series) for number, (name, each) in enumerate(pairs)
+        names = list(scan) if isinstance(scan, Mapping) else list(range(len(scan)))
+        files = {
+            name: _item(scan[name], _subfolder(folder, number), series=series)["image"]
+            for number, name in enumerate(names)
         }
-        files = {name: item["image"] for name, item in items.items()}
         return scan_of_channels(files if isinstance(scan, Mapping) else list(files.values()), channels)
     if isinstance(scan, tuple) and len(scan) == 2:
         scan = nib.Nifti1Image(_storable(np.asarray(scan[0])), np.asarray(scan[1], np.float64))
