@@ -226,12 +226,10 @@ def load(path: str | Path, *, device: str = "auto", trust: bool = False) -> Mode
 def _item(scan: Any, folder: Path, *, series: str | None, channels: Sequence[str] = ()) -> dict[str, Any]:
     """Item of an inference data set; what is no file becomes one in the folder."""
     if isinstance(scan, Mapping | list):
-        names = list(scan) if isinstance(scan, Mapping) else list(range(len(scan)))
-        files = {
-            name: _item(scan[name], _subfolder(folder, number), series=series)["image"]
-            for number, name in enumerate(names)
-        }
-        return scan_of_channels(files if isinstance(scan, Mapping) else list(files.values()), channels)
+        each = list(scan.values()) if isinstance(scan, Mapping) else scan
+        folders = [_subfolder(folder, number) for number in range(len(each))]
+        files = [Path(_item(one, own, series=series)["image"]) for one, own in zip(each, folders, strict=True)]
+        return scan_of_channels(dict(zip(scan, files, strict=True)) if isinstance(scan, Mapping) else files, channels)
     if isinstance(scan, tuple) and len(scan) == 2:
         scan = nib.Nifti1Image(_storable(np.asarray(scan[0])), np.asarray(scan[1], np.float64))
     if isinstance(scan, SpatialImage):
