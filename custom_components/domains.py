@@ -34,6 +34,7 @@ class Domain:
         labels: foreground label value in the files -> name, in class order. Values lie in 1..255 and need not be dense.
         plane: acquisition plane, one of `PLANES`; slices are taken along its normal.
         modality: free text, e.g. "MR T1 gradient echo".
+        channels: names of the channels of an image, in order, e.g. ("water", "fat"); none for images of one channel.
 
     Example:
         >>> ankle = Domain("ankle", {5: "calcaneus", 2: "talus"}, "axial")
@@ -49,6 +50,7 @@ class Domain:
     labels: Mapping[int, str]
     plane: str
     modality: str = "MR"
+    channels: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         if self.plane not in PLANES:
@@ -61,6 +63,17 @@ class Domain:
             )
         if len(set(self.labels.values())) != len(self.labels):
             raise InputError(f"label names of domain {self.name} must differ, got {list(self.labels.values())}")
+        names = list(self.channels)
+        odd = [name for name in names if not (isinstance(name, str) and name.strip() and name.isprintable())]
+        if len(names) == 1 or len(set(names)) != len(names) or odd or any("=" in name for name in names):
+            rule = f"channels of domain {self.name} must be two or more different names without '='"
+            raise InputError(f"{rule}, got {names}; leave channels out for images of one channel")
+        object.__setattr__(self, "channels", tuple(names))
+
+    @property
+    def num_channels(self) -> int:
+        """Number of channels of an image, each a file."""
+        return max(1, len(self.channels))
 
     @property
     def num_classes(self) -> int:
@@ -106,13 +119,15 @@ class Domain:
             "labels": [[value, name] for value, name in self.labels.items()],
             "plane": self.plane,
             "modality": self.modality,
+            **({"channels": list(self.channels)} if self.channels else {}),
         }
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Domain:
         """Rebuild a domain from `to_dict`."""
         labels = {int(value): str(name) for value, name in data["labels"]}
-        return cls(str(data["name"]), labels, str(data["plane"]), str(data["modality"]))
+        channels = tuple(str(name) for name in data.get("channels", ()))
+        return cls(str(data["name"]), labels, str(data["plane"]), str(data["modality"]), channels)
 
 
 def find_domain(domains: Sequence[Domain], name: str | None) -> int:

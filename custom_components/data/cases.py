@@ -18,10 +18,11 @@ class Case:
     Args:
         name: unique in its domain; usable as a file name.
         domain: name of the domain.
-        image: NIfTI file.
+        image: NIfTI file; of several channels the first.
         label: NIfTI file on the same grid, or None if there is none.
         subject: the person, unique in the domain; several cases may show one person.
         group: free text, e.g. "healthy".
+        further: files of the other channels of the image, in the order of `Domain.channels`.
     """
 
     name: str
@@ -30,12 +31,29 @@ class Case:
     label: Path | None
     subject: str
     group: str | None = None
+    further: tuple[Path, ...] = ()
+
+    @property
+    def images(self) -> tuple[Path, ...]:
+        """The file of each channel."""
+        return self.image, *self.further
+
+    @property
+    def scan(self) -> dict[str, Any]:
+        """Its `image`, and `further` files if there are any, as an item of an inference data set has them."""
+        return {"image": self.image} | ({"further": list(self.further)} if self.further else {})
+
+    def absolute(self) -> Case:
+        """The same with absolute paths."""
+        image, *further = (path.absolute() for path in self.images)
+        return replace(self, image=image, label=self.label and self.label.absolute(), further=tuple(further))
 
 
 def as_case(item: Case | Mapping[str, Any], *, domain: str | None) -> Case:
     """A case from an item such as other tools make: `image` and `label`, and perhaps `name`, `subject`, `domain`.
 
-    A `Case` is returned as it is; `domain` is that of an item that does not say.
+    Of several channels, `image` is the list of their files. A `Case` is returned as it is; `domain` is that of an item
+    that does not say.
 
     Example:
         >>> as_case({"image": "scans/a01.nii.gz", "label": "labels/a01.nii.gz"}, domain="ankle").subject
@@ -43,10 +61,12 @@ def as_case(item: Case | Mapping[str, Any], *, domain: str | None) -> Case:
     """
     if isinstance(item, Case):
         return item
-    image, label = Path(item["image"]), item.get("label")
+    given, label = item["image"], item.get("label")
+    image, *further = map(Path, [given] if isinstance(given, str | Path) else given)
     name = str(item.get("name", case_id(image)))
     subject, domain = str(item.get("subject", name)), str(item.get("domain", domain))
-    return Case(name, domain, image, None if label is None else Path(label), subject, item.get("group"))
+    label = None if label is None else Path(label)
+    return Case(name, domain, image, label, subject, item.get("group"), tuple(further))
 
 
 def check_shows_bone(label: Path, *, found: bool) -> None:

@@ -10,19 +10,18 @@ from typing import Any
 import numpy as np
 import torch
 from custom_components.data.cases import Case, as_case, check_shows_bone
-from custom_components.data.preprocessing import (
-    Preprocessing,
-    pixel_spacing_mm,
+from custom_components.data.channels import (
+    check_channels,
     position_channels,
-    slice_spacing_mm,
-    stack_labels,
-    stack_slices,
+    read_channels,
+    stack_channels,
     with_context,
 )
+from custom_components.data.preprocessing import Preprocessing, pixel_spacing_mm, slice_spacing_mm, stack_labels
 from custom_components.data.sampling import SampleKey
 from custom_components.domains import Domain, find_domain
 from custom_components.errors import InputError, show_path
-from custom_components.io.volumes import read_label, read_volume
+from custom_components.io.volumes import read_label
 from custom_components.system.terminal import count
 from monai.transforms import Randomizable
 from torch import Tensor
@@ -34,7 +33,7 @@ _logger = logging.getLogger(__name__)
 class SliceDataset(Dataset[dict[str, Any]]):
     """Every slice of the given cases, preprocessed once and kept in memory; slices without bone are kept too.
 
-    A slice takes 5 bytes a pixel: the paper's 32 exams (6,215 slices at 256 x 256) take 2 GB.
+    A slice takes 5 bytes a pixel, with a second channel 9: the paper's 32 exams (6,215 slices at 256 x 256) take 2 GB.
 
     Args:
         data: labelled cases of any of the domains; or items with `image` and `label`, paths, see `cases.as_case`.
@@ -48,7 +47,7 @@ class SliceDataset(Dataset[dict[str, Any]]):
 
     Items:
         `image` (in_channels, H, W) float32; `label` (1, H, W) uint8, class indices; `domain`; `case` (index into
-        `data`); `slice`; `pixel_spacing` (2,) in mm; `label_box` (2, 2), `side_axis` and
+        `data`); `slice`; `num_channels` of the image; `pixel_spacing` (2,) in mm; `label_box` (2, 2), `side_axis` and
         `mirrored`, see `RandFlipRotateTranslated`.
 
     Raises:
@@ -71,7 +70,8 @@ class SliceDataset(Dataset[dict[str, Any]]):
         self.transform = transform
         self.seed = seed
         self.preprocessing = preprocessing
-        self._stacks: list[tuple[Tensor, Tensor, Any, float]] = []  # images, labels, spacings in and across the plane
+        # Images of each channel, labels, spacings in and across the plane
+        self._stacks: list[tuple[list[Tensor], Tensor, Any, float]] = []
         self._boxes: list[np.ndarray] = []
         self._side_axes = [2 if domain.plane == "sagittal" else 0 for domain in domains]  # rows run to the right
         self._index: list[tuple[int, int]] = []
@@ -82,8 +82,8 @@ class SliceDataset(Dataset[dict[str, Any]]):
             self._stacks.append(_load(case, domains[index], preprocessing))
             self._boxes.append(_box_of(self._stacks[-1][1]))
             self.case_domains.append(index)
-            self._index += [(number, position) for position in range(len(self._stacks[-1][0]))]
-        sizes = dict.fromkeys(" x ".join(map(str, stack[0].shape[1:])) for stack in self._stacks)
+            self._index += [(number, position) for position in range(len(self._stacks[-1][1]))]
+        sizes = dict.fromkeys(" x ".join(map(str, stack[1].shape[1:])) for stack in self._stacks)
         if sizes:
             _logger.info("%s, %s of %s", count(len(data), "case"), count(len(self), "slice"), " and ".join(sizes))
 
@@ -117,6 +117,7 @@ class SliceDataset(Dataset[dict[str, Any]]):
             "domain": self.case_domains[case],
             "case": case,
             "slice": position,
+            "num_channels": len(images),
             "pixel_spacing": spacing,
             "label_box": self._boxes[case],
             "side_axis": self._side_axes[self.case_domains[case]],
@@ -127,22 +128,24 @@ class SliceDataset(Dataset[dict[str, Any]]):
                 self.transform.set_random_state(seed=_seed_of(self.seed, sample))
             item = self.transform(item)
         if self.preprocessing.position:  # last: coordinates are those of the pixels, however the image was moved
-            how: Any = {"size": images.shape[1:], "slice_mm": slice_mm, "pixel_mm": spacing}
-            place = len(images) - 1 - position if item["mirrored"] else position
-            where = position_channels(place, num_slices=len(images), **how)
+            how: Any = {"size": labels.shape[1:], "slice_mm": slice_mm, "pixel_mm": spacing}
+            place = len(labels) - 1 - position if item["mirrored"] else position
+            where = position_channels(place, num_slices=len(labels), **how)
             item["image"] = torch.cat([torch.as_tensor(item["image"]), where])
         return item
 
 
-def _load(case: Case, domain: Domain, preprocessing: Preprocessing) -> tuple[Tensor, Tensor, Any, float]:
+def _load(case: Case, domain: Domain, preprocessing: Preprocessing) -> tuple[list[Tensor], Tensor, Any, float]:
     if case.label is None:
         raise InputError(f"case {case.name} must have a label to train or validate on; add it or leave the case out")
-    image = read_volume(case.image)
+    check_channels(len(case.images), domain, scan=show_path(case.image))
+    image, *further = read_channels(case.images)
     label = domain.encode(read_label(case.label, like=image).array, source=show_path(case.label))
     check_shows_bone(case.label, found=bool(label.any()))
+    arrays = [channel.array for channel in (image, *further)]
     plane, affine, preprocessing = domain.plane, image.affine, preprocessing.for_domain(domain.name)
     return (
-        stack_slices(image.array, affine, plane=plane, settings=preprocessing, name=show_path(case.image)),
+        stack_channels(arrays, affine, plane=plane, settings=preprocessing, name=show_path(case.image)),
         stack_labels(label, affine, plane=plane, settings=preprocessing),
         pixel_spacing_mm(image.array.shape, affine, plane=plane, settings=preprocessing),
         slice_spacing_mm(affine, plane=plane),

@@ -13,7 +13,13 @@ from typing import Any
 
 import yaml
 from custom_components.data.cases import Case, take_corrections
-from custom_components.data.layouts import check_relative, is_dataset_json, match_pattern, translate_dataset_json
+from custom_components.data.layouts import (
+    check_relative,
+    files_of_channels,
+    is_dataset_json,
+    match_pattern,
+    translate_dataset_json,
+)
 from custom_components.domains import PLANES, Domain
 from custom_components.errors import InputError, show_path, suggest
 from custom_components.io.formats import case_id
@@ -24,12 +30,16 @@ _TOP: dict[str, Any] = {
     **dict.fromkeys(
         ("domain", "description", "modality", "plane", "licence", "source", "root", "tested", "corrections"), str
     ),
-    **{"slice_axis": int, "labels": dict, "cases": (list, dict)},
+    **{"slice_axis": int, "labels": dict, "channels": list, "cases": (list, dict)},
 }
-_CASE = dict.fromkeys(("name", "image", "label", "subject", "group"), str)
-_PATTERN = dict.fromkeys(("image", "label", "subject", "subject_pattern"), str)
+_IMAGE = (str, list, dict)
+_CASE = {**dict.fromkeys(("name", "image", "label", "subject", "group"), str), "image": _IMAGE}
+_PATTERN = {**dict.fromkeys(("image", "label", "subject", "subject_pattern"), str), "image": _IMAGE}
 _MOST_BITS = 64
-_TYPE_NAMES = {str: "text (in quotes if it looks like a number)", int: "a whole number", dict: "a mapping"}
+_TYPE_NAMES: dict[Any, str] = {
+    **{str: "text (in quotes if it looks like a number)", int: "a whole number", dict: "a mapping", list: "a list"},
+    _IMAGE: "a file, or one for each of the channels",
+}
 
 
 @dataclass(frozen=True)
@@ -71,7 +81,7 @@ def load_manifest(path: str | Path, *, dataset_dir: str | Path | None = None, ch
     if check_files and not root.is_dir():
         shown = show_path(root)
         raise InputError(f"root of {path} must be an existing folder, got {shown}; set root: or the data set folder")
-    entries = data["cases"] if isinstance(data["cases"], list) else _expand(data["cases"], root, path, check_files)
+    entries = data["cases"] if isinstance(data["cases"], list) else _expand(data, root, path, check_files)
     cases = tuple(_read_case(entry, index, root, data, path) for index, entry in enumerate(entries))
     if "corrections" in data:
         folder = root / check_relative(data["corrections"], key="corrections", where=str(path))
@@ -81,7 +91,7 @@ def load_manifest(path: str | Path, *, dataset_dir: str | Path | None = None, ch
     plane = _find_plane(data, [case.image for case in cases if case.image.is_file()], path, strict=check_files)
     labels = _read_labels(data["labels"], path)
     try:
-        domain = Domain(name, labels, plane, data.get("modality", "MR"))
+        domain = Domain(name, labels, plane, data.get("modality", "MR"), data.get("channels", ()))
     except InputError as error:
         raise InputError(f"{error} ({path})") from error
     return Manifest(domain, cases, data["licence"], data["source"], path)
@@ -187,12 +197,13 @@ def _read_labels(labels: dict[Any, Any], path: Path) -> dict[int, str]:
     return {value: name for value, name in found.items() if value}
 
 
-def _expand(pattern: dict[str, Any], root: Path, path: Path, check_files: bool) -> list[dict[str, str]]:
-    where = f"cases of {path}"
+def _expand(data: dict[str, Any], root: Path, path: Path, check_files: bool) -> list[dict[str, Any]]:
+    pattern, where = data["cases"], f"cases of {path}"
     _check_keys(pattern, _PATTERN, required=("image",), where=where)
-    entries = match_pattern(pattern, root, where=where)
+    image, *further = files_of_channels(pattern["image"], data.get("channels", ()), where=where)
+    entries = match_pattern({**pattern, "image": image}, root, further=further, where=where)
     if check_files and not entries:
-        found = f"in {show_path(root)}, got none for {pattern['image']}"
+        found = f"in {show_path(root)}, got none for {image}"
         raise InputError(f"{where} must match files {found}; check root and pattern")
     return entries
 
@@ -200,14 +211,15 @@ def _expand(pattern: dict[str, Any], root: Path, path: Path, check_files: bool) 
 def _read_case(entry: Any, index: int, root: Path, data: dict[str, Any], path: Path) -> Case:
     where = f"case {index + 1} of {path}"
     _check_keys(entry, _CASE, required=("image",), where=where)
-    image = root / check_relative(entry["image"], key="image", where=where)
+    files = files_of_channels(entry["image"], data.get("channels", ()), where=where)
+    image, *further = (root / check_relative(file, key="image", where=where) for file in files)
     label = root / check_relative(entry["label"], key="label", where=where) if "label" in entry else None
     name = entry.get("name", case_id(image))
     if re.search(r"[/\\]|^\.", name):
         raise InputError(
             f"name in {where} must be usable as a file name, got {name!r}; leave out slashes and leading dots"
         )
-    return Case(name, data["domain"], image, label, entry.get("subject", name), entry.get("group"))
+    return Case(name, data["domain"], image, label, entry.get("subject", name), entry.get("group"), tuple(further))
 
 
 def _check_files(cases: Sequence[Case], expected: int, path: Path) -> None:
@@ -218,7 +230,7 @@ def _check_files(cases: Sequence[Case], expected: int, path: Path) -> None:
         stated = "one or more" if expected == len(cases) else f"{expected} (numTraining)"
         raise InputError(f"cases of {path} must be {stated}, got {len(cases)}; check that all files are there")
     for case in cases:
-        for key, file in (("image", case.image), ("label", case.label)):
+        for key, file in (*(("image", image) for image in case.images), ("label", case.label)):
             if file is not None and not file.is_file():
                 missing = f"got no file {show_path(file)}"
                 raise InputError(f"{key} of case {case.name} in {path} must exist, {missing}; check root and path")

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from custom_components.domains import PLANES
+from custom_components.domains import PLANES, Domain
 from custom_components.errors import InputError
 from custom_components.io.geometry import canonical_spacing_mm, to_canonical
 from custom_components.system.threads import map_exactly
@@ -55,9 +55,25 @@ class Preprocessing:
             raise InputError(f"normalization must be 'volume' or 'slice', got {self.normalization!r}")
 
     @property
+    def num_slices(self) -> int:
+        """Slices that a slice is seen with, itself included."""
+        return 2 * self.context + 1
+
+    @property
     def in_channels(self) -> int:
-        """Channels that the network sees."""
-        return 2 * self.context + 1 + self.num_positions
+        """Channels that the network sees of an image of one channel."""
+        return self.num_slices + self.num_positions
+
+    def in_channels_of(self, domains: Sequence[Domain]) -> int | list[int]:
+        """Channels that the network sees: one number, or, where channels differ in number or name, one a domain.
+
+        Example:
+            >>> domains = [Domain("a", {1: "tibia"}, "axial", "MR", names) for names in ((), ("water", "fat"))]
+            >>> Preprocessing((8, 8), context=1).in_channels_of(domains)
+            [3, 6]
+        """
+        counts = [domain.num_channels * self.num_slices + self.num_positions for domain in domains]
+        return counts[0] if len({tuple(domain.channels) for domain in domains}) == 1 else counts
 
     @property
     def num_positions(self) -> int:
@@ -211,64 +227,6 @@ def pixel_spacing_mm(shape: Sequence[int], affine: np.ndarray, *, plane: str, se
 def slice_spacing_mm(affine: np.ndarray, *, plane: str) -> float:
     """Distance in mm between neighbouring slices."""
     return float(np.asarray(canonical_spacing_mm(affine))[PLANES[plane]])
-
-
-def context_offsets(settings: Preprocessing, *, slice_mm: float) -> list[int]:
-    """Slices that a slice is seen with, relative to it, in the order of the channels; `slice_mm` between neighbours.
-
-    Example:
-        >>> context_offsets(Preprocessing((8, 8), context=2, context_mm=4.0), slice_mm=3.0)
-        [-3, -1, 0, 1, 3]
-    """
-    ahead = [max(step, round(step * settings.context_mm / slice_mm)) for step in range(1, settings.context + 1)]
-    return [-offset for offset in reversed(ahead)] + [0, *ahead]
-
-
-def with_context(stack: Tensor, numbers: Sequence[int], *, settings: Preprocessing, slice_mm: float) -> Tensor:
-    """Slices with their neighbours as channels: stack (n, rows, columns) to (len(numbers), 2 context + 1, ...)."""
-    if not settings.context and len(numbers) == 1:  # a view, as a training draws slice after slice
-        return stack[numbers[0]][None, None]
-    offsets = torch.tensor(context_offsets(settings, slice_mm=slice_mm))
-    return stack[(torch.as_tensor(numbers)[:, None] + offsets).clamp(0, len(stack) - 1)]
-
-
-def position_channels(
-    number: int, *, num_slices: int, size: Sequence[int], slice_mm: float, pixel_mm: Sequence[float]
-) -> Tensor:
-    """Row, column and slice coordinates of a slice's pixels from the volume's centre, in dm, shape (3, rows, columns).
-
-    Example:
-        >>> position_channels(0, num_slices=3, size=(1, 2), slice_mm=5.0, pixel_mm=(1.0, 20.0))[:, 0].tolist()
-        [[0.0, 0.0], [-0.10000000149011612, 0.10000000149011612], [-0.05000000074505806, -0.05000000074505806]]
-    """
-    rows, columns = (
-        (torch.arange(count) - (count - 1) / 2) * mm / 100 for count, mm in zip(size, pixel_mm, strict=True)
-    )
-    along = torch.tensor((number - (num_slices - 1) / 2) * slice_mm / 100)
-    return torch.stack([rows[:, None].expand(*size), columns.expand(*size), along.expand(*size)])
-
-
-def network_channels(
-    stack: Tensor, *, affine: np.ndarray, shape: Sequence[int], plane: str, settings: Preprocessing
-) -> Tensor:
-    """All channels of all slices as a network sees them: stack (n, rows, columns) to (n, in_channels, rows, columns).
-
-    `affine` and `shape` are those of the volume, see `stack_slices`. Without context and position it is a view.
-    """
-    if settings.in_channels == 1:
-        return stack[:, None]
-    slice_mm = slice_spacing_mm(affine, plane=plane)
-    channels = with_context(stack, range(len(stack)), settings=settings, slice_mm=slice_mm)
-    if not settings.position:
-        return channels
-    pixel_mm = pixel_spacing_mm(shape, affine, plane=plane, settings=settings).tolist()
-    how: dict[str, Any] = {
-        "num_slices": len(stack),
-        "size": stack.shape[1:],
-        "slice_mm": slice_mm,
-        "pixel_mm": pixel_mm,
-    }
-    return torch.cat([channels, torch.stack([position_channels(k, **how) for k in range(len(stack))])], dim=1)
 
 
 def _canonical_stack(array: np.ndarray, affine: np.ndarray, plane: str) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,15 +13,22 @@ from custom_components.errors import InputError, show_path
 from custom_components.io.formats import KINDS, SEGMENTATION, case_id, is_volume
 from custom_components.io.records import is_label_map, record_path
 
+_NUMBERED = re.compile(r"(?P<case>.+)_(?P<number>\d{4})(\.[a-z]+)+", re.IGNORECASE)
 
-def list_scans(images: Sequence[str | Path | Mapping[str, Any]] | str | Path) -> list[dict[str, Any]]:
+
+def list_scans(
+    images: Sequence[str | Path | Mapping[str, Any]] | str | Path, *, channels: Sequence[str] = ()
+) -> list[dict[str, Any]]:
     """Items of an inference data set from paths; a folder stands for the volumes directly in it.
 
     In a folder, hidden files, segmentations of 3D Slicer (`.seg.nrrd`) and label maps of ours (`*_seg.nii.gz` or
-    another format, with a `.json`) are left out; a file given
-    twice is one. An item's `name`, the case id, is the file's name without extension, with as many folders before it
-    (`a_scan`) as it takes to tell apart those of equal names; `shown` names the file likewise (`a/scan.nii`). An item
-    of an earlier call is taken as it is.
+    another format, with a `.json`) are left out; a file given twice is one. An item's `name`, the case id, is the
+    file's name without extension, with as many folders before it (`a_scan`) as it takes to tell apart those of equal
+    names; `shown` names the file likewise (`a/scan.nii`). An item of an earlier call is taken as it is.
+
+    For images of several channels, of which `channels` are the names, the files `<case>_0000`, `<case>_0001`, ... of a
+    folder are one scan, as nnU-Net names them: `image` is the first and `further` holds the others. Its name is the
+    case's. A scan with a gap in its numbers, or with more than there are channels, has a `failure`.
 
     Raises:
         InputError: nothing to segment.
@@ -37,10 +45,66 @@ def list_scans(images: Sequence[str | Path | Mapping[str, Any]] | str | Path) ->
     unique: dict[str, Path] = {}
     for path in paths:
         unique.setdefault(os.path.realpath(path), path)
-    items = [dict(each) for each in given if isinstance(each, Mapping)] + _name_apart(list(unique.values()))
+    scans = _grouped(list(unique.values()), channels) if channels else {path: [path] for path in unique.values()}
+    items = [dict(each) for each in given if isinstance(each, Mapping)]
+    for item, files in zip(_name_apart(list(scans)), scans.values(), strict=True):
+        items.append(item if files == [item["image"]] else {**item, **_as_channels(files, channels)})
     if not items:
         raise InputError("images must name at least one scan, got none; give a file or a folder")
     return items
+
+
+def scan_of_channels(files: Mapping[str, Path] | Sequence[Path], channels: Sequence[str]) -> dict[str, Any]:
+    """Item of one scan from the file of each channel by its name, or in their order; the first one names the scan.
+
+    Raises:
+        InputError: a channel without a file, or a file without a channel.
+
+    Example:
+        >>> item = scan_of_channels({"fat": Path("a/f.nii"), "water": Path("a/w.nii")}, ["water", "fat"])
+        >>> item["name"], item["further"]
+        ('w', [PosixPath('a/f.nii')])
+    """
+    rule = (
+        f"scan must have the channels {', '.join(channels)}" if channels else "scan must be one file without channels"
+    )
+    if isinstance(files, Mapping):
+        missing = [name for name in channels if name not in files]
+        surplus = [name for name in files if name not in channels]
+        if missing or surplus:
+            found = f"none called {missing[0]}" if missing else f"{surplus[0]} as well"
+            raise InputError(f"{rule}, got {found}; give NAME=FILE for each channel of the domain")
+        files = [files[name] for name in channels]
+    if len(files) != max(1, len(channels)):
+        raise InputError(f"{rule}, got {len(files)} files; give one for each channel of the domain")
+    first, *further = files
+    match = _NUMBERED.fullmatch(Path(first).name)
+    name = match["case"] if match and further else case_id(first)
+    return {"image": first, "name": name, "shown": show_path(first)} | ({"further": further} if further else {})
+
+
+def _grouped(paths: Sequence[Path], channels: Sequence[str]) -> dict[Path, list[Path]]:
+    """Files of each scan, in the order of their numbers, by a path that is named after the case."""
+    found: dict[Path, list[Path]] = {}
+    for path in paths:
+        match = _NUMBERED.fullmatch(path.name)
+        case = path if match is None else path.with_name(f"{match['case']}{path.name[match.end('number') :]}")
+        found.setdefault(case, []).append(path)
+    return {case: sorted(files) for case, files in found.items()}
+
+
+def _as_channels(files: Sequence[Path], channels: Sequence[str]) -> dict[str, Any]:
+    """What an item states of the numbered files of one scan."""
+    numbers = [int(_NUMBERED.fullmatch(path.name)["number"]) for path in files]  # type: ignore[index]
+    item: dict[str, Any] = {"image": files[0], "shown": show_path(files[0])}
+    gap = next((number for number in range(len(files)) if number not in numbers), None)
+    names = ", ".join(f"{number:04d} {name}" for number, name in enumerate(channels))
+    rule = f"scan {show_path(files[0])} must have a file for each channel ({names})"
+    if gap is not None:
+        item["failure"] = f"{rule}, got none with {gap:04d}; add it"
+    elif len(files) > len(channels):
+        item["failure"] = f"{rule}, got {show_path(files[len(channels)])} as well; take it away"
+    return item | ({"further": list(files[1:])} if files[1:] else {})
 
 
 def _is_scan(path: Path) -> bool:
@@ -76,7 +140,7 @@ def list_cases(cases: Sequence[Case]) -> list[dict[str, Any]]:
         raise InputError("the split must have a test case, got none; choose another fold or num_folds")
     return [
         {
-            "image": case.image,
+            **case.scan,
             "reference": case.label,
             "name": f"{case.domain}/{case.name}",
             "case": case.name,

@@ -1,4 +1,4 @@
-from .domain_fit import FitDomaind, named_domain
+from .domain_fit import FitDomaind, channels_of, named_domain
 from .engine import VolumeDataset, VolumeEvaluator
 from .inferers import SlicewiseInferer
 from .int8 import build_inference_network, precision_of
@@ -22,6 +22,7 @@ __all__ = [
     "VolumeItem",
     "VolumeLoader",
     "build_inference_network",
+    "channels_of",
     "named_domain",
     "precision_of",
 ]

@@ -49,6 +49,17 @@ def asks_for_choice(model: TrainedModel, domain: str | None) -> bool:
     return domain == AUTO and AUTO not in {each.name for each in model.domains}
 
 
+def channels_of(model: TrainedModel, domain: str | None) -> tuple[str, ...]:
+    """Names of the channels of a domain's scans; for `AUTO`, of the domain with most of them.
+
+    Raises:
+        InputError: see `named_domain`.
+    """
+    if asks_for_choice(model, domain):
+        return max((tuple(each.channels) for each in model.domains), key=len)
+    return tuple(model.domain(domain).channels)
+
+
 def norm_distance(network: nn.Module, slices: Tensor, *, domain: str) -> float | None:
     """How far a scan is from a domain: mean squared logarithm of its features' variances over those of the domain.
 
@@ -148,7 +159,9 @@ class FitDomaind(StackSlicesd):
             InputError: the domain is to be chosen and none fits, or several fit alike.
         """
         asked = data.get("domain", self.default_domain)
-        names = [domain.name for domain in self.model.domains]
+        shape = data[self.keys[0]].shape
+        count = shape[0] if len(shape) == 4 else 1
+        names = [domain.name for domain in self.model.domains if domain.num_channels == count]
         stacked: dict[str, dict[Hashable, Any]] = {}
         distances: dict[str, float | None] = {}
 
@@ -158,6 +171,9 @@ class FitDomaind(StackSlicesd):
             distances[name] = norm_distance(self.network, slices, domain=name)
 
         if asks_for_choice(self.model, asked):
+            if not names:
+                rule = f"scan {show_path(data['source'].path)} must have as many channels as a domain of the model has"
+                raise InputError(f"{rule}, got {count}; give the files of one scan")
             for name in names:
                 measure(name)
             chosen = choose_domain(self.model, distances, scan=show_path(data["source"].path))

@@ -160,7 +160,7 @@ class QuantisedNetwork(nn.Module):
         if images.device.type != "cpu":
             raise InputError(f"images for an int8 network must be on the CPU, got {images.device}; set device: cpu")
         size = [
-            int(self._model.network["in_channels"]),
+            self._model.in_channels(self.domain_names[self.domain]),
             *self._model.preprocessing.size_of(self.domain_names[self.domain]),
         ]
         if list(images.shape[1:]) != size:
@@ -222,7 +222,7 @@ class QuantisedNetwork(nn.Module):
         except RuntimeError as error:
             raise InputError(f"{path.name} must be an int8 network of this project, got another; {remedy}") from error
         size = list(self._model.preprocessing.size_of(domain.name))
-        expected = [[int(self._model.network["in_channels"]), *size], [domain.num_classes, *size]]
+        expected = [[self._model.in_channels(domain.name), *size], [domain.num_classes, *size]]
         if stated["domain"] != domain.name or inner != expected:
             raise InputError(
                 f"{path.name} must be of domain {domain.name}, {expected[0]} to {expected[1]}, got {stated['domain']}, "

@@ -16,6 +16,7 @@ class VolumeItem(TypedDict, total=False):
     Keys of the list of scans (`data.list_scans`, `data.list_cases`):
         image: path; `ReadVolumed` replaces it by the voxels (X, Y, Z) and `StackSlicesd` by the network's slices
             (1, rows, columns, num_slices). The engine removes it before the prediction.
+        further: paths of the second and later channels of the scan; missing if there is one.
         name: name of the result, unique in a run, with folders in front where scans share a file name.
         shown: how messages and the report name the scan; its file name if missing.
         domain: the scan's domain; the workflow's default if missing.
@@ -23,6 +24,7 @@ class VolumeItem(TypedDict, total=False):
         case, subject: names for the tables of scores.
 
     Keys of the preprocessing:
+        further_digests: SHA-256 of the files in `further`.
         source: the scan's `Volume` without its voxels, the grid that the label map is written on.
         source_slice: rows and columns of the source's own slices.
         pixel_mm: size of a pixel of the network's slices along rows and columns.
@@ -43,6 +45,8 @@ class VolumeItem(TypedDict, total=False):
     """
 
     image: Any
+    further: list[Path]
+    further_digests: list[str]
     name: str
     shown: str
     domain: str

@@ -106,7 +106,7 @@ class ResultFolder:
             if not isinstance(fit, Mapping) or fit.get("asked") != AUTO:
                 return None
             item = {**item, "domain": record.get("domain")}
-        made = {"image_sha256": digest} | self._how(item)
+        made = {"image_sha256": digest} | _further(item, map(_digest_of, item.get("further", ()))) | self._how(item)
         same = made.items() <= record.items() and "quality" in record
         same &= not self.label_names or all(beside.is_file() for beside in label_name_files(path))
         same &= not self.probabilities or _are_whole(path, record.get(_MAPS))
@@ -145,6 +145,7 @@ class ResultFolder:
             "labels": {"0": "background"} | {str(value): name for value, name in labels_of.items()},
             "image_sha256": source.digest,
             "image_id": _path_id(source.path, source.digest),
+            **_further(item, item.get("further_digests", ())),
             **self._how(item),
             **({"domain_fit": dict(item["domain_fit"])} if "domain_fit" in item else {}),
             "quality": [dict(row) for row in quality],
@@ -223,6 +224,18 @@ class ResultFolder:
             "version": custom_components.__version__,
             **({"label_names": True} if self.label_names else {}),
         }
+
+
+def _further(item: Mapping[Any, Any], digests: Iterable[str]) -> dict[str, Any]:
+    """The second and later channels of a scan, as a record names them; empty for a scan of one channel."""
+    pairs = zip(item.get("further", ()), digests, strict=True)
+    files = [{"image": Path(path).name, "image_sha256": digest} for path, digest in pairs]
+    return {"further_images": files} if files else {}
+
+
+def _digest_of(path: Path) -> str:
+    """Digest of a file; "" without one, which reading it then reports."""
+    return file_digest(path) if Path(path).is_file() else ""
 
 
 def _path_id(path: Path, digest: str) -> str:

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from custom_components.data.preprocessing import (
-    network_channels,
-    pixel_spacing_mm,
-    restore_stack,
-    slice_size,
-    stack_slices,
-)
+from custom_components.data.channels import check_channels, network_channels, read_channels, stack_channels
+from custom_components.data.preprocessing import pixel_spacing_mm, restore_stack, slice_size
 from custom_components.domains import find_domain
 from custom_components.errors import InputError, show_path
-from custom_components.io.volumes import read_volume, volume_of
+from custom_components.io.volumes import Volume, volume_of
 from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform
@@ -28,8 +23,9 @@ if TYPE_CHECKING:
 class ReadVolumed(MapTransform):
     """Read and check a volume: the path under `keys` becomes its voxels, `source` its geometry.
 
-    A `MetaTensor` (X, Y, Z) or (1, X, Y, Z) instead of a path, from a tool that has read the file itself, is checked
-    by the same rules.
+    With paths of other channels under `further`, the voxels are (channels, X, Y, Z), and `further_digests` is set. A
+    `MetaTensor` (X, Y, Z) or (channels, X, Y, Z) instead of a path, from a tool that has read the files itself, is
+    checked by the same rules.
 
     Raises:
         InputError: the volume cannot be used; see `volumes.read_volume`.
@@ -41,14 +37,21 @@ class ReadVolumed(MapTransform):
         for key in self.key_iterator(item):
             given = item[key]
             if isinstance(given, MetaTensor):
-                voxels = given.numpy()
-                volume = volume_of(voxels[0] if voxels.ndim == 4 else voxels, np.asarray(given.affine))
-                item[key] = MetaTensor(volume.array, affine=torch.from_numpy(volume.affine))
+                voxels, affine = given.numpy(), np.asarray(given.affine)
+                volumes = [volume_of(channel, affine) for channel in (voxels if voxels.ndim == 4 else voxels[None])]
+                item[key] = MetaTensor(_joined(volumes), affine=torch.from_numpy(volumes[0].affine))
             else:
-                volume = read_volume(given)
-                item[key] = volume.array
-            item["source"] = volume.without_voxels()
+                volumes = read_channels([given, *item.get("further", ())])
+                item[key] = _joined(volumes)
+            item["source"] = volumes[0].without_voxels()
+            if len(volumes) > 1:
+                item["further_digests"] = [volume.digest for volume in volumes[1:]]
         return item
+
+
+def _joined(volumes: Sequence[Volume]) -> np.ndarray:
+    """Voxels of one channel (X, Y, Z), or of several (channels, X, Y, Z)."""
+    return volumes[0].array if len(volumes) == 1 else np.stack([volume.array for volume in volumes])
 
 
 class _ModelTransform(MapTransform):
@@ -72,8 +75,8 @@ class _ModelTransform(MapTransform):
 class StackSlicesd(_ModelTransform):
     """Cut a volume (X, Y, Z) into the network's slices, shape (in_channels, rows, columns, num_slices), float32.
 
-    A `MetaTensor` stays one. `source_slice` is set to the rows and columns of the source's own slices, `pixel_mm` to
-    the size of the network's pixels.
+    A volume of several channels is (channels, X, Y, Z). A `MetaTensor` stays one. `source_slice` is set to the rows and
+    columns of the source's own slices, `pixel_mm` to the size of the network's pixels.
     """
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
@@ -84,9 +87,12 @@ class StackSlicesd(_ModelTransform):
         for key in self.key_iterator(item):
             source = item["source"]
             name = show_path(source.path)
-            slices = stack_slices(np.asarray(item[key]), source.affine, plane=plane, settings=settings, name=name)
+            voxels = np.asarray(item[key])
+            arrays = list(voxels) if voxels.ndim == 4 else [voxels]
+            check_channels(len(arrays), domain, scan=name)
+            stacks = stack_channels(arrays, source.affine, plane=plane, settings=settings, name=name)
             how: Any = {"affine": source.affine, "shape": source.array.shape, "plane": plane, "settings": settings}
-            stacked = network_channels(slices, **how).permute(1, 2, 3, 0)
+            stacked = network_channels(stacks, **how).permute(1, 2, 3, 0)
             item[key] = MetaTensor(stacked) if isinstance(item[key], MetaTensor) else stacked
             item["pixel_mm"] = pixel_spacing_mm(
                 source.array.shape, source.affine, plane=plane, settings=settings

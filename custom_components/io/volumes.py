@@ -253,17 +253,18 @@ def _warn(path: Path, found: str) -> None:
     _LOG.warning("%s", " ".join(f"{show_path(path)} {found}".split()))
 
 
-def on_grid(label: Volume, image: Volume) -> Volume:
-    """A label map on the grid of its image: in its axis order, without interpolation, and with its affine.
+def on_grid(label: Volume, image: Volume, *, kind: str = "label map") -> Volume:
+    """A label map, or a channel, on the grid of its image: in its axis order, not interpolated, with its affine.
 
     Raises:
         InputError: it does not lie on the image's grid (see `MAX_GRID_ERROR`), however its axes are turned.
     """
     label, turn = _turned(label, image)
+    labels, how = ("the labels", " with nearest neighbour") if kind == "label map" else ("it", "")
     if label.array.shape != image.array.shape:
         raise InputError(
-            f"label map {show_path(label.path)} must have the shape of {show_path(image.path)}, {image.array.shape}, "
-            f"got {label.array.shape}; resample the labels with nearest neighbour"
+            f"{kind} {show_path(label.path)} must have the shape of {show_path(image.path)}, {image.array.shape}, "
+            f"got {label.array.shape}; resample {labels}{how}"
         )
     shape = image.array.shape
     off = voxels_apart(shape, image.affine, label.affine)
@@ -274,8 +275,8 @@ def on_grid(label: Volume, image: Volume) -> Volume:
     if off > MAX_GRID_ERROR:
         off_mm = corners_apart(shape, image.affine, label.affine)
         raise InputError(
-            f"label map {show_path(label.path)} must have the affine of {show_path(image.path)}, got corners up to "
-            f"{off:.3g} voxels ({off_mm:.3g} mm) apart; resample the labels to the image or copy its header"
+            f"{kind} {show_path(label.path)} must have the affine of {show_path(image.path)}, got corners up to "
+            f"{off:.3g} voxels ({off_mm:.3g} mm) apart; resample {labels} to the image or copy its header"
         )
     return replace(label, affine=image.affine)
 

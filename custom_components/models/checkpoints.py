@@ -162,9 +162,13 @@ def _shape(tensor: Tensor | None) -> torch.Size | None:
 
 
 def check_domains(model: TrainedModel, *, domains: Sequence[Domain]) -> None:
-    """Raise `InputError` for a domain that is unknown to the model, or has other labels or another plane there."""
+    """Raise `InputError` for a domain that is unknown to the model, or has other labels, channels or plane there."""
     for domain in domains:
         known = model.domain(domain.name)
+        if tuple(known.channels) != tuple(domain.channels):
+            own, given = (", ".join(each.channels) or "one without a name" for each in (known, domain))
+            rule = f"channels of domain {domain.name} must be those of the checkpoint ({own})"
+            raise InputError(f"{rule}, got {given}; use the manifest it was trained with")
         if (dict(known.labels), known.plane) != (dict(domain.labels), domain.plane):
             raise InputError(
                 f"domain {domain.name} must have the labels and plane of the checkpoint "

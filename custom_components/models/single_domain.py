@@ -8,6 +8,7 @@ from custom_components.domains import find_domain
 from custom_components.errors import InputError
 from custom_components.models.checkpoints import build_network
 from custom_components.models.trained_model import TrainedModel
+from custom_components.networks.blocks import keep_first
 from custom_components.networks.folding import fold_network
 from custom_components.networks.heads import own_layer
 from custom_components.networks.norms import DomainSpecificBatchNorm2d
@@ -36,10 +37,12 @@ def select_domain(model: TrainedModel, domain: str | None) -> TrainedModel:
     for module in network.modules():
         if isinstance(module, DomainSpecificBatchNorm2d) and not network.shared_norm:
             module.norms = nn.ModuleList([module.norms[index]])
+    in_channels = keep_first(network.encoder, index)
     network.heads = nn.ModuleList([own_layer(network.heads[index])])
     network.deep_heads = nn.ModuleList()  # of the training alone
     settings = network.settings() | {
         "norm": "domain",
+        "in_channels": in_channels,
         "num_classes": [network.num_classes[index]],
         "domain_names": [network.domain_names[index]],
         "deep_supervision": 0,

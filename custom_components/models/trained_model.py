@@ -55,6 +55,11 @@ class TrainedModel:
         num_classes = [domain.num_classes for domain in self.domains]
         return output_channels(num_classes, self.network["head"])[find_domain(self.domains, name)]
 
+    def in_channels(self, name: str | None) -> int:
+        """Channels of the slices that the network takes for a domain."""
+        counts = self.network["in_channels"]
+        return int(counts if isinstance(counts, int) else counts[find_domain(self.domains, name)])
+
     def quality(self, name: str | None) -> DomainQuality | None:
         """Quality of the model in a domain; None if unknown.
 

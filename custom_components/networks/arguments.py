@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from custom_components.errors import InputError
 
 
-def check_arguments(num_classes: Sequence[int], widths: Sequence[int], norm: str, embedding: str) -> None:
+def check_arguments(
+    num_classes: Sequence[int], widths: Sequence[int], norm: str, embedding: str, in_channels: int | Sequence[int]
+) -> None:
     """Raise an `InputError` that names the first argument of `MultiDomainUNet` that does not fit the others."""
     choices = {"norm": ("domain", "shared", "folded"), "embedding": ("bottleneck", "convolution")}
     for (name, allowed), value in zip(choices.items(), (norm, embedding), strict=True):
@@ -19,6 +21,14 @@ def check_arguments(num_classes: Sequence[int], widths: Sequence[int], norm: str
         raise InputError(f"num_classes must be at least 2 for each of one or more domains, got {list(num_classes)}")
     if norm == "folded" and len(num_classes) != 1:
         raise InputError(f"norm 'folded' must have one domain, got {len(num_classes)}; fold each by itself")
+    if not isinstance(in_channels, int):
+        if norm == "shared":
+            rule = "norm must be 'domain' for domains with different channels, got 'shared'"
+            raise InputError(f"{rule}; train with norm: domain, or give all domains the same channels")
+        if len(in_channels) != len(num_classes):
+            raise InputError(
+                f"in_channels must be one number for each of {len(num_classes)} domains, got {in_channels}"
+            )
 
 
 def check_parts(

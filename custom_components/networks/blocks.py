@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Sequence
+from typing import cast
+
 import torch
+from custom_components.networks.first_convolutions import FirstConvolutions
 from custom_components.networks.norms import DomainSpecificBatchNorm2d, FoldedNorm
 from torch import Tensor, nn
 
@@ -16,7 +21,7 @@ class ConvBlock(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int, num_norms: int) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(in_channels, out_channels, kernel_size=3, padding=1)
+        self.conv1: nn.Module = nn.Conv2d(in_channels, out_channels, kernel_size=3, padding=1)
         self.norm1 = _make_norm(out_channels, num_norms)
         self.conv2 = nn.Conv2d(out_channels, out_channels, kernel_size=3, padding=1)
         self.norm2 = _make_norm(out_channels, num_norms)
@@ -27,11 +32,67 @@ class ConvBlock(nn.Module):
 
     def convolve(self, x: Tensor, groups: list[tuple[int, int]]) -> Tensor:
         """Up to and including the second convolution."""
-        return self.conv2(self.norm1.forward_grouped(self.conv1(x), groups, relu=True))
+        return self.conv2(self.norm1.forward_grouped(self._first(x, groups), groups, relu=True))
 
     def activate(self, x: Tensor, groups: list[tuple[int, int]]) -> Tensor:
         """The second norm and ReLU."""
         return self.norm2.forward_grouped(x, groups, relu=True)
+
+    def _first(self, x: Tensor, groups: list[tuple[int, int]]) -> Tensor:
+        return self.conv1(x)
+
+
+class FirstBlock(ConvBlock):
+    """A block on the image, whose first convolution each domain has to itself, with channels of its own."""
+
+    def __init__(self, in_channels: Sequence[int], out_channels: int, num_norms: int) -> None:
+        super().__init__(in_channels[0], out_channels, num_norms)
+        self.conv1 = FirstConvolutions(in_channels, out_channels)
+
+    @classmethod
+    def of_copies(cls, block: ConvBlock, num_domains: int) -> FirstBlock:
+        """The same block with a copy of its first convolution for each domain."""
+        made = cls([1], 1, 0)
+        made.norm1, made.conv2, made.norm2 = block.norm1, block.conv2, block.norm2
+        made.conv1.convs = nn.ModuleList(copy.deepcopy(block.conv1) for _ in range(num_domains))
+        return made.train(block.training)
+
+    def _first(self, x: Tensor, groups: list[tuple[int, int]]) -> Tensor:
+        return self.conv1(x, groups)
+
+
+def add_first(encoder: nn.ModuleList, weight: Tensor | None, *, like: int, num_domains: int) -> int | list[int]:
+    """Give a new domain a first convolution of its own with these weights, and so each of the others, in place.
+
+    Args:
+        encoder: blocks of a network, of which the first is replaced if all domains share its convolution.
+        weight: (features, channels, 3, 3); None copies that of domain `like`, or leaves one that is shared.
+        like: index of the domain whose bias is copied.
+        num_domains: those of the network before.
+
+    Returns:
+        `in_channels` of the network with the new domain.
+    """
+    block = cast(ConvBlock, encoder[0])
+    if isinstance(block.conv1, nn.Conv2d):
+        if weight is None:
+            return block.conv1.in_channels
+        block = FirstBlock.of_copies(block, num_domains)
+        encoder[0] = block
+    first = cast(FirstConvolutions, block.conv1)
+    own = cast(nn.Conv2d, first.convs[like])
+    first.add_domain(own.weight if weight is None else weight, cast(Tensor, own.bias))
+    return [cast(nn.Conv2d, each).in_channels for each in first.convs]
+
+
+def keep_first(encoder: nn.ModuleList, index: int) -> int:
+    """Keep the first convolution of one domain alone, in place, and return its number of channels."""
+    block = cast(ConvBlock, encoder[0])
+    if isinstance(block, FirstBlock):
+        own, first = ConvBlock(1, 1, 0), cast(FirstConvolutions, block.conv1)
+        own.conv1, own.norm1, own.conv2, own.norm2 = first.convs[index], block.norm1, block.conv2, block.norm2
+        encoder[0] = block = own.train(block.training)
+    return cast(nn.Conv2d, block.conv1).in_channels
 
 
 class AttentionGate(nn.Module):

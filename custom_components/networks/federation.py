@@ -6,10 +6,13 @@ from collections.abc import Mapping, Sequence
 
 import torch
 from custom_components.errors import InputError
+from custom_components.networks.first_convolutions import FirstConvolutions
 from custom_components.networks.norms import DomainSpecificBatchNorm2d
 from custom_components.networks.parameters import is_finite
 from custom_components.networks.unet import MultiDomainUNet
 from torch import Tensor, nn
+
+_OF_DOMAINS = (DomainSpecificBatchNorm2d, FirstConvolutions)
 
 
 class SharedLayers(nn.Module):
@@ -17,7 +20,8 @@ class SharedLayers(nn.Module):
 
     It cannot be called. Its state dict has the names and shapes of `shared_state` of any `MultiDomainUNet` with the
     same widths (feature maps at each resolution), gates and image channels, whatever that network's domains. `seed` is
-    that of the initial weights.
+    that of the initial weights. `in_channels` as of the network; a list, whatever its numbers, for sites whose images
+    have different channels: each then keeps its first convolutions.
 
     Source:
         Li et al., FedBN, ICLR 2021: every site keeps its batch norms. Here it keeps its output layer as well, because
@@ -29,17 +33,20 @@ class SharedLayers(nn.Module):
         True
     """
 
-    def __init__(self, *, widths: Sequence[int], attention: bool = False, in_channels: int = 1, seed: int = 0) -> None:
+    def __init__(
+        self, *, widths: Sequence[int], attention: bool = False, in_channels: int | Sequence[int] = 1, seed: int = 0
+    ) -> None:
         super().__init__()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            network = MultiDomainUNet([2], widths=widths, attention=attention, in_channels=in_channels)
+            own = in_channels if isinstance(in_channels, int) else [1]
+            network = MultiDomainUNet([2], widths=widths, attention=attention, in_channels=own)
         for name, child in network.named_children():
             if child is not network.heads:
                 self.add_module(name, child)
         for module in list(self.modules()):
             for name, child in module.named_children():
-                if isinstance(child, DomainSpecificBatchNorm2d):
+                if isinstance(child, _OF_DOMAINS):
                     setattr(module, name, nn.Identity())
 
 
@@ -59,7 +66,7 @@ def shared_state(network: MultiDomainUNet) -> dict[str, Tensor]:
 
 
 def domain_state(network: MultiDomainUNet) -> dict[str, Tensor]:
-    """Copies, on the CPU, of norms, their statistics and heads, which belong to domains and are never sent.
+    """Copies, on the CPU, of norms, their statistics, heads and first convolutions of domains, which are never sent.
 
     Raises:
         InputError: as `shared_state`.
@@ -111,8 +118,8 @@ def _select(network: MultiDomainUNet, *, of_domains: bool) -> dict[str, Tensor]:
                 f"{part} must be 'domain' to train with other sites, got {settings[part]!r}, of which nothing can stay "
                 f"at home; train with {part}: domain"
             )
-    norms = [module for module in network.modules() if isinstance(module, DomainSpecificBatchNorm2d)]
-    owned = {id(tensor) for module in (*norms, network.heads) for tensor in module.state_dict(keep_vars=True).values()}
+    parts = [module for module in network.modules() if isinstance(module, _OF_DOMAINS)]
+    owned = {id(tensor) for module in (*parts, network.heads) for tensor in module.state_dict(keep_vars=True).values()}
     every = network.state_dict(keep_vars=True)
     return {name: tensor for name, tensor in every.items() if (id(tensor) in owned) == of_domains}
 

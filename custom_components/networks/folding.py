@@ -6,6 +6,7 @@ import copy
 
 import torch
 from custom_components.networks.blocks import AttentionGate, ConvBlock
+from custom_components.networks.first_convolutions import FirstConvolutions
 from custom_components.networks.norms import DomainSpecificBatchNorm2d, FoldedNorm
 from custom_components.networks.unet import MultiDomainUNet
 from torch import nn
@@ -23,7 +24,8 @@ def fold_network(network: MultiDomainUNet) -> MultiDomainUNet:
     network = copy.deepcopy(network)
     for block in network.modules():
         if isinstance(block, ConvBlock):
-            _fold(block.conv1, block.norm1, index)
+            first = block.conv1
+            _fold(first.convs[network.domain] if isinstance(first, FirstConvolutions) else first, block.norm1, index)
             _fold(block.conv2, block.norm2, index)
             block.norm1, block.norm2 = FoldedNorm(), FoldedNorm()
         elif isinstance(block, AttentionGate):
@@ -36,8 +38,12 @@ def fold_network(network: MultiDomainUNet) -> MultiDomainUNet:
 
 
 @torch.no_grad()
-def _fold(convolution: nn.Conv2d, norm: nn.Module, index: int) -> None:
-    if not isinstance(norm, DomainSpecificBatchNorm2d) or convolution.bias is None:
+def _fold(convolution: nn.Module, norm: nn.Module, index: int) -> None:
+    if (
+        not isinstance(convolution, nn.Conv2d)
+        or convolution.bias is None
+        or not isinstance(norm, DomainSpecificBatchNorm2d)
+    ):
         raise TypeError(f"a convolution with bias and a norm can be folded, got {convolution} and {norm}")
     own = norm.norms[index]
     weight, bias = own.get_parameter("weight").double(), own.get_parameter("bias").double()

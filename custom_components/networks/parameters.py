@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from custom_components.networks.first_convolutions import FirstConvolutions
 from custom_components.networks.norms import DomainSpecificBatchNorm2d
 from custom_components.networks.unet import MultiDomainUNet
 from torch import Tensor
@@ -39,6 +40,8 @@ def count_parameters(network: MultiDomainUNet) -> tuple[int, int]:
     for module in network.modules():
         if isinstance(module, DomainSpecificBatchNorm2d) and not network.shared_norm:
             own += sum(weight.numel() for weight in module.norms[network.domain].parameters())
+        elif isinstance(module, FirstConvolutions):
+            own += sum(weight.numel() for weight in module.convs[network.domain].parameters())
     if network.head == "domain":
         own += sum(weight.numel() for weight in network.heads[network.domain].parameters())
     return total, own

@@ -10,7 +10,7 @@ import torch
 from custom_components.domains import output_channels
 from custom_components.errors import InputError
 from custom_components.networks.arguments import check_arguments, check_parts
-from custom_components.networks.blocks import AttentionGate, ConvBlock, OpenGate
+from custom_components.networks.blocks import AttentionGate, ConvBlock, FirstBlock, OpenGate, add_first
 from custom_components.networks.heads import make_head, make_heads
 from custom_components.networks.norms import DomainSpecificBatchNorm2d, group_by_domain
 from torch import Tensor, nn
@@ -27,7 +27,7 @@ class MultiDomainUNet(nn.Module):
 
     Args:
         num_classes: classes of each domain, background included, e.g. `[4, 3]`.
-        in_channels: channels of the image.
+        in_channels: channels of the slices; or one number a domain, then each has a first convolution of its own.
         widths: feature maps at each resolution, finest first; the last is the size of the embedding.
         norm: "domain" or "shared" batch norm; "folded" has none, for one domain whose norms have been multiplied into
             the convolutions (see `folding`).
@@ -70,7 +70,7 @@ class MultiDomainUNet(nn.Module):
         self,
         num_classes: Sequence[int],
         *,
-        in_channels: int = 1,
+        in_channels: int | Sequence[int] = 1,
         widths: Sequence[int] = (32, 64, 128, 256, 512),
         norm: str = "domain",
         head: str = "domain",
@@ -84,7 +84,7 @@ class MultiDomainUNet(nn.Module):
         domain: int | str = 0,
     ) -> None:
         super().__init__()
-        check_arguments(num_classes, widths, norm, embedding)
+        check_arguments(num_classes, widths, norm, embedding, in_channels)
         check_parts(num_classes, widths, head, embedding_scales, deep_supervision, label_names)
         if not 0 < foreground_prior < 1:
             raise InputError(f"foreground_prior must be a probability between 0 and 1, got {foreground_prior}")
@@ -101,9 +101,8 @@ class MultiDomainUNet(nn.Module):
         self.deep_supervision = int(deep_supervision)
         self.foreground_prior = float(foreground_prior)
         self.size_factor = 2 ** (len(widths) - 1)
-        # Arguments that rebuild this network, in plain types: they travel in the checkpoint.
         self._settings = {
-            "in_channels": int(in_channels),
+            "in_channels": in_channels if isinstance(in_channels, int) else [int(count) for count in in_channels],
             "widths": [int(width) for width in widths],
             "norm": norm,
             "attention": bool(attention),
@@ -111,7 +110,7 @@ class MultiDomainUNet(nn.Module):
 
         num_norms = {"domain": len(self.num_classes), "shared": 1, "folded": 0}[norm]
         self.encoder = nn.ModuleList(
-            ConvBlock(source, width, num_norms)
+            ConvBlock(source, width, num_norms) if isinstance(source, int) else FirstBlock(source, width, num_norms)
             for source, width in zip([in_channels, *widths[:-2]], widths[:-1], strict=True)
         )
         self.pool = nn.MaxPool2d(2)
@@ -273,10 +272,11 @@ class MultiDomainUNet(nn.Module):
         self.domain = self._domain_index(domain)
 
     @torch.jit.unused
-    def add_domain(self, num_classes: int, *, name: str, like: int | str = 0) -> int:
+    def add_domain(self, num_classes: int, *, name: str, like: int | str = 0, first: Tensor | None = None) -> int:
         """Add a domain to a trained network: its norms start as copies of domain `like`, its head afresh.
 
-        Outputs for the other domains do not change. Needs `norm="domain"` and `head="domain"`.
+        Outputs for the other domains do not change. Needs `norm="domain"` and `head="domain"`. With `first`, weights
+        (features, channels, 3, 3) of its first convolution, each domain has one of its own from then on.
 
         Returns:
             Index of the new domain.
@@ -298,6 +298,7 @@ class MultiDomainUNet(nn.Module):
         for heads in (self.heads, *self.deep_heads):
             weight = heads[0].get_parameter("weight")
             heads.append(make_head(weight.shape[1], num_classes, self.foreground_prior).to(weight))
+        self._settings["in_channels"] = add_first(self.encoder, first, like=source, num_domains=len(self.num_classes))
         self.num_classes.append(int(num_classes))
         self.domain_names.append(name)
         self.max_channels = max(self.max_channels, num_classes)

@@ -12,10 +12,11 @@ from custom_components.data.splits import Split, make_splits
 from custom_components.domains import Domain
 from custom_components.errors import InputError
 from custom_components.models.trained_model import TrainedModel
+from custom_components.networks.first_convolutions import FirstConvolutions, spread_channels
 from custom_components.networks.norms import DomainSpecificBatchNorm2d
 from custom_components.networks.unet import MultiDomainUNet
 from custom_components.training.nearest_domain import find_nearest_domain
-from torch import nn
+from torch import Tensor, nn
 
 VALIDATE_FROM = 6
 """Least number of subjects of which one validates; of fewer all are trained on, and the last weights are kept."""
@@ -48,20 +49,23 @@ def extend_network(
     data: SliceDataset | None = None,
     freeze: str = "shared",
     settings: Mapping[str, Any] | None = None,
+    model: TrainedModel | None = None,
 ) -> MultiDomainUNet:
     """Add a domain to a trained network, and freeze everything that is not to be learned.
 
-    The new norms, running statistics included, start as copies of those of domain `like`; the head starts afresh. The
-    norms and heads of the other domains never train: no batch holds a slice of theirs.
+    The new norms, running statistics included, start as copies of those of domain `like`; the head starts afresh. If
+    channels of images differ, each domain has a first convolution of its own, and the new one starts from that of
+    `like`, see `spread_channels`. The parts of the other domains never train: no batch holds a slice of theirs.
 
     Args:
         network: trained; changed in place and returned, answering for the new domain.
         domain: the new one.
         like: name of a domain of the network; if `None` the one nearest to `data`, see `find_nearest_domain`.
         data: labelled slices of the new domain; without them, `None` means the first domain.
-        freeze: "shared" trains the new norms and head alone, so that the outputs for all other domains stay the same
+        freeze: "shared" trains the new domain's parts alone, so that the outputs for all other domains stay the same
             to the last bit; "none" trains the convolutions too, which changes them.
         settings: of the architecture, as the configuration has them; they must be the network's.
+        model: of the network, which says what its channels hold; without it, all domains have the same channels.
 
     Raises:
         InputError: a shared or folded norm, a shared head, an unknown `like` or `freeze`, or other settings.
@@ -80,15 +84,31 @@ def extend_network(
         raise InputError(f"freeze must be {' or '.join(_FREEZE)}, got {freeze!r}; shared keeps the other domains")
     if like is None:
         like = network.domain_names[0] if data is None else find_nearest_domain(network, data)
-    index = network.add_domain(domain.num_classes, name=domain.name, like=like)
+    first = None if model is None else _first_weights(network, model, domain, like=like)
+    index = network.add_domain(domain.num_classes, name=domain.name, like=like, first=first)
     network.set_domain(index)
     network.requires_grad_(freeze == "none")
     norms = [module.norms for module in network.modules() if isinstance(module, DomainSpecificBatchNorm2d)]
+    firsts = [module.convs for module in network.modules() if isinstance(module, FirstConvolutions)]
     deep = [cast(nn.ModuleList, heads) for heads in network.deep_heads]
-    for parts in (*norms, network.heads, *deep):
+    for parts in (*firsts, *norms, network.heads, *deep):
         parts.requires_grad_(False)
         parts[index].requires_grad_(True)
     return network
+
+
+def _first_weights(network: MultiDomainUNet, model: TrainedModel, domain: Domain, *, like: str) -> Tensor | None:
+    """Weights of the new domain's own first convolution; None if it shares that of all others."""
+    known, first = model.domain(like), network.encoder[0].conv1
+    own = isinstance(first, FirstConvolutions)
+    if not own and tuple(known.channels) == tuple(domain.channels):
+        return None
+    convolution = first.convs[network.domain_names.index(like)] if isinstance(first, FirstConvolutions) else first
+    weight = cast(nn.Conv2d, convolution).weight
+    if known.num_channels == domain.num_channels:
+        return weight
+    counts = {"num_slices": model.preprocessing.num_slices, "num_positions": model.preprocessing.num_positions}
+    return spread_channels(weight, num_images=domain.num_channels, **counts)
 
 
 def split_subjects(

@@ -6,17 +6,18 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from custom_components.data.datasets import SliceDataset
 from custom_components.errors import InputError
 from custom_components.models.checkpoints import build_network, load_model
+from custom_components.networks.first_convolutions import FirstConvolutions
 from custom_components.networks.unet import MultiDomainUNet
 from custom_components.system.files import write_arrays
 from custom_components.training.batches import collate_slices, prepare_slices
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 _logger = logging.getLogger(__name__)
@@ -90,10 +91,27 @@ class EmbeddingExtractor:
 def _embed(
     network: MultiDomainUNet, images: Tensor | list[Tensor], domains: Tensor, *, norm: int | None = None
 ) -> tuple[Tensor, Tensor]:
-    """`MultiDomainUNet.embed` of a batch, by its own norms or those of one domain."""
-    if isinstance(images, Tensor):
+    """`MultiDomainUNet.embed` of a batch, by its own norms or those of one domain; by its own first convolution."""
+    convolution = network.encoder[0].conv1
+    own_first = isinstance(convolution, FirstConvolutions) and norm is not None
+    if isinstance(images, Tensor) and not own_first:
         return network.embed(images, domains if norm is None else torch.full_like(domains, norm))
-    parts = domains.split([len(own) for own in images])
-    pairs = [_embed(network, own, part, norm=norm) for own, part in zip(images, parts, strict=True)]
+    if isinstance(images, Tensor) and len(domains.unique()) == 1:
+        return _embed_by_norm(network, cast(FirstConvolutions, convolution), images, int(domains[0]), norm=norm or 0)
+    given = [image[None] for image in images] if isinstance(images, Tensor) else images
+    parts = domains.split([len(own) for own in given])
+    pairs = [_embed(network, own, part, norm=norm) for own, part in zip(given, parts, strict=True)]
     first, second = zip(*pairs, strict=True)
     return torch.cat(first), torch.cat(second)
+
+
+def _embed_by_norm(
+    network: MultiDomainUNet, first: FirstConvolutions, images: Tensor, domain: int, *, norm: int
+) -> tuple[Tensor, Tensor]:
+    """`MultiDomainUNet.embed` by the norms of one domain after the first convolution of another."""
+    kept = first.convs
+    try:
+        first.convs = nn.ModuleList([kept[domain]] * len(kept))
+        return network.embed(images, torch.full((len(images),), norm))
+    finally:
+        first.convs = kept

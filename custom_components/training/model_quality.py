@@ -205,7 +205,7 @@ def _farthest(model: TrainedModel, cases: Sequence[Case]) -> float | None:
     network = build_network(model)
     found = []
     for case in cases[:: -(-len(cases) // _MOST_MEASURED)]:
-        item = read({"image": case.image, "domain": case.domain})
+        item = read({**case.scan, "domain": case.domain})
         found.append(norm_distance(network, item["image"], domain=case.domain))
     known = [distance for distance in found if distance is not None]
     return round(max(known), 6) if known else None
@@ -219,6 +219,13 @@ def _label_of(case: Case) -> Path:
 
 def _answers_alike(model: TrainedModel, before: TrainedModel) -> bool:
     """Whether all weights of the earlier model are unchanged, so that its domains are segmented as before."""
+
+    def found(name: str) -> list[Any]:
+        if name in model.weights:
+            return [model.weights[name]]
+        stem, _, kind = name.rpartition(".")  # a first convolution that was shared may have become each domain's own
+        return [model.weights.get(f"{stem}.convs.{index}.{kind}") for index in range(len(before.domains))]
+
     return all(
-        name in model.weights and torch.equal(model.weights[name], weight) for name, weight in before.weights.items()
+        own is not None and torch.equal(own, weight) for name, weight in before.weights.items() for own in found(name)
     )

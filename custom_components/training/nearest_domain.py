@@ -21,14 +21,20 @@ def find_nearest_domain(network: MultiDomainUNet, data: SliceDataset) -> str:
     """Name of the domain with the largest `explained_variance`; the first of equal ones.
 
     Of the labelled slices of the new data set at most 64, evenly spaced, are used. The trained network, with a norm and
-    a head for each domain, stays unchanged.
+    a head for each domain, stays unchanged. Where channels differ, only domains with as many as the new slices are
+    compared; if there is none, the first domain is the result.
     """
     names = network.domain_names
     if len(names) == 1:
         return names[0]
     chosen = sorted({round(place) for place in torch.linspace(0, len(data) - 1, _MOST_SLICES).tolist()})
     slices = [data[index] for index in chosen]
-    fits = {name: explained_variance(network, slices, domain=index) for index, name in enumerate(names)}
+    counts = network.settings()["in_channels"]
+    counts = [counts] * len(names) if isinstance(counts, int) else counts
+    names = [name for name, count in zip(names, counts, strict=True) if count == len(slices[0]["image"])] or names[:1]
+    if len(names) == 1:
+        return names[0]
+    fits = {name: explained_variance(network, slices, domain=network.domain_names.index(name)) for name in names}
     nearest = max(names, key=lambda name: fits[name])
     listed = ", ".join(f"{name} {fit:.3f}" for name, fit in fits.items())
     _logger.info("the new norms start from those of %s (variance of the labels explained: %s)", nearest, listed)

@@ -83,7 +83,10 @@ def trained_with(cases: Sequence[Case], *, planned: Mapping[str, Any]) -> dict[s
     """
     parser = active_parser()
     settings = {} if parser is None else stated_values(parser, parts=_PARTS, leave_out=MAY_CHANGE) | plain(planned)
-    files = {f"{case.name} ({case.domain})": [_digest(path) for path in (case.image, case.label)] for case in cases}
+    files = {
+        f"{case.name} ({case.domain})": [_digest(path) for path in (case.image, case.label, *case.further)]
+        for case in cases
+    }
     return {"settings": settings, "files": files}
 
 

@@ -56,7 +56,7 @@ def seconds_a_step(work: Workload, image_size: Any, widths: Sequence[int]) -> fl
     settings = Preprocessing(image_size, context=work.context, position=work.position)
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         items = list(_random_items(work, settings))
-        arguments = {**work.network, "in_channels": settings.in_channels, "widths": widths}
+        arguments = {**work.network, "in_channels": settings.in_channels_of(work.domains), "widths": widths}
         arguments["deep_supervision"] = min(arguments.get("deep_supervision", 0), len(widths) - 2)
         network = MultiDomainUNet([domain.num_classes for domain in work.domains], **arguments).to(device)
         network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -90,10 +90,11 @@ def _random_items(work: Workload, settings: Preprocessing) -> Iterator[dict[str,
         domain = work.domains[index]
         size = settings.size_of(domain.name)
         yield {
-            "image": torch.rand(2 * work.context + 1, *size),
+            "image": torch.rand(domain.num_channels * settings.num_slices, *size),
             "label": torch.randint(domain.num_classes, (1, *size), dtype=torch.uint8),
             "domain": index,
             "case": 0,
+            "num_channels": domain.num_channels,
             "pixel_spacing": work.fields[domain.name].extent_mm / size,
             "label_box": np.array([[0.0, 1.0], [0.0, 1.0]]),
             "side_axis": 0,

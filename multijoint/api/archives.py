@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -57,7 +57,7 @@ def segment_on_cluster(
         InputError: some scans cannot be segmented; raised after the others have been.
     """
     rules = flag_rules or FlagRules()
-    scans = [item | {"image": str(Path(item["image"]).resolve())} for item in list_scans(images)]
+    scans = [_with_paths(item, lambda path: str(Path(path).resolve())) for item in list_scans(images)]
     checkpoints = [checkpoint] if isinstance(checkpoint, Path) else list(checkpoint)
     for each in checkpoints:
         if not each.exists():
@@ -121,10 +121,16 @@ def _segment_shares(
     return rows
 
 
+def _with_paths(item: Mapping[str, Any], change: Callable[[Any], Any]) -> dict[str, Any]:
+    """An item with the paths of its image, and of further channels if it has any, changed."""
+    further = {"further": [change(path) for path in item["further"]]} if "further" in item else {}
+    return {**item, "image": change(item["image"]), **further}
+
+
 def segment_share(path: Path) -> None:
     """Segment one share of `segment_on_cluster`."""
     settings = json.loads(path.read_text())
-    images = [item | {"image": Path(item["image"])} for item in settings.pop("images")]
+    images = [_with_paths(item, Path) for item in settings.pop("images")]
     checkpoints = tuple(Path(each) for each in settings.pop("checkpoint"))
     output_dir, rules = Path(settings.pop("output_dir")), FlagRules(**settings.pop("flag_rules"))
     run_inference(images, checkpoint=checkpoints, output_dir=output_dir, flag_rules=rules, **settings)

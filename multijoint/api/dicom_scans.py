@@ -21,11 +21,12 @@ _ARCHIVES = (".zip", ".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz", ".7z", ".
 _LOG = logging.getLogger(__name__)
 
 
-def find_scans(paths: Sequence[Path]) -> tuple[Sequence[Any], list[DicomExam]]:
+def find_scans(paths: Sequence[Path], *, channels: Sequence[str] = ()) -> tuple[Sequence[Any], list[DicomExam]]:
     """Tell volumes in files of their own and DICOM exams apart.
 
     Args:
         paths: volumes, folders of them, and folders of DICOM.
+        channels: names of the channels of the volumes, see `scans.list_scans`.
 
     Returns:
         The paths as given and no exam if none is DICOM; else items of the volumes (see `scans.list_scans`), and
@@ -39,7 +40,7 @@ def find_scans(paths: Sequence[Path]) -> tuple[Sequence[Any], list[DicomExam]]:
         return paths, []
     rest = [path for path in paths if path not in others]
     exams: list[DicomExam] = []
-    taken = {item["name"].casefold() for item in list_scans(rest)} if rest else set()
+    taken = {item["name"].casefold() for item in list_scans(rest, channels=channels)} if rest else set()
     for path in {os.path.realpath(path): path for path in others}.values():
         found = find_exams(path, taken=taken)
         if not found and path.is_dir():
@@ -47,7 +48,7 @@ def find_scans(paths: Sequence[Path]) -> tuple[Sequence[Any], list[DicomExam]]:
         rest += [] if found else [path]
         exams += found
         taken |= {exam.name.casefold() for exam in found}
-    return (list_scans(rest) if rest else [], exams) if exams else (paths, [])
+    return (list_scans(rest, channels=channels) if rest else [], exams) if exams else (paths, [])
 
 
 def list_series(

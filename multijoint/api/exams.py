@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from custom_components.data.scans import list_scans
+from custom_components.data.scans import list_scans, scan_of_channels
 from custom_components.errors import InputError, explain
-from custom_components.inference.domain_fit import named_domain
+from custom_components.inference.domain_fit import channels_of, named_domain
 from custom_components.inference.report import REPORT, read_own_report
 from custom_components.models.ensembles import load_ensemble
 from custom_components.system.terminal import count
@@ -34,6 +34,7 @@ def segment_exams(
     model: Path | Sequence[Path],
     output_dir: Path,
     domain: str | None = None,
+    channels: Mapping[str, Path] | None = None,
     series: str | None = None,
     dicom_seg: bool = False,
     mesh: str | None = None,
@@ -54,6 +55,7 @@ def segment_exams(
         model: see `open_model`.
         output_dir: see `segment`.
         domain: of the scans, or "auto"; `None` if the model knows just one.
+        channels: file of each channel of one more scan, by the names of the domain's channels.
         series: key or UID of the DICOM series to take.
         dicom_seg: write `<case>_seg.dcm` for scans that came as DICOM.
         mesh: format of the meshes, stl, ply or glb; `None` makes none.
@@ -74,16 +76,17 @@ def segment_exams(
     with open_model(model, trust=trust) as checkpoint, unpacked(paths) as opened:
         if mesh is not None:
             check_meshing(output_dir, format=mesh)
-        scans, exams = find_scans(opened)
+        known = load_ensemble(checkpoint)
+        names = channels_of(known, named_domain(known, domain) or domain)
+        scans, exams = find_scans(opened, channels=names)
+        scans = [*scans, *([scan_of_channels(channels, names)] if channels else ())]
         if not exams and (dicom_seg or series is not None):
             option = "--dicom-seg" if dicom_seg else "--series"
             raise InputError(
                 f"scans must be DICOM for {option}, got other files; leave it out or give the DICOM folder"
             )
-        if exams:
-            if dicom_seg:
-                check_highdicom()
-            named_domain(load_ensemble(checkpoint), domain)  # a misspelt domain is found before hours of conversion
+        if exams and dicom_seg:
+            check_highdicom()
         converted = []
         for exam in exams:
             converted.append(convert_exam(exam, output_dir, wanted=series, overwrite=overwrite))
@@ -91,13 +94,13 @@ def segment_exams(
         if exams:
             yield RULE
             scans = [*scans, *(done.item for done in converted)]
-        items = list_scans(scans)
+        items = list_scans(scans, channels=names)
         settings |= {"checkpoint": checkpoint, "output_dir": output_dir, "domain": domain, "overwrite": overwrite}
         failures = []
         before = report_version(output_dir)
         try:
             if engine == "local":
-                run_inference(items, **settings)
+                run_inference(items, model=known, **settings)
             else:
                 segment_on_cluster(items, engine=engine, address=address, threads=threads, **settings)
         except InputError as error:

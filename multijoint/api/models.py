@@ -16,27 +16,23 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import torch
-from custom_components.data.scans import list_scans
 from custom_components.errors import InputError
-from custom_components.inference.domain_fit import asks_for_choice
+from custom_components.inference.domain_fit import asks_for_choice, channels_of
 from custom_components.inference.int8 import build_inference_network
-from custom_components.io.formats import case_id, format_of
 from custom_components.io.label_names import label_extension, write_label_names
 from custom_components.io.records import label_map_path, read_record, write_record
-from custom_components.io.volumes import Volume, nifti_bytes, read_frame, read_volume, write_label_map
+from custom_components.io.volumes import Volume, read_frame, write_label_map
 from custom_components.models.ensembles import load_ensemble
 from custom_components.networks.forwards import answer_for
 from custom_components.quality.flags import FlagRules
 from custom_components.quality.tables import quality_rows
 from custom_components.system.files import write_atomically
 from custom_components.workflows.begin import select_device
-from nibabel.spatialimages import SpatialImage
 
-from multijoint.api.dicom_scans import find_scans
 from multijoint.api.opening import open_model
+from multijoint.api.scans_in_memory import item_of, scan_bytes
 from multijoint.api.segmenting import run_inference
 from multijoint.api.zipped_scans import unpacked
-from multijoint.clinic.dicom.export import convert_exam
 
 
 @dataclass(frozen=True, repr=False)
@@ -192,7 +188,7 @@ class Model:
 
         Args:
             scan: a file, a folder or zip file of DICOM, a nibabel image, or an array (X, Y, Z) with its affine in a
-                tuple.
+                tuple; of several channels a mapping of their names to such, or a list of them.
             domain: of the scan, or "auto" to choose; not needed if the model knows one.
             series: the DICOM series to take; by default the one that a rule chooses.
             flag_rules: when a bone is flagged.
@@ -209,7 +205,7 @@ class Model:
             folder = Path(name)
             if isinstance(scan, str | Path):
                 [scan] = stack.enter_context(unpacked([Path(scan)]))
-            item = _item(scan, folder, series=series)
+            item = item_of(scan, folder, series=series, channels=channels_of(self._model, domain))
             run_inference(
                 [item],
                 checkpoint=self._checkpoint,
@@ -230,7 +226,7 @@ class Model:
                 quality=quality_rows(record, case=item["name"], rules=flag_rules or FlagRules()),
                 record=record,
                 label_map=path.read_bytes(),
-                scan=_scan_bytes(Path(item["image"])),
+                scan=scan_bytes(Path(item["image"])),
                 source=read_frame(item["image"]),
                 maps={
                     each["file"]: path.with_name(each["file"]).read_bytes()
@@ -255,43 +251,3 @@ class Model:
 def load(path: str | Path | Sequence[str | Path], *, device: str = "auto", trust: bool = False) -> Model:
     """Load a trained model, or several as an ensemble, to segment scans with; the arguments are those of `Model`."""
     return Model(path, device=device, trust=trust)
-
-
-def _item(scan: Any, folder: Path, *, series: str | None) -> dict[str, Any]:
-    """Item of an inference data set; what is no file becomes one in the folder."""
-    if isinstance(scan, tuple) and len(scan) == 2:
-        scan = nib.Nifti1Image(_storable(np.asarray(scan[0])), np.asarray(scan[1], np.float64))
-    if isinstance(scan, SpatialImage):
-        file = scan.get_filename()
-        name = case_id(file) if file else "scan"
-        path = folder / f"{name}.nii"
-        nib.Nifti1Image(_storable(np.asanyarray(scan.dataobj)), scan.affine).to_filename(path)
-        return {"image": path, "name": name, "shown": name}
-    if not isinstance(scan, str | Path):
-        kinds = "a path, a nibabel image, or an array and its affine"
-        raise InputError(f"scan must be {kinds}, got {type(scan).__name__}; give (array, affine) for an array")
-    scans, exams = find_scans([Path(scan)])
-    if exams:
-        if len(exams) > 1:
-            raise InputError(f"folder {Path(scan).name} must hold one exam, got {len(exams)}; give the folder of one")
-        return dict(convert_exam(exams[0], folder, wanted=series).item)
-    items = list_scans(scans)
-    if len(items) > 1:
-        raise InputError(f"scan must be one volume, got a folder of {len(items)}; segment each of them")
-    return items[0]
-
-
-def _scan_bytes(path: Path) -> bytes:
-    if format_of(path) == "NIfTI":
-        return path.read_bytes()
-    volume = read_volume(path)
-    return nifti_bytes(volume.array, volume.affine)
-
-
-def _storable(array: np.ndarray) -> np.ndarray:
-    """The array in a type that NIfTI has, values as they are."""
-    if array.dtype == np.bool_:
-        return array.astype(np.uint8)
-    if array.dtype == np.float16:
-        return array.astype(np.float32)
-    return array

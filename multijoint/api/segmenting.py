@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from custom_components.data.scans import list_scans
+from custom_components.inference.domain_fit import channels_of
 from custom_components.inference.report import REPORT, read_own_report
+from custom_components.models.ensembles import load_ensemble
 from custom_components.quality.flags import FlagRules
 
 from multijoint.api.opening import Opened, open_model
@@ -42,8 +44,11 @@ def segment(
         InputError: some scans cannot be segmented; raised after the others have been.
     """
     with open_model(model, trust=trust) as checkpoint:
-        scans = list_scans(images)
-        run_inference(scans, checkpoint=checkpoint, output_dir=Path(output_dir), flag_rules=flag_rules, **settings)
+        known = load_ensemble(checkpoint)
+        scans = list_scans(images, channels=channels_of(known, settings.get("domain")))
+        run_inference(
+            scans, checkpoint=checkpoint, model=known, output_dir=Path(output_dir), flag_rules=flag_rules, **settings
+        )
     return read_own_report(Path(output_dir) / REPORT, scans)
 
 

@@ -115,7 +115,7 @@ def _strict_errors(
 
 
 def _names(text: str, case: Case) -> bool:
-    files = {show_path(file) for file in (case.image, case.label) if file}
+    files = {show_path(file) for file in (*case.images, case.label) if file}
     return any(re.search(rf"(?<![\w.-]){re.escape(name)}(?![\w.-])", text) for name in files)
 
 

@@ -91,6 +91,7 @@ def _collected_warnings() -> Iterator[list[str]]:
 def _measure(case: Case, domain: Domain, image: Volume, remarks: list[str]) -> CheckedCase:
     voxels, spacing = to_canonical(image.array, image.affine), canonical_spacing_mm(image.affine)
     classes, label_file, problems = (None, "", []) if case.label is None else _read_classes(case.label, domain, image)
+    problems += _further_problems(case, image)
     _, between, thick = np.argsort(spacing).tolist()
     is_thick = spacing[thick] >= 1.5 * spacing[between]
     low, high = float(voxels.min()), float(voxels.max())
@@ -135,6 +136,22 @@ def _measure(case: Case, domain: Domain, image: Volume, remarks: list[str]) -> C
         bones={} if classes is None else _bones(voxels, classes, domain, np.asarray(spacing)),
         picture=_picture(voxels, classes, domain, spacing, limits=(first, last if last > first else high)),
     )
+
+
+def _further_problems(case: Case, image: Volume) -> list[tuple[str, str]]:
+    """What is wrong with the second and later channels of a case."""
+    problems: list[tuple[str, str]] = []
+    for path in case.further:
+        try:
+            channel = read_volume(path)
+        except Exception as error:
+            problems.append((_rule_of(path), failure_of(error)))
+            continue
+        try:
+            on_grid(channel, image, kind="channel")
+        except Exception as error:
+            problems.append(("grid", failure_of(error)))
+    return problems
 
 
 def _read_classes(path: Path, domain: Domain, image: Volume) -> tuple[np.ndarray | None, str, list[tuple[str, str]]]:

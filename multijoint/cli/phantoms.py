@@ -12,7 +12,7 @@ from multijoint.cli.presenting import print_written
     text(
         "--domains",
         "DOMAIN",
-        "ankle, shoulder, knee, ankles (both, with sides), shapes (default the first two)",
+        "ankle, shoulder, knee, ankles (both, with sides), dixon (water and fat), shapes (default the first two)",
         nargs="+",
         default=["ankle", "shoulder"],
     ),

@@ -26,7 +26,7 @@ from multijoint.cli.quick_start import quick_imports
 
 
 @command(
-    path("images", "SCAN", "volumes, folders of them, folders of DICOM, or zip files of these", nargs="+"),
+    path("images", "SCAN", "volumes, folders of them, folders of DICOM, or zip files of these", nargs="*"),
     either(
         path(
             "--checkpoint",
@@ -39,6 +39,9 @@ from multijoint.cli.quick_start import quick_imports
     ),
     TRUST,
     text("--domain", "NAME", "domain of the scans, or auto to choose; needed when the model knows several"),
+    text(
+        "--channels", "NAME=FILE", "one scan of several channels, the file of each by its name", nargs="+", default=[]
+    ),
     out_path("FOLDER", "where the label maps and segment_report.csv go", dest="output", required=True),
     flag("--overwrite", "segment finished scans anew, and replace what was changed by hand"),
     text(
@@ -82,6 +85,7 @@ from multijoint.cli.quick_start import quick_imports
 def segment(
     images: list[Path],
     output: Path,
+    channels: list[str],
     flag_rules: list[str],
     tta: bool,
     max_voxels: str | None,
@@ -90,12 +94,15 @@ def segment(
 ) -> None:
     """Segment volumes or DICOM exams with a trained model."""
     with quick_imports():
+        from custom_components.errors import InputError
         from custom_components.inference.report import REPORT
         from custom_components.io.nifti_files import MAX_BYTES, MAX_VOXELS
         from custom_components.quality.flags import FlagRules
 
         from multijoint.api.exams import segment_exams
 
+    if not images and not channels:
+        raise InputError("scans must be one or more files or folders, got none; name them, or --channels of one scan")
     limits = {MAX_VOXELS: max_voxels, MAX_BYTES: max_bytes}
     os.environ |= {name: value for name, value in limits.items() if value is not None}
     show_messages()
@@ -114,8 +121,23 @@ def segment(
             scans=rows,
         )
 
-    for line in segment_exams(images, output_dir=output, flag_rules=rules, tell=tell, **arguments):
+    for line in segment_exams(
+        images, output_dir=output, channels=_files(channels), flag_rules=rules, tell=tell, **arguments
+    ):
         print(line, flush=True)
+
+
+def _files(channels: Sequence[str]) -> dict[str, Path]:
+    """File of each channel from texts NAME=FILE."""
+    from custom_components.errors import InputError
+
+    found: dict[str, Path] = {}
+    for given in channels:
+        name, equals, file = given.partition("=")
+        if not (name and equals and file) or name in found:
+            raise InputError(f"--channels must be NAME=FILE, each name once, got {given!r}; correct it")
+        found[name] = Path(file)
+    return found
 
 
 @command(path("share", "SHARE", "file of the share"))

@@ -31,8 +31,8 @@ def knee_centre_mm(scale: float) -> np.ndarray:
     return np.array([0.0, -6.0, 4.0 / scale])
 
 
-def build_knee(canvas: Canvas, subject: Subject) -> dict[int, Array]:
-    """Paint a child's knee, nearly straight.
+def build_knee(canvas: Canvas, subject: Subject, *, contrast: Contrast = KNEE_CONTRAST) -> dict[int, Array]:
+    """Paint a child's knee, nearly straight, under one sequence.
 
     Pathological knees are those of an unstable kneecap: a shallow femoral groove, the patella high, tilted and drawn to
     the outer side.
@@ -57,13 +57,13 @@ def build_knee(canvas: Canvas, subject: Subject) -> dict[int, Array]:
     fibula = canvas.field(tube(outer, [9.5, 6.5, 5.5], blend=4.0), shank)
     fibula = np.maximum(fibula, np.float32(gap) - np.minimum(femur, tibia))
 
-    rng, contrast = subject.rng, KNEE_CONTRAST
+    rng = subject.rng
     bones = np.minimum(np.minimum(femur, patella), np.minimum(tibia, fibula))
     thigh = tube([(0, -10, 250), (0, -10, 95), (0, -4, 25), (0, -6, 0)], [76, 63, 55, 53], blend=12.0)
     calf = tube([(0, -6, 0), (0, -12, -45), (0, -20, -110), (0, -20, -250)], [53, 50, 53, 48], blend=12.0)
     skin = smooth_min(canvas.field(union([thigh, calf], blend=12.0)), bones - np.float32(6), 12.0)
     paint_body(canvas, skin, contrast, rng=rng, fat_mm=subject.about(7.0, 1.5))
-    _paint_soft_tissue(canvas, shank, cap, within=skin + np.float32(2))
+    _paint_soft_tissue(canvas, shank, cap, contrast, within=skin + np.float32(2))
     for neighbour in (tibia, patella):
         paint_cartilage(canvas, femur, neighbour, contrast, gap_mm=gap)
     cortex, marrow = subject.about(1.4, 0.15), mottled_marrow(canvas, contrast, rng=rng)
@@ -105,9 +105,9 @@ def _physes(canvas: Canvas, subject: Subject, shank: Pose) -> tuple[Array | None
     return canvas.field(femur), canvas.field(tibia, shank)
 
 
-def _paint_soft_tissue(canvas: Canvas, shank: Pose, cap: Pose, *, within: Array) -> None:
+def _paint_soft_tissue(canvas: Canvas, shank: Pose, cap: Pose, contrast: Contrast, *, within: Array) -> None:
     """Fat below the kneecap and behind the joint, then the extensor's tendons, the cruciates and the hamstrings."""
-    fat, tendon = KNEE_CONTRAST.fat, KNEE_CONTRAST.tendon
+    fat, tendon = contrast.fat, contrast.tendon
     canvas.paint_shape(ellipsoid((0, 30, -4), (24, 13, 15)), fat, within=within, edge_mm=3.0)
     canvas.paint_shape(ellipsoid((0, -48, 12), (20, 15, 55)), 0.95 * fat, within=within, edge_mm=6.0)
     upper, lower = (tuple((cap.matrix() @ np.array([0.0, 42.0, z, 1.0]))[:3]) for z in (38.0, 0.0))

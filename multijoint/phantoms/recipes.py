@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from scipy.ndimage import label as label_components
 from scipy.spatial.transform import Rotation
 
 from multijoint.phantoms.ankle import ankle_centre_mm, build_ankle
-from multijoint.phantoms.canvas import SUB_SLICES, Canvas, joined, noise_on_grid
+from multijoint.phantoms.canvas import SUB_SLICES, Canvas, Contrast, joined, noise_on_grid
 from multijoint.phantoms.knee import build_knee, knee_centre_mm
 from multijoint.phantoms.random_shapes import build_shapes, shapes_centre_mm
 from multijoint.phantoms.shapes import Array
@@ -55,8 +57,9 @@ class Recipe:
         modality, description: for the manifest.
         extent_mm: field of view along the axes of the array, in plane and then across: x, y and z of an axial one.
         centre_mm: scale of a subject -> middle of the field of view in reference mm.
-        build: paints a subject on a canvas and returns label value -> signed distance to the bone in mm. Joint gaps
-            hold whatever the pose, since bones are cut back from one another; growth plates belong to their bone.
+        build: paints a subject on a canvas, in a `contrast` if one is given, and returns label value -> signed distance
+            to the bone in mm. Joint gaps hold whatever the pose, since bones are cut back from one another; growth
+            plates belong to their bone.
         acquisition: receive field, ghosts and noise of the sequence.
         warp_mm: how much the bones' shapes vary.
         isocentre_mm: world position of the field of view for a left side; mirrored for a right one.
@@ -65,6 +68,7 @@ class Recipe:
         slice_voxels: thickness of a slice, in voxels of the plane.
         ranges: what differs from case to case, drawn evenly in its logarithm: `slice_voxels`, numbers of the
             acquisition, and `extent`, a factor of the field of view.
+        channels: name -> contrast of each image of one anatomy; none for a single image of the builder's own contrast.
         is_pair: the left and the right one side by side; the labels of the left one, then those of the right one.
     """
 
@@ -73,7 +77,7 @@ class Recipe:
     description: str
     extent_mm: Sequence[float]
     centre_mm: Callable[[float], np.ndarray]
-    build: Callable[[Canvas, Subject], dict[int, Array]]
+    build: Callable[..., dict[int, Array]]
     acquisition: Acquisition
     warp_mm: float
     isocentre_mm: Sequence[float]
@@ -81,31 +85,45 @@ class Recipe:
     groups: Sequence[str] = ("healthy", "pathological")
     slice_voxels: float = 3.0
     ranges: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    channels: Mapping[str, Contrast] = field(default_factory=dict)
     is_pair: bool = False
 
 
 @dataclass(frozen=True)
 class Phantom:
-    """One case in memory: `image` and `label` share `affine` (voxel indices -> world mm, RAS+)."""
+    """One case in memory: `images`, one a channel, and `label` share `affine` (voxel indices -> world mm, RAS+)."""
 
-    image: NDArray[np.int16]
+    images: Sequence[NDArray[np.int16]]
     label: NDArray[np.uint8]
     affine: np.ndarray
     group: str
 
+    @property
+    def image(self) -> NDArray[np.int16]:
+        """The first channel."""
+        return self.images[0]
 
-_BUILDERS: dict[str, tuple[Callable[[float], np.ndarray], Callable[[Canvas, Subject], dict[int, Array]]]] = {
+
+_BUILDERS: dict[str, tuple[Callable[[float], np.ndarray], Callable[..., dict[int, Array]]]] = {
     "ankle": (ankle_centre_mm, build_ankle),
     "ankles": (ankle_centre_mm, build_ankle),
+    "dixon": (knee_centre_mm, build_knee),
     "shoulder": (shoulder_centre_mm, build_shoulder),
     "knee": (knee_centre_mm, build_knee),
     "shapes": (shapes_centre_mm, build_shapes),
 }
 
 
-def _recipe(name: str, *, acquisition: Mapping[str, float], **given: Any) -> Recipe:
+def _recipe(
+    name: str,
+    *,
+    acquisition: Mapping[str, float],
+    channels: Mapping[str, Mapping[str, float]] | None = None,
+    **given: Any,
+) -> Recipe:
     centre_mm, build = _BUILDERS[name]
-    return Recipe(centre_mm=centre_mm, build=build, acquisition=Acquisition(**acquisition), **given)
+    contrasts = {channel: Contrast(**signals) for channel, signals in (channels or {}).items()}
+    return Recipe(centre_mm=centre_mm, build=build, acquisition=Acquisition(**acquisition), channels=contrasts, **given)
 
 
 PHANTOM_DOMAINS: Mapping[str, Recipe] = {
@@ -136,9 +154,16 @@ def make_phantom(recipe: Recipe, *, index: int, size: int, rng: np.random.Genera
     affine[:3, :3] = oblique[:, _AXES[recipe.plane]] @ np.diag(steps * flip)
     affine[:3, 3] = isocentre - affine[:3, :3] @ ((np.array(shape) - 1) / 2)
     shape[0] += shape[0] % 2 if recipe.is_pair else 0
-    canvas, bones = _painted(recipe, subject, shape=shape, affine=affine)
-    image, label = acquire(canvas, recipe.acquisition, rng=rng), rasterise(canvas, bones)
-    return Phantom(image, label, affine, recipe.groups[subject.pathological])
+    images = []
+    for number, contrast in enumerate(recipe.channels.values()):  # the same draws for each channel, but for the noise
+        own, build = copy.deepcopy(subject), partial(recipe.build, contrast=contrast)
+        canvas, bones = _painted(replace(recipe, build=build), own, shape=shape, affine=affine)
+        noise = np.random.default_rng(np.random.SeedSequence([number, int(copy.deepcopy(rng).integers(2**32))]))
+        images.append(acquire(canvas, recipe.acquisition, rng=own.rng, noise_rng=noise))
+    if not recipe.channels:
+        canvas, bones = _painted(recipe, subject, shape=shape, affine=affine)
+        images.append(acquire(canvas, recipe.acquisition, rng=rng))
+    return Phantom(images, rasterise(canvas, bones), affine, recipe.groups[subject.pathological])
 
 
 def _painted(
@@ -189,10 +214,13 @@ def _drawn(recipe: Recipe, *, rng: np.random.Generator) -> Recipe:
     return replace(recipe, extent_mm=extent_mm, slice_voxels=slice_voxels, acquisition=acquisition)
 
 
-def acquire(canvas: Canvas, acquisition: Acquisition, *, rng: np.random.Generator) -> NDArray[np.int16]:
+def acquire(
+    canvas: Canvas, acquisition: Acquisition, *, rng: np.random.Generator, noise_rng: np.random.Generator | None = None
+) -> NDArray[np.int16]:
     """Image of the painted signal: thick slices, receive field, ghosts along the second axis, Rician noise.
 
-    A point spread and a gamma, if there are any, come after the thick slices.
+    A point spread and a gamma, if there are any, come after the thick slices. The noise is drawn from `noise_rng`,
+    everything else, and without one the noise too, from `rng`.
     """
     image = _thick(canvas.signal)
     if acquisition.blur:
@@ -209,7 +237,8 @@ def acquire(canvas: Canvas, acquisition: Acquisition, *, rng: np.random.Generato
         lines = np.arange(image.shape[1])[:, None]
         error = np.exp(1j * amplitude * np.sin(2 * np.pi * lines / period + phase)).astype(np.complex64)
         image = np.abs(np.fft.ifft(np.fft.fft(image, axis=1) * error, axis=1)).astype(np.float32)
-    real, imaginary = (acquisition.noise * rng.standard_normal(image.shape, np.float32) for _ in range(2))
+    drawn = rng if noise_rng is None else noise_rng
+    real, imaginary = (acquisition.noise * drawn.standard_normal(image.shape, np.float32) for _ in range(2))
     image = np.sqrt((image + real) ** 2 + imaginary**2)
     return np.clip(np.rint(image), 0, 1500).astype(np.int16)
 

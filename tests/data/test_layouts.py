@@ -140,13 +140,28 @@ def test_a_translation_is_a_manifest(tmp_path: Path, data: dict[str, Any], image
     ]
 
 
+def test_channels_of_an_nnunet_folder_are_files_of_one_case(tmp_path: Path) -> None:
+    touch(tmp_path, "labelsTr/a.nii.gz")
+    for number in range(2):
+        path = tmp_path / "imagesTr" / f"a_000{number}.nii.gz"
+        path.parent.mkdir(exist_ok=True)
+        nib.save(nib.Nifti1Image(np.zeros((2, 2, 2), np.uint8), np.eye(4)), path)
+    path = tmp_path / "dataset.json"
+    path.write_text(json.dumps(NNUNET | {"channel_names": {"1": "fat", "0": "water"}}))
+    manifest = load_manifest(path)
+    assert manifest.domain.channels == ("water", "fat")
+    [case] = manifest.cases
+    assert (case.name, [file.name for file in case.images]) == ("a", ["a_0000.nii.gz", "a_0001.nii.gz"])
+
+
 @pytest.mark.parametrize(
     ("data", "message"),
     [
         (DECATHLON | {"modality": {"0": "T2", "1": "ADC"}}, "must have one channel, got .*ADC"),
         (DECATHLON | {"modality": "MRI"}, "must have one channel, got 'MRI'"),
         (DECATHLON | {"labels": ["L1"]}, "labels in .* must be a mapping"),
-        (NNUNET | {"channel_names": {"0": "T2", "1": "ADC"}}, "must have one channel"),
+        (NNUNET | {"channel_names": {}}, "must have one channel"),
+        (NNUNET | {"channel_names": {"0": "T2", "2": "ADC"}}, "channel_names in .* must be numbered from 0, got 0, 2"),
         (NNUNET | {"labels": {"background": 0, "bone": [1, 2]}}, "must be single values, got a region or ignore label"),
         (NNUNET | {"labels": {"background": 0, "L1": 1, "ignore": 2}}, "got a region or ignore label 'ignore'"),
     ],

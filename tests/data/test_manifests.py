@@ -103,6 +103,49 @@ def test_a_pattern_becomes_cases(tmp_path: Path) -> None:
     assert (cases[0].image, cases[0].label) == (tmp_path / "a_left.nii", tmp_path / "labels" / "a_left.nii")
 
 
+PAIR = ["images/a01_0000.nii.gz", "images/a01_0001.nii.gz"]
+
+
+@pytest.mark.parametrize(
+    "cases",
+    [
+        [{"image": PAIR, "label": "labels/a01.nii.gz", "name": "a01"}],
+        [{"image": {"fat": PAIR[1], "water": PAIR[0]}, "label": "labels/a01.nii.gz", "name": "a01"}],
+        {"image": [f"images/{{case}}_000{number}.nii.gz" for number in range(2)], "label": "labels/{case}.nii.gz"},
+    ],
+    ids=["list", "mapping", "pattern"],
+)
+def test_a_case_has_a_file_for_each_channel(tmp_path: Path, cases: Any) -> None:
+    touch(tmp_path, *PAIR, "labels/a01.nii.gz")
+    path = write(tmp_path, channels=["water", "fat"], cases=cases)
+    manifest = load_manifest(path)
+    assert manifest.domain.channels == ("water", "fat")
+    [case] = manifest.cases
+    assert (case.name, case.images) == ("a01", tuple(tmp_path / file for file in PAIR))
+    (tmp_path / PAIR[1]).unlink()
+    with pytest.raises(InputError, match=r"image of case a01 in .* must exist, got no file a01_0001\.nii\.gz"):
+        load_manifest(path)
+
+
+@pytest.mark.parametrize(
+    ("channels", "image", "message"),
+    [
+        (["water", "fat"], PAIR[:1], r"one file for each of the channels water, fat, got \['images/a01_0000"),
+        (["water", "fat"], PAIR[0], "one file for each of the channels water, fat, got"),
+        (["water", "fat"], {"water": PAIR[0]}, "one file for each of the channels water, fat, got none for fat"),
+        (["water", "fat"], dict(zip(["water", "fat", "in"], [*PAIR, "c.nii"], strict=True)), "got 'in' besides"),
+        (["water", "fat"], [PAIR[0], "../b.nii"], r"image in case 1 .* must be relative and without '\.\.'"),
+        (None, PAIR, "must be one file, got .*; name the channels of the images: channels"),
+        (["water"], PAIR[:1], "channels of domain ankle must be two or more different names"),
+        ("water", PAIR, "channels in .* must be a list, got 'water'"),
+    ],
+)
+def test_channels_without_their_files_are_refused(tmp_path: Path, channels: Any, image: Any, message: str) -> None:
+    touch(tmp_path, *PAIR)
+    with pytest.raises(InputError, match=message):
+        load_manifest(write(tmp_path, channels=channels, cases=[{"image": image}]))
+
+
 def test_a_pattern_may_match_nothing_if_files_are_not_checked(tmp_path: Path) -> None:
     path = write(tmp_path, root="missing", cases={"image": "{case}.nii"})
     assert load_manifest(path, check_files=False).cases == ()

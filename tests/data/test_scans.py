@@ -1,10 +1,11 @@
 """What there is to segment, listed and told apart."""
 
+import re
 from pathlib import Path
 
 import pytest
 from custom_components.data.cases import Case
-from custom_components.data.scans import list_cases, list_scans
+from custom_components.data.scans import list_cases, list_scans, scan_of_channels
 from custom_components.errors import InputError
 
 
@@ -43,3 +44,38 @@ def test_cases_keep_their_domain_apart() -> None:
     assert [item["name"] for item in list_cases(cases)] == ["ankle/c1", "shoulder/c1"]
     with pytest.raises(InputError, match="the split must have a test case"):
         list_cases([])
+
+
+def test_numbered_files_are_the_channels_of_one_scan(tmp_path: Path) -> None:
+    for name in ("a_0001.nii.gz", "a_0000.nii.gz", "b_0000.nii.gz", "c.nii.gz", "d_0001.nii.gz"):
+        (tmp_path / name).touch()
+    for number in range(3):
+        (tmp_path / f"e_000{number}.nii.gz").touch()
+    items = {item["name"]: item for item in list_scans(tmp_path, channels=["water", "fat"])}
+    assert items["a"] == {
+        "image": tmp_path / "a_0000.nii.gz",
+        "further": [tmp_path / "a_0001.nii.gz"],
+        "name": "a",
+        "shown": "a_0000.nii.gz",
+    }
+    assert {name for name, item in items.items() if "further" in item} == {"a", "e"}
+    rule = r"scan {} must have a file for each channel \(0000 water, 0001 fat\), got "
+    assert {name for name, item in items.items() if "failure" in item} == {"d", "e"}
+    assert re.match(rule.format("d_0001.nii.gz") + "none with 0000; add it", items["d"]["failure"])
+    assert re.match(rule.format("e_0000.nii.gz") + "e_0002.nii.gz as well; take it away", items["e"]["failure"])
+    assert len(list_scans(tmp_path)) == 8, "of one channel, each file is a scan"
+
+
+def test_a_scan_of_named_channels() -> None:
+    files = {"fat": Path("x/a_0001.nii"), "water": Path("x/a_0000.nii")}
+    item = scan_of_channels(files, ["water", "fat"])
+    assert (item["name"], item["image"], item["further"]) == ("a", files["water"], [files["fat"]])
+    assert scan_of_channels(list(files.values()), ["fat", "water"])["image"] == files["fat"]
+    for given, channels, message in (
+        ({"fat": Path("a.nii")}, ["water", "fat"], "channels water, fat, got none called water"),
+        (files | {"in": Path("a.nii")}, ["water", "fat"], "channels water, fat, got in as well"),
+        ([Path("a.nii")], ["water", "fat"], "channels water, fat, got 1 files"),
+        (files, [], "scan must be one file without channels, got fat as well"),
+    ):
+        with pytest.raises(InputError, match=message):
+            scan_of_channels(given, channels)

@@ -229,8 +229,8 @@ def test_manifest_describes_the_files(written: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"domains": ["elbow"]}, "domains must be among ankle, ankles, shoulder, knee, shapes, got elbow"),
-        ({"domains": []}, "domains must be among ankle, ankles, shoulder, knee, shapes, got none"),
+        ({"domains": ["elbow"]}, "domains must be among ankle, ankles, shoulder, knee, dixon, shapes, got elbow"),
+        ({"domains": []}, "domains must be among ankle, ankles, shoulder, knee, dixon, shapes, got none"),
         ({"num_cases": 0}, "num_cases must be at least 1, got 0"),
         ({"size": 31}, "size must be at least 32, got 31"),
         ({"seed": -1}, "seed must be at least 0, got -1"),

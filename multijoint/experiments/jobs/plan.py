@@ -272,11 +272,7 @@ def _to_shift(group: Sequence[Manifest], split: Split, limit: dict[str, int]) ->
         if set("$@%#") & set(case.name):
             rule = "must have a name free of $, @, % and # (code to MONAI)"
             raise InputError(f"case to shift {rule}, got {case.name}; set name: in its manifest")
-    return tuple(
-        (replace(case, image=case.image.absolute(), label=case.label and case.label.absolute()), planes[case.domain])
-        for case in split.testing
-        if not limit or case.domain in limit
-    )
+    return tuple((case.absolute(), planes[case.domain]) for case in split.testing if not limit or case.domain in limit)
 
 
 def _limits(group: Sequence[Manifest], train_subjects: Sequence[int | str]) -> list[dict[str, int]]:

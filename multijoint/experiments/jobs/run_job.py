@@ -164,7 +164,7 @@ def _evaluate_shifted(run: Callable[..., None], experiment: Experiment, job: Job
             "_target_": "custom_components.data.cases.as_case",
             "item": {
                 **{"name": copy.name, "domain": copy.domain, "subject": copy.subject},
-                **{"image": str(copy.image), "label": str(copy.label)},
+                **{"image": [str(file) for file in copy.images], "label": str(copy.label)},
             },
             "domain": copy.domain,
         }

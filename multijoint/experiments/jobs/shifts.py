@@ -9,10 +9,11 @@ from pathlib import Path
 
 import numpy as np
 from custom_components.data.cases import Case
+from custom_components.data.channels import read_channels
 from custom_components.domains import PLANES
 from custom_components.errors import InputError
 from custom_components.io.geometry import canonical_spacing_mm, orientation_of, to_canonical
-from custom_components.io.volumes import nifti_bytes, read_label, read_volume
+from custom_components.io.volumes import nifti_bytes, read_label
 from custom_components.system.files import write_atomically
 from custom_components.system.locks import lock_file
 from scipy import ndimage
@@ -103,12 +104,14 @@ def write_copies(folder: Path, case: Case, *, plane: str) -> list[Case]:
             lock_file(lock, wait=True)
         missing = {how: copy for how, copy in copies.items() if not _label_of(copy).is_file()}
         if missing:
-            source = read_volume(case.image)
-            labels = read_label(_label_of(case), like=source).array.astype(np.uint8)
+            channels = read_channels(case.images)
+            labels = read_label(_label_of(case), like=channels[0]).array.astype(np.uint8)
             seed = zlib.crc32(f"{case.domain}/{case.name}".encode())
         for how, copy in missing.items():
-            voxels, reference, affine = shift_exam(source.array, labels, source.affine, plane=plane, how=how, seed=seed)
-            write_atomically(copy.image, nifti_bytes(_rounded(voxels), affine))
+            for file, channel in zip(copy.images, channels, strict=True):
+                grid = channel.affine
+                voxels, reference, affine = shift_exam(channel.array, labels, grid, plane=plane, how=how, seed=seed)
+                write_atomically(file, nifti_bytes(_rounded(voxels), affine))
             write_atomically(_label_of(copy), nifti_bytes(reference, affine))  # last: it stands for both
     return list(copies.values())
 
@@ -116,7 +119,8 @@ def write_copies(folder: Path, case: Case, *, plane: str) -> list[Case]:
 def _copy_of(place: Path, case: Case, how: str) -> Case:
     name = f"{case.name}_{how}"
     files = place / "images" / f"{name}.nii.gz", place / "labels" / f"{name}.nii.gz"
-    return Case(name, case.domain, *files, case.subject, case.group)
+    further = tuple(place / "images" / f"{name}_{number:04d}.nii.gz" for number in range(1, len(case.images)))
+    return Case(name, case.domain, *files, case.subject, case.group, further)
 
 
 def _label_of(case: Case) -> Path:

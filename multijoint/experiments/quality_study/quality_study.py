@@ -14,10 +14,11 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 from custom_components.data.cases import Case
+from custom_components.data.channels import read_channels
 from custom_components.data.manifests import Manifest, load_manifests
 from custom_components.errors import InputError, show_path
 from custom_components.io.records import label_map_path, read_record
-from custom_components.io.volumes import read_label, read_volume
+from custom_components.io.volumes import read_label
 from custom_components.metrics.bone_scores import dice_coefficient
 from custom_components.models.checkpoints import load_model
 from custom_components.models.seen import seen_by
@@ -166,14 +167,17 @@ def _segmented(
 def _write_degraded(folder: Path, case: Case, how: str) -> dict[str, Any]:
     if case.label is None:
         raise InputError(f"case {case.name} must have a label to be studied, got none; add it")
-    image = read_volume(case.image)
+    channels = read_channels(case.images)
+    image = channels[0]
     label = read_label(case.label, like=image)
     seed = zlib.crc32(f"{case.domain}/{case.name}/{how}".encode())
-    voxels, reference = degrade(image.array, label.array, how=how, seed=seed)
-    path = folder / f"{case.name}.nii.gz"
-    nib.save(nib.Nifti1Image(voxels, image.affine), path)
+    files = [folder / f"{case.name}{f'_{number:04d}' if number else ''}.nii.gz" for number in range(len(channels))]
+    for path, channel in zip(files, channels, strict=True):
+        voxels, reference = degrade(channel.array, label.array, how=how, seed=seed)
+        nib.save(nib.Nifti1Image(voxels, image.affine), path)
     nib.save(nib.Nifti1Image(reference.astype(np.uint8), image.affine), folder / f"{case.name}_label.nii.gz")
-    return {"image": path, "name": case.name, "shown": show_path(case.image)}
+    further = {"further": files[1:]} if files[1:] else {}
+    return {"image": files[0], **further, "name": case.name, "shown": show_path(case.image)}
 
 
 def _interval(scores: np.ndarray, bones: pd.DataFrame) -> str:

@@ -137,7 +137,7 @@ def _network_problem(network: Mapping[str, Any], *, pixels: int = 0) -> str:
     With the pixels of a slice, also the size of its largest layer.
     """
     widths, classes = network.get("widths", [32]), network["num_classes"]
-    channels = int(network.get("in_channels", 1))
+    channels = _most_channels(network)
     bounds = (
         (len(widths), _MOST["widths"], "resolutions"),
         (max(map(int, [*widths, channels])), _MOST["width"], "channels"),
@@ -154,6 +154,12 @@ def _network_problem(network: Mapping[str, Any], *, pixels: int = 0) -> str:
     features = max(width * pixels // 4**level for width, level in layers)
     over = features > _MOST_FEATURES
     return f"size bomb: a slice takes {4 * features / 1e9:.0f} GB in one layer of the network" if over else ""
+
+
+def _most_channels(network: Mapping[str, Any]) -> int:
+    """Channels of a slice, of the domain with most of them."""
+    found = network.get("in_channels", 1)
+    return max(map(int, found)) if isinstance(found, list) else int(found)
 
 
 def _over(bounds: Iterable[tuple[int, int, str]]) -> str:

@@ -58,7 +58,7 @@ def export_onnx(model: TrainedModel, *, domain: str) -> bytes:
         import onnx  # noqa: F401
         import onnxscript  # noqa: F401
     network = build_network(fold_domain(model, domain))
-    example = torch.zeros(2, int(model.network["in_channels"]), *model.preprocessing.size_of(domain))
+    example = torch.zeros(2, model.in_channels(domain), *model.preprocessing.size_of(domain))
     with warnings.catch_warnings(), quiet("torch.onnx", "onnxscript", "onnx_ir"):
         warnings.simplefilter("ignore")
         program = torch.onnx.export(

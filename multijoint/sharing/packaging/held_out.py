@@ -79,7 +79,7 @@ def compare_precisions(bundle: Path, cases: Sequence[Case], *, domain: Domain) -
     Raises:
         InputError: a case cannot be segmented, or no case has one of the bones.
     """
-    scans = [{"image": case.image, "name": f"case_{number}"} for number, case in enumerate(cases)]
+    scans = [{**case.scan, "name": f"case_{number}"} for number, case in enumerate(cases)]
     dice: dict[str, np.ndarray] = {}
     with tempfile.TemporaryDirectory() as folder:
         for precision in PRECISIONS:

@@ -119,10 +119,10 @@ def fill_metadata(
                 | {
                     "format": "magnitude",
                     "modality": "MR",
-                    "num_channels": int(model.network["in_channels"]),
+                    "num_channels": model.in_channels(domain.name),
                     "value_range": [-10, 10],
                     "channel_def": _describe_channels(
-                        model, f"{domain.plane} slice, zero mean and unit variance over the {over}"
+                        model, domain, f"{domain.plane} slice, zero mean and unit variance over the {over}"
                     ),
                 }
             },
@@ -164,11 +164,12 @@ def _version(package: str, trained_with: Mapping[str, str]) -> str:
     return str(trained_with.get(package) or version(package)).split("+")[0]
 
 
-def _describe_channels(model: TrainedModel, slices: str) -> dict[str, str]:
+def _describe_channels(model: TrainedModel, domain: Domain, slices: str) -> dict[str, str]:
     """What each channel of the image holds."""
     settings = model.preprocessing
     around = [step * settings.context_mm for step in range(-settings.context, settings.context + 1)]
-    channels = [slices if not mm else f"{slices}, {mm:+g} mm (rounded to whole slices)" for mm in around]
+    each = [f"{channel}, {slices}" for channel in domain.channels] or [slices]
+    channels = [own if not mm else f"{own}, {mm:+g} mm (rounded to whole slices)" for own in each for mm in around]
     if settings.position:
         channels += [f"{axis} coordinate from the volume's centre in dm" for axis in ("row", "column", "slice")]
     return {str(index): channel for index, channel in enumerate(channels)}

@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from custom_components.data.cases import Case
-from custom_components.data.preprocessing import network_channels, stack_slices
+from custom_components.data.channels import network_channels, read_channels, stack_channels
 from custom_components.domains import find_domain
 from custom_components.errors import needs_extra, show_path
-from custom_components.io.volumes import read_volume
 from custom_components.models.trained_model import TrainedModel
 from torch import Tensor
 
@@ -39,12 +38,12 @@ def calibration_slices(model: TrainedModel, cases: Sequence[Case], *, domain: st
         places.setdefault(number * len(cases) // NUM_SLICES, []).append(number)
     chosen: list[Tensor] = []
     for index, numbers in places.items():
-        path = cases[index].image
-        volume = read_volume(path)
-        stack = stack_slices(volume.array, volume.affine, plane=plane, settings=settings, name=show_path(path))
-        shape = volume.array.shape
-        slices = network_channels(stack, affine=volume.affine, shape=shape, plane=plane, settings=settings)
-        chosen += [slices[int(number * _GOLDEN % 1 * len(stack))][None] for number in numbers]
+        channels = read_channels(cases[index].images)
+        arrays, affine = [channel.array for channel in channels], channels[0].affine
+        name = show_path(cases[index].image)
+        stacks = stack_channels(arrays, affine, plane=plane, settings=settings, name=name)
+        slices = network_channels(stacks, affine=affine, shape=arrays[0].shape, plane=plane, settings=settings)
+        chosen += [slices[int(number * _GOLDEN % 1 * len(slices))][None] for number in numbers]
     return chosen
 
 

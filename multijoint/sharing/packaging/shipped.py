@@ -8,7 +8,8 @@ import custom_components
 
 SHIPPED = {
     "": "distributed domains errors label_maps losses",
-    "data": "augmentation cases datasets layouts manifests preprocessing sampling scans sides splits typicality",
+    "data": "augmentation cases channels datasets layouts manifests preprocessing sampling scans sides splits "
+    "typicality",
     "inference": "domain_fit engine flagged inferers int8 items loaders openvino_runtime report results transforms "
     "views",
     "io": "binary_headers formats geometry label_files label_names library_voxels metaimage_headers nifti_files "
@@ -16,7 +17,8 @@ SHIPPED = {
     "segment_layers values volumes",
     "metrics": "bone_scores evaluation nearest_voxels score_summaries score_tables surface_distances",
     "models": "checkpoints digests ensembles pickled_files seen tensor_files trained_model",
-    "networks": "arguments blocks folding forwards heads joined_norms means norms parameters synchronised_norms unet",
+    "networks": "arguments blocks first_convolutions folding forwards heads joined_norms means norms parameters "
+    "synchronised_norms unet",
     "postprocessing": "closing components rows transforms",
     "quality": "calibration expected_dice flags tables",
     "system": "colours files folders locks terminal termination threads",
