@@ -28,7 +28,7 @@ def segment(
 
     Args:
         images: files, folders or items, see `scans.list_scans`.
-        model: `model.pt` of a run or a packaged bundle; see `open_model`.
+        model: `model.pt` of a run, a packaged bundle or the name of a shipped model; see `open_model`.
         output_dir: where `<name>_seg.nii.gz`, `<name>_seg.json`, `segment_report.csv` and `quality.csv` go.
         flag_rules: when a bone is flagged.
         trust: also take a bundle that the inspection calls unsafe.

@@ -24,7 +24,7 @@ _GROUPS = {
     "segment, look, measure": ["segment", "dicom", "report", "view", "mesh", "overlay"],
     "train": ["train", "evaluate", "adapt", "calibrate"],
     "compare methods": ["experiment", "tables", "figures", "quality-study"],
-    "share a model": ["package", "inspect"],
+    "share a model": ["models", "package", "inspect"],
     "measure this program, type less": ["bench", "completion"],
 }
 """Each name is that of a module of this package, with "_" for "-"."""

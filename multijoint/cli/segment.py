@@ -32,6 +32,7 @@ from multijoint.cli.presenting import record
     either(
         path("--checkpoint", "FILE", "model.pt of a training run", dest="model"),
         path("--bundle", "BUNDLE", "a packaged bundle, folder or zip; only read, not run", dest="model"),
+        text("--model", "NAME", "a model that `multijoint models` lists", dest="shipped"),
     ),
     TRUST,
     text("--domain", "NAME", "domain of the scans, or auto to choose; needed when the model knows several"),
@@ -63,6 +64,8 @@ from multijoint.cli.presenting import record
 )
 def segment(
     images: list[Path],
+    model: Path | None,
+    shipped: str | None,
     output: Path,
     flag_rules: list[str],
     max_voxels: str | None,
@@ -76,7 +79,9 @@ def segment(
         from custom_components.quality.flags import FlagRules
 
         from multijoint.api.exams import segment_exams
+        from multijoint.sharing import find_shipped
 
+    checkpoint = model or find_shipped(str(shipped)).checkpoint
     limits = {MAX_VOXELS: max_voxels, MAX_BYTES: max_bytes}
     os.environ |= {name: value for name, value in limits.items() if value is not None}
     show_messages()
@@ -92,7 +97,7 @@ def segment(
             scans=rows,
         )
 
-    for line in segment_exams(images, output_dir=output, flag_rules=rules, tell=tell, **arguments):
+    for line in segment_exams(images, model=checkpoint, output_dir=output, flag_rules=rules, tell=tell, **arguments):
         print(line, flush=True)
 
 

@@ -57,7 +57,7 @@ def package(
 
     Args:
         bundle: a bundle of the repository; files that it lacks come from the joint bundle.
-        checkpoint: `model.pt` of a run, or a packaged bundle's folder.
+        checkpoint: `model.pt` of a run, or a packaged bundle's folder; a `LICENSE` beside `model.pt` goes along.
         out: folder that both go to; an earlier package of the same name is replaced.
         domain: name of the default domain; the first if None.
         single: take only this domain. A bundle whose name begins with a domain's name takes it by itself.
@@ -121,6 +121,8 @@ def package(
     card = model_card(name, metadata, model, domain=default.name, data=data, scores=scores, int8=costs)
     files["docs/README.md"] = card.encode()
     files["docs/data_license.txt"] = data_licence(data).encode()
+    if checkpoint.is_file() and (licence := checkpoint.with_name("LICENSE")).is_file():
+        files["docs/weights_license.txt"] = licence.read_bytes()
     if weights_url is not None:
         files["large_files.yml"] = _large_files(files, weights_url)
     digests = [f"{hashlib.sha256(content).hexdigest()}  {path}\n" for path, content in sorted(files.items())]
