@@ -73,7 +73,7 @@ experiment: .venv/ready ## The paper's whole experiment on phantoms: seven metho
 	$(BIN)/multijoint tables $(EXPERIMENT)/results
 	$(BIN)/multijoint figures $(EXPERIMENT)/results --curves
 
-shipped-model: .venv/ready ## Train and score the shipped model; HIPPOCAMPUS=folder of the Decathlon's Task04 (about 40 minutes)
+shipped-model: .venv/ready ## Train and score the shipped model; HIPPOCAMPUS=folder of the Decathlon's Task04 (half an hour)
 	test -d $(HIPPOCAMPUS)/imagesTr
 	mkdir -p $(SHIPPED)
 	ln -sfn $(abspath $(HIPPOCAMPUS)) $(SHIPPED)/Task04_Hippocampus

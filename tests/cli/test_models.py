@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 from custom_components.io.records import read_record
+from support.bundles import BUNDLES
 from support.commands import error_line, scan_of
 
 from multijoint.cli import main
-from multijoint.sharing import find_shipped
+from multijoint.sharing import find_shipped, inspect_bundle
 
 NAME = "hippocampus_and_phantom_joints"
 
@@ -35,6 +36,20 @@ def test_segment_takes_its_name(manifests: dict[str, str], tmp_path: Path) -> No
     maps = [(tmp_path / folder / "ankle_000_seg.nii.gz").read_bytes() for folder in ("name", "file")]
     assert maps[0] == maps[1]
     assert read_record(tmp_path / "name" / "ankle_000_seg.nii.gz")["domain"] == "ankle"
+
+
+def test_its_package_is_safe_and_carries_its_scores_and_licence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["package", str(BUNDLES / "multijoint_mr_bone_segmentation"), "--model", NAME, "--single", "hippocampus"]
+    assert main([*words, "--out", str(tmp_path)]) == 0
+    folder, archive = map(Path, capsys.readouterr().out.splitlines())
+    report = inspect_bundle(archive)
+    assert not report.unsafe
+    assert (folder / "docs" / "weights_license.txt").read_bytes() == (
+        find_shipped(NAME).folder / "LICENSE"
+    ).read_bytes()
+    assert "| hippocampus | **all bones** |" in (folder / "docs" / "README.md").read_text()
 
 
 @pytest.mark.parametrize("words", [["segment", "scan.nii.gz"], ["package", "bundles"]])

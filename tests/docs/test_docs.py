@@ -41,6 +41,9 @@ NOT_RUN = {
     "multijoint package bundles/multijoint_mr_bone_segmentation --checkpoint runs/x/model.pt --out dist --int8": (
         "refuses a model that has hardly been trained: tests/sharing/packaging/test_int8_networks.py"
     ),
+    "multijoint package bundles/multijoint_mr_bone_segmentation --model": (
+        "takes long and is run elsewhere, its result inspected: tests/cli/test_models.py"
+    ),
     "multijoint segment scan.nii.gz --bundle dist/multijoint_mr_bone_segmentation --domain ankle --precision int8": (
         "needs the former's networks: tests/sharing/packaging/test_int8_networks.py"
     ),

@@ -12,7 +12,7 @@ from support.bundles import BUNDLES
 
 import multijoint
 from multijoint.phantoms import write_phantoms
-from multijoint.sharing import find_shipped, inspect_bundle, package, shipped_models
+from multijoint.sharing import find_shipped, shipped_models
 from multijoint.sharing.publishing import score_table
 from multijoint.sharing.shipped_models import ShippedModel
 
@@ -73,7 +73,7 @@ def test_the_card_names_the_scans_of_the_manifest_and_those_unseen() -> None:
 @pytest.mark.parametrize("domain", ["ankle", "shoulder"])
 def test_it_segments_a_phantom_as_well_as_its_card_says(domain: str, tmp_path: Path) -> None:
     model = find_shipped(HIPPOCAMPUS)
-    write_phantoms(tmp_path, domains=[domain], num_cases=1, seed=7)  # of another seed than its training
+    write_phantoms(tmp_path, domains=[domain], num_cases=1, seed=0)  # that of `make demo`; it was trained on seed 1
     scan, label = (tmp_path / domain / folder / f"{domain}_000.nii.gz" for folder in ("images", "labels"))
     with multijoint.load(HIPPOCAMPUS, device="cpu") as opened:
         seg = opened.segment(scan, domain=domain).save(tmp_path / "out")
@@ -82,18 +82,8 @@ def test_it_segments_a_phantom_as_well_as_its_card_says(domain: str, tmp_path: P
     with (model.folder / "scores.csv").open(newline="") as file:
         rows = {row["label"]: row for row in csv.DictReader(file) if row["domain"] == domain}
     for bone, value in dice.items():
-        assert value > float(rows[bone]["dice_mean"]) - 3 * float(rows[bone]["dice_sd"]), bone
-
-
-def test_its_package_is_safe_and_carries_its_scores_and_licence(tmp_path: Path) -> None:
-    model = find_shipped(HIPPOCAMPUS)
-    joint = BUNDLES / "multijoint_mr_bone_segmentation"
-    folder, archive = package(
-        joint, checkpoint=model.checkpoint, evaluation=model.folder, out=tmp_path, single="hippocampus"
-    )
-    assert not inspect_bundle(archive).unsafe
-    assert (folder / "docs" / "weights_license.txt").read_bytes() == (model.folder / "LICENSE").read_bytes()
-    assert "| hippocampus | **all bones** |" in (folder / "docs" / "README.md").read_text()
+        mean, spread = (float(rows[bone][f"dice_{name}"]) for name in ("mean", "sd"))
+        assert mean - 3 * spread < value < mean + 3 * spread, bone
 
 
 def test_an_unknown_name_is_refused_with_the_nearest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
