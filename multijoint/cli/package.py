@@ -38,7 +38,7 @@ def package(
     """Make a bundle with weights that runs on its own: a folder, and a zip for a model zoo."""
     from multijoint import sharing
 
-    if shipped is not None:
-        found = sharing.find_shipped(shipped)
+    if checkpoint is None:
+        found = sharing.find_shipped(str(shipped))
         checkpoint, evaluation = found.checkpoint, evaluation or found.folder
     print_written(sharing.package(bundle, checkpoint=checkpoint, evaluation=evaluation, **arguments))
