@@ -12,12 +12,15 @@ LENGTH := --max_epochs 3 --val_interval 3
 UNSEEN := ankle shoulder
 EXPERIMENT := runs/experiment
 BENCH := runs/bench
+MODEL := hippocampus_and_phantom_joints
+SHIPPED := runs/shipped
+HIPPOCAMPUS ?= Task04_Hippocampus
 
 .DEFAULT_GOAL := help
-.PHONY: help demo pictures experiment test bench faults docs lint format clean
+.PHONY: help demo pictures experiment shipped-model test bench faults docs lint format clean
 
 help: ## Show this list
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 15
 
 # Python compiles what is imported at the first import; pip would spend a minute on all the rest. Where the environment
 # forbids to keep what is compiled, as many containers do, each process would compile for 15 s.
@@ -40,6 +43,11 @@ export OMP_WAIT_POLICY ?= PASSIVE
 demo: .venv/ready ## Train one network on two phantom joints, segment unseen scans, score and draw them (a few minutes)
 	rm -rf $(DEMO)
 	$(BIN)/multijoint phantoms $(DEMO)/phantoms --domains $(UNSEEN) --cases 48 --seed 0
+	@echo; echo "the model that comes with this project, an example:"
+	$(BIN)/multijoint segment $(DEMO)/phantoms/ankle/images/ankle_000.nii.gz --model $(MODEL) --domain ankle --out $(DEMO)/shipped
+	$(BIN)/multijoint overlay $(DEMO)/phantoms/ankle/images/ankle_000.nii.gz $(DEMO)/shipped/ankle_000_seg.nii.gz \
+		--reference $(DEMO)/phantoms/ankle/labels/ankle_000.nii.gz --out $(DEMO)/shipped.png
+	@echo; echo "a model of your own, trained now:"
 	$(BIN)/python -m monai.bundle run training --config_file $(TRAIN) --bundle_root $(JOINT) \
 		--manifests $(MANIFESTS) $(FOLD) $(LENGTH) --output_dir $(DEMO)/model
 	set -e; for domain in $(UNSEEN); do \
@@ -68,6 +76,21 @@ experiment: .venv/ready ## The paper's whole experiment on phantoms: seven metho
 	$(BIN)/multijoint tables $(EXPERIMENT)/results
 	$(BIN)/multijoint figures $(EXPERIMENT)/results --curves
 
+shipped-model: .venv/ready ## Train and score the shipped model; HIPPOCAMPUS=folder of the Decathlon's Task04 (half an hour)
+	test -d $(HIPPOCAMPUS)/imagesTr
+	mkdir -p $(SHIPPED)
+	ln -sfn $(abspath $(HIPPOCAMPUS)) $(SHIPPED)/Task04_Hippocampus
+	cp data_manifests/msd_hippocampus_15.yaml $(SHIPPED)/hippocampus.yaml
+	$(BIN)/multijoint phantoms $(SHIPPED)/phantoms --domains $(UNSEEN) --cases 15 --seed 1
+	set -e; export OMP_NUM_THREADS=1; for fold in 0 1 2 3 4; do \
+		$(BIN)/multijoint train $(SHIPPED)/hippocampus.yaml $(SHIPPED)/phantoms/*/manifest.yaml \
+			--out $(SHIPPED)/fold_$$fold --fold $$fold --set num_folds=5 max_epochs=40 val_interval=5 \
+			"image_size={hippocampus: [48,64], ankle: [64,64], shoulder: [64,64]}" "widths=[8,16,32,64,96]"; \
+		$(BIN)/multijoint evaluate $(SHIPPED)/fold_$$fold; \
+	done
+	$(BIN)/python -c "from multijoint.sharing.publishing import publish; \
+		publish([f'$(SHIPPED)/fold_{fold}' for fold in range(5)], folder='multijoint/sharing/weights/$(MODEL)')"
+
 test: .venv/ready .venv/browser/version ## Run the tests, a file at a time on each processor
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 
@@ -90,4 +113,4 @@ format: .venv/ready ## Put the code in order
 	$(BIN)/ruff format .
 
 clean: ## Remove the virtual environment and everything made
-	rm -rf .venv multijoint/clinic/viewer/page/niivue.js site $(DEMO) $(EXPERIMENT) $(BENCH) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv multijoint/clinic/viewer/page/niivue.js site $(DEMO) $(EXPERIMENT) $(SHIPPED) $(BENCH) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

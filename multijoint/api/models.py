@@ -150,8 +150,8 @@ class Model:
     Use `multijoint.load`. As a context, or by `close`, it frees its memory and the files that it unpacked.
 
     Args:
-        path: `model.pt` of a run, or a packaged bundle, folder or zip; see `open_model`. The probabilities of several
-            are averaged.
+        path: `model.pt` of a run, a packaged bundle, folder or zip, or the name of a shipped model; see `open_model`.
+            The probabilities of several are averaged.
         device: "auto", "cpu", "cuda", ...
         trust: also take a bundle that the inspection calls unsafe.
 

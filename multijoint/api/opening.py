@@ -1,4 +1,4 @@
-"""Trained models as users name them: the `model.pt` of a run, a packaged bundle, or several of them."""
+"""Trained models as users name them: `model.pt` of a run, a packaged bundle, one of this package, or several."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ def open_model(model: str | Path | Sequence[str | Path], *, trust: bool = False)
 
     Args:
         model: `model.pt` of a training run, or a packaged bundle, folder or zip. A bundle is inspected first, and
-            nothing in it is run. Several are an ensemble, see `ensembles.join_models`.
+            nothing in it is run. Where no such path exists, the name of a shipped model. Several are an ensemble, see
+            `ensembles.join_models`.
         trust: also take a bundle that the inspection calls unsafe.
 
     Raises:
@@ -33,6 +34,11 @@ def open_model(model: str | Path | Sequence[str | Path], *, trust: bool = False)
 
 @contextlib.contextmanager
 def _open_one(path: Path, *, trust: bool) -> Iterator[Path]:
+    if not path.exists():
+        from multijoint.sharing.shipped_models import find_shipped, resembles_shipped
+
+        if resembles_shipped(str(path)):
+            path = find_shipped(str(path)).checkpoint
     if (path.is_file() and path.suffix.lower() != ".zip") or path.suffix == ".pt":
         yield path
         return

@@ -30,7 +30,8 @@ def segment(
 
     Args:
         images: files, folders or items, see `scans.list_scans`.
-        model: `model.pt` of a run or a packaged bundle; see `open_model`. Of several, probabilities are averaged.
+        model: `model.pt` of a run, a packaged bundle or the name of a shipped model; see `open_model`. Of several,
+            probabilities are averaged.
         output_dir: where `<name>_seg.nii.gz` (or of another `label_format`), `<name>_seg.json`, `segment_report.csv`
             and `quality.csv` go.
         flag_rules: when a bone is flagged.

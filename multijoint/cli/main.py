@@ -25,7 +25,7 @@ _GROUPS = {
     "segment, look, measure": ["segment", "dicom", "report", "view", "mesh", "overlay"],
     "train": ["train", "evaluate", "adapt", "calibrate"],
     "compare methods": ["experiment", "tables", "figures", "quality-study"],
-    "share a model": ["package", "inspect", "bundles"],
+    "share a model": ["models", "package", "inspect", "bundles"],
     "measure this program, type less": ["bench", "completion"],
 }
 """Each name is that of a module of this package, with "_" for "-"."""

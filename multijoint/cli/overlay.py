@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from multijoint.cli.commands import command, out_path, path
-from multijoint.cli.presenting import print_written
+from multijoint.cli.presenting import print_written, record
 
 
 @command(
@@ -15,8 +15,11 @@ from multijoint.cli.presenting import print_written
     example="multijoint overlay scan.nii.gz out/scan_seg.nii.gz --out scan.png",
 )
 def overlay(output: Path, **drawn: Any) -> None:
-    """Draw a segmentation over its scan as a PNG, three planes."""
+    """Draw a segmentation over its scan as a PNG, three planes; with a reference, state each bone's Dice."""
     from multijoint.clinic.pictures.overlays import draw_overlay
 
-    draw_overlay(output, **drawn)
+    dice = draw_overlay(output, **drawn)
     print_written([output])
+    if dice:
+        record(dice=dice)
+        print(f"Dice %: {', '.join(f'{bone} {100 * value:.1f}' for bone, value in dice.items())}")

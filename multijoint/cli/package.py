@@ -1,20 +1,23 @@
 """`multijoint package`."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from multijoint.cli.commands import command, dataset_dir, flag, out_path, path, text
+from multijoint.cli.commands import command, dataset_dir, either, flag, out_path, path, text
 from multijoint.cli.presenting import print_written
 
 
 @command(
     path("bundle", "BUNDLE", "folder or name of one that `multijoint bundles` lists"),
-    path(
-        "--checkpoint",
-        "FILE",
-        "model.pt of a training run; given again and again, an ensemble of them",
-        required=True,
-        action="append",
+    either(
+        path(
+            "--checkpoint",
+            "FILE",
+            "model.pt of a training run; given again and again, an ensemble of them",
+            action="append",
+        ),
+        text("--model", "NAME", "a model that `multijoint models` lists, with its scores", dest="shipped"),
     ),
     out_path("FOLDER", "where folder and zip go", required=True),
     path("--evaluation", "FOLDER", "with summary.csv, for the model card"),
@@ -35,8 +38,17 @@ from multijoint.cli.presenting import print_written
     dataset_dir("where the manifests' paths start"),
     example="multijoint package multijoint_mr_bone_segmentation --checkpoint runs/x/model.pt --out dist",
 )
-def package(bundle: Path, **arguments: Any) -> None:
+def package(
+    bundle: Path,
+    checkpoint: Path | Sequence[Path] | None,
+    shipped: str | None,
+    evaluation: Path | None,
+    **arguments: Any,
+) -> None:
     """Make a bundle with weights that runs on its own: a folder, and a zip for a model zoo."""
     from multijoint import sharing
 
-    print_written(sharing.package(bundle, **arguments))
+    if checkpoint is None:
+        found = sharing.find_shipped(str(shipped))
+        checkpoint, evaluation = found.checkpoint, evaluation or found.folder
+    print_written(sharing.package(bundle, checkpoint=checkpoint, evaluation=evaluation, **arguments))

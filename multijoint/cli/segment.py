@@ -36,6 +36,7 @@ from multijoint.cli.quick_start import quick_imports
             action="append",
         ),
         path("--bundle", "BUNDLE", "a packaged bundle, folder or zip; only read, not run", dest="model"),
+        text("--model", "NAME", "a model that `multijoint models` lists", dest="shipped"),
     ),
     TRUST,
     text("--domain", "NAME", "domain of the scans, or auto to choose; needed when the model knows several"),
@@ -84,6 +85,8 @@ from multijoint.cli.quick_start import quick_imports
 )
 def segment(
     images: list[Path],
+    model: Path | Sequence[Path] | None,
+    shipped: str | None,
     output: Path,
     channels: list[str],
     flag_rules: list[str],
@@ -100,9 +103,11 @@ def segment(
         from custom_components.quality.flags import FlagRules
 
         from multijoint.api.exams import segment_exams
+        from multijoint.sharing import find_shipped
 
     if not images and not channels:
         raise InputError("scans must be one or more files or folders, got none; name them, or --channels of one scan")
+    checkpoint = model or find_shipped(str(shipped)).checkpoint
     limits = {MAX_VOXELS: max_voxels, MAX_BYTES: max_bytes}
     os.environ |= {name: value for name, value in limits.items() if value is not None}
     show_messages()
@@ -122,7 +127,7 @@ def segment(
         )
 
     for line in segment_exams(
-        images, output_dir=output, channels=_files(channels), flag_rules=rules, tell=tell, **arguments
+        images, model=checkpoint, output_dir=output, channels=_files(channels), flag_rules=rules, tell=tell, **arguments
     ):
         print(line, flush=True)
 

@@ -1,4 +1,4 @@
-"""Bundles for others: packaged from a trained model, and inspected before a foreign one is used."""
+"""Models for others: packaged as bundles, inspected before a foreign one is used, and shipped with this package."""
 
 import lazy_loader
 

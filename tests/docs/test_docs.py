@@ -34,6 +34,7 @@ NOT_RUN = {
     "make test": "runs this test: Makefile",
     "make lint": "checks style and types: Makefile",
     "make docs": "builds these pages: tests/docs/test_site.py",
+    "make shipped-model": "trains for an hour; what it does with the runs: tests/sharing/test_publishing.py",
     "make bench": "takes half an hour: tests/benchmarks/test_registry.py",
     "multijoint bench": "measures for minutes, with nothing beside it: tests/benchmarks/test_registry.py",
     "torchrun": "starts two processes: tests/test_distributed.py",
@@ -41,6 +42,9 @@ NOT_RUN = {
     "mlflow ui": "needs the whole mlflow; what it reads: tests/training/test_tracking.py",
     "multijoint package multijoint_mr_bone_segmentation --checkpoint runs/x/model.pt --out dist --int8": (
         "refuses a model that has hardly been trained: tests/sharing/packaging/test_int8_networks.py"
+    ),
+    "multijoint package bundles/multijoint_mr_bone_segmentation --model": (
+        "takes long and is run elsewhere, its result inspected: tests/cli/test_models.py"
     ),
     "multijoint segment scan.nii.gz --bundle dist/multijoint_mr_bone_segmentation --domain ankle --precision int8": (
         "needs the former's networks: tests/sharing/packaging/test_int8_networks.py"
@@ -224,7 +228,7 @@ def test_what_is_not_run_is_there_and_covered_elsewhere() -> None:
     for start, why in NOT_RUN.items():
         assert any(command.text.startswith(start) for command in commands), f"no page has `{start}`"
         assert (ROOT / why.rsplit(": ", 1)[1]).is_file(), why
-    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
     assert {command.words[1] for command in commands if command.words[0] == "make"} <= targets
 
 

@@ -12,6 +12,7 @@ from custom_components.io.geometry import canonical_spacing_mm, to_canonical
 from custom_components.io.pictures import REFERENCE_COLOR, draw_planes, encode, grey_limits, write_text
 from custom_components.io.records import read_names
 from custom_components.io.volumes import read_label, read_volume
+from custom_components.metrics.bone_scores import dice_coefficient
 from custom_components.system.files import write_atomically
 from PIL import Image, ImageDraw, ImageFont
 
@@ -45,12 +46,15 @@ def read_legend(segmentation: Path, values: Iterable[int] = ()) -> dict[int, Leg
     }
 
 
-def draw_overlay(output: Path, image: Path, segmentation: Path, *, reference: Path | None = None) -> None:
+def draw_overlay(output: Path, image: Path, segmentation: Path, *, reference: Path | None = None) -> dict[str, float]:
     """Draw axial, coronal and sagittal slices through the centres of the bones, with a contour a bone.
 
     Letters at the edges say which side of the patient is where: the right is at the left, as radiologists look at it,
     and in sagittal slices the front. Names come from the `.json` next to the segmentation, if there is one; the
     reference is outlined in white. More bones than there are colours have numbers, their label values.
+
+    Returns:
+        Dice of each bone with the reference, 0..1, by name; empty without a reference.
 
     Raises:
         InputError: a file cannot be used, or grids differ.
@@ -91,6 +95,9 @@ def draw_overlay(output: Path, image: Path, segmentation: Path, *, reference: Pa
     for number, row in enumerate(rows):
         _draw_row(ImageDraw.Draw(picture), row, planes.height + _LEGEND / 2 + number * _ROW)
     write_atomically(Path(output), encode(picture, "PNG"))
+    if truth is None:
+        return {}
+    return {legend[value].name: dice_coefficient(labels == value, truth == value) for value in sorted(found)}
 
 
 def _legend_rows(entries: list[tuple[str, str]]) -> list[list[tuple[str, str]]]:

@@ -99,7 +99,7 @@ def model_card(
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {"number": _number, "percent": _percent}
+    environment.filters |= {"number": as_number, "percent": as_percent}
     other = next((each.name for each in model.domains if each.name != domain), None)
     known = {"name": name, "metadata": metadata, "model": model, "domain": domain, "other": other, "data": data}
     known |= {"scores": scores, "int8": int8, "all_bones": ALL_BONES, "bones": _bones}
@@ -110,9 +110,11 @@ def _bones(domain: Domain) -> str:
     return ", ".join(f"{value} {bone}" for value, bone in domain.labels.items())
 
 
-def _number(text: str) -> str:
+def as_number(text: str) -> str:
+    """A cell of `summary.csv` with two digits, "-" if undefined."""
     return f"{float(text):.2f}" if text and text != "nan" else "-"
 
 
-def _percent(text: str) -> str:
+def as_percent(text: str) -> str:
+    """A share in a cell of `summary.csv` in percent, "-" if undefined."""
     return f"{100 * float(text):.1f}" if text and text != "nan" else "-"

@@ -63,7 +63,7 @@ def package(
         bundle: folder or name of one of the project's bundles, see `running.list_bundles`; files that it lacks come
             from the joint bundle.
         checkpoint: `model.pt` of a run, or a packaged bundle's folder; several become an ensemble, without the training
-            and the forms for other programs, which hold one network each.
+            and the forms for other programs, which hold one network each. A `LICENSE` beside `model.pt` goes along.
         out: folder that both go to; an earlier package of the same name is replaced.
         domain: name of the default domain; the first if None.
         single: take only this domain. A bundle whose name begins with a domain's name takes it by itself.
@@ -132,6 +132,10 @@ def package(
     card = model_card(name, metadata, model, domain=default.name, data=data, scores=scores, int8=costs)
     files["docs/README.md"] = card.encode()
     files["docs/data_license.txt"] = data_licence(data).encode()
+    given = [checkpoint] if isinstance(checkpoint, str | Path) else checkpoint
+    beside = dict.fromkeys(Path(each).with_name("LICENSE") for each in given if Path(each).is_file())
+    if licences := [licence.read_bytes() for licence in beside if licence.is_file()]:
+        files["docs/weights_license.txt"] = b"\n".join(dict.fromkeys(licences))
     if weights_url is not None:
         files["large_files.yml"] = _large_files(files, weights_url)
     digests = [f"{hashlib.sha256(content).hexdigest()}  {path}\n" for path, content in sorted(files.items())]

@@ -72,3 +72,10 @@ def test_many_bones_have_numbers_and_as_many_rows_of_names_as_they_need(scan: Pa
     legend = many[460:].max(axis=-1) > 0.5
     assert not legend[:, :5].any()  # no name is cut off
     assert not legend[:, -5:].any()
+
+
+def test_the_dice_of_each_bone_with_the_reference_is_told(scan: Path, tmp_path: Path) -> None:
+    label = save_label(tmp_path, "seg", slice(5, 15))
+    reference = save_label(tmp_path, "reference", slice(10, 20))  # half of one is half of the other
+    assert draw_overlay(tmp_path / "x.png", scan, label, reference=reference) == {"label 3": 0.5}
+    assert draw_overlay(tmp_path / "x.png", scan, label) == {}
