@@ -40,7 +40,13 @@ def tensor_bytes(weights: Mapping[str, Tensor], *, described: Mapping[str, Any],
 
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in weights.items()}
     description = json.dumps({"format": FORMAT, **described}, ensure_ascii=False)
-    return save(tensors, metadata={DESCRIPTION: description, PICKLED: pickled})
+    data = save(tensors, metadata={DESCRIPTION: description, PICKLED: pickled})
+    end = 8 + int.from_bytes(data[:8], "little")
+    header = json.loads(data[8:end])  # its metadata come in another order each time
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # so that the numbers are aligned
+    return len(text).to_bytes(8, "little") + text + data[end:]
 
 
 def tensor_file(path: Path) -> Path | None:

@@ -105,10 +105,10 @@ def format_jobs(plan: Plan, *, engine: str = "local", at_once: int | None = None
     """A table of the jobs with estimated durations, the subjects of each fold, and the total duration.
 
     Raises:
-        InputError: there is no room for a job.
+        InputError: there is no room for a job, or one cannot train.
     """
     _, room = _room(plan, engine=engine, at_once=at_once)
-    seconds = estimate_seconds(plan)
+    seconds = estimate_seconds(plan, strict=True)
     rows = [("method", "fold", "seed", "data sets", "subjects", "estimate")]
     splits: dict[tuple[int, str], str] = {}
     for (job, split), duration in zip(plan.jobs, seconds, strict=True):

@@ -18,8 +18,8 @@ from typing import Any
 import nibabel
 import numpy as np
 import pytest
+from custom_components.data import channels
 from custom_components.errors import printable
-from custom_components.inference import transforms
 from custom_components.inference.report import read_report as read_whole_report
 from custom_components.inference.results import ResultFolder
 from custom_components.inference.transforms import ReadVolumed
@@ -135,7 +135,7 @@ def test_disk_full(trained: Path, tmp_path: Path, fork: bool) -> None:
     """A limit on files acts as a full disk does: less than a label map, then less than a report."""
     scans = [tmp_path / f"noise{number}.nii.gz" for number in range(2)]
     for number, scan in enumerate(scans):
-        noise = np.random.default_rng(number).normal(size=(128, 128, 96)).astype(np.float32)
+        noise = np.random.default_rng(number).normal(size=(160, 160, 128)).astype(np.float32)
         nibabel.save(nibabel.Nifti1Image(noise, np.diag([1, 1, 3, 1])), scan)
     assert segment(trained, tmp_path / "whole", *scans) == 0
     smallest = min(path.stat().st_size for path in (tmp_path / "whole").glob("*.nii.gz"))
@@ -188,7 +188,7 @@ def test_a_hostile_folder_through_the_command_line(
 def test_a_reader_killed_for_memory_costs_its_scan(
     trained: Path, scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    read = transforms.read_volume
+    read = channels.read_volume
 
     def read_or_die(path: Path) -> Any:
         if path.name == "s01.nii.gz":
@@ -197,7 +197,7 @@ def test_a_reader_killed_for_memory_costs_its_scan(
             raise MemoryError
         return read(path)
 
-    monkeypatch.setattr(transforms, "read_volume", read_or_die)
+    monkeypatch.setattr(channels, "read_volume", read_or_die)
     out = tmp_path / "out"
     assert segment(trained, out, *(scans / f"s0{number}.nii.gz" for number in range(4))) == 1
     report = read_report(out)

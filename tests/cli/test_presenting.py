@@ -115,7 +115,7 @@ def test_quiet_still_says_what_went_wrong(tmp_path: Path, capfd: pytest.CaptureF
     assert main(["phantoms", str(tmp_path), "--domains", "elbow", "--quiet"]) == 1
     printed = capfd.readouterr()
     assert printed.out == ""
-    assert printed.err == "error: domains must be among ankle, ankles, shoulder, knee, shapes, got elbow\n"
+    assert printed.err == "error: domains must be among ankle, ankles, shoulder, knee, dixon, shapes, got elbow\n"
 
 
 EXPECTED = {

@@ -9,7 +9,7 @@ from subprocess import PIPE, STDOUT
 from typing import Any
 
 import pytest
-from custom_components.inference import transforms
+from custom_components.data import channels
 from custom_components.io.records import read_record
 from custom_components.models.checkpoints import load_model, save_checkpoint
 from custom_components.models.trained_model import QUALITY
@@ -128,7 +128,7 @@ def test_a_folder_that_is_removed_meanwhile_is_an_error(
     trained: Path, manifests: dict[str, str], tmp_path: Path, how: str, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
-    out, read = tmp_path / "out", transforms.read_volume
+    out, read = tmp_path / "out", channels.read_volume
 
     def remove_and_read(path: Path) -> Any:
         if path.name == "s3.nii.gz":  # s0 was written before this one was asked for
@@ -142,7 +142,7 @@ def test_a_folder_that_is_removed_meanwhile_is_an_error(
 
     for number in range(4):
         shutil.copy(scan_of(manifests, "ankle"), tmp_path / f"s{number}.nii.gz")
-    monkeypatch.setattr(transforms, "read_volume", remove_and_read)
+    monkeypatch.setattr(channels, "read_volume", remove_and_read)
     scans = [tmp_path / f"s{number}.nii.gz" for number in range(4)]
     assert segment(trained, out, *scans) == 1
     told = error_line(capsys)

@@ -94,7 +94,7 @@ def test_each_domain_is_measured_on_its_slices_without_augmentation(
     network = MultiDomainUNet([domain.num_classes for domain in domains], widths=[2, 4], norm=norm)
     measure_domains(network, dataset, batch_size=5)
     first = network.encoder[0]
-    inputs = torch.cat([images for images, *_ in dataset._stacks])[:, None]
+    inputs = torch.cat([images for (images,), *_ in dataset._stacks])[:, None]
     owners = torch.tensor(dataset.sample_domains)
     for number, own in enumerate(first.norm1.norms):
         features = first.conv1(inputs if norm == "shared" else inputs[owners == number]).detach().double()

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from custom_components.data.splits import Split
 from custom_components.domains import PLANES
+from custom_components.errors import InputError
 from custom_components.io.geometry import orientation_of
 from custom_components.io.volumes import read_grid
 from custom_components.training.planning import training_seconds
@@ -24,11 +25,15 @@ _START_SECONDS = 10.0  # for a process to start: imports and configuration
 _SCORING_SECONDS = 3.0  # of an exam: post-processing and surface distances
 
 
-def estimate_seconds(plan: Plan) -> list[float]:
+def estimate_seconds(plan: Plan, *, strict: bool = False) -> list[float]:
     """Roughly estimate the seconds of each job, alone on its threads of this machine.
 
     A job takes the mean time of the finished jobs of the same method, domains and number of subjects, if there are any;
-    else that of steps of the first such job, timed here.
+    else that of steps of the first such job, timed here. A job that cannot train takes no time; if `strict`, its cause
+    is raised.
+
+    Raises:
+        InputError: a job cannot train.
     """
     shares = 1 + len(SHIFTS) * bool(plan.asked.get("shift"))  # evaluations, of the exams and of their shifted copies
     known: dict[Any, float] = {}
@@ -42,7 +47,12 @@ def estimate_seconds(plan: Plan) -> list[float]:
     for job, split in plan.jobs:
         kind = (job.method.name, "+".join(job.domains), job.rows()["train_subjects"])
         if kind not in known:
-            known[kind] = _timed(plan, job, split, shares, planes)
+            try:
+                known[kind] = _timed(plan, job, split, shares, planes)
+            except InputError:
+                if strict:
+                    raise
+                known[kind] = 0.0
         seconds.append(known[kind])
     return seconds
 

@@ -10,8 +10,8 @@ SHIPPED = {
     "": "distributed domains errors label_maps losses",
     "data": "augmentation cases channels datasets layouts manifests preprocessing sampling scans sides splits "
     "typicality",
-    "inference": "domain_fit engine flagged inferers int8 items loaders openvino_runtime report results transforms "
-    "views",
+    "inference": "domain_fit engine flagged inferers int8 items loaders openvino_runtime probability_maps report "
+    "results transforms views",
     "io": "binary_headers formats geometry label_files label_names library_voxels metaimage_headers nifti_files "
     "nifti_headers nifti_voxels nrrd_headers pictures planes probability_maps raster raster_files records "
     "segment_layers values volumes",

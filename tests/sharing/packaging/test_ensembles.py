@@ -77,7 +77,7 @@ def test_the_zip_alone_segments_as_its_checkpoints_do(
 def test_what_the_package_holds_and_says(folds: list[Path], packaged: tuple[Path, Path]) -> None:
     folder = packaged[0]
     names = {path.name for path in (folder / "models").iterdir()}
-    weights = {"model.pt", "member_2.pt", "member_3.pt"}
+    weights = {f"{name}.{kind}" for name in ("model", "member_2", "member_3") for kind in ("pt", "safetensors")}
     assert names == weights | {f"{name}.sha256" for name in weights}
     assert not (folder / "configs" / "train.json").exists()
     described = json.loads((folder / "configs" / "inference.json").read_text())["model"]

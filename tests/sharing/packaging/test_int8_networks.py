@@ -209,11 +209,11 @@ def test_slices_are_spread_over_the_cases(num_cases: int) -> None:
     """Each case stands for its number, each slice for its place in it."""
     model: Any = _Stub()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(quantising, "read_volume", lambda path: _Volume(int(path.name)))
+        patch.setattr(quantising, "read_channels", lambda paths: [_Volume(int(path.name)) for path in paths])
         patch.setattr(
             quantising,
-            "stack_slices",
-            lambda number, affine, **how: (torch.arange(10.0) + 10 * number[0])[:, None, None],
+            "stack_channels",
+            lambda arrays, affine, **how: [(torch.arange(10.0) + 10 * array[0])[:, None, None] for array in arrays],
         )
         cases = [Case(str(n), "ankle", Path(str(n)), None, str(n)) for n in range(num_cases)]
         found = torch.cat(calibration_slices(model, cases, domain="ankle")).flatten()
