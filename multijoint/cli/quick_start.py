@@ -32,13 +32,18 @@ def quick_imports() -> Iterator[None]:
     - the modules of MONAI that nothing names: MONAI imports each of its modules, and executes it twice;
     - PyTorch's optimizer for sharded states, with which ignite compares what it saves, and shapes for compilers.
 
-    Whatever imports them later gets them. A process that has imported MONAI already changes nothing, and a process that
-    runs configurations of others, which may name any component of MONAI, must not use this.
+    Whatever imports them later gets them; where this fails, everything is imported. A process that has imported MONAI
+    already changes nothing, and a process that runs configurations of others, which may name any component of MONAI,
+    must not use this.
     """
     gc.disable()
     try:
         if "monai" not in sys.modules:
-            _import_monai()
+            try:
+                _import_monai()
+            except Exception:  # of another version of PyTorch or MONAI, say: all is imported as usual then
+                for name in [name for name in sys.modules if name.partition(".")[0] in ("monai", "ignite")]:
+                    del sys.modules[name]
         yield
     finally:
         gc.freeze()
@@ -64,7 +69,7 @@ def _import_monai() -> None:
     finally:
         pkgutil.walk_packages = walk
         for name in stubs:
-            del sys.modules[name]
+            sys.modules.pop(name, None)
 
 
 class _MetasFirst(MetaPathFinder, Loader):

@@ -33,6 +33,20 @@ def test_imports_that_were_left_out_can_follow() -> None:
     assert run([sys.executable, "-c", QUICK]).stdout == "complete\n"
 
 
+def test_where_it_fails_everything_is_imported() -> None:
+    code = """
+import sys
+from multijoint.cli import quick_start
+quick_start._OPTIONAL.append("monai.utils.misc")  # which MONAI needs
+with quick_start.quick_imports():
+    from custom_components.inference import engine
+assert "monai.apps.pathology" in sys.modules
+print("complete")
+"""
+    done = run([sys.executable, "-c", code])
+    assert done.stdout == "complete\n", done.stderr
+
+
 def test_the_files_are_those_of_complete_imports(trained: Path, manifests: dict[str, str], tmp_path: Path) -> None:
     options = ["segment", scan_of(manifests, "ankle"), "--checkpoint", trained / "model.pt", "--domain", "ankle"]
     options += ["--device", "cpu", "--mesh", "ply", "--out"]
