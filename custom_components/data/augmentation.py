@@ -12,6 +12,7 @@ import torch
 from custom_components.data.sides import mirrored_classes, mirrored_names
 from custom_components.domains import Domain
 from custom_components.errors import InputError
+from custom_components.postprocessing.rows import find_row
 from monai.config import KeysCollection
 from monai.transforms import MapTransform, Randomizable
 from torch import Tensor
@@ -37,9 +38,10 @@ class RandFlipRotateTranslated(Randomizable, MapTransform):
         max_rotation: largest rotation either way, in degrees.
         scaling: smallest and largest factor of size, about the centre; their logarithms are drawn evenly.
         keep_labels: None, or a margin as a fraction of the slice: it is moved no farther than all labels of its case,
-            in any slice, stay within the slice by this margin. What tells one bone from another, such as the end of a
-            row of them, then stays in view; a bone without it can be named by heart only.
-        domains: of the items, whose `domain` is an index into them; None if no label name tells left from right.
+            in any slice, stay within the slice by this margin. A row of vertebrae (see `rows.find_row`) has no such
+            limit: scans cut it anywhere.
+        domains: of the items, whose `domain` is an index into them; None if no label name tells left from right, or
+            names a vertebra.
         exchange_sides: a slice mirrored from left to right has its left and right labels exchanged, see
             `sides.mirrored_names`, and is not mirrored if one of them has no partner; false mirrors all the same.
 
@@ -83,6 +85,7 @@ class RandFlipRotateTranslated(Randomizable, MapTransform):
         self.max_rotation = max_rotation
         self.scaling = (float(scaling[0]), float(scaling[1]))
         self.keep_labels = keep_labels
+        self._has_row = [bool(find_row(list(domain.labels.values()))) for domain in domains or []]
         self._exchanges = [_exchange(domain) for domain in domains or [] if exchange_sides]
 
     def randomize(self, data: Any = None) -> tuple[float, np.ndarray, np.ndarray, float]:
@@ -127,7 +130,7 @@ class RandFlipRotateTranslated(Randomizable, MapTransform):
             if "mirrored" in item:
                 item["mirrored"] = True
         linear = _linear_part(angle, signs[:2], scale, np.asarray(item["pixel_spacing"]), image.shape[-2:])
-        if self.keep_labels is not None:
+        if self.keep_labels is not None and not (self._has_row and self._has_row[item["domain"]]):
             shift = self._keep_inside(shift, linear, np.asarray(item["label_box"]))
         theta = _sampling_matrix(linear, shift)
         grid = _sampling_grid(theta, image.shape[-2:])

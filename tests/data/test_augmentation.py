@@ -270,6 +270,19 @@ def test_labels_stay_inside_and_shifts_use_all_the_room(margin: float) -> None:
     assert bool((nearest <= 40 * margin + 2).all())
 
 
+@pytest.mark.parametrize(("names", "stays"), [(("L1", "L2", "L3"), False), (("L1", "L2", "tibia"), True)])
+def test_a_row_of_vertebrae_may_leave_the_slice(names: tuple[str, ...], stays: bool) -> None:
+    item = make_item((40, 40)) | {"domain": 0, "side_axis": 2, "label_box": np.array([[0.2, 0.8], [0.2, 0.8]])}
+    item["label"] = torch.zeros(1, 40, 40, dtype=torch.uint8)
+    item["label"][0, 8:32, 8:32] = 1
+    domain = Domain("spine", dict(enumerate(names, start=1)), "sagittal")
+    transform = RandFlipRotateTranslated(
+        flip_axes=(), max_rotation=0.0, max_translation=0.5, keep_labels=0.05, domains=[domain]
+    )
+    seen = [int(transform.set_random_state(seed=seed)(item)["label"].sum()) for seed in range(20)]
+    assert (min(seen) > 0.9 * 24 * 24) == stays
+
+
 def test_a_box_that_does_not_fit_is_centred() -> None:
     item = make_item((8, 8)) | {"label_box": np.array([[0.5, 1.0], [0.0, 1.0]])}
     moved = RandFlipRotateTranslated(
