@@ -121,9 +121,7 @@ class RandFlipRotateTranslated(Randomizable, MapTransform):
             exchange = self._exchanges[item["domain"]]
             if exchange is None:
                 signs[item["side_axis"]] = 1.0
-            elif (
-                item["side_axis"] < 2 or len(channels[0]) > 1
-            ):  # a slice without its neighbours shows no side across it
+            elif item["side_axis"] < 2 or len(channels[0]) > 1:  # one slice alone shows no side across it
                 label = exchange[label.long()].to(label.dtype)
         if len(signs) == 3 and signs[2] < 0:
             image = torch.cat([own.flip(0) for own in channels])

@@ -157,10 +157,6 @@ def load_weights(network: MultiDomainUNet, *, path: str | Path, device: str | to
     return _fill(network, _check_weights(path, _weights_of(_read(path)[0]))).to(device)
 
 
-def _shape(tensor: Tensor | None) -> torch.Size | None:
-    return None if tensor is None else tensor.shape
-
-
 def check_domains(model: TrainedModel, *, domains: Sequence[Domain]) -> None:
     """Raise `InputError` for a domain that is unknown to the model, or has other labels, channels or plane there."""
     for domain in domains:

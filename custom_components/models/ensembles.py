@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import reduce
 from operator import or_
 from pathlib import Path
@@ -19,7 +19,6 @@ from custom_components.models.seen import SEEN, Seen, seen_by
 from custom_components.models.trained_model import QUALITY, TrainedModel
 from custom_components.quality.calibration import DomainQuality
 
-_PREPROCESSING = ("image_size", "normalization", "context", "context_mm", "position")
 _ONCE = ("data", "domains", "versions", "packaged_data", "start", "started_from")  # of the first member
 
 
@@ -118,7 +117,7 @@ def _compared(first: TrainedModel, other: TrainedModel) -> list[tuple[str, Any, 
             pairs.append((f"labels of {mine.name}", list(mine.labels.items()), list(theirs.labels.items())))
             pairs.append((f"plane of {mine.name}", mine.plane, theirs.plane))
     slices = first.preprocessing, other.preprocessing
-    pairs += [(name, getattr(slices[0], name), getattr(slices[1], name)) for name in _PREPROCESSING]
+    pairs += [(each.name, getattr(slices[0], each.name), getattr(slices[1], each.name)) for each in fields(slices[0])]
     return [*pairs, ("head", first.network["head"], other.network["head"])]
 
 

@@ -49,6 +49,16 @@ def tensor_bytes(weights: Mapping[str, Tensor], *, described: Mapping[str, Any],
     return len(text).to_bytes(8, "little") + text + data[end:]
 
 
+def tensors_name(name: str) -> str:
+    """Name of the safetensors file beside a `.pt` file, in a bundle.
+
+    Example:
+        >>> tensors_name("models/member_2.pt")
+        'models/member_2.safetensors'
+    """
+    return f"{name.removesuffix('.pt')}{SUFFIX}"
+
+
 def tensor_file(path: Path) -> Path | None:
     """The safetensors file of a model: `path` itself, or the one beside a `.pt` file; None without one.
 

@@ -103,11 +103,12 @@ def segment(
         from custom_components.quality.flags import FlagRules
 
         from multijoint.api.exams import segment_exams
-        from multijoint.sharing import find_shipped
-
     if not images and not channels:
         raise InputError("scans must be one or more files or folders, got none; name them, or --channels of one scan")
-    checkpoint = model or find_shipped(str(shipped)).checkpoint
+    if model is None:
+        from multijoint.sharing import find_shipped
+
+        model = find_shipped(str(shipped)).checkpoint
     limits = {MAX_VOXELS: max_voxels, MAX_BYTES: max_bytes}
     os.environ |= {name: value for name, value in limits.items() if value is not None}
     show_messages()
@@ -127,7 +128,7 @@ def segment(
         )
 
     for line in segment_exams(
-        images, model=checkpoint, output_dir=output, channels=_files(channels), flag_rules=rules, tell=tell, **arguments
+        images, model=model, output_dir=output, channels=_files(channels), flag_rules=rules, tell=tell, **arguments
     ):
         print(line, flush=True)
 

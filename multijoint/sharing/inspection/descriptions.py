@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from custom_components.domains import Domain
 from custom_components.models.checkpoints import member_name
-from custom_components.models.tensor_files import SUFFIX
+from custom_components.models.tensor_files import tensors_name
 from custom_components.networks.unet import MultiDomainUNet
 
 from multijoint.sharing.inspection.report import Concern, shorten
@@ -57,11 +57,6 @@ def check_model(model: Any, *, weights: Mapping[str, list[StoredTensor]], digest
         for each in (name, tensors_name(name)):
             if each in weights:
                 yield from _compare(member["network"], weights[each], name=each)
-
-
-def tensors_name(name: str) -> str:
-    """Name of the safetensors file beside a `.pt` file."""
-    return f"{name.removesuffix('.pt')}{SUFFIX}"
 
 
 def is_same_model(model: Any, other: Any) -> bool:

@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from custom_components.errors import InputError, ResourceError, show_path
+from custom_components.models.tensor_files import tensors_name
 from custom_components.system.termination import at_termination, deferring_termination
 
 from multijoint.sharing.inspection.archives import UnsafeArchive, check_archive, open_plain, other_archive, unpack
@@ -25,7 +26,6 @@ from multijoint.sharing.inspection.descriptions import (
     describe_domains,
     is_same_model,
     member_names,
-    tensors_name,
 )
 from multijoint.sharing.inspection.file_checks import check_checksums, check_code, check_content, list_files
 from multijoint.sharing.inspection.known_targets import known_of_release

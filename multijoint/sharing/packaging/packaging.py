@@ -18,7 +18,7 @@ from custom_components.errors import InputError
 from custom_components.models.checkpoints import member_name, state_dict_bytes
 from custom_components.models.ensembles import load_ensemble, of_each
 from custom_components.models.single_domain import fold_domain, select_domain
-from custom_components.models.tensor_files import SUFFIX, tensor_bytes
+from custom_components.models.tensor_files import tensor_bytes, tensors_name
 from custom_components.models.trained_model import TrainedModel
 from custom_components.system.files import make_folder, write_atomically
 
@@ -182,7 +182,7 @@ def weight_files(path: str, model: TrainedModel, *, described: Mapping[str, Any]
     data = state_dict_bytes(model)
     plain = {key: value for key, value in described.items() if key != "_target_"}
     tensors = tensor_bytes(model.weights, described=plain, pickled=hashlib.sha256(data).hexdigest())
-    return with_digest(path, data) | with_digest(f"{path.removesuffix('.pt')}{SUFFIX}", tensors)
+    return with_digest(path, data) | with_digest(tensors_name(path), tensors)
 
 
 def _large_files(files: Mapping[str, bytes], url: str) -> bytes:
