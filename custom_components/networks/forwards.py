@@ -35,18 +35,30 @@ class EmbeddingForward(nn.Module):
     A batch is one tensor, or a list with one tensor for each domain present, in ascending order, so that each domain
     may have its own size: as norms are the domains' own, a pass a domain is exactly the mixed batch.
 
+    Args:
+        network: the network to train.
+        dtype: bfloat16 for convolutions in it, by PyTorch's autocast; results are float32 all the same. With any other
+            one the network computes as its caller says, as MONAI's trainers do for float16.
+
     Returns:
         `(logits, embedding)` as `MultiDomainUNet.forward_with_embedding`; with several scales of the embedding or deep
         supervision `(logits, embeddings, deep)` as `MultiDomainUNet.forward_training`. For a list, logits and each of
         `deep` are lists too.
     """
 
-    def __init__(self, network: MultiDomainUNet) -> None:
+    def __init__(self, network: MultiDomainUNet, *, dtype: torch.dtype = torch.float32) -> None:
         super().__init__()
         self.network = network
+        self.dtype = dtype
 
     def forward(self, x: Tensor | Sequence[Tensor], domains: Tensor) -> tuple[Any, ...]:
         """See the class; `domains` (N,) are indices on the CPU."""
+        if self.dtype != torch.bfloat16:
+            return self._forward(x, domains)
+        with torch.autocast((x if isinstance(x, Tensor) else x[0]).device.type, dtype=self.dtype):
+            return _as_float(self._forward(x, domains))
+
+    def _forward(self, x: Tensor | Sequence[Tensor], domains: Tensor) -> tuple[Any, ...]:
         network = self.network
         more = network.embedding_scales > 1 or (network.training and network.deep_supervision > 0)
         if isinstance(x, Tensor):
@@ -66,3 +78,10 @@ class EmbeddingForward(nn.Module):
         embeddings = [torch.cat(scale) for scale in zip(*(own for _, own, _ in each), strict=True)]
         deep = [list(level) for level in zip(*(own for _, _, own in each), strict=True)]
         return (logits, embeddings, deep) if more else (logits, embeddings[0])
+
+
+def _as_float(results: Any) -> Any:
+    """A tensor, or tuples and lists of them, in float32."""
+    if isinstance(results, Tensor):
+        return results.float()
+    return type(results)(_as_float(result) for result in results)

@@ -16,6 +16,7 @@ from .interruption import InterruptionHandler
 from .model_quality import calibrate_run
 from .norm_statistics import reestimate_run
 from .planning import TrainingPlan, plan_training
+from .precision import choose_precision
 from .runs import TrainingRun
 from .schedules import make_schedule, moves_each_epoch
 from .state import TrainingState
@@ -40,6 +41,7 @@ __all__ = [
     "TrainingState",
     "average_weights",
     "calibrate_run",
+    "choose_precision",
     "collate_slices",
     "epochs_of_runs",
     "extend_network",

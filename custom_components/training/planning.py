@@ -108,6 +108,7 @@ def plan_training(
     min_batches: int = 1,
     empty_share: float = 1.0,
     num_workers: int = 0,
+    dtype: torch.dtype = torch.float32,
     device: str = AUTO,
     output_dir: str | Path = ".",
     resume: bool = False,
@@ -136,6 +137,7 @@ def plan_training(
         min_batches: of an epoch, at least.
         empty_share: of the slices without bone that an epoch passes through; below 1, label maps are read.
         num_workers: processes that augment.
+        dtype: of convolutions, see `choose_precision`.
         device: name for `select_device`.
         output_dir: folder of the run.
         resume: whether to take the plan of the run that is there.
@@ -172,6 +174,7 @@ def plan_training(
         min_batches=min_batches,
         empty_share=empty_share,
         num_workers=num_workers,
+        dtype=dtype,
         device=device,
     )
     least = known.get("max_epochs", LEAST_SLICES / (steps * math.ceil(batch_size / len(work.fields))))

@@ -33,6 +33,7 @@ class Workload:
         network: other arguments of `MultiDomainUNet`.
         ahead: whether other processes augment while this one computes.
         transform: augmentation of an item, or None.
+        dtype: of convolutions.
     """
 
     domains: Sequence[Domain]
@@ -45,6 +46,7 @@ class Workload:
     transform: Callable[[dict[str, Any]], Any] | None = None
     context: int = 0
     position: bool = False
+    dtype: torch.dtype = torch.float32
 
 
 def seconds_a_step(work: Workload, image_size: Any, widths: Sequence[int]) -> float:
@@ -60,7 +62,7 @@ def seconds_a_step(work: Workload, image_size: Any, widths: Sequence[int]) -> fl
         arguments["deep_supervision"] = min(arguments.get("deep_supervision", 0), len(widths) - 2)
         network = MultiDomainUNet([domain.num_classes for domain in work.domains], **arguments).to(device)
         network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        forward: nn.Module = EmbeddingForward(network)
+        forward: nn.Module = EmbeddingForward(network, dtype=work.dtype)
         forward = share_gradients(forward) if num_ranks() > 1 else forward
         optimizer = torch.optim.AdamW(forward.parameters(), lr=1e-4)
         seconds: list[float] = []
@@ -71,7 +73,7 @@ def seconds_a_step(work: Workload, image_size: Any, widths: Sequence[int]) -> fl
                 batch = collate_slices(ready or [_augmented(item, work) for item in items])
                 images, target, domains, _ = prepare_slices(batch, device)
                 optimizer.zero_grad(set_to_none=True)
-                with torch.autocast(device.type, enabled=device.type == "cuda"):
+                with torch.autocast(device.type, enabled=work.dtype == torch.float16):
                     total = work.loss(forward(images, *domains), target)
                 total.backward()
                 optimizer.step()

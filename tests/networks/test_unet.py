@@ -429,3 +429,25 @@ def test_bones_of_one_name_share_a_row_of_weights() -> None:
         network.add_domain(2, name="knee")
     with pytest.raises(InputError, match="label_names must name the bones"):
         make_network((3, 3), label_names=names)
+
+
+@pytest.mark.parametrize("as_list", [False, True])
+def test_in_bfloat16_convolutions_are_rounded_and_results_and_gradients_stay_float32(as_list: bool) -> None:
+    network = make_network((4, 3), deep_supervision=1, embedding_scales=2)
+    images, domains = make_images(5), torch.tensor([0, 0, 1, 1, 1])
+    batch: Any = [images[:2], images[2:]] if as_list else images
+    exact = EmbeddingForward(copy.deepcopy(network))(batch, domains)
+    seen: list[torch.dtype] = []
+    convolutions = [module for module in network.modules() if isinstance(module, nn.Conv2d)]
+    convolutions[1].register_forward_hook(lambda _, __, result: seen.append(result.dtype))
+    rounded = EmbeddingForward(network, dtype=torch.bfloat16)(batch, domains)
+    assert (set(seen), {each.dtype for each in _tensors(rounded)}) == ({torch.bfloat16}, {torch.float32})
+    first, second = (torch.cat([each.flatten() for each in _tensors(results[0])]) for results in (exact, rounded))
+    used = first > -100  # not the channels that a domain does not have
+    assert 0 < (first - second)[used].abs().max() < 0.2
+    second.sum().backward()
+    assert {weight.grad.dtype for weight in network.parameters() if weight.grad is not None} == {torch.float32}
+
+
+def _tensors(results: Any) -> list[torch.Tensor]:
+    return [results] if isinstance(results, torch.Tensor) else [one for each in results for one in _tensors(each)]

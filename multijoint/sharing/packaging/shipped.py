@@ -23,7 +23,7 @@ SHIPPED = {
     "quality": "calibration expected_dice flags tables",
     "system": "colours files folders locks terminal termination threads",
     "training": "averaging batches epoch_log fold_epochs handlers interruption model_quality norm_statistics planning "
-    "preemption resuming run_lock runs schedules slice_sizes state step_timing tracking validation",
+    "precision preemption resuming run_lock runs schedules slice_sizes state step_timing tracking validation",
     "workflows": "begin monai_workarounds packaged settings",
 }
 """Modules by package, "" for `custom_components` itself; the face of each package, `__init__`, goes with them.
