@@ -44,33 +44,37 @@ def stack_channels(
     return [stack_slices(array, affine, plane=plane, settings=settings, name=name) for array in arrays]
 
 
-def context_offsets(settings: Preprocessing, *, slice_mm: float) -> list[int]:
-    """Slices that a slice is seen with, relative to it, in the order of the channels; `slice_mm` between neighbours.
+def context_offsets(settings: Preprocessing, *, slice_mm: float, pixel_mm: Sequence[float]) -> list[int]:
+    """Slices that a slice is seen with, relative to it, in the order of the channels.
+
+    Args:
+        settings: with `context` and `context_mm`.
+        slice_mm: from one slice to the next.
+        pixel_mm: size of a pixel of the resized slices (rows, columns).
 
     Example:
-        >>> context_offsets(Preprocessing((8, 8), context=2, context_mm=4.0), slice_mm=3.0)
+        >>> context_offsets(Preprocessing((8, 8), context=2, context_mm=4.0), slice_mm=3.0, pixel_mm=(1.0, 1.0))
         [-3, -1, 0, 1, 3]
+        >>> context_offsets(Preprocessing((8, 8), context=2, context_mm="auto"), slice_mm=1.0, pixel_mm=(1.5, 2.5))
+        [-4, -2, 0, 2, 4]
     """
-    ahead = [max(step, round(step * settings.context_mm / slice_mm)) for step in range(1, settings.context + 1)]
+    apart = sum(pixel_mm) / 2 if isinstance(settings.context_mm, str) else settings.context_mm
+    ahead = [max(step, round(step * apart / slice_mm)) for step in range(1, settings.context + 1)]
     return [-offset for offset in reversed(ahead)] + [0, *ahead]
 
 
-def with_context(
-    stacks: Sequence[Tensor], numbers: Sequence[int], *, settings: Preprocessing, slice_mm: float
-) -> Tensor:
-    """Slices with their neighbours as channels, channel after channel of the image.
+def with_context(stacks: Sequence[Tensor], numbers: Sequence[int], *, offsets: Sequence[int]) -> Tensor:
+    """Slices with their neighbours as channels, see `context_offsets`, channel after channel of the image.
 
     Shape:
         A stack (n, rows, columns) for each channel of the image to (len(numbers), channels * num_slices, ...).
     """
     if len(stacks) > 1:
-        each = [with_context([stack], numbers, settings=settings, slice_mm=slice_mm) for stack in stacks]
-        return torch.cat(each, dim=1)
+        return torch.cat([with_context([stack], numbers, offsets=offsets) for stack in stacks], dim=1)
     [stack] = stacks
-    if not settings.context and len(numbers) == 1:  # a view, as a training draws slice after slice
+    if len(offsets) == len(numbers) == 1:  # a view, as a training draws slice after slice
         return stack[numbers[0]][None, None]
-    offsets = torch.tensor(context_offsets(settings, slice_mm=slice_mm))
-    return stack[(torch.as_tensor(numbers)[:, None] + offsets).clamp(0, len(stack) - 1)]
+    return stack[(torch.as_tensor(numbers)[:, None] + torch.tensor(offsets)).clamp(0, len(stack) - 1)]
 
 
 def position_channels(
@@ -103,15 +107,12 @@ def network_channels(
     stack = stacks[0]
     if settings.in_channels == len(stacks) == 1:
         return stack[:, None]
-    slice_mm = slice_spacing_mm(affine, plane=plane)
-    channels = with_context(stacks, range(len(stack)), settings=settings, slice_mm=slice_mm)
+    how: dict[str, Any] = {
+        "slice_mm": slice_spacing_mm(affine, plane=plane),
+        "pixel_mm": pixel_spacing_mm(shape, affine, plane=plane, settings=settings).tolist(),
+    }
+    channels = with_context(stacks, range(len(stack)), offsets=context_offsets(settings, **how))
     if not settings.position:
         return channels
-    pixel_mm = pixel_spacing_mm(shape, affine, plane=plane, settings=settings).tolist()
-    how: dict[str, Any] = {
-        "num_slices": len(stack),
-        "size": stack.shape[1:],
-        "slice_mm": slice_mm,
-        "pixel_mm": pixel_mm,
-    }
+    how |= {"num_slices": len(stack), "size": stack.shape[1:]}
     return torch.cat([channels, torch.stack([position_channels(k, **how) for k in range(len(stack))])], dim=1)

@@ -12,6 +12,7 @@ import torch
 from custom_components.data.cases import Case, as_case, check_shows_bone
 from custom_components.data.channels import (
     check_channels,
+    context_offsets,
     position_channels,
     read_channels,
     stack_channels,
@@ -111,8 +112,9 @@ class SliceDataset(Dataset[dict[str, Any]]):
         sample = key if isinstance(key, SampleKey) else SampleKey(key, 0, 0)
         case, position = self._index[sample.index]
         images, labels, spacing, slice_mm = self._stacks[case]
+        offsets = context_offsets(self.preprocessing, slice_mm=slice_mm, pixel_mm=spacing)
         item = {
-            "image": with_context(images, [position], settings=self.preprocessing, slice_mm=slice_mm)[0],
+            "image": with_context(images, [position], offsets=offsets)[0],
             "label": labels[position][None],
             "domain": self.case_domains[case],
             "case": case,

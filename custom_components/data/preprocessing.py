@@ -32,7 +32,8 @@ class Preprocessing:
             say which; "volume" is the default because a slice of pure air would otherwise become amplified noise.
         context: neighbouring slices on either side that the network sees as further channels; the last is repeated at
             the border.
-        context_mm: distance between them in mm, rounded to whole slices, at least one.
+        context_mm: distance between them in mm, rounded to whole slices, at least one; or "auto" for the size of a
+            pixel of the resized slice, so that the network sees as finely across slices as within them.
         position: whether the network also sees where it looks: rows, columns and slice as three channels, the
             distance from the volume's centre in dm.
     """
@@ -40,7 +41,7 @@ class Preprocessing:
     image_size: tuple[int, int] | Mapping[str, tuple[int, int]]
     normalization: str = "volume"
     context: int = 0
-    context_mm: float = 4.0
+    context_mm: float | str = 4.0
     position: bool = False
 
     def __post_init__(self) -> None:
@@ -49,8 +50,9 @@ class Preprocessing:
         object.__setattr__(self, "image_size", sizes)
         if isinstance(self.context, bool) or not isinstance(self.context, int) or not 0 <= self.context <= 32:
             raise InputError(f"context must be a whole number of slices from 0 to 32, got {self.context!r}")
-        if not 0 < self.context_mm < 1000:
-            raise InputError(f"context_mm must be a positive distance, got {self.context_mm!r}")
+        apart = self.context_mm
+        if apart != "auto" and (isinstance(apart, bool | str) or not 0 < apart < 1000):
+            raise InputError(f"context_mm must be auto or a positive distance, got {apart!r}")
         if self.normalization not in ("volume", "slice"):
             raise InputError(f"normalization must be 'volume' or 'slice', got {self.normalization!r}")
 

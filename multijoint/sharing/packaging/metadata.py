@@ -167,9 +167,17 @@ def _version(package: str, trained_with: Mapping[str, str]) -> str:
 def _describe_channels(model: TrainedModel, domain: Domain, slices: str) -> dict[str, str]:
     """What each channel of the image holds."""
     settings = model.preprocessing
-    around = [step * settings.context_mm for step in range(-settings.context, settings.context + 1)]
+    around = [_describe_step(step, settings.context_mm) for step in range(-settings.context, settings.context + 1)]
     each = [f"{channel}, {slices}" for channel in domain.channels] or [slices]
-    channels = [own if not mm else f"{own}, {mm:+g} mm (rounded to whole slices)" for own in each for mm in around]
+    channels = [own + distance for own in each for distance in around]
     if settings.position:
         channels += [f"{axis} coordinate from the volume's centre in dm" for axis in ("row", "column", "slice")]
     return {str(index): channel for index, channel in enumerate(channels)}
+
+
+def _describe_step(step: int, context_mm: float | str) -> str:
+    """Distance of a neighbouring slice; nothing for the slice itself."""
+    if step == 0:
+        return ""
+    distance = f"{step:+d} times a pixel's size" if isinstance(context_mm, str) else f"{step * context_mm:+g} mm"
+    return f", {distance} (rounded to whole slices)"
