@@ -90,6 +90,28 @@ def test_each_channel_is_normalised_by_itself_and_comes_with_its_neighbours(file
     assert torch.equal(found[:, 4], stacks[1])
 
 
+@pytest.mark.parametrize(("pixels", "offset"), [(8, 1), (2, 1), (1, 2)])
+def test_neighbours_lie_as_far_apart_as_the_pixels_of_a_resized_slice(tmp_path: Path, pixels: int, offset: int) -> None:
+    affine = np.diag([3.0, 3.0, 6.0, 1.0])  # four voxels of 3 mm in a row become pixels of 1.5, 6 and 12 mm
+    values = np.random.default_rng(0).random((4, 4, 7), np.float32)
+    image = save(tmp_path / "image.nii", values, affine)
+    label = save(tmp_path / "label.nii", np.ones((4, 4, 7), np.uint8), affine)
+    settings = Preprocessing((pixels, pixels), context=1, context_mm="auto")
+    [stack] = stacks = stack_channels([values], affine, plane="axial", settings=settings)
+    found = network_channels(stacks, affine=affine, shape=values.shape, plane="axial", settings=settings)
+    assert torch.equal(found[3], stack[[3 - offset, 3, 3 + offset]])
+    case = as_case({"image": image, "label": label}, domain="ankle")
+    dataset = SliceDataset([case], domains=[Domain("ankle", {1: "talus"}, "axial")], preprocessing=settings)
+    assert torch.equal(dataset[3]["image"], found[3])
+    assert Preprocessing(**settings.to_dict()) == settings
+
+
+@pytest.mark.parametrize("wrong", ["near", 0, -1.0, True, 1e6])
+def test_a_distance_between_neighbours_is_auto_or_positive(wrong: object) -> None:
+    with pytest.raises(InputError, match="context_mm must be auto or a positive distance"):
+        Preprocessing((8, 8), context=1, context_mm=wrong)  # type: ignore[arg-type]
+
+
 def test_one_number_of_channels_for_all_domains_or_one_for_each() -> None:
     plain, other = Domain("ankle", {1: "talus"}, "axial"), Domain("t", {1: "talus"}, "axial", "MR", ("T1", "T2"))
     settings = Preprocessing((8, 8), context=2, position=True)
