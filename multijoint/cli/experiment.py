@@ -10,7 +10,14 @@ from typing import Any
 from multijoint.cli.commands import ADDRESS, choice, command, dataset_dir, flag, number, out_path, path, text
 from multijoint.cli.presenting import record
 
-_PRESETS = {"full": {"methods": "all,unet-base+strong,proposed+strong", "recipe": "paper", "folds": "all"}}
+_PRESETS = {
+    "full": {
+        "methods": "all,unet-base+strong,proposed+strong",
+        "recipe": "paper",
+        "folds": "all",
+        "settings": ["precision=auto"],  # which the recipe keeps in float32
+    }
+}
 
 
 @command(
@@ -102,7 +109,10 @@ def _parse(requested: dict[str, Any]) -> dict[str, Any]:
         "settings": parse_settings,
     }
     given = {name: value for name, value in requested.items() if value is not None and value is not False}
-    given = _PRESETS.get(given.pop("preset", None), {}) | given
+    preset: dict[str, Any] = _PRESETS.get(given.pop("preset", None), {})
+    if "settings" in preset and "settings" in given:
+        given["settings"] = [*preset["settings"], *given["settings"]]
+    given = preset | given
     return {name: parsers[name](value) if name in parsers else value for name, value in given.items()}
 
 

@@ -45,6 +45,13 @@ def test_the_full_preset_is_the_papers_experiment_and_the_strong_recipe_at_its_s
     assert (shorter["folds"], shorter["recipe"]) == ([0, 1], "paper")
 
 
+def test_settings_beside_the_full_preset_join_its_own() -> None:
+    assert _parse({"preset": "full"})["settings"] == {"precision": "auto"}
+    asked = _parse({"preset": "full", "settings": ["max_epochs=3"]})
+    assert asked["settings"] == {"precision": "auto", "max_epochs": 3}
+    assert _parse({"preset": "full", "settings": ["precision=float32"]})["settings"] == {"precision": "float32"}
+
+
 def test_folds_that_are_neither_are_refused() -> None:
     with pytest.raises(InputError, match="folds must be numbers and ranges such as 0,2 or 0-4, got 0,least-typical"):
         _parse({"folds": "0,least-typical"})
