@@ -19,7 +19,7 @@ __all__ = [
 ]
 
 Slices = Tensor | Sequence[Tensor]
-"""A batch: one tensor, or where domains have sizes of their own one for each domain present, in ascending order."""
+"""A batch: one tensor, or where domains have their own sizes one for each domain present, in ascending order."""
 
 _DEEP_WEIGHT = 0.8
 """Of a resolution, relative to the finer one. nnU-Net has 0.5, but here the coarse ones must name bones."""

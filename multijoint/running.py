@@ -62,7 +62,7 @@ def find_bundle(name: str = JOINT_BUNDLE) -> Path:
 
 
 def list_bundles() -> list[Path]:
-    """Folders of the project's bundles, by name; they lie in the package, or beside it in the repository."""
+    """Folders of the project's bundles, by name; they lie in the package, or next to it in the repository."""
     package = Path(__file__).parent
     paths = [*package.parent.glob("bundles/*/configs/metadata.json"), *package.glob("bundles/*/configs/metadata.json")]
     return sorted({path.parts[-3]: path.parents[1] for path in paths}.values(), key=lambda path: path.name)

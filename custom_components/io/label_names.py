@@ -1,4 +1,4 @@
-"""Names and colours of labels as other programs read them: files beside a label map, and fields of its header.
+"""Names and colours of labels as other programs read them: files next to a label map, and fields of its header.
 
 Sources: `.seg.nrrd`, https://slicer.readthedocs.io/en/latest/developer_guide/modules/segmentations.html; `.ctbl`,
 `vtkMRMLColorTableStorageNode` of 3D Slicer; label descriptions, `ColorLabelTable` of ITK-SNAP; `dseg.tsv`,
@@ -121,7 +121,7 @@ def label_extension(labels: Mapping[int, str]) -> bytes:
 
 
 def write_label_names(label_map: Path, labels: Mapping[int, str]) -> list[Path]:
-    """Write the files of names and colours beside a label map, each whole or not at all; returns their paths.
+    """Write the files of names and colours next to a label map, each whole or not at all; returns their paths.
 
     They are `<case>_seg.ctbl` for 3D Slicer, `<case>_seg.label` for ITK-SNAP and `<case>_dseg.tsv` as BIDS has it.
     """

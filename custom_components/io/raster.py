@@ -139,7 +139,7 @@ def sibling(name: str, path: Path) -> str:
     """
     if not name or name in (".", "..") or re.search(r"[/\\\0]", name):
         rule = f"data file of {show_path(path)} must be named without a folder, got {name[:80]!r}"
-        raise InputError(f"{rule}; put it beside the header and name it there")
+        raise InputError(f"{rule}; put it next to the header and name it there")
     if name.upper().startswith("LIST") or "%" in name:
         raise InputError(f"voxels of {show_path(path)} must be in one file, got {name[:80]!r}; join the slices")
     return name

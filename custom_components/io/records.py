@@ -103,7 +103,7 @@ def case_of(label_map: str | Path) -> str:
 
 
 def label_name_files(label_map: Path) -> list[Path]:
-    """Files of names and colours beside a label map, which `label_names.write_label_names` writes.
+    """Files of names and colours next to a label map, which `label_names.write_label_names` writes.
 
     Example:
         >>> [path.name for path in label_name_files(Path("out/a01_seg.nii.gz"))]

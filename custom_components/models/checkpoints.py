@@ -176,7 +176,7 @@ def check_domains(model: TrainedModel, *, domains: Sequence[Domain]) -> None:
 def state_dict_bytes(model: TrainedModel) -> bytes:
     """Content of a PyTorch file with the plain state dict; equal weights give equal bytes."""
     buffer = io.BytesIO()
-    weights = sorted(model.weights.items())  # a safetensors file has an order of its own
+    weights = sorted(model.weights.items())  # a safetensors file has its own order
     torch.save({name: torch.empty(each.shape, dtype=each.dtype).copy_(each.detach()) for name, each in weights}, buffer)
     return buffer.getvalue()
 
@@ -240,7 +240,7 @@ def _check_content(path: Path, content: Any) -> dict[str, Any]:
 
 
 def _read(path: Path) -> tuple[Any, str]:
-    """Content of a PyTorch file, and its digest; read from the safetensors file beside it, if there is one."""
+    """Content of a PyTorch file, and its digest; read from the safetensors file next to it, if there is one."""
     tensors = tensor_file(path)
     return read_pickled(path) if tensors is None else read_tensor_file(tensors)
 

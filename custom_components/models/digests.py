@@ -90,7 +90,7 @@ def read_checked(path: Path) -> tuple[bytes, str]:
     data, digest = _read(path)
     if not digest_path(path).exists():
         how = "not checked for damage" if path.suffix == ".safetensors" else "checked by its own checksums"
-        _logger.warning("%s: no %s beside it, %s", path.name, digest_path(path).name, how)
+        _logger.warning("%s: no %s next to it, %s", path.name, digest_path(path).name, how)
     return data, digest
 
 

@@ -39,7 +39,7 @@ def join_models(models: Sequence[TrainedModel], *, names: Sequence[str] = ()) ->
     """One model whose probabilities are the mean of those of its `members`.
 
     Members are ordered by a digest of their weights, so the order in which they are given changes no bit. Each may have
-    an architecture of its own; the slices that they see, their domains and their kind of head must be the same. An
+    its own architecture; the slices that they see, their domains and their kind of head must be the same. An
     ensemble among the models stands for its members.
 
     - `network` is that of the first member, and `weights` are empty.

@@ -1,6 +1,6 @@
 """Trained models as safetensors files: numbers and JSON, which no reader can be made to run.
 
-In a package one lies beside each file of weights, `model.safetensors` beside `model.pt`, with the same weights.
+In a package one lies next to each file of weights, `model.safetensors` next to `model.pt`, with the same weights.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ DESCRIPTION = "model"
 """Entry of a file's metadata: JSON of all that a checkpoint holds but its weights."""
 
 PICKLED = "pt_sha256"
-"""Entry of a file's metadata: SHA-256 of the `.pt` file beside it, from which results tell one model from another."""
+"""Entry of a file's metadata: SHA-256 of the `.pt` file next to it, from which results tell one model from another."""
 
 MOST_HEADER = 4 * 2**20
 """Bytes of a file's header, names and shapes of its tensors and the metadata."""
@@ -50,7 +50,7 @@ def tensor_bytes(weights: Mapping[str, Tensor], *, described: Mapping[str, Any],
 
 
 def tensors_name(name: str) -> str:
-    """Name of the safetensors file beside a `.pt` file, in a bundle.
+    """Name of the safetensors file next to a `.pt` file, in a bundle.
 
     Example:
         >>> tensors_name("models/member_2.pt")
@@ -60,7 +60,7 @@ def tensors_name(name: str) -> str:
 
 
 def tensor_file(path: Path) -> Path | None:
-    """The safetensors file of a model: `path` itself, or the one beside a `.pt` file; None without one.
+    """The safetensors file of a model: `path` itself, or the one next to a `.pt` file; None without one.
 
     A `.pt` file is taken where the package `safetensors` is not installed, as in other tools that run a bundle.
     """
@@ -71,14 +71,14 @@ def tensor_file(path: Path) -> Path | None:
 
 
 def read_tensor_file(path: Path) -> tuple[dict[str, Any], str]:
-    """Read a file of `tensor_bytes`; nothing in it, and nothing of the `.pt` file beside it, is unpickled.
+    """Read a file of `tensor_bytes`; nothing in it, and nothing of the `.pt` file next to it, is unpickled.
 
     Returns:
         What `load_checkpoint` returns for a checkpoint, with `PICKLED` besides; weights are on the CPU. And the SHA-256
-        of the `.pt` file beside it, or of the file itself where there is none.
+        of the `.pt` file next to it, or of the file itself where there is none.
 
     Raises:
-        InputError: the file is missing, damaged or of another project, or the `.pt` file beside it is another one than
+        InputError: the file is missing, damaged or of another project, or the `.pt` file next to it is another one than
             stated.
     """
     data, digest = _read(path)
@@ -92,7 +92,7 @@ def read_tensor_file(path: Path) -> tuple[dict[str, Any], str]:
     pickled = path.with_suffix(".pt")
     if pickled.is_file() and (digest := file_digest(pickled)) != stated:
         raise InputError(
-            f"{show_path(pickled)} must hold the weights of {show_path(path)} beside it (SHA-256 {stated[:12]}...), "
+            f"{show_path(pickled)} must hold the weights of {show_path(path)} next to it (SHA-256 {stated[:12]}...), "
             f"got another file ({digest[:12]}...); remove the one of the two that is not meant"
         )
     return content | {"model": weights, PICKLED: stated}, digest

@@ -43,7 +43,7 @@ class ConvBlock(nn.Module):
 
 
 class FirstBlock(ConvBlock):
-    """A block on the image, whose first convolution each domain has to itself, with channels of its own."""
+    """A block on the image, whose first convolution each domain has to itself, with its own channels."""
 
     def __init__(self, in_channels: Sequence[int], out_channels: int, num_norms: int) -> None:
         super().__init__(in_channels[0], out_channels, num_norms)
@@ -62,7 +62,7 @@ class FirstBlock(ConvBlock):
 
 
 def add_first(encoder: nn.ModuleList, weight: Tensor | None, *, like: int, num_domains: int) -> int | list[int]:
-    """Give a new domain a first convolution of its own with these weights, and so each of the others, in place.
+    """Give a new domain its own first convolution with these weights, and so each of the others, in place.
 
     Args:
         encoder: blocks of a network, of which the first is replaced if all domains share its convolution.

@@ -50,7 +50,7 @@ class MeanNetwork(nn.Module):
             member.set_domain(domain)  # type: ignore[operator]
 
     def folded(self) -> MeanNetwork:
-        """A copy whose members have no norms of their own; see `folding.fold_network`."""
+        """A copy whose members have no norms; see `folding.fold_network`."""
         return MeanNetwork([fold_network(member) for member in self.members])  # type: ignore[arg-type]
 
     def forward(self, images: Tensor) -> Tensor:

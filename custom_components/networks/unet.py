@@ -27,7 +27,7 @@ class MultiDomainUNet(nn.Module):
 
     Args:
         num_classes: classes of each domain, background included, e.g. `[4, 3]`.
-        in_channels: channels of the slices; or one number a domain, then each has a first convolution of its own.
+        in_channels: channels of the slices; or one number a domain, then each has its own first convolution.
         widths: feature maps at each resolution, finest first; the last is the size of the embedding.
         norm: "domain" or "shared" batch norm; "folded" has none, for one domain whose norms have been multiplied into
             the convolutions (see `folding`).
@@ -37,7 +37,7 @@ class MultiDomainUNet(nn.Module):
             "convolution" (the last bottleneck convolution, before the domain's own affine weights could label it).
         embedding_scales: resolutions that the embedding is taken from, the bottleneck first, then the encoder's blocks
             from coarse to fine; 1 is the paper's.
-        deep_supervision: resolutions below the finest that have output layers of their own in training; 0 for none.
+        deep_supervision: resolutions below the finest that have their own output layers in training; 0 for none.
         label_names: names of each domain's bones, in class order, to let heads share a row of weights for bones of
             one name; None for heads that share nothing. The background stays each domain's own.
         foreground_prior: probability that each bone starts with, through the bias of the output layer; see `Note`.
@@ -276,7 +276,7 @@ class MultiDomainUNet(nn.Module):
         """Add a domain to a trained network: its norms start as copies of domain `like`, its head afresh.
 
         Outputs for the other domains do not change. Needs `norm="domain"` and `head="domain"`. With `first`, weights
-        (features, channels, 3, 3) of its first convolution, each domain has one of its own from then on.
+        (features, channels, 3, 3) of its first convolution, each domain has its own from then on.
 
         Returns:
             Index of the new domain.

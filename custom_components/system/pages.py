@@ -1,6 +1,6 @@
 """Pages from Jinja2 templates, in which text from files stays text; all of them in the same clothes.
 
-The folder `page` beside this file holds what pages share: `base.html.j2`, which a template extends, `parts.html.j2` of
+The folder `page` next to this file holds what pages share: `base.html.j2`, which a template extends, `parts.html.j2` of
 macros, a style and a script.
 """
 
@@ -25,8 +25,8 @@ def render_page(template: Path, *, colors: Sequence[str] = (), **values: Any) ->
 
     Templates of the same folder, and those that pages share, can be included, imported and extended by their names. A
     page that extends `base.html.j2` loads nothing and runs only the shared script. Its style is the shared one and that
-    of `report.css` beside `report.html.j2`; classes `c0`, `c1`, ... set `--color` to one of the colours, `#rrggbb`, and
-    `--on` to that of text on it. The filter `number(digits)` is `show_number`, `count(noun)` is `terminal.count`.
+    of `report.css` next to `report.html.j2`; classes `c0`, `c1`, ... set `--color` to one of the colours, `#rrggbb`,
+    and `--on` to that of text on it. The filter `number(digits)` is `show_number`, `count(noun)` is `terminal.count`.
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup

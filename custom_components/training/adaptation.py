@@ -54,7 +54,7 @@ def extend_network(
     """Add a domain to a trained network, and freeze everything that is not to be learned.
 
     The new norms, running statistics included, start as copies of those of domain `like`; the head starts afresh. If
-    channels of images differ, each domain has a first convolution of its own, and the new one starts from that of
+    channels of images differ, each domain has its own first convolution, and the new one starts from that of
     `like`, see `spread_channels`. The parts of the other domains never train: no batch holds a slice of theirs.
 
     Args:

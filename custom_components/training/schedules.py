@@ -28,7 +28,7 @@ def make_schedule(
     `max_epochs` goes on as one that has had them from the beginning.
 
     Args:
-        optimizer: its groups may have learning rates of their own; each is the highest of its schedule.
+        optimizer: its groups may have their own learning rates; each is the highest of its schedule.
         schedule: "polynomial", "cosine" or "one-cycle".
         warmup: share of all steps in which the rate rises.
         power: of the polynomial; 0 keeps the rate.

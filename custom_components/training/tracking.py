@@ -149,7 +149,7 @@ def draw_slice(image: np.ndarray, prediction: np.ndarray, reference: np.ndarray,
 
 
 def _rows(batch: torch.Tensor | Sequence[torch.Tensor]) -> list[torch.Tensor]:
-    """Slices of a batch, which is a list where domains have sizes of their own; see `batches.collate_slices`."""
+    """Slices of a batch, which is a list where domains have their own sizes; see `batches.collate_slices`."""
     return list(batch) if isinstance(batch, torch.Tensor) else [row for own in batch for row in own]
 
 

@@ -50,7 +50,7 @@ def identify(model: TrainedModel, *, path: str | Path) -> TrainedModel:
 def publish(run_dir: str | Path, *, path: str | Path | None) -> None:
     """Replace the weights of a packaged bundle, whole, by `model.pt` of a finished run; the first process does.
 
-    With `None` for the path of the bundle's `models/model.pt`, the bundle stays as it is. A safetensors file beside it
+    With `None` for the path of the bundle's `models/model.pt`, the bundle stays as it is. A safetensors file next to it
     gets the same weights. It is away meanwhile, so that a process killed here leaves no two that contradict.
     """
     if path is None:

@@ -22,7 +22,7 @@ _LOG = logging.getLogger(__name__)
 
 
 def find_scans(paths: Sequence[Path], *, channels: Sequence[str] = ()) -> tuple[Sequence[Any], list[DicomExam]]:
-    """Tell volumes in files of their own and DICOM exams apart.
+    """Tell volumes in single files and DICOM exams apart.
 
     Args:
         paths: volumes, folders of them, and folders of DICOM.

@@ -14,7 +14,7 @@ from multijoint.clinic.report.results import find_scans
 
 
 def scans_of(cases: Mapping[str, Path], given: Sequence[Path]) -> dict[str, Path]:
-    """Scans of label maps, by case: from files and folders, and from `scans/` beside a label map.
+    """Scans of label maps, by case: from files and folders, and from `scans/` next to a label map.
 
     Raises:
         InputError: a folder holds no scan, or scans are given and none has the name of a case.

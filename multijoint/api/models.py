@@ -79,7 +79,7 @@ class Segmentation:
         return nib.Nifti1Image.from_bytes(gzip.decompress(self.maps[known[bone]["file"]]))
 
     def save(self, path: str | Path, *, label_names: bool = False) -> Path:
-        """Write the label map, and its record and maps of probabilities beside it, each whole or not at all.
+        """Write the label map, and its record and maps of probabilities next to it, each whole or not at all.
 
         Args:
             path: a folder, for `<case>_seg.nii.gz` in it, or a file `.nii.gz`, `.nii`, `.nrrd`, `.seg.nrrd` or `.mha`.

@@ -65,7 +65,7 @@ def _cuts(cases: Sequence[CheckedCase], domain: Domain) -> Said:
         elif all_short[place]:
             axis = int(shorter[place].argmin())
             text = f"bones are {math.exp(shorter[place, axis]):.2g} times as long from {_ENDS[axis]}"
-            yield "warning", name, f"{text} as usual beside their other lengths: cut off, or squeezed?"
+            yield "warning", name, f"{text} as usual for their other lengths: cut off, or squeezed?"
 
 
 CUT_RULES: dict[str, Rule] = {"cut-bone": _cuts}

@@ -1,4 +1,4 @@
-"""Names of labels in headers of label maps and in files beside them, compared with those of the manifest."""
+"""Names of labels in headers of label maps and in files next to them, compared with those of the manifest."""
 
 from __future__ import annotations
 

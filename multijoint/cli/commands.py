@@ -90,7 +90,7 @@ def either(*arguments: Argument) -> Argument:
     return add
 
 
-def dataset_dir(help: str = "where their paths start, if not beside each") -> Argument:
+def dataset_dir(help: str = "where their paths start, if not next to each") -> Argument:
     """`--dataset-dir`, the folder that paths of manifests are relative to."""
     return path("--dataset-dir", "FOLDER", help)
 

@@ -11,7 +11,7 @@ from multijoint.cli.presenting import record
     path("folder", "FOLDER", "searched with the folders below"),
     text("--domain", "NAME", "what a trained network will call this data set", required=True),
     out_path("FILE", "the manifest (default manifest.yaml in the folder)"),
-    dataset_dir("where its paths start (default beside the manifest, or the folder if --out is elsewhere)"),
+    dataset_dir("where its paths start (default next to the manifest, or the folder if --out is elsewhere)"),
     flag("--overwrite", "replace a manifest; its names of labels are kept"),
     text("--images", "PATTERN", "only images called so, e.g. '*_T1w*'", default="*"),
     text("--labels", "PATTERN", "only labels called so, e.g. '*_reader1*'", default="*"),
@@ -33,7 +33,7 @@ from multijoint.cli.presenting import record
 def init(folder: Path, domain: str, out: Path | None, dataset_dir: Path | None, overwrite: bool, **given: Any) -> None:
     """Find the images and labels of a folder, show what was understood, and write a manifest.
 
-    Understood are nnU-Net, Medical Segmentation Decathlon, BIDS with labels in derivatives, labels beside the images
+    Understood are nnU-Net, Medical Segmentation Decathlon, BIDS with labels in derivatives, labels next to the images
     (_seg, -label, _mask), folders of images and labels, a folder for each case, and corrected results of multijoint
     segment. Nothing in the folder is changed.
     """

@@ -9,7 +9,7 @@ from multijoint.cli.presenting import print_written, record
 
 @command(
     path("image", "SCAN", "a volume"),
-    path("segmentation", "SEGMENTATION", "with its .json of names beside it"),
+    path("segmentation", "SEGMENTATION", "with its .json of names next to it"),
     path("--reference", "FILE", "reference label map, outlined in white"),
     out_path("PNG", "the picture", dest="output", required=True),
     example="multijoint overlay scan.nii.gz out/scan_seg.nii.gz --out scan.png",

@@ -15,11 +15,11 @@ from multijoint.cli.commands import command, flag, number, path, text
     path(
         "segmentation",
         "SEGMENTATION",
-        "its label map, with its .json of names beside it; for a folder of scans, the folder that "
+        "its label map, with its .json of names next to it; for a folder of scans, the folder that "
         "`multijoint segment` wrote",
     ),
     path("--mesh", "FILE", "surfaces to show in 3D: .ply, .stl or .glb", nargs="+", default=[]),
-    path("--marks", "FILE", "CSV that marks go to (default review.csv beside the segmentations)"),
+    path("--marks", "FILE", "CSV that marks go to (default review.csv next to the segmentations)"),
     text("--case", "NAME", "start with this case (default the first)"),
     number("--port", "N", "of the loopback address (default any free one)", default=0),
     flag("--no-browser", "only print the address"),

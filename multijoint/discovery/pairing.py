@@ -200,5 +200,5 @@ def _name_layout(pairs: Sequence[Pair]) -> str:
         return "nnU-Net" if case_id(image).endswith("_0000") else "Medical Segmentation Decathlon"
     if PurePosixPath(image).parent == PurePosixPath(label).parent:
         own_folder = len({PurePosixPath(pair.image).parent for pair in pairs}) == len(pairs) and "/" in image
-        return "a folder for each case" if own_folder else "labels beside the images"
+        return "a folder for each case" if own_folder else "labels next to the images"
     return f"images in {PurePosixPath(image).parent}, labels in {PurePosixPath(label).parent}"

@@ -45,7 +45,7 @@ def publish(runs: Sequence[str | Path], *, folder: str | Path) -> None:
 
 
 def score_table(folder: str | Path) -> str:
-    """The Markdown table of a shipped model's scores, of its own weights and of the cross-validation."""
+    """The Markdown table of a shipped model's scores, of these weights and of the cross-validation."""
     own, folds = read_scores(Path(folder)), _read(Path(folder) / SCORES)
     lines = [
         "| domain | bone | these weights: n | Dice % | ASSD mm | cross-validation: n | Dice % (sd) | ASSD mm |",

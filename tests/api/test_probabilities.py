@@ -1,4 +1,4 @@
-"""Probability maps beside label maps: whole, the same for every number of threads, and those of the labels."""
+"""Probability maps next to label maps: whole, the same for every number of threads, and those of the labels."""
 
 import json
 from collections.abc import Callable

@@ -55,7 +55,7 @@ def test_a_file_alone_is_checked_by_its_own_checksums(tmp_path: Path, caplog: py
     data = archive("content")
     path.write_bytes(data)
     assert read_checked(path) == (data, hashlib.sha256(data).hexdigest())
-    assert "model.pt: no model.pt.sha256 beside it" in caplog.text
+    assert "model.pt: no model.pt.sha256 next to it" in caplog.text
     path.write_bytes(data.replace(b"content", b"contest"))
     with pytest.raises(InputError, match=r"model\.pt must be a readable PyTorch file, got a wrong checksum in part"):
         read_checked(path)

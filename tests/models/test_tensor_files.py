@@ -72,7 +72,7 @@ def test_without_the_library_the_pickled_file_is_read(bundle: Path, monkeypatch:
 def test_two_files_that_contradict_are_refused(bundle: Path) -> None:
     weights = torch.load(bundle / MODEL, weights_only=True)
     torch.save({name: each + 1 for name, each in weights.items()}, bundle / MODEL)
-    rule = r"model\.pt must hold the weights of model\.safetensors beside it .*, got another file .*; remove the one"
+    rule = r"model\.pt must hold the weights of model\.safetensors next to it .*, got another file .*; remove the one"
     for read in (lambda: load_model(bundle), lambda: load_model(bundle / TENSORS)):
         with pytest.raises(InputError, match=rule):
             read()

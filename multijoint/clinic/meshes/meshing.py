@@ -76,7 +76,7 @@ def find_label_maps(paths: Sequence[Path]) -> dict[str, Path]:
         case = case_of(path)
         if case in cases:
             rule = f"label maps must be of different cases, got {case} twice"
-            raise InputError(f"{rule}; mesh them into folders of their own")
+            raise InputError(f"{rule}; mesh them into separate folders")
         cases[case] = path
     return cases
 

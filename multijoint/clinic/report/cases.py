@@ -143,7 +143,7 @@ def examine_result(result: Result, sources: Sources) -> ReportedCase:
     if written and written != volume.digest:
         flags.append("changed-since")
     if not result.record:
-        notes.append("the label map has no record beside it: names of bones and what made it are unknown")
+        notes.append("the label map has no record next to it: names of bones and what made it are unknown")
 
     scan = _read_scan(result, volume, sources, notes)
     reference = _read_reference(result, volume, domain, sources, notes)

@@ -1,4 +1,4 @@
-"""What is known of a case beside its voxels: confidence and flags of its bones, and notes for the reviewer."""
+"""Notes on a case: confidence and flags of its bones, and hints for the reviewer."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from multijoint.clinic.viewer.cases import ViewedCase
 def read_findings(case: ViewedCase, *, digest: str) -> dict[str, Any]:
     """Findings of a case, and notes on how far to trust them.
 
-    They come from `quality.csv` beside the label map or, where that has no row of the case, from its record.
+    They come from `quality.csv` next to the label map or, where that has no row of the case, from its record.
 
     Args:
         case: whose label map lies in the folder of results.

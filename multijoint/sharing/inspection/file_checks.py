@@ -102,7 +102,7 @@ def check_checksums(files: dict[str, Path], digests: dict[str, str], *, left_out
             with open_plain(files[name]) as file:
                 stated = file.read(200).decode("utf-8", errors="replace").partition(" ")[0]
             if stated != digests.get(name.removesuffix(".sha256"), stated):
-                yield Concern("unsafe", "checksum", name, "states another checksum than that of the weights beside it")
+                yield Concern("unsafe", "checksum", name, "states another checksum than that of the weights next to it")
     for name in files.keys() - listed.keys() - {CHECKSUMS}:
         harmless = PurePosixPath(name).suffix.lower() in (".md", ".txt", ".png", ".jpg", ".csv")
         yield Concern("warning" if harmless else "unsafe", "checksum", name, "is not listed in the checksums")

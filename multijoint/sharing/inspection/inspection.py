@@ -243,7 +243,7 @@ def _private_folder() -> Iterator[Path]:
         with deferring_termination():
             try:
                 made = tempfile.TemporaryDirectory(prefix="multijoint-bundle-", ignore_cleanup_errors=True)
-            except OSError as error:  # no folder for temporary files, or a full one, without a number of its own
+            except OSError as error:  # no folder for temporary files, or a full one, without its own number
                 _refuse_resources(OSError(errno.ENOSPC, error.strerror or "none can be made"))
             folder = stack.enter_context(made)
             stack.enter_context(at_termination(lambda: shutil.rmtree(folder, ignore_errors=True)))

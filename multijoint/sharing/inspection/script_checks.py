@@ -120,7 +120,7 @@ class _Code:
         return node.id not in (*_ROOTS, *_REFUSED, "getattr") and node.id in NAMES | bound
 
     def _is_attribute(self, name: str) -> bool:
-        if name in OPERATORS | ASKED or name == "__new__":  # as TorchScript makes an object of a class of its own
+        if name in OPERATORS | ASKED or name == "__new__":  # as TorchScript makes an object of its own class
             return True
         return name in self.attributes and not torch._C._jit_get_schemas_for_operator(f"aten::{name}")
 

@@ -25,7 +25,7 @@ def check_tensors(path: Path, *, name: str) -> tuple[list[StoredTensor], Any, st
 
     Returns:
         Its tensors; the model that its metadata describes, as plain data; the SHA-256 that it states for the `.pt` file
-        beside it; and concerns. All but the concerns are empty if there are any.
+        next to it; and concerns. All but the concerns are empty if there are any.
     """
 
     def refuse(kind: str, message: str, *, level: str = "unsafe") -> tuple[list[StoredTensor], Any, str, list[Concern]]:
@@ -69,11 +69,11 @@ def check_tensors(path: Path, *, name: str) -> tuple[list[StoredTensor], Any, st
 def compare_weights(
     tensors: Path, pickled: Path | None, *, name: str, stated: str, digests: Mapping[str, str]
 ) -> Iterator[Concern]:
-    """Concerns about a `.pt` file, inspected before, that is not the one of the safetensors file beside it.
+    """Concerns about a `.pt` file, inspected before, that is not the one of the safetensors file next to it.
 
     Args:
         tensors: the safetensors file.
-        pickled: the other; None if it is missing or has concerns of its own.
+        pickled: the other; None if it is missing or has its own concerns.
         name: of the other in the bundle.
         stated: SHA-256 of the other in the metadata of the first.
         digests: SHA-256 of the files of the bundle.
@@ -92,7 +92,7 @@ def compare_weights(
         if not other:
             other = [key for key in sorted(names) if not _are_equal(content.get_tensor(key), own[key])]
     if other:
-        yield Concern("unsafe", "weights", name, f"weights differ from those of {beside} beside it, first {other[0]!r}")
+        yield Concern("unsafe", "weights", name, f"weights differ from those of {beside}, first {other[0]!r}")
 
 
 def _are_equal(one: torch.Tensor, other: torch.Tensor) -> bool:

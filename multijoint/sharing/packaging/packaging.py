@@ -63,7 +63,7 @@ def package(
         bundle: folder or name of one of the project's bundles, see `running.list_bundles`; files that it lacks come
             from the joint bundle.
         checkpoint: `model.pt` of a run, or a packaged bundle's folder; several become an ensemble, without the training
-            and the forms for other programs, which hold one network each. A `LICENSE` beside `model.pt` goes along.
+            and the forms for other programs, which hold one network each. A `LICENSE` next to `model.pt` goes along.
         out: folder that both go to; an earlier package of the same name is replaced.
         domain: name of the default domain; the first if None.
         single: take only this domain. A bundle whose name begins with a domain's name takes it by itself.

@@ -17,7 +17,7 @@ from multijoint.phantoms.dicom_exams import classic_series
 
 @pytest.mark.parametrize("implicit", [True, False])
 def test_files_without_preamble_are_read(implicit: bool, tmp_path: Path) -> None:
-    """Also beside others, of which they may be the last slices."""
+    """Also next to others, of which they may be the last slices."""
     images = series()
     voxels, affine = read_series(only_series(save(tmp_path / "usual", images)))
     for name, usual in (("all", 0), ("some", 3)):

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Hugging Face: push packaged bundles to a hub on this machine. Usage: run.sh [FOLDER ...]; without one, a small sample.
-# VENV=FOLDER puts the environment elsewhere than .venv beside this file.
+# VENV=FOLDER puts the environment elsewhere than .venv next to this file.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 venv=${VENV:-$here/.venv}

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # The model zoo: a packaged bundle alone in an environment of its declared requirements, then by the zoo's public rules.
-# Usage: run.sh dist/NAME ...; beside each folder lies NAME_v<version>.zip, which alone is used (but for weights elsewhere).
-# VENV=FOLDER holds the environments (default .venv beside this file); SCHEMA=FILE or --schema FILE is the zoo's schema;
-# PROJECT=PYTHON is the interpreter of the project's own environment, with multijoint beside it.
+# Usage: run.sh dist/NAME ...; next to each folder lies NAME_v<version>.zip, which alone is used (but for weights elsewhere).
+# VENV=FOLDER holds the environments (default .venv next to this file); SCHEMA=FILE or --schema FILE is the zoo's schema;
+# PROJECT=PYTHON is the interpreter of the project's own environment, with multijoint next to it.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 venv=${VENV:-$here/.venv}
@@ -20,7 +20,7 @@ done
 [ ${#bundles[@]} -gt 0 ] || { echo "usage: $0 [--schema FILE] dist/NAME ..." >&2; exit 2; }
 [ -f "$schema" ] || { echo "schema must be a file, got $schema" >&2; exit 2; }
 multijoint=$(dirname "$project")/multijoint
-[ -x "$multijoint" ] || { echo "PROJECT must be a python with multijoint beside it, got $project" >&2; exit 2; }
+[ -x "$multijoint" ] || { echo "PROJECT must be a python with multijoint next to it, got $project" >&2; exit 2; }
 
 export PYTHONNOUSERSITE=1 OMP_NUM_THREADS=1 CUDA_VISIBLE_DEVICES= PIP_DISABLE_PIP_VERSION_CHECK=1
 export PYTHONDONTWRITEBYTECODE=1

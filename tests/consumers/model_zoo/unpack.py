@@ -15,13 +15,13 @@ from pathlib import Path
 def main() -> None:
     """Write the bundle's folder and `requirements.txt` into a folder."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("bundle", type=Path, metavar="dist/NAME", help="NAME_v<version>.zip lies beside it")
+    parser.add_argument("bundle", type=Path, metavar="dist/NAME", help="NAME_v<version>.zip lies next to it")
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
     bundle = options.bundle.resolve()
     archives = sorted(bundle.parent.glob(f"{bundle.name}_v*.zip"))
     if len(archives) != 1:
-        raise SystemExit(f"red: {bundle.name} must have one zip beside it, got {[each.name for each in archives]}")
+        raise SystemExit(f"red: {bundle.name} must have one zip next to it, got {[each.name for each in archives]}")
     with zipfile.ZipFile(archives[0]) as archive:
         roots = {name.split("/")[0] for name in archive.namelist()}
         if roots != {bundle.name}:

@@ -9,7 +9,7 @@ if ! cmp -s "$here/requirements.txt" "$venv/installed.txt"; then
   "${PYTHON:-python3.11}" -m venv --clear "$venv"
   "$venv/bin/pip" install --quiet -r "$here/requirements.txt"
   "$venv/bin/pip" install --quiet --no-deps monailabel==0.8.5 pydicom-seg==0.4.1
-  # torchvision does not load beside a torch for CPUs. MONAI Label imports two functions of it, for pictures that the
+  # torchvision does not load with a torch for CPUs. MONAI Label imports two functions of it, for pictures that the
   # monaibundle app never draws.
   if ! "$venv/bin/python" -c "import torchvision.utils" 2>/dev/null; then
     stub=$("$venv/bin/python" -c "import sysconfig; print(sysconfig.get_path('purelib'))")/torchvision

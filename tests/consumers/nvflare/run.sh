@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # NVFlare: two hospitals train together in the simulator. Usage: run.sh [options of federate.py].
-# VENV=FOLDER puts the environment elsewhere than .venv beside this file; --work FOLDER what it writes.
+# VENV=FOLDER puts the environment elsewhere than .venv next to this file; --work FOLDER what it writes.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 venv=${VENV:-$here/.venv}
