@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -103,6 +103,7 @@ class SlicewiseInferer(SliceInferer):
         expected: ExpectedDice | None = None,
         maps: ProbabilityMaps | None = None,
         pixel_mm: Sequence[float] = (1.0, 1.0),
+        known: Mapping[int, Tensor] | None = None,
     ) -> Tensor:
         """Most probable channel of each pixel of one volume; the logits of only a few slices are in memory at a time.
 
@@ -114,6 +115,8 @@ class SlicewiseInferer(SliceInferer):
             expected: accumulates the logits of every slice at the network's resolution.
             maps: keeps probabilities of every slice in `size`.
             pixel_mm: size of a pixel of the inputs along rows and columns, for views that rotate.
+            known: the network's logits (1, channels, rows, columns) of some slices, by their index, which are not
+                computed again on a CPU, in float32 and without views.
 
         Returns:
             Channel indices, uint8, on the CPU, shape (1, 1, X, Y, Z) with `size` instead of the slices' own size.
@@ -134,7 +137,10 @@ class SlicewiseInferer(SliceInferer):
 
         with torch.no_grad():
             if inputs.device.type == "cpu":
-                self._each_slice(inputs, logits_of, keep)
+                if self.views or torch.is_autocast_enabled("cpu"):
+                    known = None
+                map_exactly(lambda own: keep(own[0], _checked(own[1], name)), list((known or {}).items()))
+                self._each_slice(inputs, logits_of, keep, known=known or ())
             else:
                 for index in track(range(0, len(slices), self.sw_batch_size), "batches of slices"):
                     keep(index, logits_of(slices[index : index + self.sw_batch_size, 0].contiguous()))
@@ -178,11 +184,12 @@ class SlicewiseInferer(SliceInferer):
         keep: Callable[[int, Tensor], None],
         *,
         alone: bool = False,
+        known: Container[int] = (),
     ) -> None:
         """Answer blocks of slices (N, C, rows, columns), under this thread's autocast, and keep that of each slice.
 
         `keep` takes the index and the answer (1, ...) of a slice, in any order and from several threads; with `alone`,
-        each block is one slice.
+        each block is one slice. Those whose index is among the `known` are left out.
         """
         slices = self._slices(inputs)
         if not self.any_size and tuple(slices.shape[3:]) != tuple(self.orig_roi_size):
@@ -201,11 +208,11 @@ class SlicewiseInferer(SliceInferer):
                         keep(index, own)
 
         most = 1 if alone else max(1, _BLOCK_PIXELS // (slices.shape[3] * slices.shape[4]))
-        map_exactly(apply, _blocks(slices, most), most_at_once=max(1, self.sw_batch_size // most), what="slices")
+        map_exactly(apply, _blocks(slices, most, known), most_at_once=max(1, self.sw_batch_size // most), what="slices")
 
 
-def _blocks(slices: Tensor, most: int) -> list[list[list[int]]]:
-    """Slices (number, 1, C, rows, columns) in blocks of about equal length, at most `most`.
+def _blocks(slices: Tensor, most: int, known: Container[int]) -> list[list[list[int]]]:
+    """Slices (number, 1, C, rows, columns), but the known ones, in blocks of about equal length, at most `most`.
 
     Returns:
         Blocks of groups of indices; a group is one slice, or all those that are constant and equal.
@@ -214,7 +221,8 @@ def _blocks(slices: Tensor, most: int) -> list[list[list[int]]]:
     constant = (low == high).all(dim=1).tolist()
     groups: dict[Any, list[int]] = {}
     for index, (is_constant, values) in enumerate(zip(constant, low.tolist(), strict=True)):
-        groups.setdefault(tuple(values) if is_constant else index, []).append(index)
+        if index not in known:
+            groups.setdefault(tuple(values) if is_constant else index, []).append(index)
     count = -(-len(groups) // most)
     each = list(groups.values())
     return [each[len(each) * part // count : len(each) * (part + 1) // count] for part in range(count)]
@@ -230,7 +238,10 @@ def _state_of(network: nn.Module) -> tuple[Any, ...] | None:
 
 
 def _finite_logits(images: Tensor, *, network: Callable[[Tensor], Tensor], name: str) -> Tensor:
-    logits = network(images)
+    return _checked(network(images), name)
+
+
+def _checked(logits: Tensor, name: str) -> Tensor:
     if not bool(torch.isfinite(logits).all()):
         raise InputError(f"prediction for {name} must be finite, got NaN or infinity; train again")
     return logits

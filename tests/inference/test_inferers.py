@@ -148,6 +148,39 @@ def test_of_equal_constant_slices_one_is_computed_and_all_are_answered(num_threa
     assert expected.compute() == plain.compute()
 
 
+def test_known_logits_are_not_computed_again_but_checked() -> None:
+    network, volume = make_network(widths=[4, 8], size=32)
+    network.heads[0].bias.data.zero_()
+    seen: list[int] = []
+
+    def watched(slices: torch.Tensor) -> torch.Tensor:
+        seen.append(len(slices))
+        return network(slices)
+
+    known = {index: torch.randn(1, 4, 32, 48) for index in (2, 17)}
+    found = {}
+    for num_threads, given in itertools.product((1, 2), (None, known)):
+        torch.set_num_threads(num_threads)
+        inferer, expected = SlicewiseInferer(roi_size=(32, 48), spatial_dim=2, sw_batch_size=16), ExpectedDice()
+        labels = inferer.classes(volume, watched, size=(45, 61), expected=expected, known=given)[0, 0]
+        again = found.setdefault(given is None, (labels, expected.compute()))
+        assert torch.equal(again[0], labels)
+        assert again[1] == expected.compute()
+    assert sum(seen) == 2 * 18 + 2 * 16
+    computed, mixed = found[True][0], found[False][0]
+    others = [index for index in range(18) if index not in known]
+    assert torch.equal(mixed[..., others], computed[..., others])
+    for index, logits in known.items():
+        assert torch.equal(mixed[..., index], interpolate(logits, size=(45, 61), mode="bilinear")[0].argmax(0))
+    viewing = SlicewiseInferer(roi_size=(32, 48), spatial_dim=2, sw_batch_size=16, views=["flip-columns"])
+    seen.clear()
+    viewing.classes(volume, watched, size=(32, 48), known=known)
+    assert sum(seen) == 2 * 18
+    broken = {3: torch.full((1, 4, 32, 48), torch.nan)}
+    with pytest.raises(InputError, match=r"prediction for scan\.nii must be finite, got NaN or infinity"):
+        inferer.classes(volume, network, size=(32, 48), name="scan.nii", known=broken)
+
+
 def test_a_network_is_folded_again_only_when_its_weights_or_domain_change() -> None:
     network, volume = make_network(widths=[4, 8], size=32)
     inferer = SlicewiseInferer(roi_size=(32, 48), spatial_dim=2, sw_batch_size=16)
