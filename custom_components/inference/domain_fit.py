@@ -12,6 +12,7 @@ import torch
 from custom_components.domains import find_domain
 from custom_components.errors import InputError, show_path
 from custom_components.inference.transforms import StackSlicesd
+from custom_components.system.threads import map_exactly
 from monai.config import KeysCollection
 from torch import Tensor, nn
 
@@ -60,6 +61,16 @@ def channels_of(model: TrainedModel, domain: str | None) -> tuple[str, ...]:
     return tuple(model.domain(domain).channels)
 
 
+def spread_slices(number: int) -> list[int]:
+    """The slices of a scan that are judged: eight of them, evenly spaced, or all.
+
+    Example:
+        >>> spread_slices(3), spread_slices(80)
+        ([0, 1, 2], [5, 15, 25, 35, 45, 55, 65, 75])
+    """
+    return sorted({int((place + 0.5) * number / _NUM_SLICES) for place in range(_NUM_SLICES)})
+
+
 def norm_distance(network: nn.Module, slices: Tensor, *, domain: str) -> float | None:
     """How far a scan is from a domain: mean squared logarithm of its features' variances over those of the domain.
 
@@ -83,29 +94,36 @@ def norm_distance(network: nn.Module, slices: Tensor, *, domain: str) -> float |
         >>> norm_distance(network, torch.zeros(1, 4, 4, 3), domain="knee") > 1  # nothing varies in a black scan
         True
     """
+    return _measure(network, slices, domain=domain)[0]
+
+
+def _measure(network: nn.Module, slices: Tensor, *, domain: str) -> tuple[float | None, Tensor | None]:
+    """What `norm_distance` gives, and the logits of `spread_slices`; the number of threads changes no bit of these."""
     norms = _norms_of(network, domain)
     if not norms:
-        return None
+        return None, None
     found: list[Tensor] = []
 
     def note(norm: nn.Module, inputs: tuple[Tensor]) -> None:
         own, usual = inputs[0].var(dim=(0, 2, 3), correction=0), norm.get_buffer("running_var")
         found.append(((own + norm.eps) / (usual + norm.eps)).log().square().double().mean())  # type: ignore[operator]
 
-    number = slices.shape[-1]
-    chosen = sorted({int((place + 0.5) * number / _NUM_SLICES) for place in range(_NUM_SLICES)})
+    def answer(images: Tensor) -> Tensor:
+        with torch.no_grad():
+            return network(images)
+
+    chosen = slices[..., spread_slices(slices.shape[-1])].movedim(-1, 0).contiguous()
     known: Any = network  # a `MultiDomainUNet`, which is imported only where norms are looked for
     before = known.domain
     hooks = [norm.register_forward_pre_hook(note) for norm in norms]
     try:
         known.set_domain(domain)
-        with torch.no_grad():
-            network(slices[..., chosen].movedim(-1, 0).contiguous())
+        [logits] = map_exactly(answer, [chosen])
     finally:
         known.set_domain(before)
         for hook in hooks:
             hook.remove()
-    return float(torch.stack(found).mean())
+    return float(torch.stack(found).mean()), logits
 
 
 def _norms_of(network: nn.Module, domain: str) -> list[nn.Module]:
@@ -123,7 +141,8 @@ class FitDomaind(StackSlicesd):
     """Cut a volume into slices as `StackSlicesd` does, and state whether it looks like its domain.
 
     `domain_fit` of the item is then what `judge_fit` gives. For the domain `AUTO`, the domain that fits best is chosen
-    and set as the item's; see `choose_domain`.
+    and set as the item's; see `choose_domain`. `answers` are the logits of `spread_slices`, which the prediction then
+    takes as they are; an ensemble and a network on a GPU have none.
 
     Args:
         keys: key of the volume.
@@ -140,6 +159,7 @@ class FitDomaind(StackSlicesd):
         network = network if members is None else members[0]
         on_gpu = any(weight.is_cuda for weight in network.parameters())
         self.network = copy.deepcopy(network).cpu() if on_gpu else network
+        self.answers = members is None and not on_gpu
         named = None if asks_for_choice(model, domain) else model.domain(domain).name
         asked = [each.name for each in model.domains if named in (None, each.name)]
         unknown = [name for name in asked if _farthest(model, name) is None]
@@ -168,7 +188,9 @@ class FitDomaind(StackSlicesd):
         def measure(name: str) -> None:
             stacked[name] = super(FitDomaind, self).__call__({**data, "domain": name})
             slices = torch.as_tensor(stacked[name][self.keys[0]])
-            distances[name] = norm_distance(self.network, slices, domain=name)
+            distances[name], answers = _measure(self.network, slices, domain=name)
+            if answers is not None and self.answers:
+                stacked[name]["answers"] = answers
 
         if asks_for_choice(self.model, asked):
             if not names:

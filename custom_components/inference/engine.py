@@ -12,6 +12,7 @@ from typing import Any, cast
 import numpy as np
 import torch
 from custom_components.errors import InputError, failure_of, show_path
+from custom_components.inference.domain_fit import spread_slices
 from custom_components.inference.inferers import SlicewiseInferer
 from custom_components.inference.items import VolumeItem
 from custom_components.inference.probability_maps import ProbabilityMaps
@@ -127,6 +128,7 @@ class VolumeEvaluator(SupervisedEvaluator):
             self.network.set_domain(item["domain"])
         self.mode(self.network)
         images = item.pop("image")[None].to(self.state.device)
+        answers = item.pop("answers", None)
         with torch.autocast(images.device.type, enabled=self.amp):
             if "source_slice" in item and isinstance(self.inferer, SlicewiseInferer):
                 expected = ExpectedDice()
@@ -137,6 +139,8 @@ class VolumeEvaluator(SupervisedEvaluator):
                     item["probabilities"] = maps.values
                 how: Any = {"size": item["source_slice"], "name": show_path(item["source"].path), "expected": expected}
                 how |= {"maps": maps, "pixel_mm": item["pixel_mm"]}
+                if answers is not None:
+                    how["known"] = dict(zip(spread_slices(images.shape[-1]), answers.split(1), strict=True))
                 item["pred"] = self.inferer.classes(images, self.network, **how)[0]
                 item["expected_dice"] = expected.compute()
             else:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import torch
 from custom_components.data.preprocessing import classes_at
@@ -15,27 +15,29 @@ from custom_components.system.terminal import track
 from custom_components.system.threads import map_exactly
 from monai.data import MetaTensor
 from monai.inferers import SliceInferer
-from torch import Tensor
+from torch import Tensor, nn
 
 if TYPE_CHECKING:
     from custom_components.inference.probability_maps import ProbabilityMaps
     from custom_components.models.trained_model import TrainedModel
 
-Result = TypeVar("Result")
+_BLOCK_PIXELS = 2**15  # that pass the network at once: eight slices of 64 x 64, one of more than 128 x 128
 
 
 class SlicewiseInferer(SliceInferer):
-    """MONAI's `SliceInferer` that computes each slice alone, on one thread, when it runs on a CPU.
+    """MONAI's `SliceInferer` that computes small blocks of slices, each on one thread, when it runs on a CPU.
 
     On a CPU the logits, and hence the label map, do not depend on the number of threads, on `sw_batch_size` or on the
-    run, to the last bit. Computing slices alone is also faster than in batches, because the features of one slice fit
-    into the processor's cache. On a GPU, slices pass in batches of `sw_batch_size`. The norms of a `MultiDomainUNet`
-    in evaluation mode are first folded into its convolutions. No gradients are recorded.
+    run, to the last bit, since the size and the number of the slices alone say how they are divided into blocks. A
+    large slice is a block of its own, because its features then fit into the processor's cache; small ones share a
+    pass, because each pass reads all weights. Of slices that are constant, and equal, only one is computed. On a GPU,
+    slices pass in batches of `sw_batch_size`. The norms of a `MultiDomainUNet` in evaluation mode are first folded
+    into its convolutions, again whenever its weights or its domain have changed. No gradients are recorded.
 
     Args:
         roi_size: rows and columns of the slices; on a CPU the slices must have this size. None takes any.
         spatial_dim: axis of the volume along which slices are stacked, 0, 1 or 2.
-        sw_batch_size: slices in a batch on a GPU; largest number of slices in memory on a CPU.
+        sw_batch_size: slices in a batch on a GPU; largest number of slices in memory on a CPU, but at least a block.
         domain: name of the domain that is set on the network before each volume; `None` sets none.
         views: names of `views.VIEWS` that are averaged with the slice itself, or `views.SAFE`; none for the network's
             plain logits.
@@ -74,6 +76,7 @@ class SlicewiseInferer(SliceInferer):
         self.model = model
         self.fixed_channels = fixed_channels
         self.domain = domain
+        self._folded: tuple[Any, Any] = None, None
 
     def __call__(self, inputs: Tensor, network: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
         """Logits of one volume; further arguments go to the network."""
@@ -83,9 +86,12 @@ class SlicewiseInferer(SliceInferer):
                 if self.any_size:
                     self.roi_size = tuple(self._slices(inputs).shape[3:])
                 return super().__call__(inputs, network, *args, **kwargs)
-            logits = self._each_slice(inputs, lambda _, images: network(images, *args, **kwargs))
+            found: dict[int, Tensor] = {}
+            # Further arguments may be those of one slice, such as its domain.
+            alone = bool(args or kwargs)
+            self._each_slice(inputs, lambda images: network(images, *args, **kwargs), found.__setitem__, alone=alone)
             # A view whose memory holds slice after slice, the order in which restoring to a volume reads them.
-            return torch.stack(logits).movedim(0, self.spatial_dim + 2)
+            return torch.stack([found[index] for index in range(len(found))]).movedim(0, self.spatial_dim + 2)
 
     def classes(
         self,
@@ -97,6 +103,7 @@ class SlicewiseInferer(SliceInferer):
         expected: ExpectedDice | None = None,
         maps: ProbabilityMaps | None = None,
         pixel_mm: Sequence[float] = (1.0, 1.0),
+        known: Mapping[int, Tensor] | None = None,
     ) -> Tensor:
         """Most probable channel of each pixel of one volume; the logits of only a few slices are in memory at a time.
 
@@ -108,6 +115,8 @@ class SlicewiseInferer(SliceInferer):
             expected: accumulates the logits of every slice at the network's resolution.
             maps: keeps probabilities of every slice in `size`.
             pixel_mm: size of a pixel of the inputs along rows and columns, for views that rotate.
+            known: the network's logits (1, channels, rows, columns) of some slices, by their index, which are not
+                computed again on a CPU, in float32 and without views.
 
         Returns:
             Channel indices, uint8, on the CPU, shape (1, 1, X, Y, Z) with `size` instead of the slices' own size.
@@ -119,20 +128,22 @@ class SlicewiseInferer(SliceInferer):
         slices = self._slices(inputs)
         found = torch.empty((len(slices), *size), dtype=torch.uint8)
 
-        def fill(index: int, images: Tensor) -> None:
-            logits = logits_of(images)
+        def keep(index: int, logits: Tensor) -> None:
             if expected is not None:
                 expected.add(index, logits)
             if maps is not None:
                 maps.add(index, logits)
-            found[index : index + len(images)] = classes_at(logits, size)
+            found[index : index + len(logits)] = classes_at(logits, size)
 
         with torch.no_grad():
             if inputs.device.type == "cpu":
-                self._each_slice(inputs, fill)
+                if self.views or torch.is_autocast_enabled("cpu"):
+                    known = None
+                map_exactly(lambda own: keep(own[0], _checked(own[1], name)), list((known or {}).items()))
+                self._each_slice(inputs, logits_of, keep, known=known or ())
             else:
                 for index in track(range(0, len(slices), self.sw_batch_size), "batches of slices"):
-                    fill(index, slices[index : index + self.sw_batch_size, 0].contiguous())
+                    keep(index, logits_of(slices[index : index + self.sw_batch_size, 0].contiguous()))
         return found[None, None].movedim(2, self.spatial_dim + 2)
 
     def _prepare(self, network: Callable[..., Tensor], pixel_mm: Sequence[float] = (1.0, 1.0)) -> Callable[..., Tensor]:
@@ -144,11 +155,11 @@ class SlicewiseInferer(SliceInferer):
 
         if self.domain is not None:
             answer_for(network, self.domain)
-        if isinstance(network, MultiDomainUNet) and not network.training:
-            # Fold for each volume anew: weights or domain may have changed since the last one.
-            network = fold_network(network)
-        elif isinstance(network, MeanNetwork) and not network.training:
-            network = network.folded()
+        if isinstance(network, MultiDomainUNet | MeanNetwork) and not network.training:
+            state = _state_of(network)
+            if state is None or self._folded[0] != state:
+                self._folded = state, network.folded() if isinstance(network, MeanNetwork) else fold_network(network)
+            network = self._folded[1]
         if self.views:
             index = getattr(network, "domain", None)
             domain = None if self.model is None or index is None else self.model.domains[index].name
@@ -166,8 +177,20 @@ class SlicewiseInferer(SliceInferer):
             raise ValueError(f"inputs must be one volume of slices of {size}, got {shape}; give them one by one")
         return slices
 
-    def _each_slice(self, inputs: Tensor, function: Callable[[int, Tensor], Result]) -> list[Result]:
-        """Results of the function for each index and slice (1, C, rows, columns), under this thread's autocast."""
+    def _each_slice(
+        self,
+        inputs: Tensor,
+        answer: Callable[[Tensor], Tensor],
+        keep: Callable[[int, Tensor], None],
+        *,
+        alone: bool = False,
+        known: Container[int] = (),
+    ) -> None:
+        """Answer blocks of slices (N, C, rows, columns), under this thread's autocast, and keep that of each slice.
+
+        `keep` takes the index and the answer (1, ...) of a slice, in any order and from several threads; with `alone`,
+        each block is one slice. Those whose index is among the `known` are left out.
+        """
         slices = self._slices(inputs)
         if not self.any_size and tuple(slices.shape[3:]) != tuple(self.orig_roi_size):
             raise ValueError(
@@ -177,15 +200,48 @@ class SlicewiseInferer(SliceInferer):
         # Autocast is a setting of a thread: the threads that compute the slices must be told.
         amp, dtype = torch.is_autocast_enabled("cpu"), torch.get_autocast_dtype("cpu")
 
-        def apply(index: int) -> Result:
+        def apply(block: list[list[int]]) -> None:
             with torch.no_grad(), torch.autocast("cpu", enabled=amp, dtype=dtype):
-                return function(index, slices[index].contiguous())
+                answers = answer(slices[[same[0] for same in block], 0].contiguous()).split(1)
+                for same, own in zip(block, answers, strict=True):
+                    for index in same:
+                        keep(index, own)
 
-        return map_exactly(apply, range(len(slices)), most_at_once=self.sw_batch_size, what="slices")
+        most = 1 if alone else max(1, _BLOCK_PIXELS // (slices.shape[3] * slices.shape[4]))
+        map_exactly(apply, _blocks(slices, most, known), most_at_once=max(1, self.sw_batch_size // most), what="slices")
+
+
+def _blocks(slices: Tensor, most: int, known: Container[int]) -> list[list[list[int]]]:
+    """Slices (number, 1, C, rows, columns), but the known ones, in blocks of about equal length, at most `most`.
+
+    Returns:
+        Blocks of groups of indices; a group is one slice, or all those that are constant and equal.
+    """
+    low, high = slices.amin(dim=(1, 3, 4)), slices.amax(dim=(1, 3, 4))
+    constant = (low == high).all(dim=1).tolist()
+    groups: dict[Any, list[int]] = {}
+    for index, (is_constant, values) in enumerate(zip(constant, low.tolist(), strict=True)):
+        if index not in known:
+            groups.setdefault(tuple(values) if is_constant else index, []).append(index)
+    count = -(-len(groups) // most)
+    each = list(groups.values())
+    return [each[len(each) * part // count : len(each) * (part + 1) // count] for part in range(count)]
+
+
+def _state_of(network: nn.Module) -> tuple[Any, ...] | None:
+    """What differs once weights or domain have changed; None if that cannot be told."""
+    tensors = [*network.parameters(), *network.buffers()]
+    if any(each.is_inference() for each in tensors):
+        return None
+    # PyTorch counts the writes to a tensor.
+    return network, network.domain, [(each.data_ptr(), each._version) for each in tensors]
 
 
 def _finite_logits(images: Tensor, *, network: Callable[[Tensor], Tensor], name: str) -> Tensor:
-    logits = network(images)
+    return _checked(network(images), name)
+
+
+def _checked(logits: Tensor, name: str) -> Tensor:
     if not bool(torch.isfinite(logits).all()):
         raise InputError(f"prediction for {name} must be finite, got NaN or infinity; train again")
     return logits

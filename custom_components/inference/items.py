@@ -29,6 +29,8 @@ class VolumeItem(TypedDict, total=False):
         source_slice: rows and columns of the source's own slices.
         pixel_mm: size of a pixel of the network's slices along rows and columns.
         domain_fit: whether the scan looks like its domain, see `domain_fit.judge_fit`; `FitDomaind` sets it.
+        answers: logits (8, channels, rows, columns) of the slices that were judged, see `domain_fit.spread_slices`;
+            the engine removes it.
 
     Keys of the engine and the post-processing:
         pred: prediction. Logits (channels, rows, columns, num_slices) or channel indices (1, rows, columns,
@@ -57,6 +59,7 @@ class VolumeItem(TypedDict, total=False):
     source_slice: tuple[int, int]
     pixel_mm: list[float]
     domain_fit: dict[str, Any]
+    answers: Tensor
     pred: np.ndarray | Tensor
     pred_before: np.ndarray | Tensor
     expected_dice: list[float]

@@ -17,11 +17,13 @@ from custom_components.inference.domain_fit import (
     judge_fit,
     named_domain,
     norm_distance,
+    spread_slices,
 )
 from custom_components.inference.transforms import ReadVolumed, StackSlicesd
 from custom_components.models.checkpoints import build_network
 from custom_components.models.trained_model import QUALITY, TrainedModel
 from custom_components.networks.folding import fold_network
+from custom_components.networks.means import MeanNetwork
 from custom_components.networks.unet import MultiDomainUNet
 from custom_components.quality.calibration import DomainQuality
 from support.models import make_model
@@ -158,6 +160,22 @@ def test_a_scan_is_cut_as_before_and_judged(model: TrainedModel, scan: dict[str,
     far = knowing(model, ankle=1e9, shoulder=1e-9)
     fit = FitDomaind("image", model=far, network=network, domain="shoulder")(scan)["domain_fit"]
     assert (fit["fits"], fit["like"]) == (False, "ankle")
+
+
+@pytest.mark.parametrize("domain", ["shoulder", AUTO])
+def test_logits_of_the_judged_slices_are_passed_on(model: TrainedModel, scan: dict[str, Any], domain: str) -> None:
+    sure = knowing(model, ankle=1e-9, shoulder=1e9)
+    for num_threads in (1, 2):
+        torch.set_num_threads(num_threads)
+        network = build_network(sure, domain="ankle")
+        item = FitDomaind("image", model=sure, network=network, domain=domain)(scan)
+        network.set_domain("shoulder")
+        images = item["image"][..., spread_slices(item["image"].shape[-1])].movedim(-1, 0).contiguous()
+        with torch.no_grad():
+            torch.testing.assert_close(item["answers"], network(images))
+        several = FitDomaind("image", model=sure, network=MeanNetwork([network, network]), domain=domain)(scan)
+        assert "answers" not in several
+    torch.set_num_threads(1)
 
 
 def test_auto_sets_the_domain_of_the_item(model: TrainedModel, scan: dict[str, Any]) -> None:

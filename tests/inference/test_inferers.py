@@ -14,6 +14,7 @@ from custom_components.errors import InputError
 from custom_components.inference.inferers import SlicewiseInferer
 from custom_components.inference.transforms import ReadVolumed, StackSlicesd
 from custom_components.models.checkpoints import build_network, load_model, save_checkpoint
+from custom_components.quality.expected_dice import ExpectedDice
 from monai.data import MetaTensor
 from monai.inferers import SliceInferer
 from support.bundles import Run
@@ -98,6 +99,111 @@ def test_classes_are_those_of_the_logits_brought_to_the_size(axis: int, size: tu
     assert (found.dtype, found.shape[:2]) == (torch.uint8, (1, 1))
     assert torch.equal(found[0, 0].movedim(axis, 0), expected)
     assert len(expected.unique()) > 1
+
+
+@pytest.mark.parametrize(
+    ("size", "blocks"), [((16, 16), [18]), ((48, 64), [9, 9]), ((96, 96), [3] * 6), ((128, 160), [1] * 18)], ids=str
+)
+def test_small_slices_pass_in_blocks_that_neither_threads_nor_sub_batches_change(
+    size: tuple[int, int], blocks: list[int]
+) -> None:
+    for num_threads, batch in itertools.product((1, 2), (1, 16)):
+        torch.set_num_threads(num_threads)
+        seen: list[int] = []
+
+        def network(slices: torch.Tensor, seen: list[int] = seen) -> torch.Tensor:
+            seen.append(len(slices))
+            return slices * 2
+
+        volume = torch.randn(1, 1, *size, 18)
+        found = SlicewiseInferer(roi_size=size, spatial_dim=2, sw_batch_size=batch)(volume, network)
+        assert seen == blocks
+        assert torch.equal(found, volume * 2)
+
+
+@pytest.mark.parametrize("num_threads", [1, 2])
+def test_of_equal_constant_slices_one_is_computed_and_all_are_answered(num_threads: int) -> None:
+    torch.set_num_threads(num_threads)
+    network, volume = make_network(widths=[4, 8], size=160)
+    network.heads[0].bias.data.zero_()
+    volume[..., [0, 4, 17]], volume[..., 5] = -0.25, 0.5
+    volume[..., 9] = volume[..., 8]  # equal, but not constant
+    inferer = SlicewiseInferer(roi_size=(160, 176), spatial_dim=2, sw_batch_size=16)
+    seen: list[torch.Tensor] = []
+
+    def watched(slices: torch.Tensor) -> torch.Tensor:
+        seen.extend(slices)
+        return network(slices)
+
+    logits, expected = inferer(volume, watched), ExpectedDice()
+    assert len(seen) == 16
+    with torch.no_grad():
+        each = [network(volume[..., index]) for index in range(18)]
+    assert all(torch.equal(logits[..., index], own) for index, own in enumerate(each))
+    labels = inferer.classes(volume, watched, size=(160, 176), expected=expected)
+    assert torch.equal(labels[0, 0], logits[0].argmax(0))
+    plain = ExpectedDice()
+    for index, own in enumerate(each):
+        plain.add(index, own)
+    assert expected.compute() == plain.compute()
+
+
+def test_known_logits_are_not_computed_again_but_checked() -> None:
+    network, volume = make_network(widths=[4, 8], size=32)
+    network.heads[0].bias.data.zero_()
+    seen: list[int] = []
+
+    def watched(slices: torch.Tensor) -> torch.Tensor:
+        seen.append(len(slices))
+        return network(slices)
+
+    known = {index: torch.randn(1, 4, 32, 48) for index in (2, 17)}
+    found = {}
+    for num_threads, given in itertools.product((1, 2), (None, known)):
+        torch.set_num_threads(num_threads)
+        inferer, expected = SlicewiseInferer(roi_size=(32, 48), spatial_dim=2, sw_batch_size=16), ExpectedDice()
+        labels = inferer.classes(volume, watched, size=(45, 61), expected=expected, known=given)[0, 0]
+        again = found.setdefault(given is None, (labels, expected.compute()))
+        assert torch.equal(again[0], labels)
+        assert again[1] == expected.compute()
+    assert sum(seen) == 2 * 18 + 2 * 16
+    computed, mixed = found[True][0], found[False][0]
+    others = [index for index in range(18) if index not in known]
+    assert torch.equal(mixed[..., others], computed[..., others])
+    for index, logits in known.items():
+        assert torch.equal(mixed[..., index], interpolate(logits, size=(45, 61), mode="bilinear")[0].argmax(0))
+    viewing = SlicewiseInferer(roi_size=(32, 48), spatial_dim=2, sw_batch_size=16, views=["flip-columns"])
+    seen.clear()
+    viewing.classes(volume, watched, size=(32, 48), known=known)
+    assert sum(seen) == 2 * 18
+    broken = {3: torch.full((1, 4, 32, 48), torch.nan)}
+    with pytest.raises(InputError, match=r"prediction for scan\.nii must be finite, got NaN or infinity"):
+        inferer.classes(volume, network, size=(32, 48), name="scan.nii", known=broken)
+
+
+def test_a_network_is_folded_again_only_when_its_weights_or_domain_change() -> None:
+    network, volume = make_network(widths=[4, 8], size=32)
+    inferer = SlicewiseInferer(roi_size=(32, 48), spatial_dim=2, sw_batch_size=16)
+
+    def answer() -> torch.Tensor:
+        found, fresh = (
+            each(volume, network)
+            for each in (inferer, SlicewiseInferer(roi_size=(32, 48), spatial_dim=2, sw_batch_size=16))
+        )
+        assert torch.equal(found, fresh)
+        return found
+
+    first, folded = answer(), inferer._folded[1]
+    assert torch.equal(answer(), first)
+    assert inferer._folded[1] is folded
+    network.set_domain(1)
+    assert answer().shape[1] == 3
+    network.set_domain(0)
+    with torch.no_grad():
+        network.encoder[0].conv1.weight.add_(1.0)
+    assert not torch.equal(answer(), first)
+    network.load_state_dict({name: torch.zeros_like(tensor) for name, tensor in network.state_dict().items()})
+    assert not answer().any()
 
 
 def test_classes_of_logits_that_are_not_finite_are_refused() -> None:
