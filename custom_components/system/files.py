@@ -22,6 +22,7 @@ from custom_components.system.termination import at_termination
 _FORMULA = re.compile("[ \u00a0]*[=+\\-@\uff1d\uff0b\uff0d\uff20]|[\t\r\n]")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-](inf|nan)", re.ASCII)
 _NO_TEXT = re.compile("[\ud800-\udc7f\udd00-\udfff]")  # surrogates that stand for no byte
+_LARGE_FOLDER = 2**16  # bytes of its list of names, thousands of them: one list a file written takes ever longer
 TEMPORARY = ".*.tmp-*"
 """Pattern of the names of temporary files: `.<final name>.tmp-<process>`."""
 
@@ -34,8 +35,9 @@ def write_atomically(path: Path, data: bytes, *, check: Callable[[bytes], None] 
 
     The bytes go to a hidden temporary file in the same folder, are flushed to the disk, read back and compared, and
     only then take the final name. Whatever fails, Ctrl-C included, the temporary file is removed and an older `path`
-    stays as it was; a temporary file that a killed process left goes too. Missing parent folders are made. `check` gets
-    the bytes read back, before they take the final name; an error from it ends the writing.
+    stays as it was; a temporary file that a killed process left goes too, but in a folder of thousands of files, which
+    `remove_stale_temporaries` clears. Missing parent folders are made. `check` gets the bytes read back, before they
+    take the final name; an error from it ends the writing.
 
     Raises:
         InputError: `path` is a folder, or a file has the name of a folder that it goes to.
@@ -53,8 +55,9 @@ def write_atomically(path: Path, data: bytes, *, check: Callable[[bytes], None] 
         raise InputError(f"file to write must not be a folder, got {show_path(path)}; name a file inside it")
     make_folder(path.parent)
     try:
-        for stale in path.parent.glob(f".{glob.escape(path.name)}.tmp-*"):
-            _remove_if_stale(stale)
+        if path.parent.stat().st_size < _LARGE_FOLDER:
+            for stale in path.parent.glob(f".{glob.escape(path.name)}.tmp-*"):
+                _remove_if_stale(stale)
         with _temporary(path) as file:
             file.write(data)
             file.flush()

@@ -14,7 +14,7 @@ from custom_components.inference.report import REPORT, read_own_report
 from custom_components.models.ensembles import load_ensemble
 from custom_components.system.terminal import count
 
-from multijoint.api.archives import segment_on_cluster
+from multijoint.api.archives import SHARE, segment_on_cluster
 from multijoint.api.dicom_scans import find_scans, write_segs
 from multijoint.api.meshing import format_meshed, mesh_cases
 from multijoint.api.opening import open_model
@@ -43,6 +43,7 @@ def segment_exams(
     engine: str = "local",
     address: str | None = None,
     threads: int = 1,
+    share: int = SHARE,
     tell: Callable[[Sequence[Mapping[str, str]]], object] = len,
     **settings: Any,
 ) -> Iterator[str]:
@@ -64,6 +65,7 @@ def segment_exams(
         engine: "local", or "ray" to share out the scans.
         address: of a Ray cluster; see `segment_on_cluster`.
         threads: processor threads of a share.
+        share: scans of a share.
         tell: called with the rows of `segment_report.csv` for these scans, also if some could not be segmented.
         settings: as for `segment`.
 
@@ -102,7 +104,7 @@ def segment_exams(
             if engine == "local":
                 run_inference(items, model=known, **settings)
             else:
-                segment_on_cluster(items, engine=engine, address=address, threads=threads, **settings)
+                segment_on_cluster(items, engine=engine, address=address, threads=threads, share=share, **settings)
         except InputError as error:
             if report_version(output_dir) in (None, before):  # nothing was segmented, or nothing is left of it
                 raise

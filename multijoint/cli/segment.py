@@ -74,6 +74,7 @@ from multijoint.cli.quick_start import quick_imports
     choice("--engine", ["local", "ray"], "ray shares out an archive of scans (default local)"),
     ADDRESS,
     number("--threads", "N", "processor threads of a share (default 1)", default=1),
+    number("--share", "N", "scans that a process segments before the next one starts (default 16)", default=16),
     text("--mesh", "FORMAT", "also make surfaces (stl, ply, glb) and bones.csv", choices=MESH_FORMATS),
     flag(
         "--label-names",

@@ -12,6 +12,7 @@ from custom_components.errors import InputError, needs_extra
 from multijoint.cluster.resources import Resources, Task, num_processors
 
 _RETRIES = 3  # after the loss of a machine; a task that raised an exception is not repeated
+_AHEAD = 1024  # tasks that Ray has at least, to fill machines that join; waiting for one of many takes long
 
 
 def run_on_ray(
@@ -40,7 +41,7 @@ def run_on_ray(
         remote = ray.remote(num_cpus=resources.processors, num_gpus=gpus, max_retries=_RETRIES)(task)
         waiting = list(enumerate(payloads))[::-1]
         running: dict[Any, int] = {}
-        most = resources.at_once or len(waiting)
+        most = resources.at_once or max(_AHEAD, 2 * int(ray.cluster_resources().get("CPU", 0)))
         while waiting or running:
             while waiting and len(running) < most:
                 index, payload = waiting.pop()

@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -60,6 +61,16 @@ def run_process(
         with log.open("rb") as printed:
             printed.seek(start)
             raise ProcessFailure(describe_exit(code, printed.read().decode(errors="replace")))
+
+
+def run_command(payload: tuple[Sequence[str], Path], environment: Mapping[str, str]) -> str | None:
+    """A task of `run_tasks` that imports little: a command of ours and its log; returns why it failed, or None."""
+    arguments, log = payload
+    try:
+        run_process([sys.executable, "-m", "multijoint.cli", *arguments], log=log, environment=environment)
+    except ProcessFailure as failure:
+        return str(failure)
+    return None
 
 
 def stop_processes() -> None:

@@ -126,6 +126,17 @@ def test_what_a_killed_process_left_goes_with_the_next_write_and_on_request(tmp_
         assert sorted(file.name for file in tmp_path.iterdir()) == [".keep.csv", ".live.csv.tmp-3", "scores.csv"]
 
 
+def test_a_large_folder_is_not_listed_for_each_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    left = tmp_path / ".scores.csv.tmp-1"
+    left.touch()
+    monkeypatch.setattr(files, "_LARGE_FOLDER", 0)
+    monkeypatch.setattr(Path, "glob", lambda self, pattern: pytest.fail("it was listed"))
+    write_atomically(tmp_path / "scores.csv", b"whole")
+    monkeypatch.undo()
+    assert left.exists()
+    assert remove_stale_temporaries(tmp_path) == 1
+
+
 def test_a_check_that_fails_keeps_the_old_file(tmp_path: Path) -> None:
     def refuse(data: bytes) -> None:
         raise InputError(f"content must be better, got {data!r}")
