@@ -1,4 +1,4 @@
-"""Commands of every day: a training on a machine that is busy, `check` and `report` of many cases."""
+"""Commands of every day: a training on a busy machine, `check` and `report` of many cases, tables of many jobs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ import nibabel as nib
 import numpy as np
 import yaml
 
-from multijoint.benchmarks.fixtures import DOMAIN, Workplace, magnify, multijoint, run_command
+from multijoint.benchmarks.finished_experiment import NUM_SLICES, make_experiment
+from multijoint.benchmarks.fixtures import DOMAIN, Workplace, magnify, multijoint, run_command, time_commands
 from multijoint.benchmarks.rows import Row, Target, interleave
 from multijoint.running import find_bundle
 
@@ -93,6 +94,23 @@ def report(place: Workplace) -> Iterator[Row]:
             (out / f"{name}_seg.json").write_text((first / f"{own}_seg.json").read_text().replace(own, name))
         ours, alone = _against_one_processor(multijoint("report", out, "--scans", scans))
     yield Row(f"report, {number} cases", ours, alone, "s", 1, Target(15.0, of="ours"))
+
+
+def tables(place: Workplace) -> Iterator[Row]:
+    """A finished experiment gathered, its tables written and its figures drawn, by three processes in turn."""
+    with tempfile.TemporaryDirectory(dir=place.folder) as scratch:
+        folder = Path(scratch).resolve()
+        number = make_experiment(folder, folds=place.choose(17, 2))
+        gathering = "import pathlib, sys; from multijoint.experiments import gather; gather(pathlib.Path(sys.argv[1]))"
+        commands = {
+            "gather": [sys.executable, "-c", gathering, str(folder)],
+            "tables": multijoint("tables", folder),
+            f"figures, {NUM_SLICES} slices in figure 4": multijoint("figures", folder),
+        }
+        seconds = time_commands(*commands.values(), repetitions=1)
+    yield Row(f"tables, {number} jobs: all", sum(seconds), None, "s", 1, Target(10.0, of="ours"))
+    for name, each in zip(commands, seconds, strict=True):
+        yield Row(f"tables, {number} jobs: {name}", each, None, "s", 1)
 
 
 def _against_one_processor(command: Sequence[str]) -> list[float]:

@@ -9,6 +9,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import nibabel as nib
 import numpy as np
 from scipy import ndimage
 
+from multijoint.benchmarks.rows import interleave
 from multijoint.running import find_bundle
 
 DOMAIN = "ankle"
@@ -41,6 +43,11 @@ def run_command(command: Sequence[str], *, env: dict[str, str] | None = None) ->
     if done.returncode:
         raise RuntimeError(f"{' '.join(command[1:5])} ended with code {done.returncode}: {done.stderr[-1000:]}")
     return done.stdout
+
+
+def time_commands(*commands: Sequence[str], repetitions: int, warm_up: int = 0) -> list[float]:
+    """Median seconds of each command, in turns; see `rows.interleave`."""
+    return interleave(*(partial(run_command, each) for each in commands), repetitions=repetitions, warm_up=warm_up)
 
 
 def run_measured(command: Sequence[str], *, env: dict[str, str] | None = None) -> tuple[float, float]:

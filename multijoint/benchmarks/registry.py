@@ -28,6 +28,7 @@ BENCHMARKS = {
     "busy": "everyday:busy",
     "check": "everyday:check",
     "report": "everyday:report",
+    "tables": "everyday:tables",
     "scale": "scaling.scaling:scale",
 }
 """Name -> module and function; a function takes a `Workplace` and yields rows as they come."""

@@ -15,7 +15,15 @@ from custom_components.io.formats import case_id
 from custom_components.io.records import label_map_path
 from custom_components.models.checkpoints import load_model
 
-from multijoint.benchmarks.fixtures import DOMAIN, SLICE_SIZE, Workplace, multijoint, run_command, run_measured
+from multijoint.benchmarks.fixtures import (
+    DOMAIN,
+    SLICE_SIZE,
+    Workplace,
+    multijoint,
+    run_command,
+    run_measured,
+    time_commands,
+)
 from multijoint.benchmarks.rows import Row, Target, interleave
 from multijoint.running import find_bundle
 
@@ -170,8 +178,3 @@ def check_same(ours: Path, theirs: Path, *, least_dice: float) -> None:
     dice = 2 * int(np.count_nonzero((first == second) & (first > 0))) / max(bones, 1)
     if dice < least_dice:
         raise RuntimeError(f"label maps must agree to Dice {least_dice}, got {dice:.6f}: {ours.name}, {theirs.name}")
-
-
-def time_commands(*commands: Sequence[str], repetitions: int, warm_up: int = 0) -> list[float]:
-    """Median seconds of each command, in turns; see `rows.interleave`."""
-    return interleave(*(partial(run_command, each) for each in commands), repetitions=repetitions, warm_up=warm_up)
