@@ -28,6 +28,7 @@ BENCHMARKS = {
     "busy": "everyday:busy",
     "check": "everyday:check",
     "report": "everyday:report",
+    "gzip": "gzip_files:gzip_files",
     "tables": "everyday:tables",
     "scale": "scaling.scaling:scale",
 }
