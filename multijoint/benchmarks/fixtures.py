@@ -23,10 +23,12 @@ from multijoint.running import find_bundle
 DOMAIN = "ankle"
 """Domain of the scans."""
 
+DOMAINS = (DOMAIN, "shoulder")
+"""Domains of the training."""
+
 SLICE_SIZE = (256, 256)
 """Rows and columns of the slices that the network gets."""
 
-_DOMAINS = (DOMAIN, "shoulder")
 _SIZE = 96
 _SPACING_MM = (0.6, 0.6, 0.6)
 _INTERVAL_S, _RESTING = 0.02, 10  # between samples of the memory
@@ -122,9 +124,9 @@ class Workplace:
         from multijoint.phantoms import write_phantoms
 
         root = self.folder / "phantoms"
-        found = [root / domain / "manifest.yaml" for domain in _DOMAINS]
+        found = [root / domain / "manifest.yaml" for domain in DOMAINS]
         if not all(path.is_file() for path in found):
-            write_phantoms(root, domains=list(_DOMAINS), num_cases=8, seed=0, size=_SIZE)
+            write_phantoms(root, domains=list(DOMAINS), num_cases=8, seed=0, size=_SIZE)
         return found
 
     def trained_model(self) -> Path:
