@@ -94,7 +94,7 @@ shipped-model: .venv/ready ## Train and score the shipped model; HIPPOCAMPUS=fol
 test: .venv/ready .venv/browser/version ## Run the tests, a file at a time on each processor
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 
-bench: .venv/ready ## Measure speed and memory beside peers, in one run (27 to 35 minutes; QUICK=1: about 5)
+bench: .venv/ready ## Measure speed and memory beside peers, in one run (about a quarter of an hour; QUICK=1: 4 minutes)
 	$(BIN)/multijoint bench $(if $(QUICK),--quick) --out $(BENCH)
 
 faults: .venv/ready ## Inject faults in their full numbers and print what came of them (under 30 minutes)

@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from custom_components.errors import InputError, suggest
-from custom_components.workflows.monai_workarounds import hide_missing_log_file, raise_own_errors
-from monai.bundle import ConfigWorkflow
 
 __all__ = ["JOINT_BUNDLE", "RECIPES", "InputError", "find_bundle", "list_bundles", "recipe_config", "run_workflow"]
 
@@ -31,6 +29,10 @@ def run_workflow(configs: Sequence[str], *, workflow_type: str, **settings: Any)
     Raises:
         InputError: the input cannot be used. Like `OSError`, it is raised without MONAI's errors around it.
     """
+    # Tables and figures need the names below only; MONAI takes seconds to import.
+    from custom_components.workflows.monai_workarounds import hide_missing_log_file, raise_own_errors
+    from monai.bundle import ConfigWorkflow
+
     bundle = find_bundle()
     hide_missing_log_file()
     workflow = ConfigWorkflow(

@@ -13,12 +13,14 @@ from typing import Any
 
 import numpy as np
 from custom_components.errors import InputError, show_path
+from custom_components.io import nifti_files
 from custom_components.io.formats import LABEL_ENDINGS, SEGMENTATION, ending_of
 from custom_components.io.geometry import find_affine, spacing_of
 from custom_components.io.nifti_files import Content
 from custom_components.io.nifti_headers import read_header, shape_of, skip_to_voxels
 
-_LEVEL = 6  # of compression; at 9 a label map takes three times as long and is hardly smaller
+_LEVEL = 6  # of zlib's compression; at 9 a label map takes three times as long and is hardly smaller
+_ISAL_LEVEL = 2  # a label map is 1.6 to 2.1 times as large as by zlib; at 3 it takes longer and is larger
 _PART = 2**20  # bytes compared at once
 _SEGMENTATION = {
     "Segmentation_ContainedRepresentationNames": "Binary labelmap|",
@@ -103,7 +105,10 @@ def voxels_of(labels: np.ndarray) -> memoryview:
 
 
 def compress(head: bytes, voxels: memoryview) -> bytes:
-    """A gzip file; the same content gives the same bytes."""
+    """A gzip file; the same content gives the same bytes, by zlib or, where it is installed, by ISA-L."""
+    if nifti_files.isal_zlib is not None:
+        packer = nifti_files.isal_zlib.compressobj(_ISAL_LEVEL, wbits=31)
+        return packer.compress(head) + packer.compress(voxels) + packer.flush()
     stream = io.BytesIO()
     with gzip.GzipFile(filename="", fileobj=stream, mode="wb", compresslevel=_LEVEL, mtime=0) as file:
         file.write(head)
@@ -131,7 +136,8 @@ def _escaped(value: str) -> str:
 
 
 def _metaimage(shape: tuple[int, ...], lps: np.ndarray, voxels: memoryview, *, is_oriented: bool) -> bytes:
-    packed = zlib.compress(voxels, _LEVEL)
+    isal = nifti_files.isal_zlib
+    packed = isal.compress(voxels, _ISAL_LEVEL) if isal is not None else zlib.compress(voxels, _LEVEL)
     columns = [_split(column) for column in lps[:3, :3].T.tolist()]
     lines = ["ObjectType = Image", "NDims = 3", "BinaryData = True", "BinaryDataByteOrderMSB = False"]
     lines += ["CompressedData = True", f"CompressedDataSize = {len(packed)}"]

@@ -10,11 +10,16 @@ import stat
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from custom_components.errors import InputError, show_path
 from custom_components.io.formats import format_of
 from custom_components.system.files import READ_FLAGS
+
+try:
+    from isal import isal_zlib  # ISA-L, of the extra `fast`: reads twice as fast as zlib and writes ten times as fast
+except ImportError:
+    isal_zlib = None  # type: ignore[assignment]
 
 MAX_VOXELS = "MULTIJOINT_MAX_VOXELS"
 """Environment variable: how many voxels a volume may have; 2**29 unless set."""
@@ -26,7 +31,9 @@ _DEFAULTS = {MAX_VOXELS: 2**29, MAX_BYTES: 2**32}
 _CHUNK = 2**16  # compressed bytes per call of zlib; small, because zlib copies the unused rest for each member
 _MAX_EMPTY_MEMBERS = 1000
 _MAGIC = b"\x1f\x8b"
+_MOST_FLAGS = b"\x1f"  # of a gzip header; ISA-L takes unknown ones too
 _WINDOW_BITS = {"gzip": 31, "zlib": 47}  # the last takes either
+_DAMAGE = (zlib.error, getattr(isal_zlib, "error", zlib.error))
 _PACKED = (".gz", ".mgz")
 _KINDS = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket"}
 _KINDS |= dict.fromkeys((stat.S_IFCHR, stat.S_IFBLK), "a device")
@@ -66,7 +73,8 @@ class _Readable(Protocol):
 class Content:
     """Content of `size` stored bytes of a file, decompressed while read from front to back.
 
-    Without a `packing`, the name tells: `.gz` and `.mgz` are gzip files, others are not compressed.
+    Without a `packing`, the name tells: `.gz` and `.mgz` are gzip files, others are not compressed. Where ISA-L is
+    installed it decompresses gzip files, unless the stream cannot be read again: what it finds damaged, zlib judges.
     """
 
     def __init__(
@@ -76,10 +84,13 @@ class Content:
         self._packing = ("gzip" if path.name.lower().endswith(_PACKED) else "") if packing is None else packing
         self.size = None if self._packing else size
         """Number of bytes of content; None if compressed, as only the end of the stream tells."""
-        self._stream = stream
+        self._stream: Any = stream
         self._hash = hashlib.sha256()
         self._input = b""
-        self._member: zlib._Decompress | None = None
+        self._position = self._num_hashed = 0  # in the stored bytes
+        self._member: Any = None  # a decompressor of `zlib` or of `isal_zlib`, which works alike
+        self._start = self._num_given = self._to_skip = 0  # the current member's place, content so far, and read again
+        self._by_isal = False
         self._num_members = self._num_empty = 0
         self._is_empty = True  # whether the current member has had no content so far
 
@@ -108,7 +119,10 @@ class Content:
             data = self._stream.read(size) or b""
         except OSError as error:
             raise _unreadable(self.path, error) from error
-        self._hash.update(data)
+        self._position += len(data)
+        if self._position > self._num_hashed:  # else it was read before
+            self._hash.update(memoryview(data)[self._num_hashed - self._position :])
+            self._num_hashed = self._position
         return data
 
     def _inflated(self, size: int) -> bytes:
@@ -124,8 +138,11 @@ class Content:
                 return b""
             ended = not self._input
             try:
-                data = member.decompress(self._input, size)
-            except zlib.error as error:
+                data = member.decompress(self._input, self._to_skip or size)
+            except _DAMAGE as error:
+                if self._by_isal:
+                    self._judge()
+                    continue
                 cause = str(error).rpartition(": ")[2]
                 raise self._broken(_CAUSES.get(cause, cause)) from error
             self._input = member.unused_data if member.eof else member.unconsumed_tail
@@ -135,12 +152,25 @@ class Content:
                 self._num_empty += self._is_empty
                 if self._num_empty > _MAX_EMPTY_MEMBERS:
                     raise self._broken(f"more than {_MAX_EMPTY_MEMBERS} empty members")
-            if data:
+            if self._to_skip:
+                self._to_skip -= len(data)
+            elif data:
+                self._num_given += len(data)
                 return data
             if ended and not member.eof:
+                if self._by_isal:
+                    self._judge()
+                    continue
                 raise self._broken("the end of the file before the end of the stream (truncated)")
 
-    def _next_member(self) -> zlib._Decompress | None:
+    def _judge(self) -> None:
+        """Read the member again by zlib, up to where ISA-L found it damaged: every reader gives the same reason."""
+        self._stream.seek(self._start)
+        self._position, self._input = self._start, b""
+        self._member, self._by_isal = zlib.decompressobj(wbits=_WINDOW_BITS["gzip"]), False
+        self._to_skip = self._num_given
+
+    def _next_member(self) -> Any:
         """Start the next gzip member; None at the end of the file."""
         if self._num_members:
             while self._input and not self._input.strip(b"\0"):
@@ -153,7 +183,11 @@ class Content:
         is_gzip = self._packing == "gzip"
         if (is_gzip or self._num_members) and not (is_gzip and self._input.startswith(_MAGIC)):
             raise self._broken("other bytes after its end" if self._num_members else f"no {self._packing} file")
-        self._member, self._is_empty = zlib.decompressobj(wbits=_WINDOW_BITS[self._packing]), True
+        known = is_gzip and b"" < self._input[3:4] <= _MOST_FLAGS
+        self._by_isal = known and isal_zlib is not None and hasattr(self._stream, "seek")
+        library = isal_zlib if self._by_isal else zlib
+        self._member, self._is_empty = library.decompressobj(wbits=_WINDOW_BITS[self._packing]), True
+        self._start, self._num_given = self._position - len(self._input), 0
         self._num_members += 1
         return self._member
 

@@ -9,6 +9,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +17,18 @@ import nibabel as nib
 import numpy as np
 from scipy import ndimage
 
+from multijoint.benchmarks.rows import interleave
 from multijoint.running import find_bundle
 
 DOMAIN = "ankle"
 """Domain of the scans."""
 
+DOMAINS = (DOMAIN, "shoulder")
+"""Domains of the training."""
+
 SLICE_SIZE = (256, 256)
 """Rows and columns of the slices that the network gets."""
 
-_DOMAINS = (DOMAIN, "shoulder")
 _SIZE = 96
 _SPACING_MM = (0.6, 0.6, 0.6)
 _INTERVAL_S, _RESTING = 0.02, 10  # between samples of the memory
@@ -41,6 +45,11 @@ def run_command(command: Sequence[str], *, env: dict[str, str] | None = None) ->
     if done.returncode:
         raise RuntimeError(f"{' '.join(command[1:5])} ended with code {done.returncode}: {done.stderr[-1000:]}")
     return done.stdout
+
+
+def time_commands(*commands: Sequence[str], repetitions: int, warm_up: int = 0) -> list[float]:
+    """Median seconds of each command, in turns; see `rows.interleave`."""
+    return interleave(*(partial(run_command, each) for each in commands), repetitions=repetitions, warm_up=warm_up)
 
 
 def run_measured(command: Sequence[str], *, env: dict[str, str] | None = None) -> tuple[float, float]:
@@ -115,9 +124,9 @@ class Workplace:
         from multijoint.phantoms import write_phantoms
 
         root = self.folder / "phantoms"
-        found = [root / domain / "manifest.yaml" for domain in _DOMAINS]
+        found = [root / domain / "manifest.yaml" for domain in DOMAINS]
         if not all(path.is_file() for path in found):
-            write_phantoms(root, domains=list(_DOMAINS), num_cases=8, seed=0, size=_SIZE)
+            write_phantoms(root, domains=list(DOMAINS), num_cases=8, seed=0, size=_SIZE)
         return found
 
     def trained_model(self) -> Path:

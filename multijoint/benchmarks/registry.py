@@ -28,6 +28,8 @@ BENCHMARKS = {
     "busy": "everyday:busy",
     "check": "everyday:check",
     "report": "everyday:report",
+    "gzip": "gzip_files:gzip_files",
+    "tables": "everyday:tables",
     "scale": "scaling.scaling:scale",
 }
 """Name -> module and function; a function takes a `Workplace` and yields rows as they come."""

@@ -46,7 +46,7 @@ class Row:
 
     Args:
         name: benchmark and quantity, such as "dsbn K=2, time".
-        ours: our median.
+        ours: our median; NaN where the name says why nothing was measured.
         peer: the peer's median; None without a peer.
         unit: unit of both.
         n: repetitions of each.
@@ -111,7 +111,8 @@ def format_rows(rows: Sequence[Row], *, quick: bool = False) -> str:
     """The table of the pages; of a quick run, below a line that says so."""
     cells = [("benchmark", "ours", "peer", "unit", "ratio", "target", "", "n")]
     for row in rows:
-        ours, peer, ratio = ("-" if value is None else f"{value:.3g}" for value in (row.ours, row.peer, row.ratio))
+        numbers = (row.ours, row.peer, row.ratio)
+        ours, peer, ratio = ("-" if each is None or math.isnan(each) else f"{each:.3g}" for each in numbers)
         cells.append((row.name, ours, peer, row.unit, ratio, str(row.target or ""), row.verdict, str(row.n)))
     first = ["Quick run: each figure measured once, on small inputs, without targets."] * quick
     return "\n".join([*first, *align_columns(cells, num_left=1)])

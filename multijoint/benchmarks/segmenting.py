@@ -15,7 +15,15 @@ from custom_components.io.formats import case_id
 from custom_components.io.records import label_map_path
 from custom_components.models.checkpoints import load_model
 
-from multijoint.benchmarks.fixtures import DOMAIN, SLICE_SIZE, Workplace, multijoint, run_command, run_measured
+from multijoint.benchmarks.fixtures import (
+    DOMAIN,
+    SLICE_SIZE,
+    Workplace,
+    multijoint,
+    run_command,
+    run_measured,
+    time_commands,
+)
 from multijoint.benchmarks.rows import Row, Target, interleave
 from multijoint.running import find_bundle
 
@@ -57,7 +65,7 @@ def int8_accuracy(place: Workplace) -> Iterator[Row]:
 
 def _file_to_file(place: Workplace, checkpoint: Path, precision: str) -> tuple[float, float, str, int]:
     """Our time and the peer's for the large scan, their unit and the repetitions; the label maps must agree."""
-    image, n = place.scan(), place.choose(2)
+    image, n = place.scan(), 1  # a minute each, of which a disturbance is a small part
     with tempfile.TemporaryDirectory(dir=place.folder) as out:
         ours, theirs = Path(out, "ours"), Path(out, "theirs.nii.gz")
         command = multijoint("segment", image, "--checkpoint", checkpoint, "--precision", precision, *_OPTIONS, ours)
@@ -77,7 +85,7 @@ def overhead(place: Workplace) -> Iterator[Row]:
 
     from multijoint.api.segmenting import segment
 
-    image, model, n = place.scan(), load_model(place.checkpoint()), place.choose(2)
+    image, model, n = place.scan(), load_model(place.checkpoint()), 1
     item = StackSlicesd("image", model=model, domain=DOMAIN)(ReadVolumed("image")({"image": image}))
     network = fold_network(build_network(model, domain=DOMAIN))
     inferer = SlicewiseInferer(roi_size=SLICE_SIZE, spatial_dim=2, sw_batch_size=16)
@@ -102,10 +110,10 @@ def overhead(place: Workplace) -> Iterator[Row]:
 
 
 def many_volumes(place: Workplace) -> Iterator[Row]:
-    """Fifty small volumes in one call against fifty calls, and against the stages of one call without overlap."""
+    """Small volumes in one call against as many calls, and against the stages of one call without overlap."""
     image, checkpoint = place.small_scan, place.trained_model()
     with tempfile.TemporaryDirectory(dir=place.folder) as scratch:
-        scans = [Path(scratch, f"scan{number:02d}.nii.gz") for number in range(place.choose(50, 4))]
+        scans = [Path(scratch, f"scan{number:02d}.nii.gz") for number in range(place.choose(12, 4))]
         for copy in scans:
             shutil.copy(image, copy)
 
@@ -142,7 +150,7 @@ def start(place: Workplace) -> Iterator[Row]:
 
     The time of `segment` for a small scan runs to the end of the process, beyond the first slice.
     """
-    bundle, image, n = find_bundle(), place.small_scan, place.choose(5)
+    bundle, image, n = find_bundle(), place.small_scan, place.choose(3)
     commands = multijoint("--help"), multijoint("--help", module="monai.bundle")
     ours, theirs = time_commands(*commands, repetitions=n, warm_up=1)
     yield Row("start, --help", ours, theirs, unit="s", n=n, target=Target(0.06, of="ours"))
@@ -170,8 +178,3 @@ def check_same(ours: Path, theirs: Path, *, least_dice: float) -> None:
     dice = 2 * int(np.count_nonzero((first == second) & (first > 0))) / max(bones, 1)
     if dice < least_dice:
         raise RuntimeError(f"label maps must agree to Dice {least_dice}, got {dice:.6f}: {ours.name}, {theirs.name}")
-
-
-def time_commands(*commands: Sequence[str], repetitions: int, warm_up: int = 0) -> list[float]:
-    """Median seconds of each command, in turns; see `rows.interleave`."""
-    return interleave(*(partial(run_command, each) for each in commands), repetitions=repetitions, warm_up=warm_up)

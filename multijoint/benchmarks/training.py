@@ -44,7 +44,7 @@ def domain_specific_norm(place: Workplace) -> Iterator[Row]:
     Memory is the rise of a process's peak during a step, weights and gradients already allocated; each network has a
     separate process. A RuntimeError is raised if the two networks differ on a batch of one domain.
     """
-    n, size = place.choose(15), place.choose(64, 32)  # in small images, norms take more of the time
+    n, size = place.choose(7), place.choose(64, 32)  # in small images, norms take more of the time
     for num_domains, time_limit in ((2, 1.03), (16, 1.08)):
         name = f"dsbn K={num_domains}, {_BATCH} slices of {size} x {size}"
         networks = [_network(num_domains, norm) for norm in ("domain", "shared")]
@@ -71,7 +71,7 @@ def training_loop(place: Workplace) -> Iterator[Row]:
     volumes once before the first epoch does not count, nor does validation. The two take turns, epoch by epoch; the
     first epoch does not count. A RuntimeError is raised if the two networks differ after it.
     """
-    size, num_epochs = place.choose((128, 3), (64, 1))
+    size, num_epochs = place.choose((128, 2), (64, 1))
     training = _workflow(place, size, num_epochs)
     of_run = training.parser.get_parsed_content
     trainer, network = of_run("train#trainer"), of_run("embedding_network")

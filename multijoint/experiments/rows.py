@@ -82,7 +82,7 @@ def read_rows(folder: str | Path, name: str) -> pd.DataFrame:
     if not path.is_file():
         raise InputError(f"experiment {folder} must hold {path.name}, got none; run `multijoint experiment` first")
     try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8").map(restore)
+        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
     except (ValueError, UnicodeDecodeError) as error:
         raise InputError(f"{path} must be a CSV table, got {error}; run `multijoint experiment` again") from error
     for column in (column for column in COLUMNS[name] if column in _NAMING and column not in table):
@@ -91,7 +91,9 @@ def read_rows(folder: str | Path, name: str) -> pd.DataFrame:
     if missing:
         raise InputError(f"{path} must have the column {missing[0]}, got {', '.join(table)}; correct its header")
     for column, kind in COLUMNS[name].items():
-        if kind is not str:
+        if kind is str:
+            table[column] = table[column].map({text: restore(text) for text in table[column].unique()})
+        else:
             given = table[column]
             numbers = pd.to_numeric(given.replace({"": "nan"}), errors="coerce")
             needed = column in _JOB and name != "jobs"  # rows are grouped by these

@@ -33,6 +33,14 @@ def test_scikit_images_post_processing_is_ours(labels):
         np.testing.assert_array_equal(postprocessing._by_skimage(labels, cropped=cropped), expected)
 
 
+def test_the_peer_with_cc3d_gives_our_voxels(maps):
+    prediction = np.ascontiguousarray(maps[1][60:200:3, 10:180:3, ::3])
+    expected = postprocessing.clean(prediction)
+    assert not np.array_equal(expected, prediction)
+    found = postprocessing._by_skimage(prediction, cropped=True, largest=postprocessing._largest_by_cc3d)
+    np.testing.assert_array_equal(found, expected)
+
+
 @pytest.mark.filterwarnings("ignore:.*always_return_as_numpy:FutureWarning")
 def test_monais_scores_and_the_definitions_are_ours(maps):
     reference, prediction = (np.ascontiguousarray(labels[60:200:4, 10:180:4, ::4]) for labels in maps)
@@ -42,5 +50,7 @@ def test_monais_scores_and_the_definitions_are_ours(maps):
     np.testing.assert_allclose(
         surface_metrics._ours(predictions, reference), surface_metrics._by_definition(masks), atol=1e-9
     )
+    edt = surface_metrics._by_edt(masks)
+    np.testing.assert_allclose(surface_metrics._ours(predictions, reference), edt, rtol=1e-5)
     monai = surface_metrics._by_monai([surface_metrics._one_hot(each) for each in labels])
     np.testing.assert_allclose(surface_metrics._ours(predictions, reference, border="surface"), monai, rtol=1e-5)

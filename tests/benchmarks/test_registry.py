@@ -37,6 +37,9 @@ def test_a_row_as_json_and_in_the_table() -> None:
     assert "no-such-package" not in found["versions"]
     assert "cores" in found["device"]
     assert format_rows([row]).splitlines()[1].split() == ["dsbn", "1.02", "1", "s", "1.02", "<=", "1.03", "met", "5"]
+    absent = Row("peer: not installed", math.nan, None, unit="s", n=0)
+    assert (json.loads(absent.to_json())["ours"], absent.verdict) == (None, "")
+    assert format_rows([absent]).splitlines()[1].split() == ["peer:", "not", "installed", "-", "-", "s", "-", "0"]
 
 
 def test_a_quick_run_has_a_folder_of_its_own_no_targets_and_says_so(

@@ -1,14 +1,30 @@
 import errno
 import gzip
+import io
 import os
+import random
+import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
 from custom_components.errors import InputError
+from custom_components.io import nifti_files
 from custom_components.io.nifti_files import MAX_BYTES, MAX_VOXELS, Content, check_size, open_content
 from custom_components.system.files import file_digest
+from support.processes import run
 
 CONTENT = os.urandom(300_000) + bytes(300_000)
+DAMAGES = ("intact", "flip", "cut", "trailer", "header", "zeros", "garbage", "twice")
+
+
+@pytest.fixture(params=["isal", "zlib"], autouse=True)
+def library(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """What decompresses: the optional library, or Python's own."""
+    assert nifti_files.isal_zlib is not None
+    if request.param == "zlib":
+        monkeypatch.setattr(nifti_files, "isal_zlib", None)
+    return request.param
 
 
 def test_a_path_that_monai_changed_is_explained(tmp_path: Path) -> None:
@@ -52,6 +68,69 @@ def test_reads_no_more_than_asked_for(tmp_path: Path) -> None:
         assert content.read(10) == CONTENT[:10]
         with pytest.raises(InputError, match=r"must be an intact gzip file, got other bytes after its end"):
             content.read(1)
+
+
+def damaged(seed: int) -> bytes:
+    """A gzip file, damaged or unusual in one way, of noise, zeros and a pattern."""
+    chance = random.Random(seed)
+    content = chance.randbytes(chance.choice([0, 10, 3000])) + bytes(chance.choice([0, 5000])) + b"abab" * 50
+    raw = bytearray(gzip.compress(content, chance.choice([0, 1, 6, 9]), mtime=0))
+    if chance.random() < 0.2:
+        raw[3:10] = b"\x08" + raw[4:10] + b"name\0"
+    damage = DAMAGES[seed % len(DAMAGES)]
+    if damage in ("flip", "trailer", "header"):
+        first, last = {"flip": (10, len(raw)), "trailer": (len(raw) - 8, len(raw)), "header": (0, 10)}[damage]
+        raw[chance.randrange(first, last)] ^= 1 << chance.randrange(8)
+    elif damage == "cut":
+        del raw[chance.randrange(1, len(raw)) :]
+    raw += {"zeros": bytes(600), "garbage": b"garbage", "twice": bytes(raw)}.get(damage, b"")
+    return bytes(raw)
+
+
+def outcome(raw: bytes, step: int) -> tuple[bytes, str, str]:
+    """Content that could be read in steps, the error, and the digest at the end."""
+    content, parts, message = Content(io.BytesIO(raw), Path("scan.nii.gz"), size=len(raw)), [], ""
+    try:
+        while part := content.read(step):
+            parts.append(part)
+    except InputError as error:
+        message = str(error)
+    return b"".join(parts), message, "" if message else content.digest
+
+
+@pytest.mark.parametrize("step", [348, 2**20])
+def test_both_libraries_give_the_same_content_and_reasons(
+    library: str, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    if library == "zlib":
+        pytest.skip("it is what the other is compared with")
+    files = [damaged(seed) for seed in range(800)]
+    found = [outcome(raw, step) for raw in files]
+    monkeypatch.setattr(nifti_files, "isal_zlib", None)
+    assert found == [outcome(raw, step) for raw in files]
+    reasons = Counter(message.partition("got ")[2].partition(";")[0] for _, message, _ in found)
+    assert reasons[""] > 200
+    for reason in ("CRC check failed", "another length than its trailer says", "unknown header flags set"):
+        assert reasons[reason] > 0, reasons
+    assert sum("truncated" in reason for reason in reasons) == 1
+    assert len(reasons) > 8, reasons
+
+
+def test_without_the_optional_library_the_package_reads_and_writes(tmp_path: Path) -> None:
+    code = """
+import sys
+sys.modules["isal"] = None
+import numpy as np
+from custom_components.io import nifti_files
+from custom_components.io.volumes import nifti_bytes, read_volume
+assert nifti_files.isal_zlib is None
+voxels = np.arange(24, dtype=np.uint8).reshape(2, 3, 4)
+open(sys.argv[1], "wb").write(nifti_bytes(voxels, np.eye(4)))
+np.testing.assert_array_equal(read_volume(sys.argv[1]).array, voxels)
+print("done")
+"""
+    done = run([sys.executable, "-c", code, str(tmp_path / "scan.nii.gz")])
+    assert done.stdout == "done\n", done.stderr
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 from custom_components.errors import InputError
+from custom_components.io import nifti_files
 from custom_components.io.geometry import MAX_GRID_ERROR, canonical_spacing_mm, to_canonical, voxels_apart
 from custom_components.io.volumes import Volume, read_grid, read_label, read_volume, write_label_map
 from custom_components.system.files import file_digest
@@ -376,6 +377,24 @@ def test_equal_labels_give_equal_bytes(path: Path) -> None:
     for out in outputs:
         write_label_map(out, ARRAY, like=volume)
     assert outputs[0].read_bytes() == outputs[1].read_bytes()
+
+
+@pytest.mark.parametrize("ending", [".nii.gz", ".nrrd", ".mha"])
+def test_the_optional_library_writes_the_same_voxels_in_few_more_bytes(
+    path: Path, monkeypatch: pytest.MonkeyPatch, ending: str
+) -> None:
+    x, y, z = np.ogrid[-1:1:96j, -1:1:80j, -1:1:48j]
+    labels = ((x**2 + y**2 + z**2 < 0.7) + ((x - 0.2) ** 2 + y**2 + 3 * z**2 < 0.2)).astype(np.uint8)
+    volume = read_volume(save(path, labels))
+    files = {library: path.with_name(f"{library}{ending}") for library in ("isal", "again", "zlib")}
+    for library, file in files.items():
+        if library == "zlib":
+            monkeypatch.setattr(nifti_files, "isal_zlib", None)
+        write_label_map(file, labels, like=volume)
+    raw = {library: file.read_bytes() for library, file in files.items()}
+    assert raw["isal"] == raw["again"] != raw["zlib"]
+    assert len(raw["isal"]) <= 2.5 * len(raw["zlib"])
+    np.testing.assert_array_equal(read_label(files["isal"]).array, labels)  # by zlib, which is left
 
 
 @pytest.mark.parametrize(

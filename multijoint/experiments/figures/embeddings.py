@@ -17,6 +17,7 @@ from matplotlib.lines import Line2D
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 
+from multijoint.cluster.forks import map_forked
 from multijoint.experiments.figures.embedding_checks import EmbeddingChecks, check_embeddings, choose_slices
 from multijoint.experiments.figures.layout import add_axes, add_legend, order_methods, wrap_name
 from multijoint.experiments.jobs.experiment import fold_setting
@@ -95,6 +96,9 @@ def draw_embeddings(meta: Mapping[str, Any], arrays: Mapping[str, np.ndarray], c
     height = head + len(methods) * (panel + _GAP) + foot
     figure = Figure(figsize=(_WIDTH, height), facecolor="white")
 
+    panels = [(method, epoch) for method in methods for epoch in meta["epochs"][method]]
+    slices = [arrays[f"{method}/{epoch}/embedding"][chosen[method]] for method, epoch in panels]
+    points = dict(zip(panels, map_forked(_project, slices), strict=True))
     for row, method in enumerate(methods):
         bottom = height - head - row * (panel + _GAP) - panel
         middle = (bottom + panel / 2) / height
@@ -105,8 +109,9 @@ def draw_embeddings(meta: Mapping[str, Any], arrays: Mapping[str, np.ndarray], c
             plot.set(xticks=[], yticks=[])
             if row == 0:
                 plot.set_title(f"epoch {epoch}", fontsize=9)
-            if epoch in meta["epochs"][method]:
-                _scatter(plot, arrays, method, epoch, chosen[method])
+            if (method, epoch) in points:
+                sides = (arrays[f"{method}/{name}"][chosen[method]] for name in ("domain", "training"))
+                _scatter(plot, points[method, epoch], *sides)
             else:
                 plot.text(0.5, 0.5, "not saved", ha="center", va="center", fontsize=8, transform=plot.transAxes)
 
@@ -117,9 +122,8 @@ def draw_embeddings(meta: Mapping[str, Any], arrays: Mapping[str, np.ndarray], c
     return figure
 
 
-def _scatter(plot: Axes, arrays: Mapping[str, np.ndarray], method: str, epoch: int, chosen: np.ndarray) -> None:
-    x, y = _project(arrays[f"{method}/{epoch}/embedding"][chosen]).T
-    domain, training = arrays[f"{method}/domain"][chosen], arrays[f"{method}/training"][chosen]
+def _scatter(plot: Axes, points: np.ndarray, domain: np.ndarray, training: np.ndarray) -> None:
+    x, y = points.T
     colors = np.array([COLORS[index % len(COLORS)] for index in domain])
     plot.scatter(x[training], y[training], c=colors[training], s=5, linewidths=0, alpha=0.7)
     edge: dict[str, Any] = {"marker": "D", "edgecolors": "black", "linewidths": 0.6}

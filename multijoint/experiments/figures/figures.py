@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from custom_components.errors import InputError
 from matplotlib import style
 from matplotlib.figure import Figure
 from threadpoolctl import threadpool_limits
 
+from multijoint.cluster.forks import map_forked
 from multijoint.experiments.figures.curves import draw_few_subjects, draw_learning_curves
 from multijoint.experiments.figures.embeddings import check_methods, draw_embeddings
 from multijoint.experiments.figures.exams import draw_exams
@@ -39,20 +41,25 @@ def write_figures(folder: str | Path, *, curves: bool = False) -> list[Path]:
         InputError: a file cannot be used, or none allows a figure.
     """
     folder = Path(folder)
-    written: list[Path] = []
+    drawn: dict[str, Figure | None] = {}
+    checks: pd.DataFrame | None = None
     # One thread: on a busy machine the threads of t-SNE mostly wait for each other.
     with threadpool_limits(1), style.context(["default", _STYLE]):
         if _has(folder, "examples.npz", figure="figure3"):
-            written += _save(folder, "figure3", draw_exams(*_read_arrays(folder / "examples.npz")))
+            drawn["figure3"] = draw_exams(*_read_arrays(folder / "examples.npz"))
         if _has(folder, "embeddings.npz", figure="figure4"):
             meta, arrays = _read_arrays(folder / "embeddings.npz")
             checks = check_methods(meta, arrays)
-            written += _save(folder, "figure4", draw_embeddings(meta, arrays, checks))
-            written.append(write_table(folder / "figure4_checks.csv", checks))
+            drawn["figure4"] = draw_embeddings(meta, arrays, checks)
         if _has(folder, "cases.csv", figure="few"):
-            written += _save(folder, "few", draw_few_subjects(read_rows(folder, "cases")))
+            drawn["few"] = draw_few_subjects(read_rows(folder, "cases"))
         if curves and _has(folder, "curves.csv", figure="curves"):
-            written += _save(folder, "curves", draw_learning_curves(read_rows(folder, "curves")))
+            drawn["curves"] = draw_learning_curves(read_rows(folder, "curves"))
+        figures = {name: figure for name, figure in drawn.items() if figure is not None}
+        paths = [folder / f"{name}.{kind}" for name in figures for kind in ("png", "svg")]
+        written = list(map_forked(lambda path: save_figure(path, figures[path.stem]), paths))
+    if checks is not None:
+        written.append(write_table(folder / "figure4_checks.csv", checks))
     if not written:
         raise InputError(
             f"experiment {folder} must hold examples.npz, embeddings.npz or curves.csv to draw figures from, got "
@@ -92,8 +99,3 @@ def _read_arrays(path: Path) -> tuple[dict[str, Any], _Arrays]:
         raise InputError(
             f"{path} must be an archive of arrays, got {error}; run `multijoint experiment` again"
         ) from error
-
-
-def _save(folder: Path, name: str, figure: Figure | None) -> list[Path]:
-    """Write `name.png` and `name.svg`; nothing without a figure."""
-    return [] if figure is None else [save_figure(folder / f"{name}.{kind}", figure) for kind in ("png", "svg")]

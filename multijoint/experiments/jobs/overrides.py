@@ -10,9 +10,6 @@ from typing import Any
 
 import yaml
 from custom_components.errors import InputError, suggest
-from custom_components.workflows.settings import check_settings
-from monai.bundle import ConfigParser
-from monai.bundle.utils import merge_kv
 
 from multijoint.experiments.jobs.methods import Method
 from multijoint.running import RECIPES, find_bundle, recipe_config
@@ -57,6 +54,10 @@ def check_overrides(method: Method, settings: Mapping[str, Any]) -> None:
         InputError: a file is no YAML of settings; one of them is not in `train.yaml`, is decided by each job, is a
             number that YAML takes for text, or refers to what is not there.
     """
+    from custom_components.workflows.settings import check_settings  # and with it MONAI, which tables do without
+    from monai.bundle import ConfigParser
+    from monai.bundle.utils import merge_kv
+
     merged = ConfigParser(copy.deepcopy(dict(settings)))
     for path in method.configs:
         changes = _read(path)

@@ -16,7 +16,6 @@ from typing import Any
 
 import yaml
 from custom_components.errors import InputError
-from custom_components.models.checkpoints import RESUMABLE
 from custom_components.system.files import remove_stale_temporaries, write_atomically
 from custom_components.system.locks import lock_file
 
@@ -137,6 +136,8 @@ def run_step(
 
 def _train_and_evaluate(run: Callable[..., None], job: Job, place: Path) -> float:
     """Returns the seconds of all but the training."""
+    from custom_components.models.checkpoints import RESUMABLE  # and with it PyTorch, which tables do without
+
     train, configs = place / "train", find_bundle() / "configs"
     trained = place / "trained"  # the training process has ended well
     if not trained.is_file():

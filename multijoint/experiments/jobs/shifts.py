@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 from custom_components.data.cases import Case
-from custom_components.data.channels import read_channels
 from custom_components.domains import PLANES
 from custom_components.errors import InputError
 from custom_components.io.geometry import canonical_spacing_mm, orientation_of, to_canonical
@@ -96,6 +95,8 @@ def write_copies(folder: Path, case: Case, *, plane: str) -> list[Case]:
         InputError: image or label cannot be used, see `read_volume`.
         OSError: a file could not be written.
     """
+    from custom_components.data.channels import read_channels  # and with it PyTorch, which tables do without
+
     place = folder / case.domain
     copies = {how: _copy_of(place, case, how) for how in SHIFTS}
     place.mkdir(parents=True, exist_ok=True)
