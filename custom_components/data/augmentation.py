@@ -38,8 +38,8 @@ class RandFlipRotateTranslated(Randomizable, MapTransform):
         max_rotation: largest rotation either way, in degrees.
         scaling: smallest and largest factor of size, about the centre; their logarithms are drawn evenly.
         keep_labels: None, or a margin as a fraction of the slice: it is moved no farther than all labels of its case,
-            in any slice, stay within the slice by this margin. A row of vertebrae (see `rows.find_row`) has no such
-            limit: scans cut it anywhere.
+            in any slice, stay within the slice by this margin. A row of vertebrae (see `rows.find_row`) may leave by
+            its head, as scans cut it anywhere there; but it is counted from the sacrum, so its foot stays.
         domains: of the items, whose `domain` is an index into them; None if no label name tells left from right, or
             names a vertebra.
         exchange_sides: a slice mirrored from left to right has its left and right labels exchanged, see
@@ -85,7 +85,9 @@ class RandFlipRotateTranslated(Randomizable, MapTransform):
         self.max_rotation = max_rotation
         self.scaling = (float(scaling[0]), float(scaling[1]))
         self.keep_labels = keep_labels
-        self._has_row = [bool(find_row(list(domain.labels.values()))) for domain in domains or []]
+        self._counted = [
+            domain.plane != "axial" and bool(find_row(list(domain.labels.values()))) for domain in domains or []
+        ]
         self._exchanges = [_exchange(domain) for domain in domains or [] if exchange_sides]
 
     def randomize(self, data: Any = None) -> tuple[float, np.ndarray, np.ndarray, float]:
@@ -97,13 +99,18 @@ class RandFlipRotateTranslated(Randomizable, MapTransform):
         low, high = np.log(self.scaling)
         return float(angle), shift, signs, float(np.exp(self.R.uniform(low, high) if low < high else low))
 
-    def _keep_inside(self, shift: np.ndarray, linear: np.ndarray, box: np.ndarray) -> np.ndarray:
-        """A drawn shift, brought from its whole range evenly into the part of it that keeps the box inside."""
+    def _keep_inside(self, shift: np.ndarray, linear: np.ndarray, box: np.ndarray, *, head: int = 0) -> np.ndarray:
+        """A drawn shift, brought from its whole range evenly into the part of it that keeps the box inside.
+
+        `head` is where along the columns the head lies that may leave: 1 at the last, -1 at the first, 0 if none may.
+        """
         corners = np.array([[column, row] for row in box[0] for column in box[1]]) * 2 - 1
         moved = (corners @ np.linalg.inv(linear).T)[:, ::-1] / 2  # as fractions from the centre, (rows, columns)
         margin, most = float(self.keep_labels or 0), self.max_translation
         low = np.maximum(-0.5 + margin - moved.min(axis=0), -most)
         high = np.minimum(0.5 - margin - moved.max(axis=0), most)
+        if head:
+            (high if head > 0 else low)[1] = head * most
         middle = np.clip((low + high) / 2, -most, most)
         low, high = np.where(low <= high, low, middle), np.where(low <= high, high, middle)
         return low + (shift + most) / (2 * most) * (high - low) if most else shift
@@ -128,8 +135,9 @@ class RandFlipRotateTranslated(Randomizable, MapTransform):
             if "mirrored" in item:
                 item["mirrored"] = True
         linear = _linear_part(angle, signs[:2], scale, np.asarray(item["pixel_spacing"]), image.shape[-2:])
-        if self.keep_labels is not None and not (self._has_row and self._has_row[item["domain"]]):
-            shift = self._keep_inside(shift, linear, np.asarray(item["label_box"]))
+        if self.keep_labels is not None:
+            head = int(signs[1]) if self._counted and self._counted[item["domain"]] else 0
+            shift = self._keep_inside(shift, linear, np.asarray(item["label_box"]), head=head)
         theta = _sampling_matrix(linear, shift)
         grid = _sampling_grid(theta, image.shape[-2:])
         air = torch.cat([own.amin().expand(len(own), 1, 1) for own in channels])

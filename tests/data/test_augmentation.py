@@ -270,17 +270,30 @@ def test_labels_stay_inside_and_shifts_use_all_the_room(margin: float) -> None:
     assert bool((nearest <= 40 * margin + 2).all())
 
 
-@pytest.mark.parametrize(("names", "stays"), [(("L1", "L2", "L3"), False), (("L1", "L2", "tibia"), True)])
-def test_a_row_of_vertebrae_may_leave_the_slice(names: tuple[str, ...], stays: bool) -> None:
+@pytest.mark.parametrize("flip_axes", [(), (1,)])
+@pytest.mark.parametrize(
+    ("names", "plane", "head_leaves"),
+    [
+        (("L1", "L2", "L3"), "sagittal", True),
+        (("L1", "L2", "L3"), "coronal", True),
+        (("L1", "L2", "L3"), "axial", False),
+        (("L1", "L2", "tibia"), "sagittal", False),
+    ],
+)
+def test_a_row_of_vertebrae_may_leave_by_its_head_alone(
+    names: tuple[str, ...], plane: str, head_leaves: bool, flip_axes: tuple[int, ...]
+) -> None:
     item = make_item((40, 40)) | {"domain": 0, "side_axis": 2, "label_box": np.array([[0.2, 0.8], [0.2, 0.8]])}
-    item["label"] = torch.zeros(1, 40, 40, dtype=torch.uint8)
-    item["label"][0, 8:32, 8:32] = 1
-    domain = Domain("spine", dict(enumerate(names, start=1)), "sagittal")
+    label = torch.zeros(1, 40, 40, dtype=torch.uint8)
+    label[0, 8:32, 8:32] = 1
+    label[0, 8:32, 8:12] = 2  # the foot: columns rise towards the head
+    domain = Domain("spine", dict(enumerate(names, start=1)), plane)
     transform = RandFlipRotateTranslated(
-        flip_axes=(), max_rotation=0.0, max_translation=0.5, keep_labels=0.05, domains=[domain]
+        flip_axes=flip_axes, max_rotation=0.0, max_translation=0.5, keep_labels=0.05, domains=[domain]
     )
-    seen = [int(transform.set_random_state(seed=seed)(item)["label"].sum()) for seed in range(20)]
-    assert (min(seen) > 0.9 * 24 * 24) == stays
+    moved = [transform.set_random_state(seed=seed)(item | {"label": label})["label"] for seed in range(30)]
+    assert all(int((each == 2).sum()) > 0.9 * 24 * 4 for each in moved), "the foot stays"
+    assert (min(int((each == 1).sum()) for each in moved) < 0.7 * 24 * 20) == head_leaves
 
 
 def test_a_box_that_does_not_fit_is_centred() -> None:

@@ -35,7 +35,7 @@ NOT_RUN = {
     "make lint": "checks style and types: Makefile",
     "make docs": "builds these pages: tests/docs/test_site.py",
     "make shipped-model": "trains for an hour; what it does with the runs: tests/sharing/test_publishing.py",
-    "make bench": "takes half an hour: tests/benchmarks/test_registry.py",
+    "make bench": "takes a quarter of an hour: tests/benchmarks/test_registry.py",
     "multijoint bench": "measures for minutes, while nothing else runs: tests/benchmarks/test_registry.py",
     "torchrun": "starts two processes: tests/test_distributed.py",
     "tensorboard": "serves until it is stopped; what it reads: tests/training/test_tracking.py",
