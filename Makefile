@@ -8,7 +8,7 @@ TRAIN := "['$(JOINT)/configs/train.yaml','$(JOINT)/configs/demo.yaml']"
 EVALUATE := "['$(JOINT)/configs/train.yaml','$(JOINT)/configs/demo.yaml','$(JOINT)/configs/evaluate.yaml']"
 # Of 48 subjects of each joint, each trained on a few times, four are tested in fold 0 of 12; the first of them is drawn.
 FOLD := --fold 0 --num_folds 12
-LENGTH := --max_epochs 3 --val_interval 3
+LENGTH := --max_epochs 4 --val_interval 4
 UNSEEN := ankle shoulder
 EXPERIMENT := runs/experiment
 BENCH := runs/bench
