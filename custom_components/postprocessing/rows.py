@@ -20,6 +20,7 @@ _NECK_MM = 2.0
 _SPECK = 0.15  # of the median volume: smaller components are no bones
 _PART, _DOUBLE = 0.25, 1.4  # two names with such shares, and such a volume: two bones that grew together
 _LEAST_VOTE = 0.02  # share of the voxels that a name without votes counts as having
+_NO_NAME = 0.01  # likewise of being no bone of the row: where a name is left for its place, that is likelier
 _COST_OF_A_GAP = 12.0  # of a name more or less than the distance to the next component asks for: three wrong names
 
 
@@ -157,7 +158,7 @@ def _assign(votes: np.ndarray, along: np.ndarray) -> np.ndarray:
     sizes = votes.sum(axis=1)
     weight = np.minimum(sizes / np.median(sizes), 1.0)
     likely = np.log(np.maximum(votes / sizes[:, None], _LEAST_VOTE)) * weight[:, None]
-    dropped = np.log(_LEAST_VOTE) * weight
+    dropped = np.log(_NO_NAME) * weight
     steps = np.diff(along)
     wanted = np.maximum(np.rint(steps / np.median(steps)), 1)
     forwards, backwards = (_best_path(likely[:, ::way], dropped, wanted) for way in (1, -1))

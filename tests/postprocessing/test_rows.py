@@ -50,6 +50,7 @@ def test_right_names_stay() -> None:
         ([[1], [1], [2], [3], [4], [5]], [0, 1, 2, 3, 4, 5]),
         ([[2], [3], [3, 4], [5]], [2, 3, 4, 5]),
         ([[1], [2], [3], [4], [5], [5, 5, 5, 4]], [1, 2, 3, 4, 5, 0]),
+        ([[1], [2], [2], [3], [4], [5]], [0, 1, 2, 3, 4, 5]),  # T12 taken for L1, and L1 for L2
     ],
 )
 def test_one_name_a_component_in_order_and_ends_that_fit_none_are_dropped(
