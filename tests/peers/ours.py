@@ -6,13 +6,20 @@ import math
 import os
 import shutil
 import sys
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
+from custom_components.data.splits import LEAST_TYPICAL
 from custom_components.models.checkpoints import build_network, load_model
-from running import Training, run
+from running import Trained, Training, measure, run
 
 ROOT = Path(__file__).resolve().parents[2]
 BUNDLE = ROOT / "bundles" / "multijoint_mr_bone_segmentation"
+BY_PROCESSOR_TIME = (
+    "import time; time.perf_counter = time.process_time; from multijoint.cli.main import main; raise SystemExit(main())"
+)
+EPOCH = ("steps", "seconds", "slices_per_second")
 NETWORK = [32, 64, 128, 256, 512]
 SETTINGS = {
     # The README's for few slices, and for labels that look alike.
@@ -103,6 +110,47 @@ class Multijoint:
     def result_name(name: str) -> str:
         """Its name for the label map."""
         return f"{name}_seg.nii.gz"
+
+
+class Default:
+    """`multijoint train` as it comes, and nothing but its budget set.
+
+    Args:
+        data: folders of data sets; of several, the joint network.
+        folder: to work in.
+        domain: that is segmented.
+    """
+
+    name = "multijoint"
+    scan_name, result_name = staticmethod(Multijoint.scan_name), staticmethod(Multijoint.result_name)
+
+    def __init__(self, data: Sequence[Path], folder: Path, *, domain: str) -> None:
+        self.data = data
+        self.folder = folder
+        self.domain = domain
+
+    def train_for(self, minutes: float, *, clock: str) -> Trained:
+        """Train once for so many minutes a data set, by the "wall" clock or the "processor" time of the process."""
+        output, trained = self.folder / "run", self.folder / "trained.json"
+        if not trained.exists():
+            shutil.rmtree(output, ignore_errors=True)  # of a run that did not end
+            program = ["-m", "multijoint.cli"] if clock == "wall" else ["-c", BY_PROCESSOR_TIME]
+            command = [sys.executable, *program, "train", *(each / "dataset.json" for each in self.data)]
+            command += ["--fold", LEAST_TYPICAL, "--out", output, "--set", f"budget={minutes * len(self.data):g}min"]
+            spent = measure(lambda: run(command, self.folder / "train.log"))
+            with (output / "log.csv").open() as file:
+                epochs = [{name: float(row[name]) for name in EPOCH} for row in csv.DictReader(file)]
+            seen = sum(epoch["slices_per_second"] * epoch["seconds"] for epoch in epochs)
+            steps = sum(epoch["steps"] for epoch in epochs)
+            weights = json.loads((output / "run.json").read_text())["weights"]
+            trained.write_text(json.dumps(asdict(Trained(*spent, round(steps), round(seen), weights))))
+        return Trained(**json.loads(trained.read_text()))
+
+    def segment(self, scans: Path, output: Path) -> None:
+        """By the command as it comes."""
+        command = [sys.executable, "-m", "multijoint.cli", "segment", scans, "--domain", self.domain]
+        command += ["--checkpoint", self.folder / "run" / "model.pt", "--output", output]
+        run(command, output.with_suffix(".log"))
 
 
 def size_for(sizes: list[tuple[int, int]]) -> tuple[int, int]:

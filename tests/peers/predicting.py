@@ -1,7 +1,6 @@
 """Volumes segmented by whole processes, file to file: seconds, peak memory, and how right the label maps are."""
 
 import os
-import resource
 import shutil
 import statistics
 from collections.abc import Iterator, Mapping
@@ -17,7 +16,7 @@ from custom_components.domains import Domain
 from custom_components.metrics.bone_scores import dice_coefficient
 from nnunet import DEFAULT_PROCESSES, NNUNet
 from ours import Multijoint
-from running import run
+from running import busy_seconds, run
 
 from multijoint.benchmarks.fixtures import run_measured
 from multijoint.benchmarks.rows import Row, Target, interleave
@@ -39,10 +38,9 @@ class Prediction:
     def run(self) -> None:
         """To its end, into an empty folder; keeps in `busy` the seconds that processors worked for it."""
         shutil.rmtree(self.output, ignore_errors=True)
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        before = busy_seconds()
         run(self.command, self.output.with_suffix(".log"), self.env)
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        self.busy.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+        self.busy.append(busy_seconds() - before)
 
     def measure(self) -> tuple[float, float]:
         """Likewise; seconds, and peak memory of all its processes in GiB."""

@@ -1,8 +1,10 @@
 """Running processes to their end, and the results of a training."""
 
+import resource
 import statistics
 import subprocess
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,6 +35,38 @@ class Training:
     def seconds_for(self, slices: int) -> float:
         """Of an epoch of so many slices; the first one, which warms up, does not count."""
         return statistics.median(self.epoch_seconds[1:]) * slices / self.slices_of_epoch
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a training for a given time came to.
+
+    Args:
+        minutes: of the whole command.
+        processor_minutes: that processors worked for it.
+        iterations: steps of the optimizer.
+        seen: slices or patches trained on in all.
+        parameters: of the network.
+    """
+
+    minutes: float
+    processor_minutes: float
+    iterations: int
+    seen: int
+    parameters: int
+
+
+def measure(function: Callable[[], object]) -> tuple[float, float]:
+    """Minutes that a function of other processes took, and minutes that processors worked for these."""
+    start, before = time.perf_counter(), busy_seconds()
+    function()
+    return (time.perf_counter() - start) / 60, (busy_seconds() - before) / 60
+
+
+def busy_seconds() -> float:
+    """That processors have worked for the processes started here which have ended."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def run(command: Sequence[object], log: Path, env: Mapping[str, str] | None = None) -> str:
