@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 from custom_components.errors import InputError
+from custom_components.training.slice_sizes import AUTO
 from custom_components.workflows.begin import select_device
 
-AUTO = "auto"
 _FORMATS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _FAST = ("amx_bf16", "avx512_bf16")  # processors with them convolve in bfloat16 1.2 to 2.4 times as fast
 

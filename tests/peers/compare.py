@@ -1,10 +1,8 @@
 """nnU-Net v2 and multijoint on the same subjects and processor: seconds, peak memory and accuracy, side by side."""
 
-import argparse
 import json
 import statistics
 from collections.abc import Iterator
-from pathlib import Path
 
 from custom_components.data.manifests import load_manifest
 from custom_components.data.preprocessing import slice_size
@@ -13,11 +11,10 @@ from custom_components.io.volumes import read_grid
 from nnunet import NNUNet
 from ours import Multijoint, size_for
 from predicting import predict, score
-from running import Training
+from running import Training, make_parser
 
 from multijoint.benchmarks.rows import Row, format_rows
 
-HERE = Path(__file__).resolve().parent
 NUM_FOLDS = 5
 VOLUMES = (3, 33)
 EPOCHS_TIMED = 3  # of which the first does not count
@@ -25,10 +22,7 @@ EPOCHS_TIMED = 3  # of which the first does not count
 
 def main() -> None:
     """Train both, time both, score both; print and write the rows as they come."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("data", type=Path, help="folder with a dataset.json whose labels are 1, 2, 3, ...")
-    parser.add_argument("--nnunet", type=Path, required=True, help="its environment")
-    parser.add_argument("--work", type=Path, default=HERE / "runs", help="folder to work in; trained models are kept")
+    parser = make_parser(__doc__)
     parser.add_argument("--epochs", type=int, default=5, help="of nnU-Net, 250 batches each; ours sees as many slices")
     parser.add_argument("--repetitions", type=int, default=3, help="of each timed run")
     options = parser.parse_args()

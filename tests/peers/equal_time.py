@@ -1,6 +1,5 @@
 """nnU-Net v2 and multijoint trained for as long on the same cores, then scored on other people and shifted copies."""
 
-import argparse
 import json
 import os
 import shutil
@@ -20,23 +19,19 @@ from custom_components.metrics.bone_scores import dice_as_one, score_case
 from custom_components.metrics.score_tables import score_rows, write_scores_csv
 from nnunet import NNUNet
 from ours import Default
-from running import Trained, measure
+from running import Trained, make_parser, measure
 
 from multijoint.benchmarks.rows import device_name
 from multijoint.experiments.jobs.shifts import SHIFTS, write_copies
 from multijoint.experiments.rows import exam_scores
 from multijoint.experiments.tables.markdown import draw_grid
 
-HERE = Path(__file__).resolve().parent
 Side = NNUNet | Default
 
 
 def main() -> None:
     """Train one after the other, let each segment the held-out scans and their copies, print and write the rows."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("data", type=Path, help="folder with a dataset.json whose labels are 1, 2, 3, ...")
-    parser.add_argument("--nnunet", type=Path, required=True, help="its environment")
-    parser.add_argument("--work", type=Path, default=HERE / "runs", help="folder to work in; trained models are kept")
+    parser = make_parser(__doc__)
     parser.add_argument("--minutes", type=float, default=15, help="of each training")
     parser.add_argument("--clock", choices=["wall", "processor"], default="wall", help="that the minutes are of")
     parser.add_argument("--configurations", nargs="*", default=["2d", "3d_fullres"], help="of nnU-Net")

@@ -1,5 +1,6 @@
 """Running processes to their end, and the results of a training."""
 
+import argparse
 import resource
 import statistics
 import subprocess
@@ -35,6 +36,16 @@ class Training:
     def seconds_for(self, slices: int) -> float:
         """Of an epoch of so many slices; the first one, which warms up, does not count."""
         return statistics.median(self.epoch_seconds[1:]) * slices / self.slices_of_epoch
+
+
+def make_parser(description: str | None) -> argparse.ArgumentParser:
+    """Of a comparison: the data set, nnU-Net's environment, and where to work."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("data", type=Path, help="folder with a dataset.json whose labels are 1, 2, 3, ...")
+    parser.add_argument("--nnunet", type=Path, required=True, help="its environment")
+    runs = Path(__file__).resolve().parent / "runs"
+    parser.add_argument("--work", type=Path, default=runs, help="folder to work in; trained models are kept")
+    return parser
 
 
 @dataclass(frozen=True)
