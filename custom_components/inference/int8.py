@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,97 +15,12 @@ from torch import Tensor, nn
 
 if TYPE_CHECKING:
     from custom_components.models.trained_model import TrainedModel
-    from custom_components.networks.means import MeanNetwork
-    from custom_components.networks.unet import MultiDomainUNet
-
-PRECISIONS = ("float32", "int8")
 
 _ONE_THREAD_A_SLICE = {
     "PERFORMANCE_HINT": "THROUGHPUT",
     "INFERENCE_PRECISION_HINT": "f32",  # of the parts that are not int8; a processor's bfloat16 would give other labels
     "ENABLE_CPU_PINNING": False,  # two processes would sit on the same cores
 }
-
-
-def build_inference_network(
-    model: TrainedModel,
-    *,
-    checkpoint: str | Path | Sequence[str | Path],
-    domain: str | None = None,
-    precision: str = "float32",
-    device: str | torch.device = "cpu",
-    network: MultiDomainUNet | None = None,
-) -> nn.Module:
-    """Network of a trained model for inference: in evaluation mode, on `device`, set to `domain`.
-
-    Args:
-        model: the trained model, or the description that a packaged bundle holds.
-        checkpoint: file or folder of the model: `model.pt` of a run, a packaged bundle, or its `models/model.pt`; or
-            several of an ensemble.
-        domain: name of a domain; the first if None.
-        precision: "float32", or "int8" for the networks of a bundle packaged with `--int8`.
-        device: device of the network; int8 networks run on a CPU only.
-        network: float32 network that takes the checkpoint's weights, for a model that is only described; of an
-            ensemble, the first one's.
-
-    Returns:
-        A `MultiDomainUNet`; a `MeanNetwork` for an ensemble; a `QuantisedNetwork` for int8.
-
-    Raises:
-        InputError: unknown precision or domain, or see `QuantisedNetwork`.
-    """
-    if precision not in PRECISIONS:
-        raise InputError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
-    if precision == "float32":
-        if model.members:
-            return _mean_network(model, checkpoint, domain, network).to(device)
-        from custom_components.models.checkpoints import build_network, load_weights
-
-        if network is None:
-            return build_network(model, domain=domain).to(device)
-        return load_weights(network, path=_only(checkpoint), device=device)
-    if model.members:
-        raise InputError(f"precision int8 must be of one network, got an ensemble of {len(model.members)}; use float32")
-    if torch.device(device).type != "cpu":
-        raise InputError(f"precision int8 must run on a CPU, got device {device}; set device: cpu, or use float32")
-    return QuantisedNetwork(model, checkpoint=_only(checkpoint), domain=domain)
-
-
-def _mean_network(
-    model: TrainedModel, checkpoint: str | Path | Sequence[str | Path], domain: str | None, first: nn.Module | None
-) -> MeanNetwork:
-    """The networks of an ensemble; described ones take their weights from the files of a packaged bundle."""
-    from custom_components.models.checkpoints import build_network, load_weights, model_file
-    from custom_components.networks.means import MeanNetwork
-    from custom_components.networks.unet import MultiDomainUNet
-
-    if first is None:
-        return MeanNetwork([build_network(member, domain=domain) for member in model.members])
-    networks: list[Any] = [first, *(MultiDomainUNet(**member.network) for member in model.members[1:])]
-    for number, network in enumerate(networks, start=1):
-        load_weights(network, path=model_file(_only(checkpoint), number))
-    mean = MeanNetwork(networks)
-    mean.set_domain(0 if domain is None else domain)
-    return mean
-
-
-def _only(checkpoint: str | Path | Sequence[str | Path]) -> str | Path:
-    """The one path of a model that is no ensemble of files."""
-    if isinstance(checkpoint, str | Path):
-        return checkpoint
-    if len(checkpoint) != 1:
-        raise InputError(f"checkpoint must be one file here, got {len(checkpoint)}; give one, or float32 without int8")
-    return checkpoint[0]
-
-
-def precision_of(
-    precision: str, *, model: TrainedModel, checkpoint: str | Path | Sequence[str | Path], domain: str | None = None
-) -> str:
-    """Precision as a record states it. For int8 it names the file by its digest, because calibrations differ."""
-    if precision != "int8":
-        return precision
-    path = int8_path(_only(checkpoint), model.domain(domain).name)
-    return f"int8 {file_digest(path) if path.is_file() else ''}".rstrip()
 
 
 def int8_path(checkpoint: str | Path, domain: str) -> Path:

@@ -1,4 +1,4 @@
-"""Several networks as one, whose probabilities are the mean of theirs."""
+"""Several networks as one, whose probabilities are the mean of theirs; or one, in another number format."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ class MeanNetwork(nn.Module):
 
     Args:
         members: networks with the same domains, input and kind of head.
+        dtype: format that members compute in once their norms are folded into them; probabilities are float32.
 
     Shape:
         images (N, in_channels, rows, columns) to log-probabilities (N, channels, rows, columns), float32.
@@ -29,9 +30,10 @@ class MeanNetwork(nn.Module):
         True
     """
 
-    def __init__(self, members: Sequence[MultiDomainUNet]) -> None:
+    def __init__(self, members: Sequence[MultiDomainUNet], *, dtype: torch.dtype = torch.float32) -> None:
         super().__init__()
         self.members = nn.ModuleList(members)
+        self.dtype = dtype
         self.domain_names = list(members[0].domain_names)
 
     @property
@@ -50,10 +52,12 @@ class MeanNetwork(nn.Module):
             member.set_domain(domain)  # type: ignore[operator]
 
     def folded(self) -> MeanNetwork:
-        """A copy whose members have no norms; see `folding.fold_network`."""
-        return MeanNetwork([fold_network(member) for member in self.members])  # type: ignore[arg-type]
+        """A copy whose members have no norms, in `dtype`; see `folding.fold_network`."""
+        members = [fold_network(member) for member in self.members]  # type: ignore[arg-type]
+        return MeanNetwork([member.to(self.dtype) for member in members], dtype=self.dtype)
 
     def forward(self, images: Tensor) -> Tensor:
         """Log-probabilities; see the class for shapes."""
-        total = reduce(torch.add, (member(images).float().softmax(dim=1) for member in self.members))
+        answers = (member(images.to(next(member.parameters()).dtype)) for member in self.members)
+        total = reduce(torch.add, (answer.float().softmax(dim=1) for answer in answers))
         return (total / len(self.members)).clamp(min=torch.finfo(torch.float32).tiny).log()

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from custom_components.errors import InputError
 from custom_components.inference.domain_fit import asks_for_choice, channels_of
-from custom_components.inference.int8 import build_inference_network
+from custom_components.inference.networks import build_inference_network
 from custom_components.io.label_names import label_extension, write_label_names
 from custom_components.io.records import label_map_path, read_record, write_record
 from custom_components.io.volumes import Volume, read_frame, write_label_map

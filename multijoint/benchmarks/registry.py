@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from importlib import import_module
@@ -39,7 +40,8 @@ def run_benchmarks(names: Sequence[str], *, folder: Path, quick: bool = False) -
     """Measure, one after another, some of `BENCHMARKS`, or all if there are no names.
 
     The folder for data and models is made if missing, and used again by a later call. A quick run measures every figure
-    once and on small inputs; its rows have no targets, which are for full runs.
+    once and on small inputs; its rows have no targets, which are for full runs. A benchmark that fails has a row that
+    says why, and the others run all the same.
 
     Raises:
         InputError: an unknown name, or packages of `multijoint[bench]` are missing.
@@ -55,3 +57,5 @@ def run_benchmarks(names: Sequence[str], *, folder: Path, quick: bool = False) -
                 yield replace(row, target=None) if quick else row
         except ImportError as error:
             raise InputError(f"{name} needs a package, got none: {error}; pip install 'multijoint[bench]'") from error
+        except RuntimeError as error:  # a command that failed, or results that differ
+            yield Row(f"{name}: {' '.join(str(error).split())}", math.nan, None, "", 0, failed=True)

@@ -54,6 +54,7 @@ class Row:
         device: device of the measurement; this machine if empty.
         packages: packages whose versions matter, in addition to the usual ones.
         inverse: whether the ratio is peer / ours, a speed-up.
+        failed: whether the benchmark came to no figure, for the reason in its name.
     """
 
     name: str
@@ -65,6 +66,7 @@ class Row:
     device: str = ""
     packages: tuple[str, ...] = ()
     inverse: bool = False
+    failed: bool = False
 
     @property
     def ratio(self) -> float | None:
@@ -76,7 +78,9 @@ class Row:
 
     @property
     def verdict(self) -> str:
-        """Either "met" or "missed"; "" without a target."""
+        """Either "met" or "missed", or "failed"; "" without a target."""
+        if self.failed:
+            return "failed"
         return "" if self.target is None else "met" if self.target.is_met(self) else "missed"
 
     def to_json(self) -> str:

@@ -27,7 +27,7 @@ from monai.transforms import Affined, Compose, Flipd, RandAffined, RandFlipd, Ra
 from torch import nn
 from torch.utils.data import default_collate
 
-from multijoint.benchmarks.fixtures import Workplace, run_command
+from multijoint.benchmarks.fixtures import DOMAINS, Workplace, run_command
 from multijoint.benchmarks.rows import Row, Target, interleave
 from multijoint.running import find_bundle
 
@@ -192,7 +192,7 @@ def _workflow(place: Workplace, size: int, num_epochs: int, precision: str) -> C
         [str(bundle / "configs" / name) for name in ("train.yaml", "paper.yaml")],
         workflow_type="train", logging_file=False, bundle_root=str(bundle),
         manifests=[str(path) for path in place.manifests()], output_dir=str(output_dir), device="cpu",
-        batch_size=_BATCH, precision=precision, image_size=[size, size],
+        batch_size=_BATCH, precision=precision, image_size=[size, size], train_subjects=dict.fromkeys(DOMAINS, 3),
         max_epochs=1 + num_epochs, val_interval=2 + num_epochs,
     )  # fmt: skip
     workflow.initialize()

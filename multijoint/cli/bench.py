@@ -20,6 +20,7 @@ from multijoint.cli.presenting import record
 )
 def bench(names: list[str], quick: bool, out: Path) -> None:
     """Measure speed and memory against peers: JSON lines, then a table."""
+    from custom_components.errors import InputError
     from custom_components.system.files import write_atomically
 
     from multijoint.benchmarks import format_rows, run_benchmarks
@@ -36,3 +37,5 @@ def bench(names: list[str], quick: bool, out: Path) -> None:
     write_atomically(table, (shown + "\n").encode())
     record(rows=[json.loads(row.to_json()) for row in rows], written=[lines, table])
     print(f"\n{shown}")
+    if failed := [row.name for row in rows if row.failed]:
+        raise InputError(f"benchmarks must come to a figure, got {len(failed)} that failed: {'; '.join(failed)}")

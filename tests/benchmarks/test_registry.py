@@ -61,6 +61,33 @@ def test_a_quick_run_has_a_folder_of_its_own_no_targets_and_says_so(
     assert "Quick" not in format_rows([])
 
 
+def test_a_benchmark_that_fails_says_why_and_the_others_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from multijoint.benchmarks import segmenting
+
+    def fail(place: Workplace) -> Iterator[Row]:
+        yield Row("memory, first part", 1.0, None, "GiB", 1)
+        raise RuntimeError("label maps must agree,\ngot others")
+
+    def measure(_: Workplace) -> Iterator[Row]:
+        yield Row("start", 1.0, 2.0, "s", 1, Target(0.6))
+
+    monkeypatch.setattr(segmenting, "memory", fail)
+    monkeypatch.setattr(segmenting, "start", measure)
+    assert main(["bench", "memory", "start", "--out", str(tmp_path)]) == 1
+    said = capsys.readouterr()
+    table = (tmp_path / "table.txt").read_text()
+    assert table in said.out
+    first, failed, other = table.splitlines()[1:]
+    assert first.split()[:4] == ["memory,", "first", "part", "1"]
+    assert failed.startswith("memory: label maps must agree, got others ")
+    assert failed.split()[-2:] == ["failed", "0"]
+    assert other.split()[-2:] == ["met", "1"]
+    assert "got 1 that failed: memory: label maps must agree" in said.err
+    assert [json.loads(line)["ours"] for line in (tmp_path / "bench.jsonl").read_text().splitlines()] == [1, None, 1]
+
+
 def test_functions_take_turns_and_warm_up() -> None:
     calls: list[str] = []
     seconds = interleave(lambda: calls.append("a"), lambda: time.sleep(0.01), lambda: calls.append("b"), repetitions=2)

@@ -17,7 +17,8 @@ from custom_components.data.preprocessing import Preprocessing
 from custom_components.domains import Domain
 from custom_components.errors import InputError
 from custom_components.inference.inferers import SlicewiseInferer
-from custom_components.inference.int8 import QuantisedNetwork, build_inference_network, int8_path, precision_of
+from custom_components.inference.int8 import QuantisedNetwork, int8_path
+from custom_components.inference.networks import build_inference_network, precision_of
 from custom_components.models.checkpoints import build_network, state_dict_bytes
 from custom_components.models.digests import digest_path
 from custom_components.models.trained_model import TrainedModel
@@ -148,7 +149,7 @@ def test_what_cannot_be_used_is_named(model: TrainedModel, copy: Path, monkeypat
         build_inference_network(model, **{"checkpoint": copy, "domain": "ankle", "precision": "int8"} | how)
 
     path = copy / "models" / "ankle.int8.onnx"
-    with pytest.raises(InputError, match="precision must be one of float32, int8, got 'int4'"):
+    with pytest.raises(InputError, match="precision must be one of float32, bfloat16, int8, got 'int4'"):
         build(precision="int4")
     with pytest.raises(InputError, match="precision int8 must run on a CPU, got device cuda; set device: cpu"):
         build(device="cuda")

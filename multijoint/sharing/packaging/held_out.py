@@ -12,7 +12,6 @@ from custom_components.data.cases import Case
 from custom_components.data.manifests import Manifest
 from custom_components.domains import Domain
 from custom_components.errors import InputError, show_path
-from custom_components.inference.int8 import PRECISIONS
 from custom_components.io.records import label_map_path
 from custom_components.io.volumes import read_label, read_volume
 from custom_components.metrics.bone_scores import dice_coefficient
@@ -21,6 +20,7 @@ from custom_components.models.trained_model import TrainedModel
 
 from multijoint.running import run_workflow
 
+_COMPARED = ("float32", "int8")
 MOST_FALL = 0.001
 """Of the mean Dice of a bone: 0.1 points."""
 
@@ -82,7 +82,7 @@ def compare_precisions(bundle: Path, cases: Sequence[Case], *, domain: Domain) -
     scans = [{**case.scan, "name": f"case_{number}"} for number, case in enumerate(cases)]
     dice: dict[str, np.ndarray] = {}
     with tempfile.TemporaryDirectory() as folder:
-        for precision in PRECISIONS:
+        for precision in _COMPARED:
             out = Path(folder, precision)
             settings = {"checkpoint": bundle, "domain": domain.name, "precision": precision, "device": "cpu"}
             run_workflow(["inference.yaml"], workflow_type="inference", images=scans, output_dir=out, **settings)
@@ -94,7 +94,7 @@ def compare_precisions(bundle: Path, cases: Sequence[Case], *, domain: Domain) -
         present = ~absent[:, index]
         if not present.any():
             raise InputError(f"held-out cases of {domain.name} must show every bone, got none with {label}; add one")
-        means = [float(np.nan_to_num(dice[name][present, index], nan=1.0).mean()) for name in PRECISIONS]
+        means = [float(np.nan_to_num(dice[name][present, index], nan=1.0).mean()) for name in _COMPARED]
         rows.append(BoneDice(domain.name, label, int(present.sum()), *means))
     return rows
 

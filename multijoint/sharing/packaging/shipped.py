@@ -10,8 +10,8 @@ SHIPPED = {
     "": "distributed domains errors label_maps losses",
     "data": "augmentation cases channels datasets layouts manifests preprocessing sampling scans sides splits "
     "typicality",
-    "inference": "domain_fit engine flagged inferers int8 items loaders openvino_runtime probability_maps report "
-    "results transforms views",
+    "inference": "domain_fit engine flagged inferers int8 items loaders networks openvino_runtime "
+    "probability_maps report results transforms views",
     "io": "binary_headers formats geometry label_files label_names library_voxels metaimage_headers nifti_files "
     "nifti_headers nifti_voxels nrrd_headers pictures planes probability_maps raster raster_files records "
     "segment_layers values volumes",
@@ -21,7 +21,7 @@ SHIPPED = {
     "synchronised_norms unet",
     "postprocessing": "closing components rows transforms",
     "quality": "calibration expected_dice flags tables",
-    "system": "colours files folders locks terminal termination threads",
+    "system": "colours files folders locks number_formats terminal termination threads",
     "training": "averaging batches epoch_log fold_epochs handlers interruption model_quality norm_statistics planning "
     "precision preemption resuming run_lock runs schedules slice_sizes state step_timing tracking validation",
     "workflows": "begin monai_workarounds packaged settings",
