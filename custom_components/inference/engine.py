@@ -126,10 +126,9 @@ class VolumeEvaluator(SupervisedEvaluator):
         """First stage, on the network's device."""
         if "domain" in item:
             self.network.set_domain(item["domain"])
-        self.mode(self.network)
         images = item.pop("image")[None].to(self.state.device)
         answers = item.pop("answers", None)
-        with torch.autocast(images.device.type, enabled=self.amp):
+        with self.mode(self.network), torch.autocast(images.device.type, enabled=self.amp):
             if "source_slice" in item and isinstance(self.inferer, SlicewiseInferer):
                 expected = ExpectedDice()
                 maps = None

@@ -84,11 +84,11 @@ def _mean_network(
     from custom_components.networks.unet import MultiDomainUNet
 
     if first is None:
-        return MeanNetwork([build_network(member, domain=domain) for member in model.members])
+        return MeanNetwork([build_network(member, domain=domain) for member in model.members]).eval()
     networks: list[Any] = [first, *(MultiDomainUNet(**member.network) for member in model.members[1:])]
     for number, network in enumerate(networks, start=1):
         load_weights(network, path=model_file(_only(checkpoint), number))
-    mean = MeanNetwork(networks)
+    mean = MeanNetwork(networks).eval()
     mean.set_domain(0 if domain is None else domain)
     return mean
 
@@ -97,7 +97,7 @@ def _in_bfloat16(network: MultiDomainUNet | MeanNetwork) -> MeanNetwork:
     from custom_components.networks.means import MeanNetwork
 
     members: Any = network.members if isinstance(network, MeanNetwork) else [network]
-    return MeanNetwork(list(members), dtype=torch.bfloat16)
+    return MeanNetwork(list(members), dtype=torch.bfloat16).eval()
 
 
 def precision_of(

@@ -61,6 +61,15 @@ def make_evaluator(items: list[dict], read: object, after: object) -> VolumeEval
     )
 
 
+def test_a_network_answers_in_evaluation_mode_and_is_left_as_it_was() -> None:
+    evaluator = make_evaluator([{"image": "scan", "name": "scan"}], lambda _: torch.zeros(1, 4, 4), lambda pred: pred)
+    modes: list[bool] = []
+    evaluator.inferer = lambda images, network: modes.append(network.training) or network(images)
+    evaluator.network.train()
+    evaluator.run()
+    assert (modes, evaluator.network.training, evaluator.failures) == ([False], True, [])
+
+
 def test_one_bad_volume_costs_that_volume_only() -> None:
     seen: list[tuple[int, ...]] = []
 

@@ -59,6 +59,7 @@ def test_bfloat16_is_near_float32_for_each_domain_and_the_same_for_any_number_of
         assert found.shape == (1, classes, 32, 32, 19)
         assert found.dtype == torch.float32
         assert 0 < float((found - expected).abs().max()) < 0.05
+    assert not rounded.training  # so that the inferer folds it
     weights = [weight.dtype for weight in rounded.folded().parameters()]
     assert set(weights) == {torch.bfloat16}
     assert {weight.dtype for weight in rounded.parameters()} == {torch.float32}
@@ -70,9 +71,10 @@ def test_an_ensemble_averages_probabilities_in_float32(model: TrainedModel) -> N
     other = MultiDomainUNet([3, 2], widths=[4, 8, 16], domain_names=["ankle", "shoulder"])
     members = [model, replace(model, weights=other.state_dict())]
     ensemble = replace(model, members=tuple(members))
-    network = build_inference_network(ensemble, checkpoint="", precision="bfloat16").eval()
+    network = build_inference_network(ensemble, checkpoint="", precision="bfloat16")
+    assert not network.training
     volume = torch.randn(1, 1, 32, 32, 3)
-    each = [build_inference_network(member, checkpoint="", precision="bfloat16").eval() for member in members]
+    each = [build_inference_network(member, checkpoint="", precision="bfloat16") for member in members]
     expected = sum(_probabilities(member, volume, "ankle") for member in each) / 2
     torch.testing.assert_close(_probabilities(network, volume, "ankle"), expected, rtol=0, atol=1e-6)
 
