@@ -8,7 +8,8 @@ TRAIN := "['$(JOINT)/configs/train.yaml','$(JOINT)/configs/demo.yaml']"
 EVALUATE := "['$(JOINT)/configs/train.yaml','$(JOINT)/configs/demo.yaml','$(JOINT)/configs/evaluate.yaml']"
 # Of 48 subjects of each joint, each trained on a few times, four are tested in fold 0 of 12; the first of them is drawn.
 FOLD := --fold 0 --num_folds 12
-LENGTH := --max_epochs 4 --val_interval 4
+LENGTH := --max_epochs 4 --val_interval 4 --precision auto
+VIEWS := --test_time_augmentation auto
 UNSEEN := ankle shoulder
 EXPERIMENT := runs/experiment
 BENCH := runs/bench
@@ -53,13 +54,13 @@ demo: .venv/ready ## Train one network on two phantom joints, segment unseen sca
 	set -e; for domain in $(UNSEEN); do \
 		$(BIN)/python -m monai.bundle run inference --config_file $(JOINT)/configs/inference.yaml --bundle_root $(JOINT) \
 			--checkpoint $(DEMO)/model/model.pt --domain $$domain \
-			--images "['$(DEMO)/phantoms/$$domain/images/$${domain}_000.nii.gz']" --output_dir $(DEMO)/segmented; \
+			--images "['$(DEMO)/phantoms/$$domain/images/$${domain}_000.nii.gz']" --output_dir $(DEMO)/segmented $(VIEWS); \
 		$(BIN)/multijoint overlay $(DEMO)/phantoms/$$domain/images/$${domain}_000.nii.gz \
 			$(DEMO)/segmented/$${domain}_000_seg.nii.gz \
 			--reference $(DEMO)/phantoms/$$domain/labels/$${domain}_000.nii.gz --out $(DEMO)/$$domain.png; \
 	done
 	$(BIN)/python -m monai.bundle run evaluating --config_file $(EVALUATE) --bundle_root $(JOINT) \
-		--manifests $(MANIFESTS) $(FOLD) --checkpoint $(DEMO)/model/model.pt --output_dir $(DEMO)/evaluation
+		--manifests $(MANIFESTS) $(FOLD) --checkpoint $(DEMO)/model/model.pt --output_dir $(DEMO)/evaluation $(VIEWS)
 	@echo; cat $(DEMO)/evaluation/summary.txt
 	@echo; echo "pictures: $(DEMO)/ankle.png $(DEMO)/shoulder.png; model: $(DEMO)/model/model.pt"
 

@@ -37,15 +37,19 @@ def check_parts(
     head: str,
     embedding_scales: int,
     deep_supervision: int,
-    label_names: Sequence[Sequence[str]] | None,
+    label_names: Sequence[Sequence[str] | None] | None,
 ) -> None:
     """The same of the arguments that the paper does not have."""
     if not 1 <= embedding_scales <= len(widths):
         raise InputError(f"embedding_scales must be from 1 to {len(widths)} (widths), got {embedding_scales}")
     if not 0 <= deep_supervision <= len(widths) - 2:
         raise InputError(f"deep_supervision must be from 0 to {len(widths) - 2}, got {deep_supervision}")
-    if label_names is not None and (head == "shared" or [len(own) + 1 for own in label_names] != list(num_classes)):
+    if label_names is None:
+        return
+    counts = [own and len(own) + 1 for own in label_names]
+    named = len(counts) == len(num_classes) and all(a in {None, b} for a, b in zip(counts, num_classes, strict=True))
+    if head == "shared" or not named:
         raise InputError(
             f"label_names must name the bones of each domain's own head (classes {list(num_classes)}), "
-            f"got {[list(own) for own in label_names]} with head {head!r}"
+            f"got {[own and list(own) for own in label_names]} with head {head!r}"
         )

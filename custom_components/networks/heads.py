@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 import torch
+from custom_components.domains import Domain
 from torch import Tensor, nn
 
 
@@ -56,13 +57,33 @@ def own_layer(head: nn.Module) -> nn.Module:
 
 
 def make_heads(
-    in_channels: int, *, channels: Sequence[int], label_names: Sequence[Sequence[str]] | None, foreground_prior: float
+    in_channels: int,
+    *,
+    channels: Sequence[int],
+    label_names: Sequence[Sequence[str] | None] | None,
+    foreground_prior: float,
 ) -> nn.ModuleList:
     """An output layer for each of `channels`; with `label_names`, bones of one name share a row of weights."""
     if label_names is None:
         return nn.ModuleList(make_head(in_channels, count, foreground_prior) for count in channels)
-    bones = list(dict.fromkeys(name for own in label_names for name in own))
+    bones = list(dict.fromkeys(name for own in label_names for name in own or ()))
     shared = make_head(in_channels, len(bones), foreground_prior, background=False)
     return nn.ModuleList(
-        LabelRows(shared, [bones.index(name) for name in own], foreground_prior) for own in label_names
+        make_head(in_channels, count, foreground_prior)
+        if own is None
+        else LabelRows(shared, [bones.index(name) for name in own], foreground_prior)
+        for own, count in zip(label_names, channels, strict=True)
     )
+
+
+def names_to_share(domains: Sequence[Domain], *, shared: bool, head: str = "domain") -> list[list[str]] | None:
+    """The `label_names` of a `MultiDomainUNet`: None unless several domains, with a head each, have a bone of one name.
+
+    Example:
+        >>> spine, other = Domain("t1", {1: "L5"}, "sagittal"), Domain("t2", {1: "T12", 2: "L5"}, "sagittal")
+        >>> names_to_share([spine, other], shared=True), names_to_share([spine], shared=True)
+        ([['L5'], ['T12', 'L5']], None)
+    """
+    names = [list(domain.labels.values()) for domain in domains]
+    several = len({name for own in names for name in own}) < sum(map(len, names))
+    return names if shared and several and head == "domain" else None

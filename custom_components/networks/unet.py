@@ -39,7 +39,7 @@ class MultiDomainUNet(nn.Module):
             from coarse to fine; 1 is the paper's.
         deep_supervision: resolutions below the finest that have their own output layers in training; 0 for none.
         label_names: names of each domain's bones, in class order, to let heads share a row of weights for bones of
-            one name; None for heads that share nothing. The background stays each domain's own.
+            one name; None, for all or for one of them, shares nothing. The background stays each domain's own.
         foreground_prior: probability that each bone starts with, through the bias of the output layer; see `Note`.
         domain_names: names of the domains, so that `domain` may be one of them.
         domain: index or name of the domain answered for when none is given.
@@ -78,7 +78,7 @@ class MultiDomainUNet(nn.Module):
         embedding: str = "bottleneck",
         embedding_scales: int = 1,
         deep_supervision: int = 0,
-        label_names: Sequence[Sequence[str]] | None = None,
+        label_names: Sequence[Sequence[str] | None] | None = None,
         foreground_prior: float = 0.01,
         domain_names: Sequence[str] | None = None,
         domain: int | str = 0,
@@ -126,7 +126,7 @@ class MultiDomainUNet(nn.Module):
         self.decoder = nn.ModuleList(ConvBlock(2 * width, width, num_norms) for width in widths[-2::-1])
         own_channels = output_channels(self.num_classes, head)
         channels = [1 + max(map(max, own_channels))] if head == "shared" else [len(own) for own in own_channels]
-        self.label_names = None if label_names is None else [[str(name) for name in own] for own in label_names]
+        self.label_names = None if label_names is None else [own and list(map(str, own)) for own in label_names]
         make = partial(make_heads, channels=channels, label_names=self.label_names, foreground_prior=foreground_prior)
         self.heads = make(widths[0])
         self.deep_heads = nn.ModuleList(make(width) for width in widths[1 : 1 + deep_supervision])
@@ -292,11 +292,9 @@ class MultiDomainUNet(nn.Module):
             if isinstance(module, DomainSpecificBatchNorm2d):
                 module.add_domain(source)
         if self.label_names is not None:
-            raise InputError(
-                "a domain cannot be added to a network whose heads share rows; train with shared_labels: false"
-            )
+            self.label_names.append(None)  # a row of the others would change them
         for heads in (self.heads, *self.deep_heads):
-            weight = heads[0].get_parameter("weight")
+            weight = next(heads[0].parameters())
             heads.append(make_head(weight.shape[1], num_classes, self.foreground_prior).to(weight))
         self._settings["in_channels"] = add_first(self.encoder, first, like=source, num_domains=len(self.num_classes))
         self.num_classes.append(int(num_classes))

@@ -425,8 +425,13 @@ def test_bones_of_one_name_share_a_row_of_weights() -> None:
     assert torch.equal(rebuilt.eval()(make_images(1)), network(make_images(1)))
     bias = MultiDomainUNet([3, 4], label_names=names).heads[0].weights()[1]
     torch.testing.assert_close(bias, torch.tensor([0.0, *[math.log(0.01)] * 2]))
-    with pytest.raises(InputError, match="heads share rows"):
-        network.add_domain(2, name="knee")
+    before = [network(make_images(1), torch.tensor([domain])) for domain in range(2)]
+    network.add_domain(2, name="knee")
+    assert network.settings()["label_names"] == [*names, None]
+    assert all(torch.equal(network(make_images(1), torch.tensor([domain])), before[domain]) for domain in range(2))
+    again = MultiDomainUNet(**network.settings())
+    again.load_state_dict(network.state_dict())
+    torch.jit.script(again.eval())  # as packages do
     with pytest.raises(InputError, match="label_names must name the bones"):
         make_network((3, 3), label_names=names)
 

@@ -36,6 +36,7 @@ def main() -> None:
     parser.add_argument("--clock", choices=["wall", "processor"], default="wall", help="that the minutes are of")
     parser.add_argument("--configurations", nargs="*", default=["2d", "3d_fullres"], help="of nnU-Net")
     parser.add_argument("--joint", type=Path, help="another such folder, for our joint network of both")
+    parser.add_argument("--nnunet-alone", action="store_true", help="leave ours out")
     parser.add_argument("--cores", type=int, default=len(os.sched_getaffinity(0)), help="and as many threads")
     parser.add_argument("--shifts", nargs="*", choices=SHIFTS, default=SHIFTS, help="copies to score")
     options = parser.parse_args()
@@ -51,7 +52,9 @@ def main() -> None:
     copies = [copy for case in split.testing for copy in write_copies(work / "copies", case, plane=domain.plane)]
     copies = [copy for copy in copies if copy.name.rpartition("_")[2] in options.shifts]
     data = [options.data.resolve()]
-    sides: dict[str, Side] = {"ours": Default(data, work / "ours", domain=domain.name)}
+    sides: dict[str, Side] = {}
+    if not options.nnunet_alone:
+        sides["ours"] = Default(data, work / "ours", domain=domain.name)
     if options.joint:
         joint = Default([*data, options.joint.resolve()], work / "ours_joint", domain=domain.name)
         sides["ours, joint"] = joint
