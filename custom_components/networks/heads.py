@@ -64,16 +64,14 @@ def make_heads(
     foreground_prior: float,
 ) -> nn.ModuleList:
     """An output layer for each of `channels`; with `label_names`, bones of one name share a row of weights."""
-    if label_names is None:
-        return nn.ModuleList(make_head(in_channels, count, foreground_prior) for count in channels)
-    bones = list(dict.fromkeys(name for own in label_names for name in own or ()))
-    shared = make_head(in_channels, len(bones), foreground_prior, background=False)
-    return nn.ModuleList(
-        make_head(in_channels, count, foreground_prior)
-        if own is None
-        else LabelRows(shared, [bones.index(name) for name in own], foreground_prior)
-        for own, count in zip(label_names, channels, strict=True)
-    )
+    heads: list[nn.Module] = [make_head(in_channels, count, foreground_prior) for count in channels]
+    if label_names is not None:
+        bones = list(dict.fromkeys(name for own in label_names for name in own or ()))
+        shared = make_head(in_channels, len(bones), foreground_prior, background=False)
+        for index, own in enumerate(label_names):
+            if own is not None:
+                heads[index] = LabelRows(shared, [bones.index(name) for name in own], foreground_prior)
+    return nn.ModuleList(heads)
 
 
 def names_to_share(domains: Sequence[Domain], *, shared: bool, head: str = "domain") -> list[list[str]] | None:

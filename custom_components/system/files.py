@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from custom_components.errors import InputError, show_path
 from custom_components.system.locks import HAS_LOCKS, lock_file
-from custom_components.system.termination import at_termination
+from custom_components.system.termination import at_termination, creating
 
 _FORMULA = re.compile("[ \u00a0]*[=+\\-@\uff1d\uff0b\uff0d\uff20]|[\t\r\n]")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-](inf|nan)", re.ASCII)
@@ -171,15 +171,8 @@ def _temporary(path: Path) -> Iterator[BinaryIO]:
     """A new, locked temporary file for `path`, gone at the end unless it has been renamed."""
     temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
     with at_termination(lambda: temporary.unlink(missing_ok=True)):  # before it exists: SIGTERM may come at once
-        while True:
-            file = temporary.open("wb")
-            # flock, not filelock: the lock is on the file that is written, and goes with its process. filelock would
-            # empty the file before it tries the lock (O_TRUNC), or need a second file that a killed process leaves.
-            with contextlib.suppress(OSError):  # a file system without locks has no stale files either
-                lock_file(file)
-            if temporary.exists() and os.path.samestat(temporary.stat(), os.fstat(file.fileno())):
-                break
-            file.close()  # another process took it for stale between the two lines
+        with creating():
+            file = _open_locked(temporary)
         try:
             yield file
         finally:
@@ -187,6 +180,18 @@ def _temporary(path: Path) -> Iterator[BinaryIO]:
                 file.close()
             temporary.unlink(missing_ok=True)
             file.close()
+
+
+def _open_locked(path: Path) -> BinaryIO:
+    while True:
+        file = path.open("wb")
+        # flock, not filelock: the lock is on the file that is written, and goes with its process. filelock would
+        # empty the file before it tries the lock (O_TRUNC), or need a second file that a killed process leaves.
+        with contextlib.suppress(OSError):  # a file system without locks has no stale files either
+            lock_file(file)
+        if path.exists() and os.path.samestat(path.stat(), os.fstat(file.fileno())):
+            return file
+        file.close()  # another process took it for stale between the two lines
 
 
 def _remove_if_stale(path: Path) -> bool:

@@ -10,8 +10,11 @@ import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
 
+_MOST_SECONDS = 10.0
+
 _actions: list[Callable[[], object]] = []
 _waiting: list[int] | None = None  # SIGTERM that came while `deferring_termination` held it back
+_creating = threading.RLock()
 
 
 @contextlib.contextmanager
@@ -36,6 +39,13 @@ def deferring_termination() -> Iterator[None]:
         _waiting = None
         if waiting:
             _end(waiting[0], None)
+
+
+@contextlib.contextmanager
+def creating() -> Iterator[None]:
+    """For making what an action of `at_termination` removes: SIGTERM waits for it, and no thread begins it afterwards."""
+    with _creating:
+        yield
 
 
 @contextlib.contextmanager
@@ -91,6 +101,7 @@ def _end(number: int, _: object) -> None:
         _waiting.append(number)
         return
     signal.signal(number, signal.SIG_IGN)
+    _creating.acquire(timeout=_MOST_SECONDS)  # and keeps it; a file system that hangs must not keep the process
     for action in reversed(list(_actions)):
         with contextlib.suppress(Exception):
             action()
@@ -99,3 +110,12 @@ def _end(number: int, _: object) -> None:
         sys.stderr.write("stopped by SIGTERM; the same command again does what is left\n")
         sys.stderr.flush()
     os._exit(128 + number)
+
+
+def _renew_lock() -> None:
+    global _creating
+    _creating = threading.RLock()  # another thread of the parent may have held it
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_lock)

@@ -13,7 +13,7 @@ TYPED = {
     "se": {"segment"},
     "--json seg": {"segment"},
     "segment --che": {"--checkpoint"},
-    "segment scan.nii.gz --precision ": {"float32", "int8"},
+    "segment scan.nii.gz --precision ": {"float32", "bfloat16", "int8"},
     "mesh --format p": {"ply"},
     "completion ": {"bash", "zsh", "fish"},
     "--deb": {"--debug"},

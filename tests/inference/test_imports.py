@@ -4,10 +4,10 @@ import sys
 
 from support.processes import run
 
-_MOST_FILES = 46
+_MOST_FILES = 48
 
 
-def test_the_whole_face_of_inference_reads_at_most_46_files() -> None:
+def test_the_whole_face_of_inference_reads_at_most_48_files() -> None:
     code = (
         "import sys, custom_components.inference as face; [getattr(face, name) for name in face.__all__]; "
         "print(*(name for name in sys.modules if name.partition('.')[0] == 'custom_components'))"

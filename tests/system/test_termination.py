@@ -1,9 +1,12 @@
 import contextlib
 import os
 import signal
+import threading
+import time
 from pathlib import Path
 
 import pytest
+from custom_components.system import files
 from custom_components.system.termination import (
     at_termination,
     deferring_termination,
@@ -43,6 +46,29 @@ def test_sigterm_waits_for_what_is_made_in_two_steps(tmp_path: Path) -> None:
             os._exit(1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 143
     assert [path.name for path in tmp_path.iterdir()] == ["removed"]
+
+
+def test_sigterm_leaves_nothing_that_another_thread_is_making(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The thread's file is open and not yet locked when SIGTERM comes; other actions take longer than the thread."""
+    written, ready = tmp_path / "label_map.nii", threading.Event()
+
+    def lock_slowly(_: object) -> None:
+        ready.set()
+        time.sleep(1)
+
+    child = os.fork()
+    if child == 0:
+        try:
+            monkeypatch.setattr(files, "lock_file", lock_slowly)
+            with ending_on_sigterm(), at_termination(lambda: time.sleep(1.5)):
+                threading.Thread(target=lambda: files.write_atomically(written, b"voxels"), daemon=True).start()
+                ready.wait()
+                os.kill(os.getpid(), signal.SIGTERM)
+                time.sleep(5)
+        finally:
+            os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 143
+    assert list(tmp_path.iterdir()) in ([], [written])
 
 
 def test_without_a_signal_all_is_as_before(tmp_path: Path) -> None:
