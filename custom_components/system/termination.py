@@ -43,7 +43,7 @@ def deferring_termination() -> Iterator[None]:
 
 @contextlib.contextmanager
 def creating() -> Iterator[None]:
-    """For making what an action of `at_termination` removes: SIGTERM waits for it, and no thread begins it afterwards."""
+    """For making what an action of `at_termination` removes: SIGTERM waits for it, and no thread begins it later."""
     with _creating:
         yield
 
