@@ -166,3 +166,14 @@ def test_subjects_that_cannot_be(choice: dict, message: str) -> None:
 def test_a_data_set_without_labels_is_refused() -> None:
     with pytest.raises(InputError, match=r"labelled subjects to train on in knee.yaml must be one or more, got none"):
         split_subjects([manifest(0, unlabelled=2)])
+
+
+def test_a_network_whose_bones_share_rows_gets_a_domain_with_rows_of_its_own() -> None:
+    names = [["tibia", "talus", "calcaneus"], ["femur", "tibia"]]
+    grown = extend_network(network(label_names=names), domain=KNEE, settings=OWN | {"label_names": names})
+    assert grown.settings()["label_names"] == [*names, None]
+    trained = [name for name, weight in grown.named_parameters() if weight.requires_grad]
+    assert {"heads.2.weight", "heads.2.bias"} < set(trained)
+    assert all(".norms.2." in name or name.startswith("heads.2.") for name in trained)
+    with pytest.raises(InputError, match="label_names must be the model's own"):
+        extend_network(network(label_names=names), domain=KNEE, settings=OWN | {"label_names": None})
