@@ -142,7 +142,8 @@ def _data_set(place: Workplace, number: int) -> Path:
             voxels = {"image": np.clip(large, 0, 32767).astype(np.int16), "label": label[nearest].astype(np.uint8)}
             for key, array in voxels.items():
                 nib.save(nib.Nifti1Image(array, affine), new / f"{name}_{key}.nii.gz")
-            cases.append({"name": name, "subject": name, **{key: f"{name}_{key}.nii.gz" for key in voxels}})
+            # `check` notices copies of one phantom, which one subject may have.
+            cases.append({"name": name, "subject": case["subject"], **{key: f"{name}_{key}.nii.gz" for key in voxels}})
         (new / "manifest.yaml").write_text(yaml.safe_dump(manifest | {"cases": cases, "root": "."}))
         new.rename(folder)
     return folder / "manifest.yaml"
