@@ -67,7 +67,7 @@ def build_inference_network(
             from custom_components.models.checkpoints import load_weights
 
             found = load_weights(network, path=_only(checkpoint), device=device)
-        return found if precision == "float32" else _in_bfloat16(found)
+        return (found if precision == "float32" else _in_bfloat16(found)).eval()
     if model.members:
         raise InputError(f"precision int8 must be of one network, got an ensemble of {len(model.members)}; use float32")
     if torch.device(device).type != "cpu":
@@ -84,11 +84,11 @@ def _mean_network(
     from custom_components.networks.unet import MultiDomainUNet
 
     if first is None:
-        return MeanNetwork([build_network(member, domain=domain) for member in model.members]).eval()
+        return MeanNetwork([build_network(member, domain=domain) for member in model.members])
     networks: list[Any] = [first, *(MultiDomainUNet(**member.network) for member in model.members[1:])]
     for number, network in enumerate(networks, start=1):
         load_weights(network, path=model_file(_only(checkpoint), number))
-    mean = MeanNetwork(networks).eval()
+    mean = MeanNetwork(networks)
     mean.set_domain(0 if domain is None else domain)
     return mean
 
@@ -97,7 +97,7 @@ def _in_bfloat16(network: MultiDomainUNet | MeanNetwork) -> MeanNetwork:
     from custom_components.networks.means import MeanNetwork
 
     members: Any = network.members if isinstance(network, MeanNetwork) else [network]
-    return MeanNetwork(list(members), dtype=torch.bfloat16).eval()
+    return MeanNetwork(list(members), dtype=torch.bfloat16)
 
 
 def precision_of(
