@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
 import os
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
@@ -134,6 +133,8 @@ def suggest(name: str, known: Iterable[str], *, most: int = 1, otherwise: str = 
         >>> suggest("colour", ["seed", "max_epochs"])
         'known are seed, max_epochs'
     """
+    import difflib  # a command that finds nothing wrong starts without it
+
     names = list(known)
     near = difflib.get_close_matches(name, names, n=most)
     return f"did you mean {' or '.join(near)}?" if near else otherwise or f"known are {', '.join(names)}"

@@ -7,7 +7,7 @@ import csv
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path, PurePath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from custom_components.errors import InputError, show_path
 from custom_components.inference.flagged import log_flags, log_summary
@@ -26,7 +26,9 @@ from custom_components.system.files import remove_stale_temporaries, restored, w
 from custom_components.system.folders import OutputFolder
 from custom_components.system.terminal import attach_bar, count
 from custom_components.system.termination import at_termination
-from ignite.engine import Engine, Events
+
+if TYPE_CHECKING:
+    from ignite.engine import Engine
 
 REPORT = "segment_report.csv"
 
@@ -77,6 +79,8 @@ class ReportHandler:
 
     def attach(self, engine: Engine) -> None:
         """Register with a `VolumeEvaluator`."""
+        from ignite.engine import Events  # not for those who read the tables: it imports PyTorch
+
         self._open.callback(attach_bar(engine, "scans"))
         engine.add_event_handler(Events.STARTED, self._start)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._add)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 import numpy as np
-from custom_components.label_maps import memory_axes
+from custom_components.label_maps import memory_axes, voxels_where
 
 _AS_GOOD = 0.98
 _LETTERS = ("RL", "AP", "SI")  # the positive end of each patient axis, then the other
@@ -27,7 +27,7 @@ def bone_areas(labels: np.ndarray, values: Iterable[int]) -> dict[int, list[np.n
     stored = labels.transpose(order)
     areas = {}
     for value in values:
-        where = np.nonzero(stored == value)
+        where = voxels_where(stored == value).T
         counts = {axis: np.bincount(where[k], minlength=stored.shape[k]) for k, axis in enumerate(order)}
         areas[int(value)] = [counts[axis] for axis in range(3)]
     return areas
@@ -67,7 +67,7 @@ def take_plane(array: np.ndarray, axis: int, position: int) -> np.ndarray:
         >>> take_plane(np.arange(4).reshape(2, 2, 1), 2, 0).tolist()
         [[3, 1], [2, 0]]
     """
-    return np.take(array, position, axis=axis).T[::-1, ::-1]
+    return array[(slice(None),) * axis + (position,)].T[::-1, ::-1]  # `np.take` would copy a volume that is a view
 
 
 def plane_edges(axis: int) -> tuple[str, str, str, str]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from itertools import combinations
 
 import numpy as np
+from custom_components.label_maps import voxels_where
 
 from multijoint.checks.measures import slabs
 
@@ -46,7 +47,7 @@ def _peaks(block: np.ndarray) -> np.ndarray:
             is_peak &= block[inner] > side
     # Places in memory, since few voxels are peaks: a step along an axis is then a sum.
     flat = np.ascontiguousarray(block).reshape(-1)
-    places = np.ravel_multi_index(tuple(axis + 2 for axis in np.nonzero(is_peak)), block.shape)
+    places = np.ravel_multi_index(tuple((voxels_where(is_peak) + 2).T), block.shape)
     strides = (block.shape[1] * block.shape[2], block.shape[2], 1)
     numbers = _scramble(_bits(flat[places]))
     for stride in strides:

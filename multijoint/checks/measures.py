@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterator
 
 import numpy as np
+from custom_components.label_maps import voxels_where
 from scipy import ndimage
 
 LARGE = 0.01
@@ -177,7 +178,7 @@ def _borders(classes: np.ndarray, axis: int) -> np.ndarray:
     found = []
     for part in slabs(classes):
         block = classes[part.start : part.stop + 1] if axis == 0 else classes[part]
-        where = np.argwhere(np.diff(block.astype(np.int16), axis=axis))
+        where = voxels_where(np.diff(block.astype(np.int16), axis=axis) != 0)
         where[:, 0] += part.start
         found.append(where)
     places = np.concatenate(found)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+from custom_components.label_maps import voxels_where
 from scipy import ndimage
 
 EDGES = np.array([-4.5, -3.2, -2.1, -1.05, 0.0, 1.05, 2.1, 3.2, 4.5])
@@ -88,7 +89,7 @@ def _points(
     sampling = steps * spacing / thickness
     distances = ndimage.distance_transform_edt(~mask, sampling=sampling) - 0.5
     distances[mask] = 0.5 - ndimage.distance_transform_edt(mask, sampling=sampling)[mask]
-    where = np.argwhere((distances <= EDGES[-1]) & (mask | (part == 0)))
+    where = voxels_where((distances <= EDGES[-1]) & (mask | (part == 0)))
     where = where[:: max(1, -(-len(where) // _MOST_POINTS))]
     layers = np.searchsorted(EDGES, distances[tuple(where.T)])
     return where * steps + starts, layers * NUM_SIDES + _sides(where, mask)
@@ -96,7 +97,7 @@ def _points(
 
 def _sides(points: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """The side of a bone's centre that each point lies on, compared with the bone's extent along each axis."""
-    inside = np.argwhere(mask)
+    inside = voxels_where(mask)
     off = (points - inside.mean(axis=0)) / np.maximum(inside.std(axis=0), 0.5)
     axis = np.abs(off).argmax(axis=1)
     ahead = np.take_along_axis(off, axis[:, None], 1)[:, 0] > 0

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import inspect
 import os
 import sys
 import textwrap
@@ -108,7 +107,7 @@ def make_parser() -> argparse.ArgumentParser:
     for name, command in COMMANDS.items():
         own = parsers.add_parser(
             name,
-            description=" ".join((inspect.getdoc(command.run) or "").split()),
+            description=" ".join((command.run.__doc__ or "").split()),
             epilog=f"Example:\n  {command.example}",
             formatter_class=_Formatter,
         )

@@ -8,7 +8,6 @@ import importlib
 import pkgutil
 import sys
 from collections.abc import Iterator
-from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
@@ -72,7 +71,7 @@ def _import_monai() -> None:
             sys.modules.pop(name, None)
 
 
-class _MetasFirst(MetaPathFinder, Loader):
+class _MetasFirst:
     """Imports PyTorch's shapes for compilers before its decompositions, which begin a circle of imports otherwise."""
 
     def find_spec(self, name: str, *_: Any) -> ModuleSpec | None:
@@ -80,7 +79,8 @@ class _MetasFirst(MetaPathFinder, Loader):
             return None
         sys.meta_path.remove(self)
         importlib.import_module(_METAS)
-        return ModuleSpec(name, self)
+        loader: Any = self  # as importlib.abc.Loader, whose import would take a tenth of the time of `--help`
+        return ModuleSpec(name, loader)
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
         return sys.modules[spec.name]

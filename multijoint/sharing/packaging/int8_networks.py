@@ -21,9 +21,13 @@ from multijoint.sharing.packaging.quantising import calibration_slices, quantise
 
 
 def quantise_model(
-    model: TrainedModel, manifests: Sequence[str | Path], *, dataset_dir: str | Path | None = None
+    model: TrainedModel,
+    manifests: Sequence[str | Path],
+    *,
+    dataset_dir: str | Path | None = None,
+    domain: str | None = None,
 ) -> tuple[dict[str, bytes], dict[str, list[Case]]]:
-    """The int8 network of every domain, calibrated on subjects of the training.
+    """The int8 network of every domain, or of one, calibrated on subjects of the training.
 
     The manifests are those of its training data; other domains are ignored. Their paths begin at `dataset_dir`, by
     default at the folder of each manifest.
@@ -39,7 +43,8 @@ def quantise_model(
     if missing:
         raise InputError(f"manifests for int8 must be of every domain, got none of {missing[0]}; name its manifest")
     check_domains(model, domains=[datasets[each.name].domain for each in model.domains])
-    sides = {each.name: divide_cases(model, datasets[each.name]) for each in model.domains}
+    chosen = [each.name for each in model.domains if domain in (None, each.name)]
+    sides = {name: divide_cases(model, datasets[name]) for name in chosen}
     digest = hashlib.sha256(state_dict_bytes(model)).hexdigest()
     files: dict[str, bytes] = {}
     for name, (training, _) in track(list(sides.items()), "int8 networks"):
