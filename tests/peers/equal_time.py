@@ -12,21 +12,23 @@ from typing import Any
 import pandas as pd
 from custom_components.data.cases import Case
 from custom_components.data.manifests import load_manifest
-from custom_components.data.splits import LEAST_TYPICAL, describe, make_splits
+from custom_components.data.splits import LEAST_TYPICAL, Split, describe, make_splits
 from custom_components.domains import Domain
 from custom_components.io.volumes import read_label, read_volume
 from custom_components.metrics.bone_scores import dice_as_one, score_case
 from custom_components.metrics.score_tables import score_rows, write_scores_csv
 from nnunet import NNUNet
 from ours import Default
+from predicting import predict
 from running import Trained, make_parser, measure
 
-from multijoint.benchmarks.rows import device_name
+from multijoint.benchmarks.rows import Row, device_name, format_rows
 from multijoint.experiments.jobs.shifts import SHIFTS, write_copies
 from multijoint.experiments.rows import exam_scores
 from multijoint.experiments.tables.markdown import draw_grid
 
 Side = NNUNet | Default
+VOLUMES = (3, 33)
 
 
 def main() -> None:
@@ -39,9 +41,12 @@ def main() -> None:
     parser.add_argument("--nnunet-alone", action="store_true", help="leave ours out")
     parser.add_argument("--cores", type=int, default=len(os.sched_getaffinity(0)), help="and as many threads")
     parser.add_argument("--shifts", nargs="*", choices=SHIFTS, default=SHIFTS, help="copies to score")
+    parser.add_argument("--time-prediction", action="store_true", help="then time how both segment 3 and 33 scans")
     options = parser.parse_args()
     if options.clock == "processor" and options.cores != 1:
         parser.error("--clock processor must have --cores 1; processor minutes of several cores are not minutes")
+    if options.time_prediction and (options.nnunet_alone or "2d" not in options.configurations):
+        parser.error("--time-prediction must have ours and configuration 2d; leave --nnunet-alone out")
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: options.cores])  # also of all processes started here
     os.environ |= {"OMP_NUM_THREADS": str(options.cores), "CUDA_VISIBLE_DEVICES": ""}
     manifest = load_manifest(options.data.resolve() / "dataset.json")
@@ -81,6 +86,18 @@ def main() -> None:
             table = draw_grid([HEADER, *lines])
             (work / "table.txt").write_text(f"{table}\n")
             print(table, flush=True)
+    if options.time_prediction:
+        rows = list(time_prediction(sides["ours"], sides["nnU-Net 2d"], split, work))
+        (work / "prediction.txt").write_text(f"{format_rows(rows)}\n")
+        print(format_rows(rows), flush=True)
+
+
+def time_prediction(ours: Side, nnunet: Side, split: Split, work: Path) -> Iterator[Row]:
+    """Rows of the seconds and the memory of both, the networks being those of equally long trainings."""
+    assert isinstance(ours, Default)
+    assert isinstance(nnunet, NNUNet)
+    for count in VOLUMES:
+        yield from predict(ours, nnunet, split, count=count, repetitions=1, folder=work / f"volumes_{count}")
 
 
 def segment_and_score(side: Side, cases: Sequence[Case], domain: Domain, folder: Path) -> Iterator[dict[str, Any]]:

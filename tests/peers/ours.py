@@ -148,9 +148,12 @@ class Default:
 
     def segment(self, scans: Path, output: Path) -> None:
         """By the command as it comes."""
+        run(self.predict(scans, output), output.with_suffix(".log"))
+
+    def predict(self, scans: Path, output: Path) -> list[str]:
+        """The command that a user gives."""
         command = [sys.executable, "-m", "multijoint.cli", "segment", scans, "--domain", self.domain]
-        command += ["--checkpoint", self.folder / "run" / "model.pt", "--output", output]
-        run(command, output.with_suffix(".log"))
+        return [str(each) for each in (*command, "--checkpoint", self.folder / "run" / "model.pt", "--output", output)]
 
 
 def size_for(sizes: list[tuple[int, int]]) -> tuple[int, int]:

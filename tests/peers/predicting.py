@@ -15,14 +15,14 @@ from custom_components.data.splits import Split
 from custom_components.domains import Domain
 from custom_components.metrics.bone_scores import dice_coefficient
 from nnunet import DEFAULT_PROCESSES, NNUNet
-from ours import Multijoint
+from ours import Default, Multijoint
 from running import busy_seconds, run
 
 from multijoint.benchmarks.fixtures import run_measured
 from multijoint.benchmarks.rows import Row, Target, interleave
 
 PROCESSES = (0, 1, 2, DEFAULT_PROCESSES)  # of nnU-Net, to find out how many serve it best
-OF_DEFAULT, OF_PLAIN = Target(0.2), Target(0.33)
+OF_DEFAULT, OF_PLAIN, OF_BEST = Target(0.2), Target(0.33), Target(0.5)
 LEAST_DICE = 0.5  # on average: an untrained network is far below
 
 
@@ -49,7 +49,7 @@ class Prediction:
 
 
 def predict(
-    ours: Multijoint, nnunet: NNUNet, split: Split, *, count: int, repetitions: int, folder: Path
+    ours: Multijoint | Default, nnunet: NNUNet, split: Split, *, count: int, repetitions: int, folder: Path
 ) -> Iterator[Row]:
     """Seconds and peak memory of both for so many volumes.
 
@@ -79,8 +79,8 @@ def predict(
     peers = {
         "as it comes": ("default", True, DEFAULT_PROCESSES, OF_DEFAULT),
         "no mirroring": ("default_plain", False, DEFAULT_PROCESSES, OF_PLAIN),
-        at_best(best[True]): ("mirrored", True, best[True], OF_DEFAULT),
-        f"{at_best(best[False])}, no mirroring": ("plain", False, best[False], OF_PLAIN),
+        at_best(best[True]): ("mirrored", True, best[True], OF_BEST),
+        f"{at_best(best[False])}, no mirroring": ("plain", False, best[False], OF_BEST),
     }
     runs = [own, *(theirs(output, mirroring=how, processes=n) for output, how, n, _ in peers.values())]
     seconds = interleave(*(each.run for each in runs), repetitions=repetitions, warm_up=0)
@@ -118,7 +118,7 @@ def score(ours: Multijoint, nnunet: NNUNet, split: Split, domain: Domain, folder
         yield Row(f"nnU-Net, mean Dice{name}", means["ours"].mean(), means[kind].mean(), "", len(split.testing))
 
 
-def write_scans(split: Split, count: int, side: Multijoint | NNUNet, folder: Path) -> list[str]:
+def write_scans(split: Split, count: int, side: Multijoint | Default | NNUNet, folder: Path) -> list[str]:
     """So many scans under new names, the held-out ones first, then others, then all again; returns the names."""
     folder.mkdir(parents=True)
     cases = list(islice(cycle((*split.testing, *split.validation, *split.training)), count))
