@@ -27,8 +27,10 @@ help: ## Show this list
 # forbids to keep what is compiled, as many containers do, each process would compile for 15 s.
 unexport PYTHONDONTWRITEBYTECODE
 
-# Threads that wait sleep, as in every command of multijoint: another process on the machine then slows trainings little.
+# Threads that wait sleep: another process on the machine then slows little. A training looks first, as `multijoint train`
+# does; the environment's own setting counts.
 export OMP_WAIT_POLICY ?= PASSIVE
+TRAINING = $(if $(filter file,$(origin OMP_WAIT_POLICY)),env $(shell $(PYTHON) custom_components/system/waiting.py))
 
 .venv/ready: pyproject.toml constraints.txt hatch_build.py multijoint/clinic/viewer/niivue.py
 	$(PYTHON) -m venv .venv
@@ -49,7 +51,7 @@ demo: .venv/ready ## Train one network on two phantom joints, segment unseen sca
 	$(BIN)/multijoint overlay $(DEMO)/phantoms/ankle/images/ankle_000.nii.gz $(DEMO)/shipped/ankle_000_seg.nii.gz \
 		--reference $(DEMO)/phantoms/ankle/labels/ankle_000.nii.gz --out $(DEMO)/shipped.png
 	@echo; echo "a model of your own, trained now:"
-	$(BIN)/python -m monai.bundle run training --config_file $(TRAIN) --bundle_root $(JOINT) \
+	$(TRAINING) $(BIN)/python -m monai.bundle run training --config_file $(TRAIN) --bundle_root $(JOINT) \
 		--manifests $(MANIFESTS) $(FOLD) $(LENGTH) --output_dir $(DEMO)/model
 	set -e; for domain in $(UNSEEN); do \
 		$(BIN)/python -m monai.bundle run inference --config_file $(JOINT)/configs/inference.yaml --bundle_root $(JOINT) \

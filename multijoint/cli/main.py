@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import os
 import sys
 import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
 import custom_components
+from custom_components.system.waiting import choose_waiting
 
 from multijoint.cli.commands import COMMANDS
 from multijoint.cli.presenting import present
@@ -28,6 +28,8 @@ _GROUPS = {
     "measure this program, type less": ["bench", "completion"],
 }
 """Each name is that of a module of this package, with "_" for "-"."""
+
+_TRAINING = ("train", "adapt")
 
 _END = """
 `multijoint COMMAND --help` says more, with an example."""
@@ -62,9 +64,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         Exit code: 0, 1 after an error, 2 for wrong usage (by `SystemExit`, as argparse does), 130 if interrupted.
     """
-    # PyTorch's threads read it when PyTorch is imported. By default they wait in a loop: where another process has one
-    # of their processors, all wait for the thread that does not run, and a training takes several times as long.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         words = sys.argv[1:] if arguments is None else list(arguments)
         parser = make_parser()
@@ -79,6 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             write_error(wrong)
             parser.exit(2)
         options = parser.parse_args(words)
+        choose_waiting(look=options.command in _TRAINING)  # before PyTorch is imported
         from multijoint.cli.messages import colour_warnings
 
         colour_warnings()

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from custom_components.errors import InputError
+from custom_components.system.waiting import ASLEEP, VARIABLE
 
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
@@ -41,8 +42,8 @@ class Resources:
         return self.threads + self.workers
 
     def environment(self) -> dict[str, str]:
-        """Environment variables that limit a process to its threads, which sleep where they wait; see `cli.main`."""
-        waiting = {"OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE")}
+        """Environment variables that limit a process to its threads, which sleep where they wait; see `waiting`."""
+        waiting = {VARIABLE: os.environ.get(VARIABLE, ASLEEP)}
         return dict.fromkeys(_THREAD_VARIABLES, str(self.threads)) | waiting
 
 
