@@ -98,7 +98,7 @@ test: .venv/ready .venv/browser/version ## Run the tests, a file at a time on ea
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 
 bench: .venv/ready ## Measure speed and memory beside peers, in one run (about a quarter of an hour; QUICK=1: 4 minutes)
-	$(BIN)/multijoint bench $(if $(QUICK),--quick) --out $(BENCH)
+	$(TRAINING) $(BIN)/multijoint bench $(if $(QUICK),--quick) --out $(BENCH)
 
 faults: .venv/ready ## Inject faults in their full numbers and print what came of them (under 30 minutes)
 	$(BIN)/python -m pytest --faults --timeout 1800 -o faulthandler_timeout=1900 -rP --durations=20 tests/*/test_*_faults.py tests/io/test_hostile_nifti.py

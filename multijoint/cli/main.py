@@ -29,7 +29,7 @@ _GROUPS = {
 }
 """Each name is that of a module of this package, with "_" for "-"."""
 
-_TRAINING = ("train", "adapt")
+_TRAINING = ("train", "adapt", "bench")  # which look how busy the machine is
 
 _END = """
 `multijoint COMMAND --help` says more, with an example."""
