@@ -9,10 +9,10 @@ from multijoint.cli.presenting import record
 
 
 @command(
-    text("names", "NAME", "which benchmarks (default all, about a quarter of an hour)", nargs="*"),
+    text("names", "NAME", "which benchmarks (default all, 15 to 20 minutes)", nargs="*"),
     flag(
         "--quick",
-        "measure each figure once, on small inputs, without targets (about 4 minutes); written to FOLDER/quick",
+        "measure each figure once, on small inputs, without targets (4 to 5 minutes); written to FOLDER/quick",
     ),
     out_path("FOLDER", "data, models, figures (%(default)s)", default=Path("runs/bench")),
     example="multijoint bench postprocess surface-metrics",
