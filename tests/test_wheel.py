@@ -47,7 +47,8 @@ def folder(programs: Path, tmp_path_factory: pytest.TempPathFactory, environment
     """An empty folder in which the commands were run, one after the other."""
     place = tmp_path_factory.mktemp("empty")
     for words in COMMANDS:
-        run([programs / "multijoint", *words], cwd=place, env=environment, check=True)
+        done = run([programs / "multijoint", *words], cwd=place, env=environment, check=True)
+        assert r"\n" not in done.stdout + done.stderr, "a table is printed in lines"
     return place
 
 

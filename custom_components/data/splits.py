@@ -151,8 +151,8 @@ def count_folds(manifests: Sequence[Manifest], *, num_folds: int | None = None, 
     return num_folds or max(len(_subjects(manifest)) for manifest in manifests)
 
 
-def describe(split: Split) -> str:
-    """A printable table: a row a domain with the subjects tested and validated and the numbers trained on."""
+def describe(split: Split) -> list[str]:
+    """Lines of a table: a row a domain with the subjects tested and validated and the numbers trained on."""
     rows = [("domain", "tested", "validated", "trained")]
     sides = (split.testing, split.validation, split.training)
     for domain in dict.fromkeys(case.domain for side in reversed(sides) for case in side):
@@ -161,7 +161,7 @@ def describe(split: Split) -> str:
         amount = f"{subjects} subject{'s' * (subjects != 1)}, {len(trained)} case{'s' * (len(trained) != 1)}"
         rows.append((domain, _names(tested), _names(validated), amount))
     folds = "" if isinstance(split.fold, str) else f" of 0..{split.num_folds - 1}"
-    return "\n".join([f"fold {split.fold}{folds}", *align_columns(rows)])
+    return [f"fold {split.fold}{folds}", *align_columns(rows)]
 
 
 def _dealt(manifest: Manifest, *, fold: int, num_folds: int | None) -> tuple[list[str], list[str], list[str]]:

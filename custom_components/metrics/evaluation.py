@@ -25,7 +25,7 @@ from custom_components.models.trained_model import TrainedModel
 from custom_components.quality.flags import FlagRules
 from custom_components.quality.tables import QUALITY_COLUMNS, QUALITY_TABLE, quality_rows
 from custom_components.system.files import write_atomically, write_csv
-from custom_components.system.terminal import attach_bar, count
+from custom_components.system.terminal import attach_bar, count, log_lines
 from ignite.engine import Engine, Events
 from monai.utils.enums import CommonKeys as Keys
 
@@ -137,7 +137,7 @@ class ScoreHandler:
         summary = format_summary(self.rows, **how)
         write_atomically(self.output_dir / "summary.txt", (summary + "\n").encode())
         scored = len({(row["domain"], row["case"]) for row in self.rows})
-        _logger.info("%s scored\n%s", count(scored, "case"), summary)
+        log_lines(_logger, [f"{count(scored, 'case')} scored", *summary.split("\n")])
 
 
 def _slice_rows(prediction: np.ndarray, reference: np.ndarray, *, domain: Domain) -> Iterator[dict[str, Any]]:

@@ -166,6 +166,16 @@ def escape_logs() -> None:
     logging.setLogRecordFactory(_PlainRecord)
 
 
+def log_lines(logger: logging.Logger, lines: Iterable[str]) -> None:
+    """Log several lines, each as a record of its own: in one record's argument line breaks are escaped.
+
+    Example:
+        >>> log_lines(logging.getLogger("example"), ["bone   Dice", "talus  93.1"])
+    """
+    for line in lines:
+        logger.info("%s", line)
+
+
 def align_columns(rows: Sequence[Sequence[str]], *, num_left: int | None = None) -> list[str]:
     """Lines of a plain text table, two spaces between its columns.
 

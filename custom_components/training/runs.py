@@ -26,6 +26,7 @@ from custom_components.models.trained_model import TrainedModel
 from custom_components.networks.parameters import count_parameters
 from custom_components.networks.unet import MultiDomainUNet
 from custom_components.system.files import remove_stale_temporaries, write_atomically
+from custom_components.system.terminal import log_lines
 from custom_components.training.planning import PLAN, TrainingPlan
 from custom_components.training.resuming import check_same, load_newest, trained_with
 from custom_components.training.run_lock import RunLock
@@ -152,8 +153,8 @@ class TrainingRun:
         self._write("run.json", json.dumps(self._record() | {"weights": total, "weights_per_domain": own}, indent=2))
         if self.plan is not None and self.plan.lines:
             self._write(PLAN, self.plan.to_json())
-            _logger.info("%s", "\n".join(self.plan.lines))
-        _logger.info("split (fold %s):\n%s", self.split.fold, describe(self.split))
+            log_lines(_logger, self.plan.lines)
+        log_lines(_logger, describe(self.split))
         if not self.split.validation:
             _logger.info("no case validates: model.pt will hold the last weights, and no confidence is calibrated")
         share = "%.2f M weights, %d of them (%.2f %%) for each domain alone; %s"

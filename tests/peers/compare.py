@@ -29,7 +29,7 @@ def main() -> None:
     data = options.data.resolve() / "dataset.json"
     manifest = load_manifest(data)
     domain, split = manifest.domain, make_splits([manifest], fold=0, num_folds=NUM_FOLDS)
-    print(describe(split), flush=True)
+    print("\n".join(describe(split)), flush=True)
 
     work = options.work.resolve() / f"{domain.name}_{options.epochs}_epochs"
     grids = [read_grid(case.image) for case in split.training]

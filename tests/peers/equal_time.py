@@ -51,7 +51,7 @@ def main() -> None:
     os.environ |= {"OMP_NUM_THREADS": str(options.cores), "CUDA_VISIBLE_DEVICES": ""}
     manifest = load_manifest(options.data.resolve() / "dataset.json")
     domain, split = manifest.domain, make_splits([manifest], fold=LEAST_TYPICAL)
-    print(describe(split), flush=True)
+    print("\n".join(describe(split)), flush=True)
 
     work = options.work.resolve() / f"{domain.name}_{options.minutes:g}_minutes"
     copies = [copy for case in split.testing for copy in write_copies(work / "copies", case, plane=domain.plane)]

@@ -15,6 +15,7 @@ from custom_components.data.manifests import Manifest, load_manifests
 from custom_components.data.splits import Split, count_folds, make_splits
 from custom_components.errors import InputError
 from custom_components.system.files import write_atomically
+from custom_components.system.terminal import log_lines
 from custom_components.workflows.begin import select_device
 from custom_components.workflows.monai_workarounds import raise_own_errors
 from filelock import FileLock, Timeout
@@ -175,7 +176,7 @@ def plan_settings(settings: Mapping[str, Any], methods: Sequence[Method], *, thr
             plan = parser.get_parsed_content("plan")
     finally:
         torch.set_num_threads(before)
-    _logger.info("%s", "\n".join(plan.lines))
+    log_lines(_logger, plan.lines)
     return {name: getattr(plan, name) for name in PLANNED} | {"budget": None}
 
 
