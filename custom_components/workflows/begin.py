@@ -12,6 +12,7 @@ import torch
 from custom_components.distributed import own_gpu, wait_to_report
 from custom_components.errors import LOG_PATHS, InputError, explain, find_cause
 from custom_components.system.colours import write_error
+from custom_components.system.freed_memory import keep_freed_memory
 from custom_components.system.terminal import escape_logs
 from custom_components.workflows.monai_workarounds import (
     active_config,
@@ -62,6 +63,7 @@ def begin(*, seed: int | None = None) -> None:
     - An error of the user or the machine is printed in one line, without a traceback (unless MULTIJOINT_DEBUG is set).
     - MONAI logs no settings, among which are paths of scans (unless MULTIJOINT_LOG_PATHS is set).
     - Engines do not log where they are; handlers do.
+    - Freed memory stays in the process, for the next slices.
     - The run is deterministic: the seed decides the weights' initial values and everything random. `None` leaves the
       generators alone.
     """
@@ -70,6 +72,7 @@ def begin(*, seed: int | None = None) -> None:
     if os.environ.get(LOG_PATHS) != "1":
         hide_settings()
         hide_engine_errors()
+    keep_freed_memory()
     escape_logs()
     read_yaml_words()
     hide_engine_progress()

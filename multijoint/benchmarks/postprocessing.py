@@ -30,7 +30,7 @@ _RADIUS = 2  # the default of `SphericalClosingd`, and the paper's
 
 def postprocess(place: Workplace) -> Iterator[Row]:
     """The post-processing of a bundle against other libraries' on the same map, and its memory for a large scan."""
-    n, step = place.choose(5), place.choose(1, 2)
+    n, step = place.choose(3), place.choose(1, 2)
     prediction = make_noisy_knee()[1][::step, ::step, ::step].copy()
     peers: dict[str, Callable[[np.ndarray], np.ndarray]] = {
         "postprocess": partial(_by_skimage, cropped=False),

@@ -104,7 +104,7 @@ def overhead(place: Workplace) -> Iterator[Row]:
 
     from multijoint.api.segmenting import segment
 
-    image, model, n = place.scan((*SLICE_SIZE, place.choose(64, 24))), load_model(place.checkpoint()), 1
+    image, model, n = place.scan((*SLICE_SIZE, place.choose(48, 24))), load_model(place.checkpoint()), 1
     item = StackSlicesd("image", model=model, domain=DOMAIN)(ReadVolumed("image")({"image": image}))
     network = fold_network(build_network(model, domain=DOMAIN))
     inferer = SlicewiseInferer(roi_size=SLICE_SIZE, spatial_dim=2, sw_batch_size=16)
@@ -132,7 +132,7 @@ def many_volumes(place: Workplace) -> Iterator[Row]:
     """Small volumes in one call against as many calls, and against the stages of one call without overlap."""
     image, checkpoint = place.small_scan, place.trained_model()
     with tempfile.TemporaryDirectory(dir=place.folder) as scratch:
-        scans = [Path(scratch, f"scan{number:02d}.nii.gz") for number in range(place.choose(12, 4))]
+        scans = [Path(scratch, f"scan{number:02d}.nii.gz") for number in range(place.choose(8, 4))]
         for copy in scans:
             shutil.copy(image, copy)
 

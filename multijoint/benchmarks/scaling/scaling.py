@@ -34,7 +34,7 @@ SIZES: dict[str, tuple[int, ...]] = {
 _QUICK_SIZES = {"volumes": (4, 8, 16), "domains": (2, 4, 8), "slices": (10, 20, 40), "bones": (2, 4, 8)}
 
 _MAX_EXPONENT = 1.1  # linear, plus the difference of two equal runs
-_REPETITIONS, _FEWER = 6, 3  # commands take seconds
+_REPETITIONS, _FEWER = 4, 2  # commands take seconds
 _SHORT_S = 6.0  # a command that takes longer runs once
 _SMALL, _LARGE, _BONY = (36, 30, 8), (240, 240), (192, 180, 64)  # voxels
 _MIB = 2**20
@@ -72,7 +72,7 @@ def scale(
     Args:
         place: folder and effort.
         sizes: at least three a axis; by default `SIZES`, or smaller ones in a quick run.
-        repetitions: number for work in this process, by default 6; for a command a third of it, or one over 6 s.
+        repetitions: number for work in this process, by default 4; for a command half of it, or one over 6 s.
 
     Raises:
         RuntimeError: a command failed, or wrote labels other than the truth.

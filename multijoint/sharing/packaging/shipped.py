@@ -21,7 +21,7 @@ SHIPPED = {
     "synchronised_norms unet",
     "postprocessing": "closing components rows transforms",
     "quality": "calibration expected_dice flags tables",
-    "system": "colours files folders locks number_formats terminal termination threads",
+    "system": "colours files folders freed_memory locks number_formats terminal termination threads",
     "training": "averaging batches epoch_log fold_epochs handlers interruption model_quality norm_statistics planning "
     "precision preemption resuming run_lock runs schedules slice_sizes state step_timing tracking validation",
     "workflows": "begin monai_workarounds packaged settings",
