@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from custom_components.errors import InputError
 
-__all__ = ["COLORS", "Domain", "PLANES", "bone_color", "find_domain", "output_channels"]
+__all__ = ["COLORS", "Domain", "PLANES", "bone_color", "find_domain", "output_channels", "planes_of"]
 
 COLORS = ["#E69F00", "#56B4E9", "#009E73", "#CC79A7", "#D55E00", "#F0E442", "#0072B2"]
 """Okabe and Ito's palette without black, distinguishable by colour-blind readers; used in label order, cyclically."""
@@ -35,6 +35,7 @@ class Domain:
         plane: acquisition plane, one of `PLANES`; slices are taken along its normal.
         modality: free text, e.g. "MR T1 gradient echo".
         channels: names of the channels of an image, in order, e.g. ("water", "fat"); none for images of one channel.
+        plane_of: name of the domain whose volumes this one slices in another plane; "" for a domain by itself.
 
     Example:
         >>> ankle = Domain("ankle", {5: "calcaneus", 2: "talus"}, "axial")
@@ -51,6 +52,7 @@ class Domain:
     plane: str
     modality: str = "MR"
     channels: Sequence[str] = ()
+    plane_of: str = ""
 
     def __post_init__(self) -> None:
         if self.plane not in PLANES:
@@ -120,6 +122,7 @@ class Domain:
             "plane": self.plane,
             "modality": self.modality,
             **({"channels": list(self.channels)} if self.channels else {}),
+            **({"plane_of": self.plane_of} if self.plane_of else {}),
         }
 
     @classmethod
@@ -127,21 +130,43 @@ class Domain:
         """Rebuild a domain from `to_dict`."""
         labels = {int(value): str(name) for value, name in data["labels"]}
         channels = tuple(str(name) for name in data.get("channels", ()))
-        return cls(str(data["name"]), labels, str(data["plane"]), str(data["modality"]), channels)
+        of = str(data.get("plane_of", ""))
+        return cls(str(data["name"]), labels, str(data["plane"]), str(data["modality"]), channels, of)
 
 
 def find_domain(domains: Sequence[Domain], name: str | None) -> int:
-    """Index of the domain called `name`; `None` is accepted if there is only one domain.
+    """Index of the domain called `name`; `None` is accepted if there is only one, its further planes apart.
 
     Raises:
         InputError: the name is unknown, or missing although there are several domains.
     """
-    names = [domain.name for domain in domains]
-    if name is None and len(names) == 1:
-        return 0
+    names, own = [domain.name for domain in domains], [domain.name for domain in domains if not domain.plane_of]
+    if name is None and len(own) == 1:
+        return names.index(own[0])
     if name not in names:
-        raise InputError(f"domain must be one of {', '.join(names)}, got {name!r}; name the one the scan belongs to")
+        raise InputError(f"domain must be one of {', '.join(own)}, got {name!r}; name the one the scan belongs to")
     return names.index(name)
+
+
+def planes_of(domains: Sequence[Domain], name: str | None) -> list[int]:
+    """Indices of a domain and of those that slice its volumes in other planes, the domain itself first.
+
+    Raises:
+        InputError: see `find_domain`; or a plane has other labels or channels than its domain.
+
+    Example:
+        >>> hip = Domain("hip", {1: "femur"}, "axial")
+        >>> domains = [hip, Domain("hip_coronal", {1: "femur"}, "coronal", plane_of="hip")]
+        >>> planes_of(domains, "hip"), planes_of(domains, "hip_coronal")
+        ([0, 1], [1])
+    """
+    own = find_domain(domains, name)
+    domain = domains[own]
+    others = [index for index, each in enumerate(domains) if each.plane_of == domain.name and index != own]
+    for each in (domains[index] for index in others):
+        if list(each.labels.items()) != list(domain.labels.items()) or each.channels != domain.channels:
+            raise InputError(f"plane {each.name} must have the labels and channels of {domain.name}, got others")
+    return [own, *others]
 
 
 def output_channels(num_classes: Sequence[int], head: str) -> list[list[int]]:

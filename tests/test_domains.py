@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from custom_components.domains import Domain, find_domain, output_channels
@@ -66,6 +68,15 @@ def test_find_domain_by_name_or_the_only_one() -> None:
         find_domain([ANKLE, SHOULDER], None)
     with pytest.raises(InputError, match="domain must be one of shoulder, got 'ankle'"):
         find_domain([SHOULDER], "ankle")
+
+
+def test_a_further_plane_is_found_by_its_name_alone() -> None:
+    plane = replace(SHOULDER, name="shoulder_coronal", plane="coronal", plane_of="shoulder")
+    assert Domain.from_dict(plane.to_dict()) == plane
+    assert find_domain([SHOULDER, plane], None) == 0
+    assert find_domain([SHOULDER, plane], "shoulder_coronal") == 1
+    with pytest.raises(InputError, match="domain must be one of ankle, shoulder, got None"):
+        find_domain([ANKLE, SHOULDER, plane], None)
 
 
 @given(num_classes=st.lists(st.integers(2, 6), min_size=1, max_size=5))

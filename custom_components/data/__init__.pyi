@@ -2,6 +2,7 @@ from .augmentation import RandFlipRotateTranslated, RandIntensityd
 from .cases import Case
 from .datasets import SliceDataset
 from .manifests import Manifest, load_manifests
+from .planes import add_planes, in_planes
 from .preprocessing import Preprocessing
 from .sampling import DomainBalancedBatchSampler
 from .scans import list_cases, list_scans
@@ -16,6 +17,8 @@ __all__ = [
     "RandIntensityd",
     "SliceDataset",
     "Split",
+    "add_planes",
+    "in_planes",
     "list_cases",
     "list_scans",
     "load_manifests",

@@ -109,6 +109,11 @@ class Preprocessing:
         """The same settings with the domain's own size only."""
         return replace(self, image_size=self.size_of(domain))
 
+    def for_domains(self, domains: Sequence[str]) -> Preprocessing:
+        """The same settings with the sizes of these domains only; one size where it is that of all."""
+        sizes = {name: self.size_of(name) for name in domains}
+        return self.for_domain(domains[0]) if len(set(sizes.values())) == 1 else replace(self, image_size=sizes)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain arguments that build these settings again; those at their defaults are left out."""
         size = self.image_size

@@ -161,7 +161,7 @@ class FitDomaind(StackSlicesd):
         self.network = copy.deepcopy(network).cpu() if on_gpu else network
         self.answers = members is None and not on_gpu
         named = None if asks_for_choice(model, domain) else model.domain(domain).name
-        asked = [each.name for each in model.domains if named in (None, each.name)]
+        asked = [each.name for each in model.data_sets if named in (None, each.name)]
         unknown = [name for name in asked if _farthest(model, name) is None]
         if not _norms_of(self.network, model.domains[0].name):
             _logger.info("this network has no norms of its own: whether a scan looks like its domain is not judged")
@@ -181,7 +181,7 @@ class FitDomaind(StackSlicesd):
         asked = data.get("domain", self.default_domain)
         shape = data[self.keys[0]].shape
         count = shape[0] if len(shape) == 4 else 1
-        names = [domain.name for domain in self.model.domains if domain.num_channels == count]
+        names = [domain.name for domain in self.model.data_sets if domain.num_channels == count]
         stacked: dict[str, dict[Hashable, Any]] = {}
         distances: dict[str, float | None] = {}
 

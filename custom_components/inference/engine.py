@@ -15,7 +15,7 @@ from custom_components.errors import InputError, failure_of, show_path
 from custom_components.inference.domain_fit import spread_slices
 from custom_components.inference.inferers import SlicewiseInferer
 from custom_components.inference.items import VolumeItem
-from custom_components.inference.probability_maps import ProbabilityMaps
+from custom_components.inference.probability_maps import ProbabilityMaps, average_planes
 from custom_components.inference.results import ResultFolder
 from custom_components.io.geometry import voxel_volume_ml
 from custom_components.quality.expected_dice import ExpectedDice
@@ -23,6 +23,7 @@ from custom_components.quality.flags import measure_quality
 from custom_components.system.terminal import count
 from monai.engines import SupervisedEvaluator
 from monai.transforms import Compose
+from torch import Tensor
 from torch.utils.data import Dataset
 
 _logger = logging.getLogger(__name__)
@@ -72,10 +73,10 @@ class VolumeDataset(Dataset[VolumeItem]):
 class VolumeEvaluator(SupervisedEvaluator):
     """MONAI's evaluator for whole volumes: a volume that fails costs no other volume, a finished one costs nothing.
 
-    The network is set to the `domain` of an item before it predicts. Post-processing, measuring and saving of a volume
-    run in a thread while the network has the next one, and a loader with workers reads the one after that. After the
-    run, `failures` holds `(name, cause)` of each volume that could not be segmented; `finish()` raises them as one
-    error.
+    The network is set to the `domain` of an item before it predicts; of an item with `planes` to each of theirs in
+    turn, and the mean of their probabilities decides. Post-processing, measuring and saving of a volume run in a thread
+    while the network has the next one, and a loader with workers reads the one after that. After the run, `failures`
+    holds `(name, cause)` of each volume that could not be segmented; `finish()` raises them as one error.
 
     Args:
         postprocessing: dictionary transforms that end with label values under `pred`, shape (1, X, Y, Z).
@@ -124,27 +125,57 @@ class VolumeEvaluator(SupervisedEvaluator):
 
     def _predict(self, item: VolumeItem) -> VolumeItem:
         """First stage, on the network's device."""
+        planes, expected = item.pop("planes", None), ExpectedDice()
+        if "source_slice" not in item or not isinstance(self.inferer, SlicewiseInferer):
+            images = item.pop("image")[None].to(self.state.device)
+            self._choose(item)
+            with self.mode(self.network), torch.autocast(images.device.type, enabled=self.amp):
+                item["pred"] = self.inferer(images, self.network)[0]
+            return item
+        if planes:
+            self._average(item, planes, expected)
+        else:
+            channels: list[int] = []
+            if self.results is not None and self.results.probabilities:
+                channels = self.results.model.channels(self.results.domain_of(item).name)[1:]
+            self._choose(item)
+            item["pred"], values = self._classes(item, item, channels, expected)
+            if channels:
+                item["probabilities"] = values
+        item["expected_dice"] = expected.compute()
+        return item
+
+    def _choose(self, item: Mapping[str, Any]) -> None:
         if "domain" in item:
             self.network.set_domain(item["domain"])
-        images = item.pop("image")[None].to(self.state.device)
-        answers = item.pop("answers", None)
+
+    def _average(self, item: VolumeItem, planes: Sequence[dict[str, Any]], expected: ExpectedDice) -> None:
+        """Predict each plane by its own domain of the network, and set the mean."""
+        values = []
+        if "answers" in item:
+            planes[0]["answers"] = item.pop("answers")
+        del item["image"]
+        for part in planes:
+            channels = range(1, part["domain"].num_classes)  # each domain has its own head
+            values.append(self._classes(part, item, channels, ExpectedDice(), part["domain"].name)[1])
+        self.network.set_domain(planes[0]["domain"].name)
+        item["pred"], mean = average_planes(values, [part["domain"].plane for part in planes], expected)
+        if self.results is not None and self.results.probabilities:
+            item["probabilities"] = mean
+
+    def _classes(
+        self, part: Any, item: VolumeItem, channels: Sequence[int], expected: ExpectedDice, domain: str | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Classes of an item's slices, or of a part of it in one plane, and the probabilities in these channels."""
+        images = part.pop("image")[None].to(self.state.device)
+        maps = ProbabilityMaps(channels, num_slices=images.shape[-1], size=part["source_slice"])
+        how: Any = {"size": part["source_slice"], "name": show_path(item["source"].path), "expected": expected}
+        how |= {"maps": maps if channels else None, "pixel_mm": part["pixel_mm"], "domain": domain}
+        answers = part.pop("answers", None)
+        if answers is not None:
+            how["known"] = dict(zip(spread_slices(images.shape[-1]), answers.split(1), strict=True))
         with self.mode(self.network), torch.autocast(images.device.type, enabled=self.amp):
-            if "source_slice" in item and isinstance(self.inferer, SlicewiseInferer):
-                expected = ExpectedDice()
-                maps = None
-                if self.results is not None and self.results.probabilities:
-                    channels = self.results.model.channels(self.results.domain_of(item).name)[1:]
-                    maps = ProbabilityMaps(channels, num_slices=images.shape[-1], size=item["source_slice"])
-                    item["probabilities"] = maps.values
-                how: Any = {"size": item["source_slice"], "name": show_path(item["source"].path), "expected": expected}
-                how |= {"maps": maps, "pixel_mm": item["pixel_mm"]}
-                if answers is not None:
-                    how["known"] = dict(zip(spread_slices(images.shape[-1]), answers.split(1), strict=True))
-                item["pred"] = self.inferer.classes(images, self.network, **how)[0]
-                item["expected_dice"] = expected.compute()
-            else:
-                item["pred"] = self.inferer(images, self.network)[0]
-        return item
+            return self.inferer.classes(images, self.network, **how)[0], maps.values
 
     def _complete(self, item: VolumeItem) -> VolumeItem:
         """Second stage, on the CPU: post-process, measure, save."""

@@ -104,6 +104,7 @@ class SlicewiseInferer(SliceInferer):
         maps: ProbabilityMaps | None = None,
         pixel_mm: Sequence[float] = (1.0, 1.0),
         known: Mapping[int, Tensor] | None = None,
+        domain: str | None = None,
     ) -> Tensor:
         """Most probable channel of each pixel of one volume; the logits of only a few slices are in memory at a time.
 
@@ -117,6 +118,7 @@ class SlicewiseInferer(SliceInferer):
             pixel_mm: size of a pixel of the inputs along rows and columns, for views that rotate.
             known: the network's logits (1, channels, rows, columns) of some slices, by their index, which are not
                 computed again on a CPU, in float32 and without views.
+            domain: name of the domain that is set on the network, in place of the inferer's.
 
         Returns:
             Channel indices, uint8, on the CPU, shape (1, 1, X, Y, Z) with `size` instead of the slices' own size.
@@ -124,7 +126,7 @@ class SlicewiseInferer(SliceInferer):
         Raises:
             InputError: logits that are not finite.
         """
-        logits_of = partial(_finite_logits, network=self._prepare(network, pixel_mm), name=name)
+        logits_of = partial(_finite_logits, network=self._prepare(network, pixel_mm, domain), name=name)
         slices = self._slices(inputs)
         found = torch.empty((len(slices), *size), dtype=torch.uint8)
 
@@ -146,15 +148,18 @@ class SlicewiseInferer(SliceInferer):
                     keep(index, logits_of(slices[index : index + self.sw_batch_size, 0].contiguous()))
         return found[None, None].movedim(2, self.spatial_dim + 2)
 
-    def _prepare(self, network: Callable[..., Tensor], pixel_mm: Sequence[float] = (1.0, 1.0)) -> Callable[..., Tensor]:
+    def _prepare(
+        self, network: Callable[..., Tensor], pixel_mm: Sequence[float] = (1.0, 1.0), domain: str | None = None
+    ) -> Callable[..., Tensor]:
         # Imported here: with a network of another kind, inference needs none of these modules.
         from custom_components.networks.folding import fold_network
         from custom_components.networks.forwards import answer_for
         from custom_components.networks.means import MeanNetwork
         from custom_components.networks.unet import MultiDomainUNet
 
-        if self.domain is not None:
-            answer_for(network, self.domain)
+        domain = self.domain if domain is None else domain
+        if domain is not None:
+            answer_for(network, domain)
         if isinstance(network, MultiDomainUNet | MeanNetwork) and not network.training:
             state = _state_of(network)
             if state is None or self._folded[0] != state:

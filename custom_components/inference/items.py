@@ -28,6 +28,8 @@ class VolumeItem(TypedDict, total=False):
         source: the scan's `Volume` without its voxels, the grid that the label map is written on.
         source_slice: rows and columns of the source's own slices.
         pixel_mm: size of a pixel of the network's slices along rows and columns.
+        planes: of a domain in several planes, for each, its own first, the `domain`, `image`, `source_slice` and
+            `pixel_mm`; missing for one plane. The engine removes it.
         domain_fit: whether the scan looks like its domain, see `domain_fit.judge_fit`; `FitDomaind` sets it.
         answers: logits (8, channels, rows, columns) of the slices that were judged, see `domain_fit.spread_slices`;
             the engine removes it.
@@ -58,6 +60,7 @@ class VolumeItem(TypedDict, total=False):
     source: Volume
     source_slice: tuple[int, int]
     pixel_mm: list[float]
+    planes: list[dict[str, Any]]
     domain_fit: dict[str, Any]
     answers: Tensor
     pred: np.ndarray | Tensor

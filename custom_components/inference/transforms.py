@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from custom_components.data.channels import check_channels, network_channels, read_channels, stack_channels
 from custom_components.data.preprocessing import pixel_spacing_mm, restore_stack, slice_size
-from custom_components.domains import find_domain
+from custom_components.domains import Domain, find_domain
 from custom_components.errors import InputError, show_path
 from custom_components.io.volumes import Volume, volume_of
 from monai.config import KeysCollection
@@ -75,30 +75,37 @@ class _ModelTransform(MapTransform):
 class StackSlicesd(_ModelTransform):
     """Cut a volume (X, Y, Z) into the network's slices, shape (in_channels, rows, columns, num_slices), float32.
 
-    A volume of several channels is (channels, X, Y, Z). A `MetaTensor` stays one. `source_slice` is set to the rows and
-    columns of the source's own slices, `pixel_mm` to the size of the network's pixels.
+    A volume of several channels is (channels, X, Y, Z). `source_slice` is set to the rows and columns of the source's
+    own slices, `pixel_mm` to the size of the network's pixels. Of a domain in several planes, `planes` holds the same
+    for each, its own first, and its `domain`.
+
+    A `MetaTensor` stays one, in the plane of the domain alone: tools that read files themselves take one stack.
     """
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Transform one item."""
         item = dict(data)
-        domain = self.model.domains[self._domain_index(item)]
-        plane, settings = domain.plane, self.model.preprocessing.for_domain(domain.name)
+        planes = self.model.planes(item.get("domain", self.default_domain))
         for key in self.key_iterator(item):
-            source = item["source"]
-            name = show_path(source.path)
-            voxels = np.asarray(item[key])
-            arrays = list(voxels) if voxels.ndim == 4 else [voxels]
-            check_channels(len(arrays), domain, scan=name)
-            stacks = stack_channels(arrays, source.affine, plane=plane, settings=settings, name=name)
-            how: Any = {"affine": source.affine, "shape": source.array.shape, "plane": plane, "settings": settings}
-            stacked = network_channels(stacks, **how).permute(1, 2, 3, 0)
-            item[key] = MetaTensor(stacked) if isinstance(item[key], MetaTensor) else stacked
-            item["pixel_mm"] = pixel_spacing_mm(
-                source.array.shape, source.affine, plane=plane, settings=settings
-            ).tolist()
-            item["source_slice"] = slice_size(source.array.shape, source.affine, plane=plane)
+            several = len(planes) > 1 and not isinstance(item[key], MetaTensor)
+            stacked = [self._stacked(key, item[key], item, each) for each in planes[: None if several else 1]]
+            if several:
+                item["planes"] = [{"domain": each} | own for each, own in zip(planes, stacked, strict=True)]
+            item |= stacked[0]
         return item
+
+    def _stacked(self, key: Hashable, given: Any, item: Mapping[Hashable, Any], domain: Domain) -> dict[Hashable, Any]:
+        source, voxels = item["source"], np.asarray(given)
+        name, arrays = show_path(source.path), list(voxels) if voxels.ndim == 4 else [voxels]
+        check_channels(len(arrays), domain, scan=name)
+        how: Any = {"plane": domain.plane, "settings": self.model.preprocessing.for_domain(domain.name)}
+        stacks, shape = stack_channels(arrays, source.affine, name=name, **how), source.array.shape
+        stacked = network_channels(stacks, affine=source.affine, shape=shape, **how).permute(1, 2, 3, 0)
+        return {
+            key: MetaTensor(stacked) if isinstance(given, MetaTensor) else stacked,
+            "pixel_mm": pixel_spacing_mm(shape, source.affine, **how).tolist(),
+            "source_slice": slice_size(shape, source.affine, plane=domain.plane),
+        }
 
 
 class RestoreSourceGridd(_ModelTransform):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from custom_components.domains import find_domain
+from custom_components.domains import planes_of
 from custom_components.errors import InputError
 from custom_components.models.checkpoints import build_network
 from custom_components.models.trained_model import TrainedModel
@@ -15,12 +15,13 @@ from custom_components.networks.norms import DomainSpecificBatchNorm2d
 from torch import Tensor, nn
 
 
-def select_domain(model: TrainedModel, domain: str | None) -> TrainedModel:
+def select_domain(model: TrainedModel, domain: str | None, *, planes: bool = True) -> TrainedModel:
     """Reduce a model to one domain, with bitwise identical logits.
 
     Args:
         model: a trained model with a head for each domain.
         domain: name of the domain to keep; may be None if there is only one.
+        planes: keep its further planes too.
 
     Returns:
         A model like one trained on this domain alone; `model` itself if it has no other domain.
@@ -28,31 +29,32 @@ def select_domain(model: TrainedModel, domain: str | None) -> TrainedModel:
     Raises:
         InputError: the domain is unknown, or several domains share one head.
     """
-    index = find_domain(model.domains, domain)
-    if len(model.domains) == 1:
+    kept = planes_of(model.domains, domain)[: None if planes else 1]
+    if len(model.domains) == len(kept):
         return model
     if model.network["head"] == "shared":
         raise InputError("a model to take a domain from must have a head for each, got one for all; train head: domain")
     network = build_network(model)
     for module in network.modules():
         if isinstance(module, DomainSpecificBatchNorm2d) and not network.shared_norm:
-            module.norms = nn.ModuleList([module.norms[index]])
-    in_channels = keep_first(network.encoder, index)
-    network.heads = nn.ModuleList([own_layer(network.heads[index])])
+            module.norms = nn.ModuleList(module.norms[index] for index in kept)
+    in_channels = keep_first(network.encoder, kept)
+    network.heads = nn.ModuleList(own_layer(network.heads[index]) for index in kept)
     network.deep_heads = nn.ModuleList()  # of the training alone
     settings = network.settings() | {
         "norm": "domain",
         "in_channels": in_channels,
-        "num_classes": [network.num_classes[index]],
-        "domain_names": [network.domain_names[index]],
+        "num_classes": [network.num_classes[index] for index in kept],
+        "domain_names": [network.domain_names[index] for index in kept],
         "deep_supervision": 0,
         "label_names": None,
     }
-    kept = model.domains[index]
+    own, *further = (model.domains[index] for index in kept)
+    domains = (replace(own, plane_of=""), *further)
     return replace(
         model,
-        domains=(kept,),
-        preprocessing=model.preprocessing.for_domain(kept.name),
+        domains=domains,
+        preprocessing=model.preprocessing.for_domains([each.name for each in domains]),
         network=settings,
         weights=_weights(network),
         digest="",
@@ -60,9 +62,10 @@ def select_domain(model: TrainedModel, domain: str | None) -> TrainedModel:
 
 
 def fold_domain(model: TrainedModel, domain: str | None) -> TrainedModel:
-    """Reduce a model to one domain and fold its norms into the convolutions; logits are equal up to rounding.
+    """Reduce a model to one domain, in its own plane, and fold its norms into the convolutions.
 
-    At test time, a norm scales and shifts each channel by constants, which the preceding convolution can do as well.
+    Logits are equal up to rounding. At test time, a norm scales and shifts each channel by constants, which the
+    preceding convolution can do as well.
 
     The arguments are those of `select_domain`.
 
@@ -70,7 +73,7 @@ def fold_domain(model: TrainedModel, domain: str | None) -> TrainedModel:
         A model with `norm="folded"`, or `model` if it is folded already. It can be used like any other model, but not
         trained further.
     """
-    model = select_domain(model, domain)
+    model = select_domain(model, domain, planes=False)
     if model.network["norm"] == "folded":
         return model
     network = fold_network(build_network(model))

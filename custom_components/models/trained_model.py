@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from custom_components.data.preprocessing import Preprocessing
-from custom_components.domains import Domain, find_domain, output_channels
+from custom_components.domains import Domain, find_domain, output_channels, planes_of
 from custom_components.errors import InputError
 from custom_components.quality.calibration import DomainQuality
 from torch import Tensor
@@ -46,6 +46,11 @@ class TrainedModel:
     digest: str = ""
     members: tuple[TrainedModel, ...] = ()
 
+    @property
+    def data_sets(self) -> list[Domain]:
+        """The domains without further planes of their volumes."""
+        return [domain for domain in self.domains if not domain.plane_of]
+
     def domain(self, name: str | None) -> Domain:
         """The domain called `name`; None is accepted if there is only one."""
         return self.domains[find_domain(self.domains, name)]
@@ -54,6 +59,10 @@ class TrainedModel:
         """The network's output channel of each class of a domain; see `domains.output_channels`."""
         num_classes = [domain.num_classes for domain in self.domains]
         return output_channels(num_classes, self.network["head"])[find_domain(self.domains, name)]
+
+    def planes(self, name: str | None) -> list[Domain]:
+        """A domain and those that slice its volumes in other planes; see `domains.planes_of`."""
+        return [self.domains[index] for index in planes_of(self.domains, name)]
 
     def in_channels(self, name: str | None) -> int:
         """Channels of the slices that the network takes for a domain."""

@@ -85,10 +85,15 @@ def add_first(encoder: nn.ModuleList, weight: Tensor | None, *, like: int, num_d
     return [cast(nn.Conv2d, each).in_channels for each in first.convs]
 
 
-def keep_first(encoder: nn.ModuleList, index: int) -> int:
-    """Keep the first convolution of one domain alone, in place, and return its number of channels."""
+def keep_first(encoder: nn.ModuleList, indices: Sequence[int]) -> int | list[int]:
+    """Keep the first convolutions of some domains alone, in place, and return their numbers of channels."""
     block = cast(ConvBlock, encoder[0])
     if isinstance(block, FirstBlock):
+        index, *others = indices
+        if others:
+            first = cast(FirstConvolutions, block.conv1)
+            first.convs = nn.ModuleList(first.convs[each] for each in indices)
+            return [cast(nn.Conv2d, each).in_channels for each in first.convs]
         own, first = ConvBlock(1, 1, 0), cast(FirstConvolutions, block.conv1)
         own.conv1, own.norm1, own.conv2, own.norm2 = first.convs[index], block.norm1, block.conv2, block.norm2
         encoder[0] = block = own.train(block.training)

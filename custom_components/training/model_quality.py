@@ -139,7 +139,7 @@ def calibrate_run(run: TrainingRun, *, enabled: bool = True) -> None:
 def describe_quality(model: TrainedModel) -> list[str]:
     """Describe in one line per domain the data behind its confidence."""
     lines = []
-    for domain in model.domains:
+    for domain in model.data_sets:
         known = model.quality(domain.name)
         if known is None:
             lines.append(f"{domain.name}: nothing known of its quality")

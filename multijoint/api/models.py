@@ -173,7 +173,7 @@ class Model:
     @property
     def domains(self) -> dict[str, dict[int, str]]:
         """Domain -> label value -> name of the bone."""
-        return {domain.name: dict(domain.labels) for domain in self._model.domains}
+        return {domain.name: dict(domain.labels) for domain in self._model.data_sets}
 
     def segment(
         self,

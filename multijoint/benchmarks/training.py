@@ -70,32 +70,31 @@ def training_loop(place: Workplace) -> Iterator[Row]:
     An epoch is that of a run: slices drawn, augmented and collated, loss, handlers, log and checkpoint. Reading the
     volumes once before the first epoch does not count, nor does validation. The two take turns, epoch by epoch; the
     first epoch does not count. A RuntimeError is raised if the two networks differ after it. The second row trains as
-    `precision: auto` says, in bfloat16 where this machine has it; the bare loop stays in float32.
+    `precision: auto` says, in bfloat16 where this machine has it; its peer is the bare loop of the first, in float32.
     """
-    for precision in ("float32", "auto"):
-        yield _time_loop(place, precision)
+    plain = _time_loop(place, "float32")
+    yield plain
+    yield _time_loop(place, "auto", peer=plain.peer)
 
 
-def _time_loop(place: Workplace, precision: str) -> Row:
+def _time_loop(place: Workplace, precision: str, *, peer: float | None = None) -> Row:
+    """Slices a second of the training and of the bare loop, which does not run where its figure is known."""
     size, num_epochs = place.choose(96, 64), 1  # after the first, which does not count
     training = _workflow(place, size, num_epochs, precision)
     of_run = training.parser.get_parsed_content
     trainer, network = of_run("train#trainer"), of_run("embedding_network")
     bare = copy.deepcopy(network)
-    equal, bare.dtype = network.dtype == torch.float32, torch.float32
-    bare_epoch = _bare_loop(of_run, bare)
+    bare_epoch = _bare_loop(of_run, bare) if peer is None else None
     seconds: list[tuple[float, float]] = []
     started: list[float] = []
 
     def end(_: Any) -> None:
         middle = time.perf_counter()
-        bare_epoch()
+        if bare_epoch is not None:
+            bare_epoch()
         seconds.append((middle - started[-1], time.perf_counter() - middle))
-        if (
-            equal
-            and len(seconds) == 1
-            and not all(map(torch.equal, network.state_dict().values(), bare.state_dict().values()))
-        ):
+        states = (each.state_dict().values() for each in (network, bare))
+        if bare_epoch is not None and len(seconds) == 1 and not all(map(torch.equal, *states)):
             raise RuntimeError("after the same batches both networks must be equal, got a difference")
         started.append(time.perf_counter())
 
@@ -103,7 +102,8 @@ def _time_loop(place: Workplace, precision: str) -> Row:
     trainer.add_event_handler(Events.EPOCH_COMPLETED, end)  # attached last, so it runs after all other handlers
     training.run()
     num_slices = sum(map(len, of_run("train#sampler")))
-    ours, peer = (num_slices / statistics.median(each) for each in zip(*seconds[1:], strict=True))
+    ours, alone = (num_slices / statistics.median(each) for each in zip(*seconds[1:], strict=True))
+    peer = alone if peer is None else peer
     name, target = f"train-loop, epochs of {num_slices} slices of {size} x {size}", 0.95
     if precision == "auto":
         name, target = f"{name}, {str(network.dtype).removeprefix('torch.')}", 1.3

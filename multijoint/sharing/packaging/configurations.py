@@ -57,8 +57,8 @@ def packaged_configs(
         configs["train.json"] = _train(bundle_config(bundle, "train.yaml"), model, domain)
         configs["evaluate.json"] = bundle_config(bundle, "evaluate.yaml") | {"checkpoint": "$@bundle_root"}
         configs["multi_gpu_train.json"] = bundle_config(bundle, "multi_gpu_train.yaml")
-    if len(model.domains) > 1:
-        configs |= {f"domain_{each.name}.json": {"domain": each.name} for each in model.domains}
+    if len(model.data_sets) > 1:
+        configs |= {f"domain_{each.name}.json": {"domain": each.name} for each in model.data_sets}
     return configs
 
 
@@ -120,7 +120,7 @@ def _inference(config: Config, model: TrainedModel, domain: str) -> Config:
     config["inferer"] |= {"domain": "@named_domain"}
     config["network_def"] |= {"domain": "$@named_domain or 0"}
     config["domain"] = domain
-    if len(model.domains) > 1:  # annotation tools offer what stands here to their users
+    if len(model.data_sets) > 1:  # annotation tools offer what stands here to their users
         config |= {"displayable_configs": {"domain": domain}, "domain": "@displayable_configs#domain"}
     return config
 

@@ -39,6 +39,9 @@ def quantise_model(
         InputError: a domain without a manifest, or no subject to calibrate or test on.
     """
     datasets = {each.domain.name: each for each in load_manifests(manifests, dataset_dir=dataset_dir)}
+    further = [each.name for each in model.domains if each.plane_of]
+    if further:
+        raise InputError(f"a model for int8 must have one plane a domain, got {further[0]} too; package it in float32")
     missing = [each.name for each in model.domains if each.name not in datasets]
     if missing:
         raise InputError(f"manifests for int8 must be of every domain, got none of {missing[0]}; name its manifest")

@@ -101,7 +101,7 @@ def fill_metadata(
     size = list(model.preprocessing.size_of(domain.name))
     over = "slice" if model.preprocessing.normalization == "slice" else "volume"
     common = {"type": "image", "spatial_shape": size, "dtype": "float32", "is_patch_data": False}
-    named = {each.name: {0: "background", **each.labels} for each in model.domains}
+    named = {each.name: {0: "background", **each.labels} for each in model.data_sets}
     classes = "; ".join(
         f"{name}: {', '.join(f'{value} {label}' for value, label in labels.items())}" for name, labels in named.items()
     )
@@ -136,7 +136,7 @@ def fill_metadata(
                 }
             },
         },
-        "image_classes": "; ".join(dict.fromkeys(f"{each.name}: {each.modality}" for each in model.domains)),
+        "image_classes": "; ".join(dict.fromkeys(f"{each.name}: {each.modality}" for each in model.data_sets)),
         "label_classes": classes,
         "pred_classes": classes,
         "data_source": "; ".join(f"{row['domain']}: {row['source']}" for row in data) or "not recorded",

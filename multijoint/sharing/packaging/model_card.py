@@ -38,7 +38,7 @@ def data_rows(model: TrainedModel) -> list[dict[str, Any]]:
     }
     packaged = {row["domain"]: row for origin in origins for row in origin.get("packaged_data", ())}
     rows = []
-    for domain in model.domains:
+    for domain in model.data_sets:
         row = {"domain": domain.name, "licence": _UNKNOWN, "source": _UNKNOWN, "training": 0, "validation": 0}
         row |= {key: value for key, value in known.get(domain.name, {}).items() if key in row}
         row |= {side: count[domain.name] for side, count in counts.items()}
@@ -100,7 +100,7 @@ def model_card(
         keep_trailing_newline=True,
     )
     environment.filters |= {"number": as_number, "percent": as_percent}
-    other = next((each.name for each in model.domains if each.name != domain), None)
+    other = next((each.name for each in model.data_sets if each.name != domain), None)
     known = {"name": name, "metadata": metadata, "model": model, "domain": domain, "other": other, "data": data}
     known |= {"scores": scores, "int8": int8, "all_bones": ALL_BONES, "bones": _bones}
     return environment.get_template("model_card.md.j2").render(known)

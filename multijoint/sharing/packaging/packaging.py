@@ -100,7 +100,7 @@ def package(
     if single is None and len(model.domains) > 1:
         single = next((each.name for each in model.domains if name.startswith(f"{each.name}_")), None)
     if single is not None:
-        together = ", ".join(each.name for each in model.domains)
+        together = ", ".join(each.name for each in model.data_sets)
         model = of_each(model, partial(select_domain, domain=single))
         name = f"{single}_{name.partition('_')[2]}"
         metadata |= describe_single(model.domains[0], together=together)

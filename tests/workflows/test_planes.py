@@ -1,0 +1,82 @@
+"""One data set in three planes beside another in one, from a training to a package."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+from custom_components.models.checkpoints import load_model
+from support.bundles import SMALL, Run
+from support.commands import error_line
+
+from multijoint.cli import main
+from multijoint.phantoms import write_phantoms
+
+
+@pytest.fixture(scope="module")
+def data(made_once: Callable[..., Path]) -> Path:
+    return made_once(
+        "two_joints", lambda folder: write_phantoms(folder, domains=["ankle", "shoulder"], num_cases=3, seed=0, size=40)
+    )
+
+
+@pytest.fixture(scope="module")
+def trained(data: Path, run_bundle: Run, made_once: Callable[..., Path]) -> Path:
+    """Folder of the run."""
+
+    def make(folder: Path) -> None:
+        settings = SMALL | {"manifests": [str(data / name / "manifest.yaml") for name in ("ankle", "shoulder")]}
+        settings |= {"planes": ["ankle"], "image_size": [32, 32], "context": 1}
+        run_bundle("multijoint", ["train.yaml"], "training", **settings, output_dir=str(folder / "run"), device="cpu")
+
+    return made_once("planes", make) / "run"
+
+
+def test_each_plane_is_trained_and_validated_and_people_are_named_once(trained: Path) -> None:
+    model = load_model(trained / "model.pt")
+    assert [each.name for each in model.domains] == ["ankle", "shoulder", "ankle_sagittal", "ankle_coronal"]
+    header = (trained / "log.csv").read_text().splitlines()[0]
+    assert all(f"val_mean_dice_{each.name}" in header for each in model.domains)
+    split = json.loads((trained / "split.json").read_text())
+    assert {row["domain"] for row in split["training"]} == {"ankle", "shoulder"}
+    assert set(model.training["quality"]) == {"ankle", "shoulder"}
+
+
+def test_evaluation_run_and_package_give_the_same_labels(trained: Path, data: Path, tmp_path: Path) -> None:
+    assert main(["evaluate", str(trained)]) == 0
+    summary = (trained / "evaluation" / "summary.csv").read_text()
+    assert "ankle_coronal" not in summary
+    [tested] = sorted((trained / "evaluation" / "ankle").glob("*_seg.nii.gz"))
+    image = data / "ankle" / "images" / tested.name.replace("_seg", "")
+    model, given = str(trained / "model.pt"), ["--domain", "ankle", "--device", "cpu", "--out"]
+    assert main(["package", "multijoint_mr_bone_segmentation", "--checkpoint", model, "--out", str(tmp_path)]) == 0
+    bundle = tmp_path / "multijoint_mr_bone_segmentation"
+    assert main(["inspect", str(bundle)]) == 0
+    assert not (bundle / "configs" / "domain_ankle_coronal.json").exists()
+    assert "| ankle (default) |" in (card := (bundle / "docs" / "README.md").read_text())
+    assert "| axial, sagittal, coronal |" in card
+    single = ["package", "multijoint_mr_bone_segmentation", "--single", "ankle", "--name", "alone"]
+    assert main([*single, "--checkpoint", model, "--out", str(tmp_path)]) == 0
+    for number, source in enumerate(
+        (["--checkpoint", model], ["--bundle", str(bundle)], ["--bundle", str(tmp_path / "alone")])
+    ):
+        assert main(["segment", str(image), *source, *given, str(tmp_path / str(number))]) == 0
+        labels = [np.asarray(nib.load(path).dataobj) for path in (tested, tmp_path / str(number) / tested.name)]
+        np.testing.assert_array_equal(*labels)
+
+
+def test_int8_is_refused(trained: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    manifests = [str(data / name / "manifest.yaml") for name in ("ankle", "shoulder")]
+    words = [
+        "package",
+        "multijoint_mr_bone_segmentation",
+        "--checkpoint",
+        str(trained / "model.pt"),
+        "--int8",
+        *manifests,
+    ]
+    assert main([*words, "--out", str(tmp_path)]) == 1
+    rule = "error: a model for int8 must have one plane a domain, got ankle_sagittal too; package it in float32"
+    assert error_line(capsys) == rule
