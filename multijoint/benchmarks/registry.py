@@ -15,7 +15,7 @@ from multijoint.benchmarks.fixtures import Workplace
 from multijoint.benchmarks.rows import Row
 
 BENCHMARKS = {
-    "dsbn": "training:domain_specific_norm",
+    "dsbn": "norms:domain_specific_norm",
     "train-loop": "training:training_loop",
     "augment": "training:augmentation",
     "segment-cpu": "segmenting:float32",
