@@ -52,6 +52,7 @@ CROSS_CUTTING = {
     "training/test_imports.py": "how many files a batch for training reads, of all packages",
     "training/test_training_faults.py": "faults of the whole training: killed, out of disk, a dead loader",
     "workflows/test_image_channels.py": "images of several channels, from a manifest to a package",
+    "workflows/test_planes.py": "a data set in three planes, from a training to a package",
     "workflows/test_bundles.py": "each bundle's real configurations",
 }
 

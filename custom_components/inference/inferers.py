@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from custom_components.data.preprocessing import classes_at
+from custom_components.domains import PLANES
 from custom_components.errors import InputError
 from custom_components.inference.views import answer_views, check_views, choose_views
 from custom_components.quality.expected_dice import ExpectedDice
@@ -76,7 +77,7 @@ class SlicewiseInferer(SliceInferer):
         self.model = model
         self.fixed_channels = fixed_channels
         self.domain = domain
-        self._folded: tuple[Any, Any] = None, None
+        self._folded: dict[int, tuple[Any, Any]] = {}
 
     def __call__(self, inputs: Tensor, network: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
         """Logits of one volume; further arguments go to the network."""
@@ -162,9 +163,13 @@ class SlicewiseInferer(SliceInferer):
             answer_for(network, domain)
         if isinstance(network, MultiDomainUNet | MeanNetwork) and not network.training:
             state = _state_of(network)
-            if state is None or self._folded[0] != state:
-                self._folded = state, network.folded() if isinstance(network, MeanNetwork) else fold_network(network)
-            network = self._folded[1]
+            current = network.domain
+            if state is None or self._folded.get(current, (None,))[0] != state:
+                if current not in self._folded and len(self._folded) == len(PLANES):  # a data set's are kept at once
+                    self._folded.pop(next(iter(self._folded)))
+                folded = network.folded() if isinstance(network, MeanNetwork) else fold_network(network)
+                self._folded[current] = state, folded
+            network = self._folded[current][1]
         if self.views:
             index = getattr(network, "domain", None)
             domain = None if self.model is None or index is None else self.model.domains[index].name

@@ -8,6 +8,7 @@ from typing import Any, cast
 from custom_components.data.cases import Case
 from custom_components.data.datasets import SliceDataset
 from custom_components.data.manifests import Manifest
+from custom_components.data.planes import OWN
 from custom_components.data.splits import Split, make_splits
 from custom_components.domains import Domain
 from custom_components.errors import InputError
@@ -24,12 +25,16 @@ VALIDATE_FROM = 6
 _FREEZE = ("shared", "none")
 
 
-def join_domains(model: TrainedModel, *, datasets: Sequence[Manifest]) -> list[Domain]:
+def join_domains(model: TrainedModel, *, datasets: Sequence[Manifest], planes: Any = OWN) -> list[Domain]:
     """Append the domain of the one new data set to those of the model.
 
     Raises:
-        InputError: none or several data sets, or a domain that the model has.
+        InputError: none or several data sets, a domain that the model has, or `planes` for it.
     """
+    if planes != OWN:
+        raise InputError(
+            f"planes must be own for a data set that is added, got {planes!r}; train all together for more"
+        )
     manifest = _only_one(datasets)
     domain = manifest.domain
     known = [each.name for each in model.domains]

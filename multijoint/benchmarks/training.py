@@ -126,8 +126,8 @@ def _workflow(place: Workplace, size: int, num_epochs: int, precision: str) -> C
         [str(bundle / "configs" / name) for name in ("train.yaml", "paper.yaml")],
         workflow_type="train", logging_file=False, bundle_root=str(bundle),
         manifests=[str(path) for path in place.manifests()], output_dir=str(output_dir), device="cpu",
-        batch_size=_BATCH, precision=precision, image_size=[size, size], train_subjects=dict.fromkeys(DOMAINS, place.choose(2)),
-        max_epochs=1 + num_epochs, val_interval=2 + num_epochs,
+        batch_size=_BATCH, precision=precision, image_size=[size, size],
+        train_subjects=dict.fromkeys(DOMAINS, place.choose(2)), max_epochs=1 + num_epochs, val_interval=2 + num_epochs,
     )  # fmt: skip
     workflow.initialize()
     return workflow

@@ -201,6 +201,7 @@ def test_one_of_many_subjects_validates_and_decides(trained: Path, knee: Path, t
         ({"like": "$print(1)"}, {}, r"like must be free of \$, @, % and #"),
         ({"like": "knee#2"}, {}, r"like must be free of \$, @, % and # \(code to MONAI\), got knee#2"),
         ({"freeze": "all"}, {}, "freeze must be shared or none, got 'all'"),
+        ({}, {"planes": "all"}, "planes must be own for a data set that is added, got 'all'"),
         ({}, {"image_size": [64, 64]}, r"image_size, .* and position must be the model's own .*\[32, 32\]"),
         ({}, {"attention": True}, r"attention must be the model's own \(False\), got True"),
         ({}, {"train_subjects": 4}, "train_subjects must be 1 to 3"),

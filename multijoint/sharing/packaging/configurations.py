@@ -24,6 +24,7 @@ _KEPT = ("seed", "epoch", "validation_dice", "packaged_data", "start", "flip_axe
 
 _DEVICE = {"_target_": "custom_components.workflows.select_device", "name": "auto"}
 _STATED_BY_THE_NETWORK = (
+    "planes",
     "widths",
     "norm",
     "attention",
