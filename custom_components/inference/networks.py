@@ -103,11 +103,11 @@ def _in_bfloat16(network: MultiDomainUNet | MeanNetwork) -> MeanNetwork:
 def precision_of(
     precision: str, *, model: TrainedModel, checkpoint: str | Path | Sequence[str | Path], domain: str | None = None
 ) -> str:
-    """Precision as a record states it. For int8 it names the file by its digest, because calibrations differ."""
+    """Precision as a record states it. For int8 it names the files by their digests, for calibrations differ."""
     if precision != "int8":
         return precision
-    path = int8_path(_only(checkpoint), model.domain(domain).name)
-    return f"int8 {file_digest(path) if path.is_file() else ''}".rstrip()
+    paths = [int8_path(_only(checkpoint), plane.name) for plane in model.planes(domain)]
+    return " ".join(["int8", *(file_digest(path) for path in paths if path.is_file())])
 
 
 def _only(checkpoint: str | Path | Sequence[str | Path]) -> str | Path:

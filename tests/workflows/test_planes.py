@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from custom_components.models.checkpoints import load_model
 from support.bundles import SMALL, Run
-from support.commands import error_line
 
 from multijoint.cli import main
 from multijoint.phantoms import write_phantoms
+from multijoint.sharing.packaging.int8_networks import measure_int8, quantise_model
 
 
 @pytest.fixture(scope="module")
@@ -67,16 +67,15 @@ def test_evaluation_run_and_package_give_the_same_labels(trained: Path, data: Pa
         np.testing.assert_array_equal(*labels)
 
 
-def test_int8_is_refused(trained: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    manifests = [str(data / name / "manifest.yaml") for name in ("ankle", "shoulder")]
-    words = [
-        "package",
-        "multijoint_mr_bone_segmentation",
-        "--checkpoint",
-        str(trained / "model.pt"),
-        "--int8",
-        *manifests,
-    ]
-    assert main([*words, "--out", str(tmp_path)]) == 1
-    rule = "error: a model for int8 must have one plane a domain, got ankle_sagittal too; package it in float32"
-    assert error_line(capsys) == rule
+def test_int8_has_a_network_for_each_plane(trained: Path, data: Path) -> None:
+    manifests = [data / name / "manifest.yaml" for name in ("ankle", "shoulder")]
+    model = load_model(trained / "model.pt")
+    files, held_out = quantise_model(model, manifests)
+    networks = [f"models/{each.name}.int8.onnx" for each in model.domains]
+    assert sorted(files) == sorted([*networks, *(f"{path}.sha256" for path in networks)])
+    assert set(held_out) == {"ankle", "shoulder"}
+    rows = measure_int8(model, files, held_out)
+    assert {row.domain for row in rows} == {"ankle", "shoulder"}
+    assert all(abs(row.fall) < 0.2 for row in rows)
+    ankle, _ = quantise_model(model, manifests, domain="ankle")
+    assert ankle == {path: content for path, content in files.items() if "ankle" in path}

@@ -27,7 +27,7 @@ def quantise_model(
     dataset_dir: str | Path | None = None,
     domain: str | None = None,
 ) -> tuple[dict[str, bytes], dict[str, list[Case]]]:
-    """The int8 network of every domain, or of one, calibrated on subjects of the training.
+    """The int8 network of every domain, or of one, in each of its planes, calibrated on subjects of the training.
 
     The manifests are those of its training data; other domains are ignored. Their paths begin at `dataset_dir`, by
     default at the folder of each manifest.
@@ -39,18 +39,16 @@ def quantise_model(
         InputError: a domain without a manifest, or no subject to calibrate or test on.
     """
     datasets = {each.domain.name: each for each in load_manifests(manifests, dataset_dir=dataset_dir)}
-    further = [each.name for each in model.domains if each.plane_of]
-    if further:
-        raise InputError(f"a model for int8 must have one plane a domain, got {further[0]} too; package it in float32")
-    missing = [each.name for each in model.domains if each.name not in datasets]
+    missing = [each.name for each in model.data_sets if each.name not in datasets]
     if missing:
         raise InputError(f"manifests for int8 must be of every domain, got none of {missing[0]}; name its manifest")
-    check_domains(model, domains=[datasets[each.name].domain for each in model.domains])
-    chosen = [each.name for each in model.domains if domain in (None, each.name)]
+    check_domains(model, domains=[datasets[each.name].domain for each in model.data_sets])
+    chosen = [each.name for each in model.data_sets if domain in (None, each.name)]
     sides = {name: divide_cases(model, datasets[name]) for name in chosen}
+    planes = [(plane.name, sides[name][0]) for name in chosen for plane in model.planes(name)]
     digest = hashlib.sha256(state_dict_bytes(model)).hexdigest()
     files: dict[str, bytes] = {}
-    for name, (training, _) in track(list(sides.items()), "int8 networks"):
+    for name, training in track(planes, "int8 networks"):
         slices = calibration_slices(model, training, domain=name)
         files |= with_digest(f"models/{name}.int8.onnx", quantise(model, domain=name, slices=slices, digest=digest))
     return files, {name: held_out for name, (_, held_out) in sides.items()}
@@ -64,7 +62,7 @@ def measure_int8(
         write_networks(Path(folder), model, files)
         return [
             row
-            for domain in model.domains
+            for domain in model.data_sets
             for row in compare_precisions(Path(folder), held_out[domain.name], domain=domain)
         ]
 
