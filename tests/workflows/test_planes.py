@@ -67,6 +67,17 @@ def test_evaluation_run_and_package_give_the_same_labels(trained: Path, data: Pa
         np.testing.assert_array_equal(*labels)
 
 
+def test_an_evaluation_need_not_know_how_it_was_trained(
+    trained: Path, data: Path, run_bundle: Run, tmp_path: Path
+) -> None:
+    manifests = [str(data / name / "manifest.yaml") for name in ("ankle", "shoulder")]
+    how = {"manifests": manifests, "checkpoint": str(trained / "model.pt"), "output_dir": str(tmp_path / "1")}
+    run_bundle("multijoint", ["train.yaml", "evaluate.yaml"], "evaluating", **SMALL, **how, device="cpu")
+    assert main(["evaluate", str(trained), "--out", str(tmp_path / "2")]) == 0
+    one, other = (tmp_path / name / "summary.csv" for name in "12")
+    assert one.read_text() == other.read_text()
+
+
 def test_int8_has_a_network_for_each_plane(trained: Path, data: Path) -> None:
     manifests = [data / name / "manifest.yaml" for name in ("ankle", "shoulder")]
     model = load_model(trained / "model.pt")
