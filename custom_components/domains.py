@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from custom_components.errors import InputError
 
-__all__ = ["COLORS", "Domain", "PLANES", "bone_color", "find_domain", "output_channels", "planes_of"]
+__all__ = ["COLORS", "Domain", "PLANES", "bone_color", "check_planes", "find_domain", "output_channels", "planes_of"]
 
 COLORS = ["#E69F00", "#56B4E9", "#009E73", "#CC79A7", "#D55E00", "#F0E442", "#0072B2"]
 """Okabe and Ito's palette without black, distinguishable by colour-blind readers; used in label order, cyclically."""
@@ -130,12 +130,12 @@ class Domain:
         """Rebuild a domain from `to_dict`."""
         labels = {int(value): str(name) for value, name in data["labels"]}
         channels = tuple(str(name) for name in data.get("channels", ()))
-        of = str(data.get("plane_of", ""))
+        of = str(data.get("plane_of") or "")
         return cls(str(data["name"]), labels, str(data["plane"]), str(data["modality"]), channels, of)
 
 
 def find_domain(domains: Sequence[Domain], name: str | None) -> int:
-    """Index of the domain called `name`; `None` is accepted if there is only one, its further planes apart.
+    """Index of the domain called `name`; `None` is accepted if there is only one data set.
 
     Raises:
         InputError: the name is unknown, or missing although there are several domains.
@@ -152,7 +152,7 @@ def planes_of(domains: Sequence[Domain], name: str | None) -> list[int]:
     """Indices of a domain and of those that slice its volumes in other planes, the domain itself first.
 
     Raises:
-        InputError: see `find_domain`; or a plane has other labels or channels than its domain.
+        InputError: see `find_domain`.
 
     Example:
         >>> hip = Domain("hip", {1: "femur"}, "axial")
@@ -161,12 +161,25 @@ def planes_of(domains: Sequence[Domain], name: str | None) -> list[int]:
         ([0, 1], [1])
     """
     own = find_domain(domains, name)
-    domain = domains[own]
-    others = [index for index, each in enumerate(domains) if each.plane_of == domain.name and index != own]
-    for each in (domains[index] for index in others):
-        if list(each.labels.items()) != list(domain.labels.items()) or each.channels != domain.channels:
-            raise InputError(f"plane {each.name} must have the labels and channels of {domain.name}, got others")
-    return [own, *others]
+    return [own, *(index for index, each in enumerate(domains) if each.plane_of == domains[own].name)]
+
+
+def check_planes(domains: Sequence[Domain], head: str) -> None:
+    """Refuse a further plane whose data set does not stand before it with the same labels, and a shared head with any.
+
+    Raises:
+        InputError: naming the plane.
+    """
+    known: dict[str, Domain] = {}
+    for domain in domains:
+        own = known.get(domain.plane_of)
+        if not domain.plane_of:
+            known[domain.name] = domain
+        elif own is None or list(own.labels.items()) != list(domain.labels.items()) or own.channels != domain.channels:
+            rule = f"plane {domain.name} must come after a data set {domain.plane_of} of the same labels and channels"
+            raise InputError(f"{rule}, got none; train again")
+        elif head != "domain":
+            raise InputError(f"plane {domain.name} must have a head of its own, got head {head!r}; train again")
 
 
 def output_channels(num_classes: Sequence[int], head: str) -> list[list[int]]:

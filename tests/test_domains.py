@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from custom_components.domains import Domain, find_domain, output_channels
+from custom_components.domains import Domain, check_planes, find_domain, output_channels
 from custom_components.errors import InputError
 from hypothesis import given
 from hypothesis import strategies as st
@@ -77,6 +77,25 @@ def test_a_further_plane_is_found_by_its_name_alone() -> None:
     assert find_domain([SHOULDER, plane], "shoulder_coronal") == 1
     with pytest.raises(InputError, match="domain must be one of ankle, shoulder, got None"):
         find_domain([ANKLE, SHOULDER, plane], None)
+
+
+def test_a_further_plane_is_of_a_data_set_before_it_with_the_same_labels() -> None:
+    plane = replace(SHOULDER, name="coronal", plane="coronal", plane_of="shoulder")
+    check_planes([SHOULDER, ANKLE, plane], "domain")
+    for domains in (
+        [plane, SHOULDER],
+        [ANKLE, plane],
+        [SHOULDER, plane, replace(plane, name="other", plane_of="coronal")],
+        [SHOULDER, replace(plane, labels={1: "humerus"})],
+        [SHOULDER, replace(plane, channels=("water", "fat"))],
+        [replace(plane, plane_of="coronal")],
+    ):
+        with pytest.raises(
+            InputError, match=r"must come after a data set \w+ of the same labels and channels, got none"
+        ):
+            check_planes(domains, "domain")
+    with pytest.raises(InputError, match="plane coronal must have a head of its own, got head 'shared'"):
+        check_planes([SHOULDER, plane], "shared")
 
 
 @given(num_classes=st.lists(st.integers(2, 6), min_size=1, max_size=5))

@@ -2,7 +2,7 @@ from .augmentation import RandFlipRotateTranslated, RandIntensityd
 from .cases import Case
 from .datasets import SliceDataset
 from .manifests import Manifest, load_manifests
-from .planes import add_planes, in_planes
+from .planes import add_planes
 from .preprocessing import Preprocessing
 from .sampling import DomainBalancedBatchSampler
 from .scans import list_cases, list_scans
@@ -18,7 +18,6 @@ __all__ = [
     "SliceDataset",
     "Split",
     "add_planes",
-    "in_planes",
     "list_cases",
     "list_scans",
     "load_manifests",

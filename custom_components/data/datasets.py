@@ -18,6 +18,7 @@ from custom_components.data.channels import (
     stack_channels,
     with_context,
 )
+from custom_components.data.planes import in_planes
 from custom_components.data.preprocessing import Preprocessing, pixel_spacing_mm, slice_spacing_mm, stack_labels
 from custom_components.data.sampling import SampleKey
 from custom_components.domains import Domain, find_domain
@@ -78,7 +79,9 @@ class SliceDataset(Dataset[dict[str, Any]]):
         self._index: list[tuple[int, int]] = []
         self.case_domains: list[int] = []
         """Domain index of each case, for metrics."""
-        for number, case in enumerate(as_case(item, domain=domain) for item in data):
+        self.cases = in_planes((as_case(item, domain=domain) for item in data), domains)
+        """The cases, once for each plane of their data set."""
+        for number, case in enumerate(self.cases):
             index = find_domain(domains, case.domain)
             self._stacks.append(_load(case, domains[index], preprocessing))
             self._boxes.append(_box_of(self._stacks[-1][1]))

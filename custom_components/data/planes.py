@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from typing import Any
 
 from custom_components.data.cases import Case
-from custom_components.data.splits import Split
 from custom_components.domains import PLANES, Domain
 from custom_components.errors import InputError
 
 OWN, ALL = "own", "all"
 
 
-def add_planes(domains: Sequence[Domain], *, planes: str | Sequence[str] = OWN, head: str = "domain") -> list[Domain]:
+def add_planes(domains: Sequence[Domain], *, planes: Any = OWN, head: str = "domain") -> list[Domain]:
     """The domains, and behind them the further planes of some, called `<domain>_<plane>`.
 
     Each plane has norms and, but for bones that share their weights by name, a head of its own: one anatomy looks
@@ -22,7 +22,7 @@ def add_planes(domains: Sequence[Domain], *, planes: str | Sequence[str] = OWN, 
     Args:
         domains: those of the data sets.
         planes: "own", which adds none; "all", those of all domains; or the names of the domains that get them.
-        head: that of the network; a shared one holds a class for each bone of each domain and cannot average.
+        head: that of the network, "domain": each plane answers in channels of its own.
 
     Raises:
         InputError: an unknown name, a name that is taken, or a shared head.
@@ -34,10 +34,10 @@ def add_planes(domains: Sequence[Domain], *, planes: str | Sequence[str] = OWN, 
     names = [domain.name for domain in domains]
     if planes == OWN:
         return list(domains)
-    chosen = names if planes == ALL else [planes] if isinstance(planes, str) else list(planes)
+    chosen = names if planes == ALL else list(planes) if isinstance(planes, list | tuple) else [planes]
     unknown = [name for name in chosen if name not in names]
     if unknown:
-        raise InputError(f"planes must be own, all, or names among {', '.join(names)}, got {unknown[0]!r}")
+        raise InputError(f"planes must be own, all, or names among {', '.join(names)}, got {unknown[0]!r}; correct it")
     if chosen and head != "domain":
         raise InputError(f"planes must be own where all domains share a head, got {planes!r}; set head: domain")
     added = [
@@ -52,13 +52,7 @@ def add_planes(domains: Sequence[Domain], *, planes: str | Sequence[str] = OWN, 
     return [*domains, *added]
 
 
-def in_planes(split: Split, domains: Sequence[Domain]) -> Split:
-    """The split with each case to train or validate on once a plane of its domain; tests are of whole volumes."""
-
-    def spread(cases: Sequence[Case]) -> tuple[Case, ...]:
-        further = (
-            replace(case, domain=each.name) for each in domains for case in cases if each.plane_of == case.domain
-        )
-        return (*cases, *further)
-
-    return replace(split, training=spread(split.training), validation=spread(split.validation))
+def in_planes(cases: Iterable[Case], domains: Sequence[Domain]) -> list[Case]:
+    """The cases, and behind them each case again for every further plane of its data set."""
+    own = list(cases)
+    return own + [replace(case, domain=each.name) for each in domains for case in own if each.plane_of == case.domain]

@@ -200,7 +200,8 @@ class FitDomaind(StackSlicesd):
                 measure(name)
             chosen = choose_domain(self.model, distances, scan=show_path(data["source"].path))
             return stacked[chosen] | {"domain_fit": judge_fit(self.model, chosen, distances) | {"asked": AUTO}}
-        own = self.model.domain(asked).name
+        domain = self.model.domain(asked)
+        own, names = domain.name, [name for name in names if name != domain.plane_of]
         measure(own)
         fit = judge_fit(self.model, own, distances)
         if not fit["fits"] and distances[own] is not None:  # only then the others are of interest

@@ -11,12 +11,15 @@ from typing import Any, cast
 
 import numpy as np
 import torch
+from custom_components.data.preprocessing import Preprocessing
+from custom_components.domains import Domain
 from custom_components.errors import InputError, failure_of, show_path
 from custom_components.inference.domain_fit import spread_slices
 from custom_components.inference.inferers import SlicewiseInferer
 from custom_components.inference.items import VolumeItem
 from custom_components.inference.probability_maps import ProbabilityMaps, average_planes
 from custom_components.inference.results import ResultFolder
+from custom_components.inference.transforms import cut_slices
 from custom_components.io.geometry import voxel_volume_ml
 from custom_components.quality.expected_dice import ExpectedDice
 from custom_components.quality.flags import measure_quality
@@ -125,46 +128,47 @@ class VolumeEvaluator(SupervisedEvaluator):
 
     def _predict(self, item: VolumeItem) -> VolumeItem:
         """First stage, on the network's device."""
-        planes, expected = item.pop("planes", None), ExpectedDice()
+        if "domain" in item:
+            self.network.set_domain(item["domain"])
+        planes, voxels = item.pop("planes", None), item.pop("voxels", None)
         if "source_slice" not in item or not isinstance(self.inferer, SlicewiseInferer):
+            item.pop("answers", None)
             images = item.pop("image")[None].to(self.state.device)
-            self._choose(item)
             with self.mode(self.network), torch.autocast(images.device.type, enabled=self.amp):
                 item["pred"] = self.inferer(images, self.network)[0]
             return item
+        expected, results = ExpectedDice(), self.results
+        keeps_maps = results is not None and results.probabilities
         if planes:
-            self._average(item, planes, expected)
+            item["pred"], values = self._average(item, planes, voxels, expected)
         else:
-            channels: list[int] = []
-            if self.results is not None and self.results.probabilities:
-                channels = self.results.model.channels(self.results.domain_of(item).name)[1:]
-            self._choose(item)
-            item["pred"], values = self._classes(item, item, channels, expected)
-            if channels:
-                item["probabilities"] = values
+            own = results.model.channels(results.domain_of(item).name)[1:] if results and keeps_maps else []
+            item["pred"], values = self._classes(item, item, own, expected=expected)
+        if keeps_maps:
+            item["probabilities"] = values
         item["expected_dice"] = expected.compute()
         return item
 
-    def _choose(self, item: Mapping[str, Any]) -> None:
-        if "domain" in item:
-            self.network.set_domain(item["domain"])
-
-    def _average(self, item: VolumeItem, planes: Sequence[dict[str, Any]], expected: ExpectedDice) -> None:
-        """Predict each plane by its own domain of the network, and set the mean."""
-        values = []
-        if "answers" in item:
-            planes[0]["answers"] = item.pop("answers")
-        del item["image"]
-        for part in planes:
-            channels = range(1, part["domain"].num_classes)  # each domain has its own head
-            values.append(self._classes(part, item, channels, ExpectedDice(), part["domain"].name)[1])
-        self.network.set_domain(planes[0]["domain"].name)
-        item["pred"], mean = average_planes(values, [part["domain"].plane for part in planes], expected)
-        if self.results is not None and self.results.probabilities:
-            item["probabilities"] = mean
+    def _average(
+        self, item: VolumeItem, planes: Sequence[tuple[Domain, Preprocessing]], voxels: Any, expected: ExpectedDice
+    ) -> tuple[Tensor, Tensor]:
+        """Classes and probabilities by the mean of several planes, each predicted by its own domain of the network."""
+        values: list[Tensor] = []
+        for domain, settings in planes:  # one stack at a time is in memory
+            part = cut_slices(voxels, item["source"], domain, settings) if values else item
+            channels = range(1, domain.num_classes)  # each has a head of its own
+            values.append(self._classes(part, item, channels, domain=domain.name)[1])
+        self.network.set_domain(planes[0][0].name)
+        return average_planes(values, [domain.plane for domain, _ in planes], expected)
 
     def _classes(
-        self, part: Any, item: VolumeItem, channels: Sequence[int], expected: ExpectedDice, domain: str | None = None
+        self,
+        part: Any,
+        item: VolumeItem,
+        channels: Sequence[int],
+        *,
+        expected: ExpectedDice | None = None,
+        domain: str | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Classes of an item's slices, or of a part of it in one plane, and the probabilities in these channels."""
         images = part.pop("image")[None].to(self.state.device)

@@ -33,7 +33,8 @@ class SlicewiseInferer(SliceInferer):
     large slice is a block of its own, because its features then fit into the processor's cache; small ones share a
     pass, because each pass reads all weights. Of slices that are constant, and equal, only one is computed. On a GPU,
     slices pass in batches of `sw_batch_size`. The norms of a `MultiDomainUNet` in evaluation mode are first folded
-    into its convolutions, again whenever its weights or its domain have changed. No gradients are recorded.
+    into its convolutions, again when its weights have changed; those of three domains are kept. No gradients are
+    recorded.
 
     Args:
         roi_size: rows and columns of the slices; on a CPU the slices must have this size. None takes any.
@@ -165,8 +166,8 @@ class SlicewiseInferer(SliceInferer):
             state = _state_of(network)
             current = network.domain
             if state is None or self._folded.get(current, (None,))[0] != state:
-                if current not in self._folded and len(self._folded) == len(PLANES):  # a data set's are kept at once
-                    self._folded.pop(next(iter(self._folded)))
+                if current not in self._folded and len(self._folded) == len(PLANES):  # those of a data set are kept
+                    self._folded.clear()
                 folded = network.folded() if isinstance(network, MeanNetwork) else fold_network(network)
                 self._folded[current] = state, folded
             network = self._folded[current][1]

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 import numpy as np
+from custom_components.data.preprocessing import Preprocessing
+from custom_components.domains import Domain
 from custom_components.io.volumes import Volume
 from torch import Tensor
 
@@ -28,8 +30,9 @@ class VolumeItem(TypedDict, total=False):
         source: the scan's `Volume` without its voxels, the grid that the label map is written on.
         source_slice: rows and columns of the source's own slices.
         pixel_mm: size of a pixel of the network's slices along rows and columns.
-        planes: of a domain in several planes, for each, its own first, the `domain`, `image`, `source_slice` and
-            `pixel_mm`; missing for one plane. The engine removes it.
+        planes: of a data set in several planes, for each, its own first, the domain and its settings; missing for
+            one plane. The engine removes it.
+        voxels: the volume (X, Y, Z) or (channels, X, Y, Z), where there are `planes`. The engine removes it.
         domain_fit: whether the scan looks like its domain, see `domain_fit.judge_fit`; `FitDomaind` sets it.
         answers: logits (8, channels, rows, columns) of the slices that were judged, see `domain_fit.spread_slices`;
             the engine removes it.
@@ -60,7 +63,8 @@ class VolumeItem(TypedDict, total=False):
     source: Volume
     source_slice: tuple[int, int]
     pixel_mm: list[float]
-    planes: list[dict[str, Any]]
+    planes: list[tuple[Domain, Preprocessing]]
+    voxels: Any
     domain_fit: dict[str, Any]
     answers: Tensor
     pred: np.ndarray | Tensor

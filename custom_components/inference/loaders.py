@@ -106,8 +106,8 @@ class _Reader:
             records, rest, arrays = self._pipe.recv()
             for record in records:
                 logging.getLogger(record.name).handle(record)
-            return rest | {key: torch.from_numpy(_receive_array(self._pipe, *how)) for key, how in arrays.items()}
-        except (EOFError, ConnectionError):
+            return rest | {key: _receive_array(self._pipe, *how) for key, how in arrays.items()}
+        except (EOFError, OSError):
             assert self._process is not None
             self._process.join()
             code = self._process.exitcode
@@ -144,10 +144,14 @@ def _read(dataset: VolumeSource, pipe: Connection) -> None:
 
 def _send(pipe: Connection, item: dict[str, Any], records: Sequence[logging.LogRecord]) -> None:
     """Send an item through the pipe: shared memory would be lost with the process, and is scarce in containers."""
-    arrays = {key: value.numpy() for key, value in item.items() if isinstance(value, torch.Tensor)}
-    described = {key: (array.dtype.str, array.shape, memory_axes(array)) for key, array in arrays.items()}
+    large = {key: value for key, value in item.items() if isinstance(value, torch.Tensor | np.ndarray)}
+    arrays = {key: np.asarray(value) for key, value in large.items()}
+    described = {
+        key: (array.dtype.str, array.shape, memory_axes(array), isinstance(large[key], torch.Tensor))
+        for key, array in arrays.items()
+    }
     pipe.send((records, {key: value for key, value in item.items() if key not in arrays}, described))
-    for key, (_, _, axes) in described.items():
+    for key, (_, _, axes, _) in described.items():
         _send_array(pipe, arrays[key].transpose(axes))
 
 
@@ -158,10 +162,13 @@ def _send_array(pipe: Connection, array: np.ndarray) -> None:
         pipe.send_bytes(voxels[first : first + _PART].data)
 
 
-def _receive_array(pipe: Connection, dtype: str, shape: Sequence[int], axes: Sequence[int]) -> np.ndarray:
-    """An array of the same order in memory as the one that was sent."""
+def _receive_array(
+    pipe: Connection, dtype: str, shape: Sequence[int], axes: Sequence[int], is_tensor: bool
+) -> np.ndarray | torch.Tensor:
+    """An array, or tensor, of the same order in memory as the one that was sent."""
     array = np.empty([shape[axis] for axis in axes], dtype)
     voxels = array.reshape(-1).view(np.uint8)
     for first in range(0, len(voxels), _PART):
         pipe.recv_bytes_into(voxels.data, first)
-    return array.transpose(np.argsort(axes))
+    found = array.transpose(np.argsort(axes))
+    return torch.from_numpy(found) if is_tensor else found

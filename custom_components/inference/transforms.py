@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from custom_components.data.channels import check_channels, network_channels, read_channels, stack_channels
-from custom_components.data.preprocessing import pixel_spacing_mm, restore_stack, slice_size
+from custom_components.data.preprocessing import Preprocessing, pixel_spacing_mm, restore_stack, slice_size
 from custom_components.domains import Domain, find_domain
 from custom_components.errors import InputError, show_path
 from custom_components.io.volumes import Volume, volume_of
@@ -76,36 +76,47 @@ class StackSlicesd(_ModelTransform):
     """Cut a volume (X, Y, Z) into the network's slices, shape (in_channels, rows, columns, num_slices), float32.
 
     A volume of several channels is (channels, X, Y, Z). `source_slice` is set to the rows and columns of the source's
-    own slices, `pixel_mm` to the size of the network's pixels. Of a domain in several planes, `planes` holds the same
-    for each, its own first, and its `domain`.
+    own slices, `pixel_mm` to the size of the network's pixels. A data set in several planes is cut in its own; `planes`
+    then holds the domains and settings of all, its own first, and `voxels` the volume, for `cut_slices`.
 
-    A `MetaTensor` stays one, in the plane of the domain alone: tools that read files themselves take one stack.
+    A `MetaTensor` stays one, in the data set's own plane alone: tools that read files themselves take one stack.
     """
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Transform one item."""
         item = dict(data)
         planes = self.model.planes(item.get("domain", self.default_domain))
+        chosen = [(each, self.model.preprocessing.for_domain(each.name)) for each in planes]
         for key in self.key_iterator(item):
-            several = len(planes) > 1 and not isinstance(item[key], MetaTensor)
-            stacked = [self._stacked(key, item[key], item, each) for each in planes[: None if several else 1]]
-            if several:
-                item["planes"] = [{"domain": each} | own for each, own in zip(planes, stacked, strict=True)]
-            item |= stacked[0]
+            voxels = item[key]
+            cut = cut_slices(voxels, item["source"], *chosen[0])
+            if isinstance(voxels, MetaTensor):
+                cut["image"] = MetaTensor(cut["image"])
+            elif len(planes) > 1:
+                item |= {"planes": chosen, "voxels": voxels}
+            item |= {key if name == "image" else name: value for name, value in cut.items()}
         return item
 
-    def _stacked(self, key: Hashable, given: Any, item: Mapping[Hashable, Any], domain: Domain) -> dict[Hashable, Any]:
-        source, voxels = item["source"], np.asarray(given)
-        name, arrays = show_path(source.path), list(voxels) if voxels.ndim == 4 else [voxels]
-        check_channels(len(arrays), domain, scan=name)
-        how: Any = {"plane": domain.plane, "settings": self.model.preprocessing.for_domain(domain.name)}
-        stacks, shape = stack_channels(arrays, source.affine, name=name, **how), source.array.shape
-        stacked = network_channels(stacks, affine=source.affine, shape=shape, **how).permute(1, 2, 3, 0)
-        return {
-            key: MetaTensor(stacked) if isinstance(given, MetaTensor) else stacked,
-            "pixel_mm": pixel_spacing_mm(shape, source.affine, **how).tolist(),
-            "source_slice": slice_size(shape, source.affine, plane=domain.plane),
-        }
+
+def cut_slices(voxels: Any, source: Volume, domain: Domain, settings: Preprocessing) -> dict[str, Any]:
+    """The slices of a volume in the plane of a domain; `settings` are those of `Preprocessing.for_domain`.
+
+    Returns:
+        `image`, `pixel_mm` and `source_slice` as in `items.VolumeItem`.
+
+    Raises:
+        InputError: the domain has other channels.
+    """
+    voxels, name, shape = np.asarray(voxels), show_path(source.path), source.array.shape
+    arrays = list(voxels) if voxels.ndim == 4 else [voxels]
+    check_channels(len(arrays), domain, scan=name)
+    how: Any = {"plane": domain.plane, "settings": settings}
+    stacks = stack_channels(arrays, source.affine, name=name, **how)
+    return {
+        "image": network_channels(stacks, affine=source.affine, shape=shape, **how).permute(1, 2, 3, 0),
+        "pixel_mm": pixel_spacing_mm(shape, source.affine, **how).tolist(),
+        "source_slice": slice_size(shape, source.affine, plane=domain.plane),
+    }
 
 
 class RestoreSourceGridd(_ModelTransform):

@@ -116,6 +116,7 @@ def _compared(first: TrainedModel, other: TrainedModel) -> list[tuple[str, Any, 
         for mine, theirs in zip(first.domains, other.domains, strict=True):
             pairs.append((f"labels of {mine.name}", list(mine.labels.items()), list(theirs.labels.items())))
             pairs.append((f"plane of {mine.name}", mine.plane, theirs.plane))
+            pairs.append((f"data set of {mine.name}", mine.plane_of, theirs.plane_of))
     slices = first.preprocessing, other.preprocessing
     pairs += [(each.name, getattr(slices[0], each.name), getattr(slices[1], each.name)) for each in fields(slices[0])]
     return [*pairs, ("head", first.network["head"], other.network["head"])]

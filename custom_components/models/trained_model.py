@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from custom_components.data.preprocessing import Preprocessing
-from custom_components.domains import Domain, find_domain, output_channels, planes_of
+from custom_components.domains import Domain, check_planes, find_domain, output_channels, planes_of
 from custom_components.errors import InputError
 from custom_components.quality.calibration import DomainQuality
 from torch import Tensor
@@ -46,9 +46,12 @@ class TrainedModel:
     digest: str = ""
     members: tuple[TrainedModel, ...] = ()
 
+    def __post_init__(self) -> None:
+        check_planes(self.domains, self.network.get("head", "domain"))
+
     @property
     def data_sets(self) -> list[Domain]:
-        """The domains without further planes of their volumes."""
+        """The domains that are data sets; further planes of their volumes are left out."""
         return [domain for domain in self.domains if not domain.plane_of]
 
     def domain(self, name: str | None) -> Domain:

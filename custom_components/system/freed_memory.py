@@ -13,11 +13,12 @@ _OWN_CHOICES = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "GLIBC_TUNAB
 
 
 def keep_freed_memory() -> bool:
-    """Let glibc keep up to 1 GiB of freed memory; returns whether it does.
+    """Let glibc keep freed blocks of up to 256 MiB, and return the end of its heap above 1 GiB; whether it does.
 
     Left alone, it returns large blocks to the kernel, which hands each page out anew, filled with zeros: a million of
-    them in a scan of 64 slices of 256 x 256 in the full network, an eighth of the time. Other C libraries are left as
-    they are, and so is a process whose environment says what malloc is to do.
+    them in a scan of 64 slices of 256 x 256 in the full network, an eighth of the time. This holds for the rest of the
+    process, and for those forked from it. Other C libraries are left as they are, and so is a process whose environment
+    says what malloc is to do.
     """
     if sys.platform != "linux" or any(name in os.environ for name in _OWN_CHOICES):
         return False

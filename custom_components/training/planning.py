@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from custom_components.data.planes import in_planes
 from custom_components.data.preprocessing import Preprocessing
 from custom_components.data.sampling import DomainBalancedBatchSampler
 from custom_components.data.splits import Split
@@ -222,11 +223,12 @@ def _workload(
     **how: Any,
 ) -> tuple[Workload, int, float]:
     """A training step, and the steps and, on average, the batches of validation of an epoch."""
-    fields, training = look_at(split.training, domains)
-    _, validation = look_at(split.validation, domains)
+    cases = in_planes(split.training, domains)
+    fields, training = look_at(cases, domains)
+    _, validation = look_at(in_planes(split.validation, domains), domains)
     drawing: dict[str, Any] = {"rank": rank(), "num_ranks": num_ranks(), "min_batches": min_batches}
     if empty_share < 1:
-        drawing |= {"empty": empty_slices(split.training, domains), "empty_share": empty_share}
+        drawing |= {"empty": empty_slices(cases, domains), "empty_share": empty_share}
     sampler = DomainBalancedBatchSampler(training, batch_size=batch_size, **drawing)
     drawn = [training[key.index] for key in next(iter(sampler))]
     work = Workload(domains, fields, drawn, ahead=num_workers > 0, device=select_device(device), **how)

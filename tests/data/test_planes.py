@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 from custom_components.data.cases import Case
 from custom_components.data.planes import add_planes, in_planes
-from custom_components.data.splits import split_of
 from custom_components.domains import Domain
 from custom_components.errors import InputError
 
@@ -31,6 +30,7 @@ def test_chosen_data_sets_get_the_other_planes_behind_all_domains() -> None:
     ("domains", "planes", "head", "message"),
     [
         ([HIP], ["knee"], "domain", r"planes must be own, all, or names among hip, got 'knee'"),
+        ([HIP], None, "domain", r"planes must be own, all, or names among hip, got None; correct it"),
         ([HIP], "all", "shared", r"planes must be own where all domains share a head, got 'all'"),
         (
             [HIP, Domain("hip_axial", {1: "femur"}, "axial")],
@@ -45,14 +45,12 @@ def test_wrong_planes_are_refused(domains: list[Domain], planes: object, head: s
         add_planes(domains, planes=planes, head=head)
 
 
-def test_cases_train_and_validate_in_each_plane_of_their_own_data_set() -> None:
+def test_cases_come_again_in_each_plane_of_their_own_data_set() -> None:
     cases = [Case(name, domain, Path(name), Path(name), name) for name, domain in (("a", "hip"), ("b", "spine"))]
-    split = in_planes(split_of(training=cases, validation=cases[:1]), add_planes([HIP, SPINE], planes=["hip"]))
-    assert [(each.name, each.domain) for each in split.training] == [
+    found = in_planes(iter(cases), add_planes([HIP, SPINE], planes=["hip"]))
+    assert [(each.name, each.domain) for each in found] == [
         ("a", "hip"),
         ("b", "spine"),
         ("a", "hip_sagittal"),
         ("a", "hip_axial"),
     ]
-    assert [each.domain for each in split.validation] == ["hip", "hip_sagittal", "hip_axial"]
-    assert split.testing == ()

@@ -11,12 +11,12 @@ import torch
 from custom_components.data.planes import add_planes
 from custom_components.data.preprocessing import Preprocessing
 from custom_components.domains import Domain
-from custom_components.errors import InputError
 from custom_components.inference.domain_fit import FitDomaind, spread_slices
 from custom_components.inference.engine import VolumeDataset, VolumeEvaluator
 from custom_components.inference.inferers import SlicewiseInferer
+from custom_components.inference.loaders import VolumeLoader
 from custom_components.inference.results import ResultFolder
-from custom_components.inference.transforms import ReadVolumed, RestoreSourceGridd, StackSlicesd
+from custom_components.inference.transforms import ReadVolumed, RestoreSourceGridd, StackSlicesd, cut_slices
 from custom_components.models.checkpoints import build_network
 from custom_components.models.single_domain import select_domain
 from custom_components.models.trained_model import TrainedModel
@@ -152,7 +152,13 @@ def test_a_data_set_keeps_its_planes_when_it_leaves_a_joint_model(
     np.testing.assert_array_equal(one, other)
 
 
-def test_a_plane_has_the_labels_of_its_data_set(model: TrainedModel) -> None:
-    odd = replace(model.domains[2], labels={1: "femur"})
-    with pytest.raises(InputError, match="plane hip_sagittal must have the labels and channels of hip, got others"):
-        replace(model, domains=(*model.domains[:2], odd, model.domains[3])).planes("hip")
+def test_the_reading_process_sends_the_volume_as_it_is(model: TrainedModel, scan: Path) -> None:
+    read = Compose([ReadVolumed("image"), StackSlicesd("image", model=model, domain="hip")])
+    dataset = VolumeDataset([{"image": scan, "name": "scan"}], read)
+    [sent], here = VolumeLoader(dataset, num_workers=1), dataset[0]
+    assert sent.keys() == here.keys()
+    np.testing.assert_array_equal(sent["voxels"], here["voxels"])
+    assert torch.equal(sent["image"], here["image"])
+    assert sent["planes"] == here["planes"]
+    cut = cut_slices(sent["voxels"], sent["source"], *sent["planes"][0])
+    assert torch.equal(cut["image"], sent["image"])

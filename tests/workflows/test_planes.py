@@ -7,8 +7,11 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+import torch
 from custom_components.models.checkpoints import load_model
+from monai.bundle import ConfigWorkflow
 from support.bundles import SMALL, Run
+from support.commands import error_line
 
 from multijoint.cli import main
 from multijoint.phantoms import write_phantoms
@@ -57,6 +60,7 @@ def test_evaluation_run_and_package_give_the_same_labels(trained: Path, data: Pa
     assert not (bundle / "configs" / "domain_ankle_coronal.json").exists()
     assert "| ankle (default) |" in (card := (bundle / "docs" / "README.md").read_text())
     assert "| axial, sagittal, coronal |" in card
+    assert "32 x 32 pixels" in card
     single = ["package", "multijoint_mr_bone_segmentation", "--single", "ankle", "--name", "alone"]
     assert main([*single, "--checkpoint", model, "--out", str(tmp_path)]) == 0
     for number, source in enumerate(
@@ -65,6 +69,36 @@ def test_evaluation_run_and_package_give_the_same_labels(trained: Path, data: Pa
         assert main(["segment", str(image), *source, *given, str(tmp_path / str(number))]) == 0
         labels = [np.asarray(nib.load(path).dataobj) for path in (tested, tmp_path / str(number) / tested.name)]
         np.testing.assert_array_equal(*labels)
+
+
+def test_a_package_trains_on_in_all_planes(trained: Path, data: Path, tmp_path: Path) -> None:
+    words = ["package", "multijoint_mr_bone_segmentation", "--checkpoint", str(trained / "model.pt")]
+    assert main([*words, "--out", str(tmp_path)]) == 0
+    bundle = tmp_path / "multijoint_mr_bone_segmentation"
+    settings = {name: SMALL[name] for name in ("max_epochs", "batch_size")} | {"num_workers": 0, "publish_to": None}
+    manifests = [str(data / name / "manifest.yaml") for name in ("ankle", "shoulder")]
+    workflow = ConfigWorkflow(
+        str(bundle / "configs" / "train.json"), workflow_type="train", logging_file=False, bundle_root=str(bundle),
+        manifests=manifests, output_dir=str(tmp_path / "run"), **settings,
+    )  # fmt: skip
+    workflow.initialize()
+    workflow.run()
+    model, before = (load_model(folder / "model.pt") for folder in (tmp_path / "run", trained))
+    assert model.domains == before.domains
+    assert set(model.training["quality"]) == {"ankle", "shoulder"}
+    people = json.loads((tmp_path / "run" / "split.json").read_text())["training"]
+    assert {row["domain"] for row in people} == {"ankle", "shoulder"}
+    norms = [name for name in model.weights if ".norms." in name and name.endswith("running_var")]
+    assert {name.split(".norms.")[1].split(".")[0] for name in norms} == {"0", "1", "2", "3"}
+    assert all(not torch.equal(model.weights[name], before.weights[name]) for name in norms)
+
+
+def test_folding_is_refused(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["package", "multijoint_mr_bone_segmentation", "--checkpoint", str(trained / "model.pt"), "--fold"]
+    assert main([*words, "--single", "ankle", "--out", str(tmp_path)]) == 1
+    names = "ankle, ankle_sagittal, ankle_coronal"
+    rule = f"error: a model to fold must have one domain, got {names}; package its planes without --fold"
+    assert error_line(capsys) == rule
 
 
 def test_an_evaluation_need_not_know_how_it_was_trained(

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
-from custom_components.domains import Domain
+from custom_components.domains import Domain, check_planes
 from custom_components.models.checkpoints import member_name
 from custom_components.models.tensor_files import tensors_name
 from custom_components.networks.unet import MultiDomainUNet
@@ -70,13 +70,16 @@ def describe_domains(model: Any) -> list[str]:
     """One line per readable domain, as `ankle: 1 calcaneus, 2 talus (sagittal)`."""
     lines = []
     domains = model.get("domains") if isinstance(model, Mapping) else None
-    for data in (domains if isinstance(domains, list) else [])[: _MOST["domains"]]:
+    listed = (domains if isinstance(domains, list) else [])[: _MOST["domains"]]
+    for data in listed:
         try:
             domain = Domain.from_dict(data)
+            own = [domain.plane, *(each["plane"] for each in listed if each.get("plane_of") == domain.name)]
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
             continue
         labels = ", ".join(f"{value} {name}" for value, name in domain.labels.items())
-        lines.append(shorten(f"{domain.name}: {labels} ({domain.plane})", limit=2000))
+        if not domain.plane_of:
+            lines.append(shorten(f"{domain.name}: {labels} ({', '.join(map(str, own))})", limit=2000))
     return lines
 
 
@@ -116,6 +119,7 @@ def _problem(model: Mapping[str, Any]) -> str:
         if problem := next(filter(None, (_network_problem(each, pixels=pixels) for each in networks)), ""):
             return problem
         domains = [Domain.from_dict(data) for data in model["domains"]]
+        check_planes(domains, network["head"])
         if any([domain.num_classes for domain in domains] != list(each["num_classes"]) for each in networks):
             return "model must have as many classes as its domains have labels"
         if members and (members[0]["network"] != network or len({each["head"] for each in networks}) > 1):

@@ -97,7 +97,7 @@ def package(
     model, metadata, title = load_ensemble(checkpoint), bundle_config(bundle, "metadata.json"), name
     name = bundle.resolve().name
     data = data_rows(model)
-    if single is None and len(model.domains) > 1:
+    if single is None and len(model.data_sets) > 1:
         single = next((each.name for each in model.domains if name.startswith(f"{each.name}_")), None)
     if single is not None:
         together = ", ".join(each.name for each in model.data_sets)
@@ -110,8 +110,10 @@ def package(
             f"folder to package to must be new or an earlier package, got {out / name}; choose another --out"
         )
     if fold and len(model.domains) > 1:
-        names = ", ".join(each.name for each in model.domains)
-        raise InputError(f"a model to fold must have one domain, got {names}; name it by --single")
+        names, remedy = ", ".join(each.name for each in model.domains), "name it by --single"
+        if len(model.data_sets) == 1:
+            remedy = "package its planes without --fold"
+        raise InputError(f"a model to fold must have one domain, got {names}; {remedy}")
     if fold:
         model = of_each(model, partial(fold_domain, domain=None))
     default = model.domains[0 if domain is None else find_domain(model.domains, domain)]
