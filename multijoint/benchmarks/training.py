@@ -53,8 +53,8 @@ def _time_loop(place: Workplace, precision: str, *, peer: float | None = None) -
     training = _workflow(place, size, num_epochs, precision)
     of_run = training.parser.get_parsed_content
     trainer, network = of_run("train#trainer"), of_run("embedding_network")
-    bare = copy.deepcopy(network)
-    bare_epoch = _bare_loop(of_run, bare) if peer is None else None
+    bare = copy.deepcopy(network) if peer is None else None
+    bare_epoch = None if bare is None else _bare_loop(of_run, bare)
     seconds: list[tuple[float, float]] = []
     started: list[float] = []
 
@@ -63,9 +63,10 @@ def _time_loop(place: Workplace, precision: str, *, peer: float | None = None) -
         if bare_epoch is not None:
             bare_epoch()
         seconds.append((middle - started[-1], time.perf_counter() - middle))
-        states = (each.state_dict().values() for each in (network, bare))
-        if bare_epoch is not None and len(seconds) == 1 and not all(map(torch.equal, *states)):
-            raise RuntimeError("after the same batches both networks must be equal, got a difference")
+        if bare is not None and len(seconds) == 1:
+            states = (each.state_dict().values() for each in (network, bare))
+            if not all(map(torch.equal, *states)):
+                raise RuntimeError("after the same batches both networks must be equal, got a difference")
         started.append(time.perf_counter())
 
     trainer.add_event_handler(Events.STARTED, lambda: started.append(time.perf_counter()))
