@@ -94,7 +94,8 @@ def is_dataset_json(data: Mapping[str, Any], path: Path) -> bool:
 def translate_dataset_json(data: Mapping[str, Any], path: Path) -> dict[str, Any]:
     """The keys of a manifest for a Decathlon or nnU-Net v2 `dataset.json`.
 
-    The domain takes the data set's name, or that of the file's folder; slices run along the last array axis.
+    The domain takes the data set's name, or that of the file's folder; slices run along the last array axis, unless
+    `load_manifest` finds smaller ones.
 
     Raises:
         InputError: several channels in one file (Decathlon), or labels that are not single values.

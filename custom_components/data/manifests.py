@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
 from custom_components.data.cases import Case, take_corrections
 from custom_components.data.layouts import (
@@ -23,8 +24,12 @@ from custom_components.data.layouts import (
 from custom_components.domains import PLANES, Domain
 from custom_components.errors import InputError, show_path, suggest
 from custom_components.io.formats import case_id
-from custom_components.io.geometry import orientation_of
+from custom_components.io.geometry import canonical_spacing_mm, orientation_of
 from custom_components.io.volumes import read_grid
+from custom_components.postprocessing.rows import find_row
+
+_CUBE = 1.2  # times as long as wide: up to here a voxel shows no plane of acquisition
+_LONGER = 7 / 6
 
 _TOP: dict[str, Any] = {
     **dict.fromkeys(
@@ -57,7 +62,9 @@ def load_manifest(path: str | Path, *, dataset_dir: str | Path | None = None, ch
     """Read and check a manifest; `data_manifests/README.md` shows the format.
 
     A `dataset.json` of the Medical Segmentation Decathlon or of nnU-Net v2 is accepted unchanged: its files lie
-    in the same folder, slices run along the last array axis, and every case counts as its own subject.
+    in the same folder, and every case counts as its own subject. It names no plane: slices run along the last array
+    axis, or, where voxels are about cubes, along the longest side of most images if that is longer than the others by a
+    sixth. Such slices are small and many. Vertebrae in a row, which must be seen together, stay along the last axis.
 
     Args:
         path: YAML or JSON.
@@ -88,8 +95,10 @@ def load_manifest(path: str | Path, *, dataset_dir: str | Path | None = None, ch
         cases = take_corrections(cases, folder, where=str(path), strict=check_files)
     if check_files:
         _check_files(cases, given.get("numTraining", len(cases)), path)
-    plane = _find_plane(data, [case.image for case in cases if case.image.is_file()], path, strict=check_files)
-    labels = _read_labels(data["labels"], path)
+    labels, images = _read_labels(data["labels"], path), [case.image for case in cases if case.image.is_file()]
+    plane = _find_plane(data, images, path, strict=check_files)
+    if data is not given and not find_row(list(labels.values())):
+        plane = _smallest_slices(images) or plane
     try:
         domain = Domain(name, labels, plane, data.get("modality", "MR"), data.get("channels", ()))
     except InputError as error:
@@ -262,3 +271,20 @@ def _find_plane(data: dict[str, Any], images: Sequence[Path], path: Path, *, str
                 f"slices of {name} along axis {axis} must be {usual} as in the other files, got {plane}; set plane:"
             )
     return usual
+
+
+def _smallest_slices(images: Sequence[Path]) -> str | None:
+    """The plane across the longest side of most images with voxels that are about cubes; None without such a side."""
+    names = {index: name for name, index in PLANES.items()}
+    votes: Counter[str | None] = Counter()
+    for image in images:
+        try:
+            shape, affine = read_grid(image)
+        except InputError:
+            continue  # told by `_find_plane`
+        spacing = np.asarray(canonical_spacing_mm(affine))
+        sides = spacing * np.asarray(shape)[np.argsort(orientation_of(affine)[:, 0])]
+        *_, second, longest = np.sort(sides)
+        clear = spacing.max() < _CUBE * spacing.min() and longest > _LONGER * second
+        votes[names[int(sides.argmax())] if clear else None] += 1
+    return votes.most_common(1)[0][0] if votes else None

@@ -242,6 +242,36 @@ def test_files_that_are_no_manifest(tmp_path: Path, name: str, text: str, messag
         load_manifest(tmp_path / "missing.yaml")
 
 
+@pytest.mark.parametrize(
+    ("shapes", "spacing", "codes", "labels", "plane"),
+    [
+        ([(35, 51, 35)], (1, 1, 1), "RAS", ["head", "tail"], "coronal"),
+        ([(35, 35, 51)], (1, 1, 1), "RSA", ["head", "tail"], "coronal"),  # sides in the patient, not in the file
+        ([(40, 40, 40)], (1, 1, 1.4), "RAS", ["head", "tail"], "axial"),  # a longer side, but of thick slices
+        ([(50, 51, 35)], (1, 1, 1), "RAS", ["head", "tail"], "axial"),  # no side is clearly the longest
+        ([(35, 51, 35), (35, 51, 35), (40, 41, 42)], (1, 1, 1), "RAS", ["head"], "coronal"),  # most images
+        ([(35, 51, 35)], (1, 1, 1), "RAS", ["L1", "L2", "L3"], "axial"),  # a row of vertebrae
+    ],
+)
+def test_a_dataset_json_means_small_slices_where_voxels_are_cubes(
+    tmp_path: Path, shapes: list[tuple[int, ...]], spacing: tuple[float, ...], codes: str, labels: list[str], plane: str
+) -> None:
+    names = [f"{number}.nii.gz" for number in range(len(shapes))]
+    for name, shape in zip(names, shapes, strict=True):
+        touch(tmp_path, f"imagesTr/{name}", f"labelsTr/{name}")
+        orientation = nib.orientations.axcodes2ornt(codes)
+        affine = nib.orientations.inv_ornt_aff(orientation, shape) @ np.diag([*spacing, 1])
+        nib.save(nib.Nifti1Image(np.zeros(shape, np.uint8), affine), tmp_path / "imagesTr" / name)
+    data = {
+        "name": "any",
+        "modality": {"0": "MRI"},
+        "labels": {"0": "background"} | {str(value): name for value, name in enumerate(labels, start=1)},
+        "training": [{"image": f"./imagesTr/{name}", "label": f"./labelsTr/{name}"} for name in names],
+    }
+    (tmp_path / "dataset.json").write_text(json.dumps(data))
+    assert load_manifest(tmp_path / "dataset.json").domain.plane == plane
+
+
 def test_a_dataset_json_is_accepted(tmp_path: Path) -> None:
     data = {
         "name": "Lumbar Spine",
