@@ -246,11 +246,11 @@ def _conclude(
     aim = f"{epochs} epochs" if "max_epochs" in known else f"{LEAST_SLICES} slices of a domain"
     threads = torch.get_num_threads()
     lines = [f"plan for {_minutes(course.budget)} on {work.device} ({threads} thread{'s' * (threads != 1)}):"]
-    settings = Preprocessing(size)
+    settings, planes = Preprocessing(size), {domain.name: domain.plane for domain in work.domains}
     for name, field in work.fields.items():
         rows, columns = settings.size_of(name)
         pixel = " x ".join(f"{mm:.2f}" for mm in field.extent_mm / (rows, columns))
-        lines.append(f"{name}: {rows} x {columns} pixels of {pixel} mm")
+        lines.append(f"{name}: {planes[name]} slices of {rows} x {columns} pixels, {pixel} mm each")
     lines.append(f"widths {', '.join(map(str, widths))}")
     lines.append(
         f"{step:.3g} s a step, {course.steps} steps an epoch, {epochs} epochs: "

@@ -170,7 +170,7 @@ def test_the_dearest_rung_that_pays_is_chosen(split: Split, clock: Clock) -> Non
         f"{need:.3g} min for 24000 slices of a domain"
     )
     assert "10 steps an epoch" in "\n".join(made.lines)
-    assert any(line.startswith("ankle: 32 x 48 pixels of 1.88 x 0.83 mm") for line in made.lines)
+    assert any(line == "ankle: axial slices of 32 x 48 pixels, 1.88 x 0.83 mm each" for line in made.lines)
 
 
 def test_a_whole_ladder_may_pay(split: Split, clock: Clock) -> None:
