@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from custom_components.domains import Domain
 from custom_components.errors import InputError, show_path
 from custom_components.io.formats import case_id, is_volume
 
@@ -110,3 +111,9 @@ def take_corrections(cases: Sequence[Case], folder: Path, *, where: str, strict:
                 "name it <case>.nii.gz after the case, once"
             )
     return tuple(replace(case, label=found.get(index, case.label)) for index, case in enumerate(cases))
+
+
+def in_planes(cases: Iterable[Case], domains: Sequence[Domain]) -> list[Case]:
+    """The cases, and behind them each case again for every further plane of its data set."""
+    own = list(cases)
+    return own + [replace(case, domain=each.name) for each in domains for case in own if each.plane_of == case.domain]

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from custom_components.data.cases import Case, as_case, check_shows_bone
+from custom_components.data.cases import Case, as_case, check_shows_bone, in_planes
 from custom_components.data.channels import (
     check_channels,
     context_offsets,
@@ -18,7 +18,6 @@ from custom_components.data.channels import (
     stack_channels,
     with_context,
 )
-from custom_components.data.planes import in_planes
 from custom_components.data.preprocessing import Preprocessing, pixel_spacing_mm, slice_spacing_mm, stack_labels
 from custom_components.data.sampling import SampleKey
 from custom_components.domains import Domain, find_domain

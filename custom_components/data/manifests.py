@@ -96,9 +96,8 @@ def load_manifest(path: str | Path, *, dataset_dir: str | Path | None = None, ch
     if check_files:
         _check_files(cases, given.get("numTraining", len(cases)), path)
     labels, images = _read_labels(data["labels"], path), [case.image for case in cases if case.image.is_file()]
-    plane = _find_plane(data, images, path, strict=check_files)
-    if data is not given and not find_row(list(labels.values())):
-        plane = _smallest_slices(images) or plane
+    small = data is not given and not find_row(list(labels.values()))
+    plane = _find_plane(data, images, path, strict=check_files, small=small)
     try:
         domain = Domain(name, labels, plane, data.get("modality", "MR"), data.get("channels", ()))
     except InputError as error:
@@ -245,7 +244,7 @@ def _check_files(cases: Sequence[Case], expected: int, path: Path) -> None:
                 raise InputError(f"{key} of case {case.name} in {path} must exist, {missing}; check root and path")
 
 
-def _find_plane(data: dict[str, Any], images: Sequence[Path], path: Path, *, strict: bool) -> str:
+def _find_plane(data: dict[str, Any], images: Sequence[Path], path: Path, *, strict: bool, small: bool) -> str:
     if ("plane" in data) == ("slice_axis" in data):
         found = "both" if "plane" in data else "none"
         raise InputError(f"{path} must have either plane or slice_axis, got {found}; keep one")
@@ -255,13 +254,18 @@ def _find_plane(data: dict[str, Any], images: Sequence[Path], path: Path, *, str
     if axis not in (0, 1, 2):
         raise InputError(f"slice_axis in {path} must be 0, 1 or 2, got {axis}; count the array axes from 0")
     names = {index: name for name, index in PLANES.items()}
-    planes = {}
+    planes: dict[Path, str] = {}
+    longest: Counter[int | None] = Counter()
     for image in images:
         try:
-            planes[image] = names[int(orientation_of(read_grid(image)[1])[axis, 0])]
+            shape, affine = read_grid(image)
         except InputError:
             if strict:
                 raise
+            continue
+        order = orientation_of(affine)[:, 0]
+        planes[image] = names[int(order[axis])]
+        longest[_longest_side(np.asarray(shape)[np.argsort(order)], canonical_spacing_mm(affine))] += 1
     values = list(planes.values()) or [names[axis]]
     [(usual, _)] = Counter(values).most_common(1)  # the first of equally frequent ones
     for image, plane in planes.items():
@@ -270,21 +274,13 @@ def _find_plane(data: dict[str, Any], images: Sequence[Path], path: Path, *, str
             raise InputError(
                 f"slices of {name} along axis {axis} must be {usual} as in the other files, got {plane}; set plane:"
             )
-    return usual
+    side = longest.most_common(1)[0][0] if small and longest else None
+    return usual if side is None else names[side]
 
 
-def _smallest_slices(images: Sequence[Path]) -> str | None:
-    """The plane across the longest side of most images with voxels that are about cubes; None without such a side."""
-    names = {index: name for name, index in PLANES.items()}
-    votes: Counter[str | None] = Counter()
-    for image in images:
-        try:
-            shape, affine = read_grid(image)
-        except InputError:
-            continue  # told by `_find_plane`
-        spacing = np.asarray(canonical_spacing_mm(affine))
-        sides = spacing * np.asarray(shape)[np.argsort(orientation_of(affine)[:, 0])]
-        *_, second, longest = np.sort(sides)
-        clear = spacing.max() < _CUBE * spacing.min() and longest > _LONGER * second
-        votes[names[int(sides.argmax())] if clear else None] += 1
-    return votes.most_common(1)[0][0] if votes else None
+def _longest_side(shape: np.ndarray, spacing_mm: Sequence[float]) -> int | None:
+    """The axis in RAS+ order along which a volume is clearly longest; None without one, or if voxels are no cubes."""
+    sides = shape * np.asarray(spacing_mm)
+    *_, second, longest = np.sort(sides)
+    is_clear = max(spacing_mm) < _CUBE * min(spacing_mm) and longest > _LONGER * second
+    return int(sides.argmax()) if is_clear else None

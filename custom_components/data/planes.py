@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from custom_components.data.cases import Case
 from custom_components.domains import PLANES, Domain
 from custom_components.errors import InputError
 
@@ -50,9 +49,3 @@ def add_planes(domains: Sequence[Domain], *, planes: Any = OWN, head: str = "dom
     if taken:
         raise InputError(f"{taken[0]} must be the name of a further plane alone, got a data set of that name")
     return [*domains, *added]
-
-
-def in_planes(cases: Iterable[Case], domains: Sequence[Domain]) -> list[Case]:
-    """The cases, and behind them each case again for every further plane of its data set."""
-    own = list(cases)
-    return own + [replace(case, domain=each.name) for each in domains for case in own if each.plane_of == case.domain]

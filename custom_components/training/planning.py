@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from custom_components.data.planes import in_planes
+from custom_components.data.cases import in_planes
 from custom_components.data.preprocessing import Preprocessing
 from custom_components.data.sampling import DomainBalancedBatchSampler
 from custom_components.data.splits import Split

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import pytest
-from custom_components.data.cases import Case
-from custom_components.data.planes import add_planes, in_planes
+from custom_components.data.cases import Case, in_planes
+from custom_components.data.planes import add_planes
 from custom_components.domains import Domain
 from custom_components.errors import InputError
 
