@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import json
 import logging.config
 import os
@@ -13,7 +12,6 @@ import resource
 import shutil
 import sys
 import time
-import zipfile
 from pathlib import Path
 
 import custom_components
@@ -334,15 +332,6 @@ def test_any_bytes_end_in_a_report_or_one_line(good, tmp_path, temporary):
     assert tree(temporary) == set()
 
 
-def members_of(data: bytes) -> dict[str, bytes] | None:
-    """What an archive holds; None for no archive, or for a damaged one."""
-    try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            return {name: archive.read(name) for name in archive.namelist()}
-    except Exception:  # whatever zipfile makes of damage
-        return None
-
-
 @pytest.mark.parametrize("name", [MODEL, "models/model.ts", "models/ankle.onnx", INFERENCE, "large_files.yml"])
 def test_any_damaged_file_ends_in_a_report(good, tmp_path, name):
     copy = tmp_path / good.name
@@ -354,9 +343,7 @@ def test_any_damaged_file_ends_in_a_report(good, tmp_path, name):
         for _ in range(chance.randint(1, 20)):
             data[chance.randrange(len(data))] = chance.randrange(256)
         path.write_bytes(data)
-        report = inspect_bundle(copy)
-        # Bytes between the members of an archive say nothing.
-        assert report.unsafe or None is not members_of(data) == members_of(source)
+        assert inspect_bundle(copy).unsafe
 
 
 def test_reports_are_bounded_sorted_and_printable(good, tmp_path):
