@@ -8,7 +8,7 @@ import custom_components
 
 SHIPPED = {
     "": "distributed domains errors label_maps losses",
-    "data": "augmentation cases channels datasets layouts manifests planes preprocessing sampling scans sides splits "
+    "data": "augmentation cases channels datasets layouts manifests preprocessing sampling scans sides splits "
     "typicality",
     "inference": "domain_fit engine flagged inferers int8 items loaders networks openvino_runtime "
     "probability_maps report results transforms views",
