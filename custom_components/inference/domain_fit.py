@@ -5,12 +5,14 @@ from __future__ import annotations
 import copy
 import logging
 import math
-from collections.abc import Hashable, Mapping
+import threading
+from collections.abc import Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 from custom_components.domains import find_domain
 from custom_components.errors import InputError, show_path
+from custom_components.inference.inferers import slices_at_once
 from custom_components.inference.transforms import StackSlicesd
 from custom_components.system.threads import map_exactly
 from monai.config import KeysCollection
@@ -102,28 +104,43 @@ def _measure(network: nn.Module, slices: Tensor, *, domain: str) -> tuple[float 
     norms = _norms_of(network, domain)
     if not norms:
         return None, None
-    found: list[Tensor] = []
+    chosen = slices[..., spread_slices(slices.shape[-1])].movedim(-1, 0).contiguous()
+    blocks = chosen.split(slices_at_once(chosen.shape[2:]))
+    found: list[dict[nn.Module, tuple[Tensor, Tensor]]] = [{} for _ in blocks]  # variances and means at each norm
+    current = threading.local()  # several blocks pass the network at once
 
     def note(norm: nn.Module, inputs: tuple[Tensor]) -> None:
-        own, usual = inputs[0].var(dim=(0, 2, 3), correction=0), norm.get_buffer("running_var")
-        found.append(((own + norm.eps) / (usual + norm.eps)).log().square().double().mean())  # type: ignore[operator]
+        current.found[norm] = torch.var_mean(inputs[0], dim=(0, 2, 3), correction=0)
 
-    def answer(images: Tensor) -> Tensor:
+    def answer(number: int) -> Tensor:
+        current.found = found[number]
         with torch.no_grad():
-            return network(images)
+            return network(blocks[number])
 
-    chosen = slices[..., spread_slices(slices.shape[-1])].movedim(-1, 0).contiguous()
     known: Any = network  # a `MultiDomainUNet`, which is imported only where norms are looked for
     before = known.domain
     hooks = [norm.register_forward_pre_hook(note) for norm in norms]
     try:
         known.set_domain(domain)
-        [logits] = map_exactly(answer, [chosen])
+        logits = map_exactly(answer, range(len(blocks)))
     finally:
         known.set_domain(before)
         for hook in hooks:
             hook.remove()
-    return float(torch.stack(found).mean()), logits
+    shares = [len(block) / len(chosen) for block in blocks]
+    distances = []
+    for norm in norms:
+        usual, eps = norm.get_buffer("running_var").double(), float(norm.eps)  # type: ignore[arg-type]
+        own = _pool(shares, [each[norm] for each in found])
+        distances.append(((own + eps) / (usual + eps)).log().square().mean())
+    return float(torch.stack(distances).mean()), torch.cat(logits)
+
+
+def _pool(shares: Sequence[float], parts: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
+    """Variance of all pixels from the variance and mean of each part, which has a share of them."""
+    variances, means = (torch.stack(each).double() for each in zip(*parts, strict=True))
+    weights = torch.tensor(shares, dtype=torch.float64)[:, None]
+    return (weights * (variances + (means - (weights * means).sum(0)).square())).sum(0)
 
 
 def _norms_of(network: nn.Module, domain: str) -> list[nn.Module]:

@@ -218,8 +218,18 @@ class SlicewiseInferer(SliceInferer):
                     for index in same:
                         keep(index, own)
 
-        most = 1 if alone else max(1, _BLOCK_PIXELS // (slices.shape[3] * slices.shape[4]))
+        most = 1 if alone else slices_at_once(slices.shape[3:])
         map_exactly(apply, _blocks(slices, most, known), most_at_once=max(1, self.sw_batch_size // most), what="slices")
+
+
+def slices_at_once(size: Sequence[int]) -> int:
+    """How many slices of so many rows and columns pass the network at once on a CPU.
+
+    Example:
+        >>> slices_at_once((64, 64)), slices_at_once((256, 256))
+        (8, 1)
+    """
+    return max(1, _BLOCK_PIXELS // (size[0] * size[1]))
 
 
 def _blocks(slices: Tensor, most: int, known: Container[int]) -> list[list[list[int]]]:

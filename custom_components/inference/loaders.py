@@ -16,6 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from custom_components.label_maps import memory_axes
+from custom_components.system.threads import work_as_fork
 
 _PART = 2**24  # bytes of a volume sent at a time
 
@@ -132,7 +133,7 @@ def _read(dataset: VolumeSource, pipe: Connection) -> None:
         other.close()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group: the parent decides
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    torch.set_num_threads(1)  # OpenMP's threads do not survive a fork
+    work_as_fork()
     # What is logged here is shown by the parent, which alone knows where on the terminal its progress bar is.
     logged: queue.SimpleQueue[logging.LogRecord] = queue.SimpleQueue()
     logging.getLogger().handlers = [logging.handlers.QueueHandler(logged)]

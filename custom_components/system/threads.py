@@ -12,6 +12,8 @@ from custom_components.system.terminal import track
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+_num_threads: int | None = None  # of `map_exactly`, where PyTorch itself must not start any
+
 
 def map_exactly(
     function: Callable[[Item], Result],
@@ -32,7 +34,8 @@ def map_exactly(
         >>> map_exactly(lambda slices: float(slices.sum()), [torch.ones(2, 2), torch.zeros(1)])
         [4.0, 0.0]
     """
-    num_threads = torch.get_num_threads()
+    before = torch.get_num_threads()
+    num_threads = _num_threads or before
     if num_threads == 1 or not items:
         return [function(item) for item in track(items, what)]
     try:
@@ -41,7 +44,17 @@ def map_exactly(
         with ThreadPoolExecutor(num_workers, initializer=_take_one_thread) as pool:
             return list(track(pool.map(function, items), what, total=len(items)))
     finally:
-        torch.set_num_threads(num_threads)  # this thread's own never changed, that of threads yet to come did
+        torch.set_num_threads(before)  # this thread's own never changed, that of threads yet to come did
+
+
+def work_as_fork() -> None:
+    """In a forked process, keep PyTorch from starting threads; `map_exactly` still uses as many as the parent has.
+
+    A process that forked may have had threads of OpenMP, which are not there afterwards although OpenMP waits for them.
+    """
+    global _num_threads
+    _num_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
 
 
 def _take_one_thread() -> None:

@@ -24,6 +24,7 @@ from custom_components.models.checkpoints import build_network
 from custom_components.models.trained_model import QUALITY, TrainedModel
 from custom_components.networks.folding import fold_network
 from custom_components.networks.means import MeanNetwork
+from custom_components.networks.norms import DomainSpecificBatchNorm2d
 from custom_components.networks.unet import MultiDomainUNet
 from custom_components.quality.calibration import DomainQuality
 from support.models import make_model
@@ -97,6 +98,33 @@ def test_the_distance_does_not_depend_on_the_scans_unit_or_the_number_of_its_sli
     once = norm_distance(network, noise(0, seed=1)[..., :8], domain="ankle")
     assert norm_distance(network, noise(0, seed=1)[..., :8].repeat_interleave(2, -1), domain="ankle") == once
     assert norm_distance(network, noise(0, seed=1)[..., :1], domain="ankle") is not None
+
+
+@pytest.mark.parametrize("num_threads", [1, 2])
+def test_large_slices_are_judged_one_at_a_time_and_give_the_variance_of_all(num_threads: int) -> None:
+    torch.manual_seed(0)
+    network = MultiDomainUNet([2, 2], widths=[2, 4], domain_names=["ankle", "knee"]).eval()
+    slices = torch.randn(1, 192, 192, 8) * torch.arange(1, 9) + torch.arange(8)  # each of another mean and spread
+    norms = [each.norms[1] for each in network.decoder.modules() if isinstance(each, DomainSpecificBatchNorm2d)]
+    expected, sizes = [], []
+
+    def take(norm: nn.Module, inputs: tuple[Tensor]) -> None:
+        sizes.append(len(inputs[0]))
+        logarithm = torch.log((inputs[0].var((0, 2, 3), correction=0) + 1e-5) / (1 + 1e-5))
+        expected.append(logarithm.square().mean())
+
+    hooks = [norm.register_forward_pre_hook(take) for norm in norms]
+    network.set_domain("knee")
+    with torch.no_grad():
+        network(slices.movedim(-1, 0))
+    assert sizes == [8] * len(norms)
+    by_hand = float(torch.stack(expected).mean())
+    torch.set_num_threads(num_threads)
+    assert norm_distance(network, slices, domain="knee") == pytest.approx(by_hand, rel=1e-4)
+    torch.set_num_threads(1)
+    assert sizes[len(norms) :] == [1] * 8 * len(norms)
+    for hook in hooks:
+        hook.remove()
 
 
 def test_what_fits_is_said_and_what_does_not(model: TrainedModel) -> None:

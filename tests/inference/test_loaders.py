@@ -1,5 +1,6 @@
 import os
 import signal
+import threading
 import time
 from typing import Any, ClassVar
 
@@ -8,6 +9,7 @@ import pytest
 import torch
 from custom_components.inference import loaders
 from custom_components.inference.loaders import VolumeLoader
+from custom_components.system.threads import map_exactly
 
 
 class Volumes:
@@ -45,6 +47,35 @@ def test_a_process_that_dies_costs_its_volume_only(num_workers: int) -> None:
         "killed could not be read: the process that read it was killed by SIGKILL (out of memory?)"
     )
     assert "ended with code 3" in items[4]["failure"]
+
+
+class Threads:
+    """Volumes whose reading shares work between threads."""
+
+    data: ClassVar[list[dict[str, Any]]] = [{"name": "a"}]
+
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        meeting = threading.Barrier(2, timeout=10)  # both at once
+
+        def meet(number: int) -> int:
+            meeting.wait()
+            return int(torch.ones(1000, 1000).sum()) * number
+
+        shared = map_exactly(meet, [1, 2])
+        return {**self.data[index], "sums": shared, "own": torch.get_num_threads()}
+
+
+def test_a_reading_process_shares_exact_work_between_as_many_threads() -> None:
+    torch.set_num_threads(2)
+    torch.ones(1000, 1000).sum()  # starts PyTorch's own threads, which the process will not have
+    try:
+        [item] = VolumeLoader(Threads(), num_workers=1)
+    finally:
+        torch.set_num_threads(1)
+    assert (item["sums"], item["own"]) == ([1000000, 2000000], 1)
 
 
 class Tensors:
