@@ -14,8 +14,7 @@ import torch
 from custom_components.data.preprocessing import Preprocessing
 from custom_components.domains import Domain
 from custom_components.errors import InputError, failure_of, show_path
-from custom_components.inference.domain_fit import spread_slices
-from custom_components.inference.inferers import SlicewiseInferer
+from custom_components.inference.inferers import SlicewiseInferer, spread_slices
 from custom_components.inference.items import VolumeItem
 from custom_components.inference.probability_maps import ProbabilityMaps, average_planes
 from custom_components.inference.results import ResultFolder

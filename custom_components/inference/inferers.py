@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from custom_components.inference.probability_maps import ProbabilityMaps
     from custom_components.models.trained_model import TrainedModel
 
+_NUM_JUDGED = 8
 _BLOCK_PIXELS = 2**15  # that pass the network at once: eight slices of 64 x 64, one of more than 128 x 128
 
 
@@ -230,6 +231,16 @@ def slices_at_once(size: Sequence[int]) -> int:
         (8, 1)
     """
     return max(1, _BLOCK_PIXELS // (size[0] * size[1]))
+
+
+def spread_slices(number: int) -> list[int]:
+    """The slices of a scan that are judged: eight of them, evenly spaced, or all.
+
+    Example:
+        >>> spread_slices(3), spread_slices(80)
+        ([0, 1, 2], [5, 15, 25, 35, 45, 55, 65, 75])
+    """
+    return sorted({int((place + 0.5) * number / _NUM_JUDGED) for place in range(_NUM_JUDGED)})
 
 
 def _blocks(slices: Tensor, most: int, known: Container[int]) -> list[list[list[int]]]:

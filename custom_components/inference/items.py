@@ -34,7 +34,7 @@ class VolumeItem(TypedDict, total=False):
             one plane. The engine removes it.
         voxels: the volume (X, Y, Z) or (channels, X, Y, Z), where there are `planes`. The engine removes it.
         domain_fit: whether the scan looks like its domain, see `domain_fit.judge_fit`; `FitDomaind` sets it.
-        answers: logits (8, channels, rows, columns) of the slices that were judged, see `domain_fit.spread_slices`;
+        answers: logits (8, channels, rows, columns) of the slices that were judged, see `inferers.spread_slices`;
             the engine removes it.
 
     Keys of the engine and the post-processing:

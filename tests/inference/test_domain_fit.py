@@ -17,8 +17,8 @@ from custom_components.inference.domain_fit import (
     judge_fit,
     named_domain,
     norm_distance,
-    spread_slices,
 )
+from custom_components.inference.inferers import spread_slices
 from custom_components.inference.transforms import ReadVolumed, StackSlicesd
 from custom_components.models.checkpoints import build_network
 from custom_components.models.trained_model import QUALITY, TrainedModel

@@ -11,9 +11,9 @@ import torch
 from custom_components.data.planes import add_planes
 from custom_components.data.preprocessing import Preprocessing
 from custom_components.domains import Domain
-from custom_components.inference.domain_fit import FitDomaind, spread_slices
+from custom_components.inference.domain_fit import FitDomaind
 from custom_components.inference.engine import VolumeDataset, VolumeEvaluator
-from custom_components.inference.inferers import SlicewiseInferer
+from custom_components.inference.inferers import SlicewiseInferer, spread_slices
 from custom_components.inference.loaders import VolumeLoader
 from custom_components.inference.results import ResultFolder
 from custom_components.inference.transforms import ReadVolumed, RestoreSourceGridd, StackSlicesd, cut_slices
