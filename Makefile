@@ -97,7 +97,7 @@ shipped-model: .venv/ready ## Train and score the shipped model; HIPPOCAMPUS=fol
 test: .venv/ready .venv/browser/version ## Run the tests, a file at a time on each processor
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 
-bench: .venv/ready ## Measure speed and memory beside peers, in one run (15 to 20 minutes; QUICK=1: 4 to 5)
+bench: .venv/ready ## Measure speed and memory beside peers, in one run (about 15 minutes; QUICK=1: 4)
 	$(TRAINING) $(BIN)/multijoint bench $(if $(QUICK),--quick) --out $(BENCH)
 
 faults: .venv/ready ## Inject faults in their full numbers and print what came of them (under 30 minutes)

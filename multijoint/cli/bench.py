@@ -9,11 +9,8 @@ from multijoint.cli.presenting import record
 
 
 @command(
-    text("names", "NAME", "which benchmarks (default all, 15 to 20 minutes)", nargs="*"),
-    flag(
-        "--quick",
-        "measure each figure once, on small inputs, without targets (4 to 5 minutes); written to FOLDER/quick",
-    ),
+    text("names", "NAME", "which benchmarks (default all, about 15 minutes)", nargs="*"),
+    flag("--quick", "measure each figure once, on small inputs, without targets (4 minutes); written to FOLDER/quick"),
     out_path("FOLDER", "data, models, figures (%(default)s)", default=Path("runs/bench")),
     example="multijoint bench postprocess surface-metrics",
     extra="bench",

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import torch
+from custom_components.data.planes import add_planes
 from custom_components.data.splits import Split
 from custom_components.domains import PLANES
 from custom_components.errors import InputError
@@ -42,13 +42,12 @@ def estimate_seconds(plan: Plan, *, strict: bool = False) -> list[float]:
         done = rows[rows["state"] == "done"]
         total = done.assign(seconds=done["train_seconds"] + shares * done["evaluate_seconds"] + _START_SECONDS)
         known |= total.groupby(["method", "domains", "train_subjects"])["seconds"].mean().to_dict()
-    planes = {manifest.domain.name: PLANES[manifest.domain.plane] for manifest in plan.manifests}
     seconds = []
     for job, split in plan.jobs:
         kind = (job.method.name, "+".join(job.domains), job.rows()["train_subjects"])
         if kind not in known:
             try:
-                known[kind] = _timed(plan, job, split, shares, planes)
+                known[kind] = _timed(plan, job, split, shares)
             except InputError:
                 if strict:
                     raise
@@ -57,7 +56,7 @@ def estimate_seconds(plan: Plan, *, strict: bool = False) -> list[float]:
     return seconds
 
 
-def _timed(plan: Plan, job: Job, split: Split, shares: int, planes: Mapping[str, int]) -> float:
+def _timed(plan: Plan, job: Job, split: Split, shares: int) -> float:
     own = overridden(plan.settings, job.method)
     own |= {"manifests": list(job.manifests), "dataset_dir": plan.experiment.dataset_dir, "seed": job.seed}
     own |= {"fold": fold_setting(job.fold), "train_subjects": job.train_subjects or None}
@@ -69,9 +68,12 @@ def _timed(plan: Plan, job: Job, split: Split, shares: int, planes: Mapping[str,
             training, forward = parser.get_parsed_content("plan")
     finally:
         torch.set_num_threads(threads)
-    tested = 0
+    domains = [manifest.domain for manifest in plan.manifests if manifest.domain.name in job.domains]
+    cut, tested = add_planes(domains, planes=own["planes"]), 0
     for case in split.testing:
         shape, affine = read_grid(case.image)
-        tested += shape[orientation_of(affine)[:, 0].tolist().index(planes[case.domain])]
+        axes = orientation_of(affine)[:, 0].tolist()
+        planes = [each.plane for each in cut if case.domain in (each.name, each.plane_of)]
+        tested += sum(shape[axes.index(PLANES[plane])] for plane in planes)
     fixed = 2 * _START_SECONDS + shares * _SCORING_SECONDS * len(split.testing)
     return training + shares * forward * tested + fixed

@@ -293,6 +293,13 @@ def test_a_job_is_estimated_from_the_steps_of_its_own_configuration(
     assert seconds[0] == pytest.approx(epochs + evaluation + 20)
     assert shifted[0] - seconds[0] == pytest.approx(11 * evaluation)
 
+    settings = settings | {"planes": "all", "batch_size": 6}
+    plain, shifted = (
+        estimate_seconds(make_plan(tmp_path, settings=settings, shift=shift, **asked)) for shift in (False, True)
+    )
+    tested = sum(sum(nib.load(case.image).shape) for case in split.testing)  # slices in three planes
+    assert shifted[0] - plain[0] == pytest.approx(11 * (0.35 * 2 / 6 * tested + 3 * len(split.testing)))
+
 
 def test_an_override_of_a_method_is_not_planned(manifests: dict[str, str], tmp_path: Path) -> None:
     own = tmp_path / "own.yaml"
