@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import math
 import sys
 from collections.abc import Sequence
+from time import monotonic
 from typing import Any
 
 from custom_components.data.sampling import DomainBalancedBatchSampler
@@ -19,6 +21,9 @@ from ignite.engine import Engine, Events
 from ignite.handlers import EarlyStopping
 from monai.engines.utils import IterationEvents
 from monai.handlers import ValidationHandler
+
+SAVE_INTERVAL = 30.0
+"""Seconds between two states to resume from, at least: the disk is not written all the time where epochs are short."""
 
 _logger = logging.getLogger(__name__)
 
@@ -150,7 +155,9 @@ class EarlyStopHandler:
 class CheckpointHandler:
     """Save `model.pt` (best on validation), chosen epochs, and `last.pt` and `previous.pt` (to resume from).
 
-    Each file is written whole or not at all; of several processes only the first one writes. Weights that are not
+    Each file is written whole or not at all; of several processes only the first one writes. `last.pt` has four times
+    the size of the weights: it is saved where the first or the last epoch ends, and the first that ends `save_interval`
+    seconds after that; a training that is killed repeats the epochs since, with the same results. Weights that are not
     finite end the training before anything is saved. The best epoch is that with the highest key metric in the state's
     log, or mean of several, see `TrainingState.mean_score`; the recorded `validation_dice` is always its own. A run
     that never validated has its last weights in `model.pt`. The models of the epochs `snapshots` are kept as well, as
@@ -161,9 +168,13 @@ class CheckpointHandler:
         InputError: weights that are NaN or infinite, when an epoch ends.
     """
 
-    def __init__(self, state: TrainingState, *, snapshots: Sequence[int] = ()) -> None:
+    def __init__(
+        self, state: TrainingState, *, snapshots: Sequence[int] = (), save_interval: float = SAVE_INTERVAL
+    ) -> None:
         self.state = state
         self.snapshots = frozenset(snapshots)
+        self.save_interval = save_interval
+        self._saved = -math.inf
 
     def attach(self, engine: Engine) -> None:
         """Register with a trainer, after the validation handler, the log and the learning rate's handler."""
@@ -189,7 +200,10 @@ class CheckpointHandler:
         if epoch in self.snapshots:
             state.save(f"epoch_{epoch}.pt", model)
         # Last: a run killed before this line repeats the epoch, and writes the same files again.
-        state.save(RESUMABLE[0], last)
+        now, is_over = monotonic(), engine.should_terminate or epoch == engine.state.max_epochs
+        if is_over or now - self._saved >= self.save_interval:
+            self._saved = now
+            state.save(RESUMABLE[0], last)
 
     def _finish(self, engine: Engine) -> None:
         state = self.state

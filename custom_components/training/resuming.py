@@ -32,7 +32,7 @@ MAY_CHANGE = frozenset(
         ),
         *("device", "num_workers", "precision", "train#sampler#rank#_target_", "train#sampler#num_ranks#_target_"),
         *("resume", "max_epochs", "budget", "early_stop_patience"),  # `check_same` lets max_epochs grow alone
-        *("val_interval", "snapshots", "reestimate_norms", "calibrate"),  # change no state
+        *("val_interval", "save_interval", "snapshots", "reestimate_norms", "calibrate"),  # change no state
         *("tensorboard", "run_name", "experiment_name", "tracking_uri", "save_execute_config", "is_not_rank0"),
     }
 )

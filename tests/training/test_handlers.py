@@ -1,5 +1,6 @@
 """Handlers where the bundle tests do not reach: broken losses, early stopping, resuming another network."""
 
+import itertools
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -75,6 +76,8 @@ def train(
     snapshots: tuple[int, ...] = (),
     choose_by: int = 1,
     decay: float = 0.0,
+    save_interval: float = 0.0,
+    max_epochs: int | None = None,
 ) -> Engine:
     optimizer = torch.optim.Adam(run.network.parameters(), lr=1e-3)
     scheduler = torch.optim.lr_scheduler.PolynomialLR(optimizer, total_iters=10)
@@ -90,9 +93,9 @@ def train(
     )
     ResumeHandler(state).attach(engine)
     EarlyStopHandler(state, patience=patience).attach(engine)
-    CheckpointHandler(state, snapshots=snapshots).attach(engine)
+    CheckpointHandler(state, snapshots=snapshots, save_interval=save_interval).attach(engine)
     AveragingHandler(state).attach(engine)
-    engine.run([0], max_epochs=len(scores))
+    engine.run([0], max_epochs=max_epochs or len(scores))
     return engine
 
 
@@ -214,6 +217,36 @@ def test_the_newest_whole_checkpoint_is_resumed(tmp_path: Path, caplog: pytest.L
         path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(InputError, match=r"resume needs a whole last\.pt or previous\.pt; checkpoint .* is damaged"):
         train(make_run(tmp_path, [2, 4], resume=True), scores)
+
+
+@pytest.mark.parametrize(("patience", "expected"), [(0, [1, 4, 7, 8]), (2, [1, 4])])
+def test_a_state_to_resume_from_is_saved_when_it_is_due_and_at_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, patience: int, expected: list[int]
+) -> None:
+    saved: list[int] = []
+    seconds = itertools.count(0, 10)  # of an epoch
+    monkeypatch.setattr("custom_components.training.handlers.monotonic", lambda: next(seconds))
+    monkeypatch.setattr(
+        "custom_components.training.state._save_once",
+        lambda path, model, resume: resume and saved.append(model.training["epoch"]),
+    )
+    train(make_run(tmp_path, [2, 4]), [0.1, 0.9, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1], patience=patience, save_interval=30.0)
+    assert saved == expected
+
+
+def test_epochs_since_the_last_state_are_repeated_after_a_kill(tmp_path: Path) -> None:
+    scores = [0.1, 0.5, 0.3]
+    train(make_run(tmp_path / "whole", [2, 4]), scores, save_interval=1e9)
+    run = make_run(tmp_path / "killed", [2, 4])
+    with pytest.raises(IndexError):  # no score for the third epoch
+        train(run, scores[:2], save_interval=1e9, max_epochs=3)
+    epochs = [load_checkpoint(tmp_path / "killed" / name)["training"]["epoch"] for name in ("last.pt", "model.pt")]
+    assert epochs == [1, 2]
+    train(make_run(tmp_path / "killed", [2, 4], resume=True), scores, save_interval=1e9)
+    for name in ("last.pt", "model.pt"):
+        whole, again = (load_checkpoint(tmp_path / folder / name) for folder in ("whole", "killed"))
+        assert whole["training"]["epoch"] == again["training"]["epoch"]
+        assert torch.equal(whole["model"]["heads.0.bias"], again["model"]["heads.0.bias"])
 
 
 def test_weights_that_are_not_finite_are_never_saved(tmp_path: Path) -> None:

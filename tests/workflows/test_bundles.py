@@ -228,7 +228,7 @@ def test_resumed_run_equals_the_one_never_stopped(manifests: dict[str, str], run
     with pytest.raises(RuntimeError) as caught:
         workflow.run()
     assert find_cause(caught.value, Stopped) is not None
-    train("stopped", max_epochs=2, resume=True, num_workers=1)
+    train("stopped", max_epochs=2, resume=True, num_workers=1, save_interval=0)
 
     whole, stopped = (torch.load(tmp_path / name / "last.pt", weights_only=True) for name in ("whole", "stopped"))
     assert whole["model"].keys() == stopped["model"].keys()
