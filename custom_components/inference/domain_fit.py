@@ -95,13 +95,12 @@ def _measure(network: nn.Module, slices: Tensor, *, domain: str) -> tuple[float 
         return None, None
     chosen = slices[..., spread_slices(slices.shape[-1])].movedim(-1, 0).contiguous()
     blocks = chosen.split(slices_at_once(chosen.shape[2:]))
-    found: list[dict[nn.Module, Tensor]] = [{} for _ in blocks]  # first two moments of the features at each norm
+    found: list[dict[nn.Module, Tensor]] = [{} for _ in blocks]  # means and variances of the features at each norm
     current = threading.local()  # several blocks pass the network at once
 
     def note(norm: nn.Module, inputs: tuple[Tensor]) -> None:
-        # About the usual mean, so that little cancels; thirty times as fast as `torch.var_mean`.
-        centred = inputs[0] - norm.get_buffer("running_mean")[:, None, None]
-        current.found[norm] = torch.stack([centred.mean((0, 2, 3)), centred.square().mean((0, 2, 3))])
+        mean = inputs[0].mean((0, 2, 3), keepdim=True)  # in two steps thirty times as fast as `torch.var_mean`
+        current.found[norm] = torch.stack([mean[0, :, 0, 0], (inputs[0] - mean).square().mean((0, 2, 3))])
 
     def answer(number: int) -> Tensor:
         current.found = found[number]
@@ -121,9 +120,9 @@ def _measure(network: nn.Module, slices: Tensor, *, domain: str) -> tuple[float 
     shares = torch.tensor([len(block) / len(chosen) for block in blocks], dtype=torch.float64)
     distances = []
     for norm in norms:
-        mean, square = torch.tensordot(shares, torch.stack([each[norm] for each in found]).double(), 1)
+        means, variances = torch.stack([each[norm] for each in found], dim=1).double()
+        own = shares @ (variances + (means - shares @ means).square())
         usual, eps = norm.get_buffer("running_var").double(), float(norm.eps)  # type: ignore[arg-type]
-        own = (square - mean.square()).clamp(min=0)
         distances.append(((own + eps) / (usual + eps)).log().square().mean())
     return float(torch.stack(distances).mean()), torch.cat(logits)
 

@@ -58,7 +58,7 @@ class VolumeLoader:
             for index in range(len(self)):
                 yield self.dataset[index]
             return
-        readers = [_Reader(self.dataset) for _ in range(self.num_workers)]
+        readers = [_Reader(self.dataset, of=self.num_workers) for _ in range(self.num_workers)]
         try:
             for index, reader in enumerate(readers):
                 reader.ask(index)
@@ -82,8 +82,9 @@ class _Reader:
     # never signals its end.
     _open: list[Connection] = []  # noqa: RUF012
 
-    def __init__(self, dataset: VolumeSource) -> None:
+    def __init__(self, dataset: VolumeSource, *, of: int) -> None:
         self._dataset = dataset
+        self._of = of
         self._index = -1
         self._process: multiprocessing.process.BaseProcess | None = None
 
@@ -95,7 +96,7 @@ class _Reader:
             context = multiprocessing.get_context("fork")
             self._pipe, other = context.Pipe()
             _Reader._open.append(self._pipe)
-            self._process = context.Process(target=_read, args=(self._dataset, other), daemon=True)
+            self._process = context.Process(target=_read, args=(self._dataset, other, self._of), daemon=True)
             self._process.start()
             other.close()
         with contextlib.suppress(BrokenPipeError):  # it died meanwhile: `receive` will tell
@@ -128,12 +129,12 @@ class _Reader:
             self._process = None
 
 
-def _read(dataset: VolumeSource, pipe: Connection) -> None:
+def _read(dataset: VolumeSource, pipe: Connection, of: int) -> None:
     for other in _Reader._open:
         other.close()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group: the parent decides
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    work_as_fork()
+    work_as_fork(of=of)
     # What is logged here is shown by the parent, which alone knows where on the terminal its progress bar is.
     logged: queue.SimpleQueue[logging.LogRecord] = queue.SimpleQueue()
     logging.getLogger().handlers = [logging.handlers.QueueHandler(logged)]

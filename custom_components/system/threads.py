@@ -47,13 +47,14 @@ def map_exactly(
         torch.set_num_threads(before)  # this thread's own never changed, that of threads yet to come did
 
 
-def work_as_fork() -> None:
-    """In a forked process, keep PyTorch from starting threads; `map_exactly` still uses as many as the parent has.
+def work_as_fork(*, of: int = 1) -> None:
+    """In one `of` several forked processes, keep PyTorch from starting threads; `map_exactly` still shares work.
 
-    A process that forked may have had threads of OpenMP, which are not there afterwards although OpenMP waits for them.
+    The processes together use as many threads as the parent has. Of a parent that had threads of OpenMP, a forked
+    process has none, although OpenMP would wait for them.
     """
     global _num_threads
-    _num_threads = torch.get_num_threads()
+    _num_threads = max(1, torch.get_num_threads() // of)
     torch.set_num_threads(1)
 
 

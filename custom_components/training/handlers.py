@@ -23,7 +23,7 @@ from monai.engines.utils import IterationEvents
 from monai.handlers import ValidationHandler
 
 SAVE_INTERVAL = 30.0
-"""Seconds between two states to resume from, at least: the disk is not written all the time where epochs are short."""
+"""Seconds after which a state to resume from is due: where epochs are short, the disk is not written all the time."""
 
 _logger = logging.getLogger(__name__)
 
@@ -155,9 +155,10 @@ class EarlyStopHandler:
 class CheckpointHandler:
     """Save `model.pt` (best on validation), chosen epochs, and `last.pt` and `previous.pt` (to resume from).
 
-    Each file is written whole or not at all; of several processes only the first one writes. `last.pt` has four times
-    the size of the weights: it is saved where the first or the last epoch ends, and the first that ends `save_interval`
-    seconds after that; a training that is killed repeats the epochs since, with the same results. Weights that are not
+    Each file is written whole or not at all; of several processes only the first one writes. `last.pt`, of four times
+    the size of the weights, and a better `model.pt` with it are saved at the end of the first epoch, then of any epoch
+    that ends `save_interval` seconds or more after the last save, and where the training ends. A training that is
+    killed goes on from there and repeats the epochs since. Weights that are not
     finite end the training before anything is saved. The best epoch is that with the highest key metric in the state's
     log, or mean of several, see `TrainingState.mean_score`; the recorded `validation_dice` is always its own. A run
     that never validated has its last weights in `model.pt`. The models of the epochs `snapshots` are kept as well, as
@@ -165,12 +166,15 @@ class CheckpointHandler:
     weights themselves.
 
     Raises:
-        InputError: weights that are NaN or infinite, when an epoch ends.
+        InputError: a `save_interval` that is no number of seconds; weights that are NaN or infinite at the end of an
+            epoch.
     """
 
     def __init__(
         self, state: TrainingState, *, snapshots: Sequence[int] = (), save_interval: float = SAVE_INTERVAL
     ) -> None:
+        if isinstance(save_interval, bool) or not isinstance(save_interval, int | float) or not save_interval >= 0:
+            raise InputError(f"save_interval must be seconds, 0 or more, got {save_interval!r}; 30 is the default")
         self.state = state
         self.snapshots = frozenset(snapshots)
         self.save_interval = save_interval
@@ -195,18 +199,21 @@ class CheckpointHandler:
         if score is not None:
             mean, state.recent = state.mean_score(score), [*state.recent, score][-state.choose_by :]
             if state.best is None or mean > state.best:
-                state.best, state.best_epoch = mean, epoch
-                state.save("model.pt", model)
+                state.choose(model, mean)
         if epoch in self.snapshots:
             state.save(f"epoch_{epoch}.pt", model)
         # Last: a run killed before this line repeats the epoch, and writes the same files again.
-        now, is_over = monotonic(), engine.should_terminate or epoch == engine.state.max_epochs
-        if is_over or now - self._saved >= self.save_interval:
-            self._saved = now
+        is_over = engine.should_terminate or epoch == engine.state.max_epochs
+        if is_over or monotonic() - self._saved >= self.save_interval:
             state.save(RESUMABLE[0], last)
+            self._saved = monotonic()
 
     def _finish(self, engine: Engine) -> None:
         state = self.state
+        if state.saved != (state.epoch, state.steps):  # another handler has ended the training
+            last = state.model()
+            if is_finite(last.weights):
+                state.save(RESUMABLE[0], last)
         if state.best is not None:
             mean = "" if state.choose_by == 1 else f" (mean of {state.choose_by} validations)"
             _logger.info("best epoch %d, validation Dice %.4f%s: model.pt", state.best_epoch, state.best, mean)

@@ -35,7 +35,7 @@ _LEAST_EPOCHS = 2
 _START_AND_END = 0.08  # of the budget: reading, measuring, calibrating
 _FORWARD_SHARE = 0.35  # of a training step that its forward pass takes
 _TRAINER_SECONDS = 0.01  # around each step
-_EPOCH_SECONDS = 0.3  # to log an epoch and save a small network
+_EPOCH_SECONDS = 0.3  # to log an epoch, and its share of saving the network
 _UNITS = {"s": 1.0, "min": 60.0, "h": 3600.0, "": 60.0}
 
 

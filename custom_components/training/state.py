@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import statistics
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from custom_components.data.sampling import DomainBalancedBatchSampler
@@ -39,6 +39,7 @@ class TrainingState:
         best: best mean of validation scores so far, see `mean_score`, of epoch `best_epoch`; None before the first.
         recent: scores of the newest validations, at most `choose_by`.
         num_stale: validations since.
+        chosen: the model of the best epoch, until it is written together with a state that knows of it.
         saved: epochs and steps of the newest `last.pt`.
     """
 
@@ -57,6 +58,7 @@ class TrainingState:
     best_epoch: int = field(default=0, init=False)
     recent: list[float] = field(default_factory=list, init=False)
     num_stale: int = field(default=0, init=False)
+    chosen: TrainedModel | None = field(default=None, init=False)
     saved: tuple[int, int] = field(default=(0, 0), init=False)
 
     def __post_init__(self) -> None:
@@ -90,9 +92,17 @@ class TrainingState:
         tensors = self._buffers if self.average is None or not averaged else self.average.weights()
         return self.run.model(epoch=self.epoch, validation_dice=validation_dice, tensors=tensors)
 
+    def choose(self, model: TrainedModel, mean: float) -> None:
+        """Keep the model of this epoch, the best so far; `model.pt` is written where `last.pt` is saved next."""
+        self.best, self.best_epoch = mean, self.epoch
+        self.chosen = replace(model, weights={name: weight.clone() for name, weight in model.weights.items()})
+
     def save(self, name: str, model: TrainedModel) -> None:
-        """Write a checkpoint into the run's folder; `last.pt` also holds what resuming needs."""
+        """Write a checkpoint into the run's folder; `last.pt`, after the model `chosen`, with what resuming needs."""
         resumable = name == RESUMABLE[0]
+        if resumable and self.chosen is not None:
+            _save_once(self.run.output_dir / "model.pt", self.chosen, resume=None)
+            self.chosen = None
         _save_once(self.run.output_dir / name, model, resume=self.to_dict() if resumable else None)
         if resumable:
             self.saved = (self.epoch, self.steps)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import math
 import shutil
 import tempfile
@@ -15,7 +16,7 @@ import nibabel as nib
 import numpy as np
 import torch
 from custom_components.io.formats import case_id
-from custom_components.io.records import label_map_path
+from custom_components.io.records import label_map_path, record_path
 from custom_components.models.checkpoints import load_model
 from custom_components.system.number_formats import computes_bfloat16
 
@@ -134,6 +135,9 @@ def overhead(place: Workplace) -> Iterator[Row]:
                 repetitions=n,
                 warm_up=0,
             )
+        record = json.loads(record_path(label_map_path(Path(scratch, "out"), case_id(copies[0]))).read_text())
+        if record["domain_fit"]["fits"]:  # of the last run
+            raise RuntimeError("the scan must not look like the domain of the network as trained, got one that does")
     yield Row("segment-overhead, one volume", one, alone, unit="s", n=n, target=Target(1.15))
     yield Row("segment-overhead, each of three", three / 3, alone, unit="s", n=n, target=Target(1.15))
     yield Row("segment-overhead, one volume unlike its domain", unlike, alone, unit="s", n=n)

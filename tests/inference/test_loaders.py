@@ -50,15 +50,17 @@ def test_a_process_that_dies_costs_its_volume_only(num_workers: int) -> None:
 
 
 class Threads:
-    """Volumes whose reading shares work between threads."""
+    """Volumes whose reading shares work between so many threads."""
 
-    data: ClassVar[list[dict[str, Any]]] = [{"name": "a"}]
+    def __init__(self, num_volumes: int, num_threads: int) -> None:
+        self.data = [{"name": str(number)} for number in range(num_volumes)]
+        self.num_threads = num_threads
 
     def __len__(self) -> int:
-        return 1
+        return len(self.data)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        meeting = threading.Barrier(2, timeout=10)  # both at once
+        meeting = threading.Barrier(self.num_threads, timeout=10)  # that many at once
 
         def meet(number: int) -> int:
             meeting.wait()
@@ -68,14 +70,15 @@ class Threads:
         return {**self.data[index], "sums": shared, "own": torch.get_num_threads()}
 
 
-def test_a_reading_process_shares_exact_work_between_as_many_threads() -> None:
+@pytest.mark.parametrize(("num_workers", "num_threads"), [(1, 2), (2, 1)])
+def test_reading_processes_share_exact_work_between_as_many_threads(num_workers: int, num_threads: int) -> None:
     torch.set_num_threads(2)
-    torch.ones(1000, 1000).sum()  # starts PyTorch's own threads, which the process will not have
+    torch.ones(1000, 1000).sum()  # starts PyTorch's own threads, which the processes will not have
     try:
-        [item] = VolumeLoader(Threads(), num_workers=1)
+        items = list(VolumeLoader(Threads(num_workers, num_threads), num_workers=num_workers))
     finally:
         torch.set_num_threads(1)
-    assert (item["sums"], item["own"]) == ([1000000, 2000000], 1)
+    assert [(item["sums"], item["own"]) for item in items] == [([1000000, 2000000], 1)] * num_workers
 
 
 class Tensors:

@@ -1,8 +1,8 @@
 """Handlers where the bundle tests do not reach: broken losses, early stopping, resuming another network."""
 
-import itertools
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -219,19 +219,29 @@ def test_the_newest_whole_checkpoint_is_resumed(tmp_path: Path, caplog: pytest.L
         train(make_run(tmp_path, [2, 4], resume=True), scores)
 
 
-@pytest.mark.parametrize(("patience", "expected"), [(0, [1, 4, 7, 8]), (2, [1, 4])])
+@pytest.mark.parametrize(("patience", "expected"), [(0, [1, 4, 7, 8]), (3, [1, 4, 5])])
 def test_a_state_to_resume_from_is_saved_when_it_is_due_and_at_the_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, patience: int, expected: list[int]
 ) -> None:
-    saved: list[int] = []
-    seconds = itertools.count(0, 10)  # of an epoch
-    monkeypatch.setattr("custom_components.training.handlers.monotonic", lambda: next(seconds))
+    saved: list[tuple[str, int]] = []
+    seconds: list[int] = []
+    remember = TrainingState.remember
+
+    def end_epoch(state: TrainingState, **place: int) -> None:
+        seconds.append(10)
+        remember(state, **place)
+
+    monkeypatch.setattr(TrainingState, "remember", end_epoch)
+    monkeypatch.setattr("custom_components.training.handlers.monotonic", lambda: sum(seconds))
     monkeypatch.setattr(
         "custom_components.training.state._save_once",
-        lambda path, model, resume: resume and saved.append(model.training["epoch"]),
+        lambda path, model, resume: saved.append((path.name, model.training["epoch"])),
     )
     train(make_run(tmp_path, [2, 4]), [0.1, 0.9, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1], patience=patience, save_interval=30.0)
-    assert saved == expected
+    assert [epoch for name, epoch in saved if name == "last.pt"] == expected
+    # The best model is that of its epoch, and comes with the state that knows of it.
+    assert saved[:4] == [("model.pt", 1), ("last.pt", 1), ("model.pt", 2), ("last.pt", 4)]
+    assert len(saved) == 2 + len(expected)
 
 
 def test_epochs_since_the_last_state_are_repeated_after_a_kill(tmp_path: Path) -> None:
@@ -241,12 +251,31 @@ def test_epochs_since_the_last_state_are_repeated_after_a_kill(tmp_path: Path) -
     with pytest.raises(IndexError):  # no score for the third epoch
         train(run, scores[:2], save_interval=1e9, max_epochs=3)
     epochs = [load_checkpoint(tmp_path / "killed" / name)["training"]["epoch"] for name in ("last.pt", "model.pt")]
-    assert epochs == [1, 2]
+    assert epochs == [1, 1]
     train(make_run(tmp_path / "killed", [2, 4], resume=True), scores, save_interval=1e9)
     for name in ("last.pt", "model.pt"):
         whole, again = (load_checkpoint(tmp_path / folder / name) for folder in ("whole", "killed"))
         assert whole["training"]["epoch"] == again["training"]["epoch"]
         assert torch.equal(whole["model"]["heads.0.bias"], again["model"]["heads.0.bias"])
+
+
+def test_a_training_that_another_handler_ends_is_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    attach = CheckpointHandler.attach
+
+    def attach_before_the_other(handler: CheckpointHandler, engine: Engine) -> None:
+        attach(handler, engine)
+        engine.add_event_handler(Events.EPOCH_COMPLETED(once=2), lambda: engine.terminate())
+
+    monkeypatch.setattr(CheckpointHandler, "attach", attach_before_the_other)
+    train(make_run(tmp_path, [2, 4]), [0.1, 0.5, 0.3], save_interval=1e9)
+    epochs = [load_checkpoint(tmp_path / name)["training"]["epoch"] for name in ("last.pt", "model.pt")]
+    assert epochs == [2, 2]
+
+
+@pytest.mark.parametrize("value", [None, True, "30s", -1.0, float("nan")])
+def test_an_interval_must_be_seconds(tmp_path: Path, value: Any) -> None:
+    with pytest.raises(InputError, match="save_interval must be seconds, 0 or more, got"):
+        train(make_run(tmp_path, [2, 4]), [0.1], save_interval=value)
 
 
 def test_weights_that_are_not_finite_are_never_saved(tmp_path: Path) -> None:
