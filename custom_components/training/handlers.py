@@ -22,9 +22,6 @@ from ignite.handlers import EarlyStopping
 from monai.engines.utils import IterationEvents
 from monai.handlers import ValidationHandler
 
-SAVE_INTERVAL = 30.0
-"""Seconds after which a state to resume from is due: where epochs are short, the disk is not written all the time."""
-
 _logger = logging.getLogger(__name__)
 
 
@@ -170,11 +167,11 @@ class CheckpointHandler:
             epoch.
     """
 
-    def __init__(
-        self, state: TrainingState, *, snapshots: Sequence[int] = (), save_interval: float = SAVE_INTERVAL
-    ) -> None:
+    def __init__(self, state: TrainingState, *, snapshots: Sequence[int] = (), save_interval: float = 0.0) -> None:
         if isinstance(save_interval, bool) or not isinstance(save_interval, int | float) or not save_interval >= 0:
-            raise InputError(f"save_interval must be seconds, 0 or more, got {save_interval!r}; 30 is the default")
+            raise InputError(
+                f"save_interval must be seconds, 0 or more, got {save_interval!r}; 0 saves after each epoch"
+            )
         self.state = state
         self.snapshots = frozenset(snapshots)
         self.save_interval = save_interval

@@ -101,7 +101,7 @@ class TrainingState:
         """Write a checkpoint into the run's folder; `last.pt`, after the model `chosen`, with what resuming needs."""
         resumable = name == RESUMABLE[0]
         if resumable and self.chosen is not None:
-            _save_once(self.run.output_dir / "model.pt", self.chosen, resume=None)
+            self.save("model.pt", self.chosen)
             self.chosen = None
         _save_once(self.run.output_dir / name, model, resume=self.to_dict() if resumable else None)
         if resumable:
