@@ -7,8 +7,9 @@ import logging
 import math
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,7 @@ class Tracking:
         self._shown = _choose_slices(self.dataset)
         self._channels = output_channels([domain.num_classes for domain in self.domains], self.head)
         self._drawn: dict[tuple[int, int], np.ndarray] = {}
+        self._make_writer: Callable[..., Any] | None = None
         self._writer: Any = None  # a `SummaryWriter`
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # MLflow reports its use to its makers
         if "mlflow" in sys.modules:
@@ -91,15 +93,21 @@ class Tracking:
             except ImportError:
                 _LOG.warning("no curves in TensorBoard, which is not installed: pip install 'multijoint[tracking]'")
             else:
-                self._writer = SummaryWriter(str(Path(self.output_dir) / "tensorboard"))
+                self._make_writer = partial(SummaryWriter, str(Path(self.output_dir) / "tensorboard"))
+
+    def _writer_from(self, epoch: int) -> Any:
+        """The writer, if there is one; what an earlier process drew of its first epoch and later is drawn anew."""
+        if self._writer is None and self._make_writer is not None:
+            self._writer = self._make_writer(purge_step=epoch)
+        return self._writer
 
     def _close(self) -> None:
         if self._writer is not None:
             self._writer.close()
 
     def _add_curves(self, engine: Engine) -> None:
-        if self._writer is not None:
-            TensorBoardStatsHandler(self._writer, iteration_log=False).epoch_completed(engine)
+        if (writer := self._writer_from(engine.state.epoch)) is not None:
+            TensorBoardStatsHandler(writer, iteration_log=False).epoch_completed(engine)
 
     def _draw(self, evaluator: Engine) -> None:
         batch, logits = evaluator.state.batch, evaluator.state.output[Keys.PRED][0]
@@ -118,8 +126,8 @@ class Tracking:
             places = [place for place, owner in self._shown.items() if owner == index]
             if drawn := [self._drawn[place] for place in places if place in self._drawn]:
                 name, picture = f"validation/{domain.name}", np.concatenate(drawn, axis=1)
-                if self._writer is not None:
-                    self._writer.add_image(name, picture, epoch, dataformats="HWC")
+                if (writer := self._writer_from(epoch)) is not None:
+                    writer.add_image(name, picture, epoch, dataformats="HWC")
                 for handler in find_mlflow_handlers(trainer):
                     handler.client.log_image(handler.cur_run.info.run_id, picture, key=name, step=epoch)
         self._drawn.clear()

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -42,6 +43,21 @@ def test_tensorboard_has_curves_and_pictures_of_each_validation(tracked: Path) -
     pictures = events.Images("validation/ankle")
     assert [picture.step for picture in pictures] == [1, 2]
     assert (pictures[0].height, pictures[0].width) == (256, 3 * 256)
+
+
+def test_epochs_that_are_repeated_after_a_kill_are_drawn_once(
+    tracked: Path, manifests: dict[str, str], run_bundle: Run, tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(tracked, folder)
+    (folder / "last.pt").unlink()  # so it goes on after the first epoch
+    both = [manifests["ankle"], manifests["shoulder"]]
+    settings = {"manifests": both, "output_dir": str(folder), "device": "cpu", "resume": True, **SMALL}
+    run_bundle("multijoint", ["train.yaml"], "training", **settings | {"max_epochs": 2})
+    events = EventAccumulator(str(folder / "tensorboard"))
+    events.Reload()
+    for name in ("loss", "val_mean_dice"):
+        assert [event.step for event in events.Scalars(name)] == [1, 2]
 
 
 def test_mlflow_has_the_same_curves_parameters_and_pictures(tracked: Path) -> None:
@@ -129,8 +145,9 @@ def test_without_tensorboard_a_line_says_so(
     monkeypatch.setitem(sys.modules, "tensorboard", None)
     monkeypatch.delattr("torch.utils.tensorboard", raising=False)
     tracking = object.__new__(Tracking)
-    tracking.output_dir, tracking.tensorboard, tracking._writer = str(tmp_path), True, None
+    tracking.output_dir, tracking.tensorboard = str(tmp_path), True
+    tracking._writer = tracking._make_writer = None
     tracking._open()
-    assert tracking._writer is None
+    assert tracking._writer_from(1) is None
     assert "pip install 'multijoint[tracking]'" in caplog.text
     assert not list(tmp_path.iterdir())
