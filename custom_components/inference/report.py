@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import csv
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path, PurePath
@@ -22,7 +21,7 @@ from custom_components.quality.tables import (
     read_table,
     shorten_flags,
 )
-from custom_components.system.files import remove_stale_temporaries, restored, write_csv
+from custom_components.system.files import read_csv, remove_stale_temporaries, write_csv
 from custom_components.system.folders import OutputFolder
 from custom_components.system.terminal import attach_bar, count
 from custom_components.system.termination import at_termination
@@ -171,8 +170,7 @@ def waiting_row(item: Mapping[str, Any]) -> dict[str, Any]:
 
 def read_report(path: Path) -> list[dict[str, Any]]:
     """Rows of a report."""
-    with path.open(newline="", errors="surrogateescape") as file:
-        return restored(csv.DictReader(file))
+    return read_csv(path)
 
 
 def read_own_report(path: Path, items: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -200,7 +198,7 @@ def merge_report(
     before = {row["file"]: row for row in found}
     others = [row for row in found if row["file"] not in files and _case_of(row) not in names]
     own = [row if index in changed else before.get(row["file"], row) for index, row in enumerate(rows)]
-    write_csv(path, tuple(dict.fromkeys([*REPORT_COLUMNS, *columns])), [*others, *own], errors="surrogateescape")
+    write_csv(path, tuple(dict.fromkeys([*REPORT_COLUMNS, *columns])), [*others, *own])
 
 
 def _case_of(row: Mapping[str, str]) -> str:

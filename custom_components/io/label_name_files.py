@@ -66,7 +66,7 @@ def read_labels(path: Path) -> Labels:
     if name.endswith((".nii", ".nii.gz")):
         return _of_nifti(path)
     if name.endswith(".nrrd"):
-        return parse_segments(_read_head(path))
+        return parse_segments(_read(path, MAX_BYTES))
     text = read_text(path)
     if name.endswith(".tsv"):
         return parse_table(text)
@@ -245,10 +245,6 @@ def _of_nifti(path: Path) -> Labels:
     with open_content(path) as content:
         extensions = skip_to_voxels(content, read_header(content))
     return next(filter(None, map(parse_extension, extensions)), {})
-
-
-def _read_head(path: Path) -> bytes:
-    return _read(path, MAX_BYTES)
 
 
 def _read(path: Path, size: int) -> bytes:

@@ -80,7 +80,7 @@ def merge_quality(path: Path, bones: Mapping[str, Sequence[Mapping[str, Any]]], 
     last = dict.fromkeys(order)
     cases = [*(case for case in by_case if case not in last), *(case for case in last if case in by_case)]
     rows = [row for case in cases for row in by_case[case]]
-    write_csv(path, tuple(dict.fromkeys([*QUALITY_COLUMNS, *columns])), rows, errors="surrogateescape")
+    write_csv(path, tuple(dict.fromkeys([*QUALITY_COLUMNS, *columns])), rows)
 
 
 def _number(value: float | None) -> str:
@@ -98,7 +98,7 @@ def read_table(path: Path, *, needed: Sequence[str]) -> tuple[list[str], list[di
         InputError: it is no such table, for example because its end is missing; its rows would be lost.
     """
     try:
-        text = path.read_bytes().decode("utf-8-sig", errors="surrogateescape")
+        text = path.read_bytes().decode("utf-8-sig")
         table = csv.DictReader(io.StringIO(text, newline=""), strict=True)
         rows, columns = restored(table), list(table.fieldnames or ())
     except FileNotFoundError:

@@ -120,8 +120,14 @@ def write_csv(
     write_atomically(path, content.encode(errors=errors))
 
 
+def read_csv(path: Path) -> list[dict[Any, Any]]:
+    """Rows of a table of `write_csv`, with the text and the names of files that it was given."""
+    with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
+        return restored(csv.DictReader(file))
+
+
 def restored(rows: Iterable[Mapping[Any, Any]]) -> list[dict[Any, Any]]:
-    """Rows of `csv.DictReader` with the text that `write_csv` was given; the readers of our own tables take them so."""
+    """Rows of `csv.DictReader` with the text that `write_csv` was given; see `read_csv`."""
     return [{key and restore(key): cell and restore(cell) for key, cell in row.items()} for row in rows]
 
 

@@ -6,8 +6,11 @@ folder at the same time are then not kept apart, and temporary files of killed p
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
+from collections.abc import Iterator
+from pathlib import Path
 from typing import IO, Any
 
 try:
@@ -17,6 +20,18 @@ except ImportError:  # Windows
 
 HAS_LOCKS = fcntl is not None
 """Whether this system has such locks. One without them neither opens folders nor moves or removes an open file."""
+
+
+@contextlib.contextmanager
+def wait_for_lock(path: Path) -> Iterator[IO[Any]]:
+    """Lock a file, made anew, until the end; processes that inherit its descriptor hold the lock too.
+
+    Without locks, of the system or the file system, it is only opened.
+    """
+    with path.open("w") as lock:
+        with contextlib.suppress(OSError):
+            lock_file(lock, wait=True)
+        yield lock
 
 
 def lock_file(file: int | IO[Any], *, wait: bool = False) -> None:

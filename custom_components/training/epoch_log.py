@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import logging
 import math
 import statistics
@@ -18,7 +17,7 @@ from custom_components.distributed import num_ranks, rank, sum_over_ranks
 from custom_components.errors import InputError
 from custom_components.losses import MultiDomainSegmentationLoss
 from custom_components.models.checkpoints import RESUMABLE
-from custom_components.system.files import write_csv
+from custom_components.system.files import read_csv, write_csv
 from custom_components.system.terminal import attach_bar
 from ignite.engine import Engine, Events
 from monai.engines import SupervisedEvaluator
@@ -187,8 +186,7 @@ class EpochLog:
     def _earlier_rows(self, epoch: int) -> list[dict[str, Any]]:
         """Rows of earlier epochs; after a resumption those in the file."""
         if not self._rows and self.path.is_file():
-            with self.path.open(newline="") as file:
-                self._rows = [dict(row) for row in csv.DictReader(file)]
+            self._rows = read_csv(self.path)
         return [row for row in self._rows if int(row["epoch"]) < epoch]
 
 

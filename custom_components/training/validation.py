@@ -45,7 +45,6 @@ class StackDice(Metric):
         most = max(domain.num_classes for domain in self.domains)
         # Voxels of each case and class: predicted and present, predicted, present.
         self._counts = torch.zeros(len(self.case_domains), most, 3, dtype=torch.long)
-        self._num_updates = 0
 
     def started(self, engine: Engine) -> None:
         """Start an epoch."""
@@ -78,7 +77,6 @@ class StackDice(Metric):
                 predicted, present = channel[mine] == wanted, label[mine] == index
                 counts = [(predicted & present).sum(), predicted.sum(), present.sum()]
                 self._counts[case, index] += torch.stack(counts)
-        self._num_updates += 1
 
     def compute(self) -> float:
         """Mean over domains; see the class."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import csv
+import json
 import os
 import shlex
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 from custom_components.errors import InputError
-from custom_components.system.files import restored
+from custom_components.system.files import read_csv
 
 from multijoint.running import find_bundle, recipe_config, run_workflow
 
@@ -38,8 +38,7 @@ class Run:
     @property
     def log(self) -> list[dict[str, str]]:
         """A row an epoch: losses, seconds, validation Dice; as in `log.csv`."""
-        with (self.folder / "log.csv").open(newline="", encoding="utf-8") as file:
-            return restored(csv.DictReader(file))
+        return read_csv(self.folder / "log.csv")
 
     def evaluate(self, **arguments: Any) -> list[dict[str, str]]:
         """Score the held-out subjects; see `evaluate`."""
@@ -120,8 +119,7 @@ def evaluate(run: Run | str | Path, *, out: str | Path | None = None, **settings
     """
     configs, own = evaluation_workflow(run, out=out, **settings)
     run_workflow(configs, workflow_type="train", **own)
-    with (own["output_dir"] / "metrics.csv").open(newline="", encoding="utf-8") as file:
-        return restored(csv.DictReader(file))
+    return read_csv(own["output_dir"] / "metrics.csv")
 
 
 def bundle_command(step: str, configs: Sequence[str], settings: Mapping[str, Any]) -> str:
@@ -143,6 +141,6 @@ def bundle_command(step: str, configs: Sequence[str], settings: Mapping[str, Any
 
 def _word(value: Any) -> str:
     """A value as Python Fire reads it."""
-    if isinstance(value, list):
-        return str([str(each) if isinstance(each, Path) else each for each in value])
+    if isinstance(value, list) and all(isinstance(each, str | Path) for each in value):
+        return json.dumps([str(each) for each in value], ensure_ascii=False)  # a shell quotes its `"` plainly
     return str(value)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 import shutil
 import statistics
@@ -17,6 +16,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import yaml
+from custom_components.system.files import read_csv
 from custom_components.system.waiting import ASLEEP, VARIABLE, is_idle
 
 from multijoint.benchmarks.finished_experiment import NUM_SLICES, make_experiment
@@ -82,8 +82,7 @@ def _epoch(place: Workplace, policy: str | None, number: int, *, disturbed: bool
             if other is not None:
                 other.kill()
                 other.wait()
-        with Path(out, "log.csv").open(newline="") as file:
-            return statistics.median(float(row["seconds"]) for row in list(csv.DictReader(file))[1:])
+        return statistics.median(float(row["seconds"]) for row in read_csv(Path(out, "log.csv"))[1:])
 
 
 def check(place: Workplace) -> Iterator[Row]:

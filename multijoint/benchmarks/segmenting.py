@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 import shutil
@@ -18,6 +17,7 @@ import torch
 from custom_components.io.formats import case_id
 from custom_components.io.records import label_map_path, record_path
 from custom_components.models.checkpoints import load_model
+from custom_components.system.files import read_csv
 from custom_components.system.number_formats import computes_bfloat16
 
 from multijoint.benchmarks.fixtures import (
@@ -159,8 +159,7 @@ def many_volumes(place: Workplace) -> Iterator[Row]:
                 call([each], "each")
 
         together, apart = interleave(lambda: call(scans, "one"), one_by_one, repetitions=1, warm_up=0)
-        with Path(scratch, "one", "segment_report.csv").open(newline="") as file:
-            stages = sum(float(row["seconds"]) for row in csv.DictReader(file))
+        stages = sum(float(row["seconds"]) for row in read_csv(Path(scratch, "one", "segment_report.csv")))
         for copy in scans:
             one, each = (label_map_path(Path(scratch, name), case_id(copy)) for name in ("one", "each"))
             check_same(one, each, least_dice=1.0)

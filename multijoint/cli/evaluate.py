@@ -19,7 +19,7 @@ def evaluate(run: Path, out: Path | None, settings: list[str]) -> None:
     from multijoint.cli.settings import parse_settings
 
     show_messages()
-    given = parse_settings(settings)
+    given = parse_settings(settings, own={"run": "the argument", "out": "--out", "output_dir": "--out"})
     configs, own = evaluation_workflow(run, out=out, **given)
     as_bundle = bundle_command("evaluating", configs, own)
     print(f"as a bundle: {as_bundle}", flush=True)

@@ -40,7 +40,6 @@ def init(folder: Path, domain: str, out: Path | None, dataset_dir: Path | None, 
     import shlex
 
     from multijoint.discovery import find_dataset, format_dataset, write_manifest
-    from multijoint.running import find_bundle
 
     described = {name: given.pop(name) for name in ("modality", "licence", "source")}
     found, manifest = find_dataset(folder, manifest=out, **given)
@@ -62,21 +61,7 @@ def init(folder: Path, domain: str, out: Path | None, dataset_dir: Path | None, 
     write_manifest(manifest, found, domain=domain, dataset_dir=dataset_dir, overwrite=overwrite, **described)
     record(written=[manifest])
     name = shlex.quote(str(manifest))
-    bundle = shlex.quote(str(find_bundle()))  # works from any folder
-    checked, trained = (
-        ("", "")
-        if dataset_dir is None
-        else (f" --{word} {shlex.quote(str(dataset_dir))}" for word in ("dataset-dir", "dataset_dir"))
-    )
+    where = "" if dataset_dir is None else f" --dataset-dir {shlex.quote(str(dataset_dir))}"
     print(f"\n{manifest} is written. Next:")
-    print(f"  multijoint check {name}{checked} --out check")
-    print(f"  python -m monai.bundle run training --config_file {bundle}/configs/train.yaml --bundle_root {bundle} \\")
-    print(f"      --manifests {_quote_list(manifest)}{trained} --fold 0 --output_dir runs/{domain}")
-
-
-def _quote_list(path: Path) -> str:
-    """A list of one path as `monai.bundle` reads it, quoted for a shell; in double quotes where they are plain."""
-    import shlex
-
-    listed = f"[{str(path)!r}]"
-    return shlex.quote(listed) if set(listed) & set('"$`\\!') else f'"{listed}"'
+    print(f"  multijoint check {name}{where} --out check")
+    print(f"  multijoint train {name}{where} --fold 0 --out runs/{domain}")

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import yaml
 from custom_components.errors import InputError
 
 
-def parse_settings(given: Sequence[str]) -> dict[str, Any]:
+def parse_settings(given: Sequence[str], *, own: Mapping[str, str] = MappingProxyType({})) -> dict[str, Any]:
     """Settings from `name=value` pairs and YAML files of settings, later ones over earlier ones.
 
     Values are YAML, in which `1e-4` is a number, whatever YAML 1.1 says.
 
+    Args:
+        given: pairs and files.
+        own: settings that the command takes elsewhere, and where.
+
     Raises:
-        InputError: neither a pair nor a file of settings, or a value that is no YAML, or code to MONAI.
+        InputError: neither a pair nor a file of settings, or a value that is no YAML, or code to MONAI; or an own one.
 
     Example:
         >>> parse_settings(["max_epochs=3", "image_size=[64,64]", "learning_rate=1e-3"])
@@ -39,6 +44,8 @@ def parse_settings(given: Sequence[str]) -> dict[str, Any]:
         if re.search(r"[$@%#]", text):
             raise InputError(f"value of {name} must be free of $, @, % and # (code to MONAI), got {text}")
         settings[name] = value
+    for name in sorted(settings.keys() & own):
+        raise InputError(f"setting {name} must be given as {own[name]}, got it in --set; move it there")
     return settings
 
 

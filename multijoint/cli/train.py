@@ -36,8 +36,9 @@ def train(manifests: list[Path], out: Path, fold: str, settings: list[str], **ar
     from multijoint.cli.settings import parse_settings
 
     show_messages()
-    given = {name: value for name, value in arguments.items() if value is not None} | parse_settings(settings)
-    given |= {"fold": int(fold) if fold.isdecimal() else fold}
+    own = {"manifests": "the arguments", "fold": "--fold", "out": "--out", "output_dir": "--out", "recipe": "--recipe"}
+    given = {name: value for name, value in arguments.items() if value is not None}
+    given |= parse_settings(settings, own=own) | {"fold": int(fold) if fold.isdecimal() else fold}
     as_bundle = bundle_command("training", *training_workflow(manifests, out=out, **given))
     print(f"as a bundle: {as_bundle}", flush=True)
     record(command_line=as_bundle)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +11,7 @@ from custom_components.errors import InputError
 from custom_components.metrics.score_summaries import write_summary_csv
 from custom_components.metrics.score_tables import ALL_BONES
 from custom_components.models.digests import write_with_digest
-from custom_components.system.files import restored, write_atomically
+from custom_components.system.files import read_csv, write_atomically
 
 from multijoint.sharing.packaging.model_card import as_number, as_percent, read_scores
 from multijoint.sharing.shipped_models import SCORES
@@ -46,7 +45,7 @@ def publish(runs: Sequence[str | Path], *, folder: str | Path) -> None:
 
 def score_table(folder: str | Path) -> str:
     """The Markdown table of a shipped model's scores, of these weights and of the cross-validation."""
-    own, folds = read_scores(Path(folder)), _read(Path(folder) / SCORES)
+    own, folds = read_scores(Path(folder)), read_csv(Path(folder) / SCORES)
     lines = [
         "| domain | bone | these weights: n | Dice % | ASSD mm | cross-validation: n | Dice % (sd) | ASSD mm |",
         "|---|---|---|---|---|---|---|---|",
@@ -68,10 +67,5 @@ def _scored(run: Path) -> list[dict[str, Any]]:
         raise InputError(f"run {run} must be evaluated, got no {path.name}; run multijoint evaluate first")
     return [
         {**row, **{name: float(row[name]) for name in _NUMBERS}, "connectivity": int(row["connectivity"])}
-        for row in _read(path)
+        for row in read_csv(path)
     ]
-
-
-def _read(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="", encoding="utf-8") as file:
-        return restored(csv.DictReader(file))

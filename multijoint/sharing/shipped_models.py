@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 import difflib
 from dataclasses import dataclass
 from pathlib import Path
 
 from custom_components.errors import InputError, suggest
 from custom_components.metrics.score_tables import ALL_BONES
+from custom_components.system.files import read_csv
 
 SCORES = "scores.csv"
 """Scores of a cross-validation, in the columns of `summary.csv`; each of its networks scores only unseen people."""
@@ -69,9 +69,8 @@ class ShippedModel:
     def _scores(self) -> dict[str, list[dict[str, str]]]:
         """Rows of each domain."""
         found: dict[str, list[dict[str, str]]] = {}
-        with (self.folder / SCORES).open(newline="", encoding="utf-8") as file:
-            for row in csv.DictReader(file):
-                found.setdefault(row["domain"], []).append(row)
+        for row in read_csv(self.folder / SCORES):
+            found.setdefault(row["domain"], []).append(row)
         return found
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from custom_components.errors import InputError
 from custom_components.system import files
-from custom_components.system.files import remove_stale_temporaries, restored, write_arrays, write_atomically, write_csv
+from custom_components.system.files import read_csv, remove_stale_temporaries, write_arrays, write_atomically, write_csv
 from custom_components.system.termination import ending_on_sigterm
 
 
@@ -156,10 +156,10 @@ def test_text_that_a_spreadsheet_would_run_is_neutralised_and_read_back(text: st
     assert header == ["case", "'=x", "number"]
     assert not re.match("\\s*[=+@\uff1d-]|[\t\r]", row[0])
     assert row[1:] == ["-0.5", "-1.5e-3"], "numbers stay"
-    with (tmp_path / "t.csv").open(newline="") as file:
-        assert restored(csv.DictReader(file)) == [{"case": text, "=x": "-0.5", "number": "-1.5e-3"}]
+    assert read_csv(tmp_path / "t.csv") == [{"case": text, "=x": "-0.5", "number": "-1.5e-3"}]
 
 
 def test_a_table_takes_any_character(tmp_path: Path) -> None:
     write_csv(tmp_path / "t.csv", ["case"], [{"case": "\ud800"}, {"case": os.fsdecode(b"a\xff")}])
     assert (tmp_path / "t.csv").read_bytes() == b"case\n\\ud800\na\xff\n"
+    assert read_csv(tmp_path / "t.csv") == [{"case": "\\ud800"}, {"case": os.fsdecode(b"a\xff")}]

@@ -5,7 +5,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from custom_components.system.locks import lock_file, unlock_file
+from custom_components.system import locks
+from custom_components.system.locks import lock_file, unlock_file, wait_for_lock
 from support.bundles import SMALL
 from support.hostile_bundles import write_good, write_zip
 from support.processes import run
@@ -79,6 +80,19 @@ def test_training_and_segmenting_need_nothing_of_posix(done_without: tuple[Path,
     assert (folder / "out" / "ankle_000_seg.nii.gz").is_file()
     assert not [*folder.rglob(".*.tmp-*"), *folder.rglob(".lock")]
     assert json.loads((folder / "out" / "ankle_000_seg.json").read_text())["labels"]
+
+
+def test_a_lock_that_is_waited_for_is_held_to_the_end_and_left_out_without_locks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / ".lock"
+    with wait_for_lock(path), path.open("rb") as second, pytest.raises(BlockingIOError):
+        lock_file(second)
+    with wait_for_lock(path):
+        pass  # it had gone
+    monkeypatch.setattr(locks, "HAS_LOCKS", False)
+    with wait_for_lock(path), wait_for_lock(path):
+        assert path.is_file()
 
 
 def test_a_lock_is_of_one_opening_at_a_time(tmp_path: Path) -> None:

@@ -67,7 +67,8 @@ def draw_overlay(output: Path, image: Path, segmentation: Path, *, reference: Pa
     index_of = {value: index for index, value in enumerate(legend, start=1)}
     maps: list[np.ndarray | None] = []
     for each in (labels, truth):
-        indices = np.zeros(labels.shape, np.uint8)  # places in the legend, which decide the colours
+        # Places in the legend, which decide the colours.
+        indices = np.zeros(labels.shape, np.min_scalar_type(len(legend)))
         for value, index in () if each is None else index_of.items():
             indices[each == value] = index
         maps.append(None if each is None else to_canonical(indices, scan.affine))

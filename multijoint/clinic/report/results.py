@@ -13,7 +13,7 @@ from typing import Any
 from custom_components.errors import InputError, show_path
 from custom_components.io.formats import KINDS, case_id, is_volume
 from custom_components.io.records import case_of, find_label_maps, is_label_map, read_record
-from custom_components.system.files import restored
+from custom_components.system import files
 
 
 @dataclass(frozen=True)
@@ -90,10 +90,7 @@ def read_csv(path: Path) -> list[dict[str, str]]:
         InputError: it is no table.
     """
     try:
-        with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
-            return [
-                {str(key): value or "" for key, value in row.items() if key} for row in restored(csv.DictReader(file))
-            ]
+        return [{str(key): value or "" for key, value in row.items() if key} for row in files.read_csv(path)]
     except FileNotFoundError:
         return []
     except (OSError, csv.Error) as error:

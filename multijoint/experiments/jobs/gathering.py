@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from custom_components.system.files import restored, write_arrays
+from custom_components.system.files import read_csv, write_arrays
 
 from multijoint.experiments.jobs.examples import save_examples
 from multijoint.experiments.jobs.experiment import job_folder
@@ -69,14 +68,9 @@ def _keys(record: dict[str, Any]) -> dict[str, Any]:
     return {key: record[key] for key in ("method", "seed", "fold", "train_subjects")}
 
 
-def _read(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="", encoding="utf-8") as file:
-        return restored(csv.DictReader(file))
-
-
 def _tested(place: Path, record: dict[str, Any], name: str, part: str = "evaluation") -> list[dict[str, str]]:
     """Rows of an evaluation of a job, or trial, in its folder; of a job limited to few subjects, its domain's only."""
-    rows = _read(place / part / name)
+    rows = read_csv(place / part / name)
     return [row for row in rows if not record["limited"] or row["domain"] in record["limited"]]
 
 
@@ -98,7 +92,7 @@ def _shifted_rows(folder: Path, record: dict[str, Any]) -> Iterator[dict[str, An
 
 def _curve_rows(folder: Path, record: dict[str, Any]) -> Iterator[dict[str, Any]]:
     keys = _keys(record) | {"domains": "+".join(record["domains"])}
-    for row in _read(job_folder(folder, record["name"]) / "train" / "log.csv"):
+    for row in read_csv(job_folder(folder, record["name"]) / "train" / "log.csv"):
         values = [(name, "", row.get(name)) for name in _LOSSES]
         values += [("validation_dice", "", row.get(_SCORE))]
         values += [("validation_dice", domain, row.get(f"{_SCORE}_{domain}")) for domain in record["domains"]]
@@ -115,7 +109,7 @@ def _job_row(folder: Path, record: dict[str, Any]) -> dict[str, Any]:
         names = {"device": "device", "parameters": "weights", "parameters_per_domain": "weights_per_domain"}
         row |= {column: run[name] for column, name in names.items()}
     if (train / "log.csv").is_file():
-        row |= _log_summary(_read(train / "log.csv"))
+        row |= _log_summary(read_csv(train / "log.csv"))
     return row
 
 

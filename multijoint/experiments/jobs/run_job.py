@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import shutil
@@ -17,7 +16,7 @@ from typing import Any
 import yaml
 from custom_components.errors import InputError
 from custom_components.system.files import remove_stale_temporaries, write_atomically
-from custom_components.system.locks import lock_file
+from custom_components.system.locks import wait_for_lock
 
 from multijoint.cluster import ProcessFailure, run_process
 from multijoint.experiments.jobs.experiment import Experiment, Job, fold_setting, job_folder
@@ -59,11 +58,9 @@ def run_job(payload: tuple[Experiment, Job], environment: dict[str, str]) -> Job
     experiment, job = payload
     place = job_folder(experiment.folder, job.name)
     place.mkdir(parents=True, exist_ok=True)
-    with (place / ".lock").open("w") as lock:
-        # The steps' processes inherit the descriptor and so hold the lock too, even after this process was killed.
-        # `filelock` keeps its descriptor to itself, hence `flock`.
-        with contextlib.suppress(OSError):  # a system or a file system without locks
-            lock_file(lock, wait=True)
+    # The steps' processes inherit the descriptor and so hold the lock too, even after this process was killed.
+    # `filelock` keeps its descriptor to itself, hence our own.
+    with wait_for_lock(place / ".lock") as lock:
         configs = hashlib.sha256(b"".join(path.read_bytes() for path in job.method.configs)).hexdigest()
         record = json.loads((place / "job.json").read_text()) if (place / "job.json").is_file() else {}
         done = record.get("state") == "done"

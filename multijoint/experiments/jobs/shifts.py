@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +13,7 @@ from custom_components.errors import InputError
 from custom_components.io.geometry import canonical_spacing_mm, orientation_of, to_canonical
 from custom_components.io.volumes import nifti_bytes, read_label
 from custom_components.system.files import write_atomically
-from custom_components.system.locks import lock_file
+from custom_components.system.locks import wait_for_lock
 from scipy import ndimage
 
 SHIFTS = (
@@ -100,9 +99,7 @@ def write_copies(folder: Path, case: Case, *, plane: str) -> list[Case]:
     place = folder / case.domain
     copies = {how: _copy_of(place, case, how) for how in SHIFTS}
     place.mkdir(parents=True, exist_ok=True)
-    with (place / f".{case.name}.lock").open("w") as lock:
-        with contextlib.suppress(OSError):  # a system or a file system without locks
-            lock_file(lock, wait=True)
+    with wait_for_lock(place / f".{case.name}.lock"):
         missing = {how: copy for how, copy in copies.items() if not _label_of(copy).is_file()}
         if missing:
             channels = read_channels(case.images)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import shutil
@@ -16,6 +15,7 @@ from custom_components.data.manifests import Manifest
 from custom_components.data.splits import ALL
 from custom_components.errors import InputError
 from custom_components.system.files import file_digest, write_atomically
+from custom_components.system.locks import wait_for_lock
 
 from multijoint.cluster import ProcessFailure, Resources, run_tasks
 from multijoint.experiments.jobs.experiment import Experiment, Job, job_folder, job_stem
@@ -110,8 +110,7 @@ def run_trial(payload: tuple[Experiment, Trial], environment: dict[str, str]) ->
     experiment, trial = payload
     place = experiment.folder / FOLDER / trial.name
     place.mkdir(parents=True, exist_ok=True)
-    with (place / ".lock").open("w") as lock:  # as in `run_job`
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with wait_for_lock(place / ".lock") as lock:  # as in `run_job`
         try:
             checkpoints = [job_folder(experiment.folder, name) / "train" / "model.pt" for name in trial.members]
             missing = [name for name, path in zip(trial.members, checkpoints, strict=True) if not path.is_file()]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,7 +12,7 @@ from custom_components.domains import Domain
 from custom_components.errors import InputError
 from custom_components.metrics.score_tables import ALL_BONES
 from custom_components.models.trained_model import TrainedModel
-from custom_components.system.files import restored
+from custom_components.system.files import read_csv
 
 from multijoint.sharing.packaging.held_out import BoneDice
 
@@ -60,8 +59,7 @@ def read_scores(evaluation: Path | None) -> list[dict[str, str]]:
     path = evaluation / "summary.csv"
     if not path.is_file():
         raise InputError(f"evaluation must be a folder with summary.csv, got {evaluation}; run evaluating first")
-    with path.open(newline="", encoding="utf-8") as file:
-        return restored(csv.DictReader(file))
+    return read_csv(path)
 
 
 def data_licence(rows: Sequence[Mapping[str, Any]]) -> str:

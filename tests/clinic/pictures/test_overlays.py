@@ -74,6 +74,13 @@ def test_many_bones_have_numbers_and_as_many_rows_of_names_as_they_need(scan: Pa
     assert not legend[:, -5:].any()
 
 
+def test_more_labels_than_a_byte_has_values_are_drawn(scan: Path, tmp_path: Path) -> None:
+    labels = np.arange(20 * 24 * 16, dtype=np.uint16).reshape(20, 24, 16) // 24  # 0 to 319
+    many = tmp_path / "many.nii.gz"
+    nibabel.save(nibabel.Nifti1Image(labels, np.diag([1, 1, 2, 1.0])), many)
+    assert len(draw_overlay(tmp_path / "many.png", scan, many, reference=many)) == 319
+
+
 def test_the_dice_of_each_bone_with_the_reference_is_told(scan: Path, tmp_path: Path) -> None:
     label = save_label(tmp_path, "seg", slice(5, 15))
     reference = save_label(tmp_path, "reference", slice(10, 20))  # half of one is half of the other

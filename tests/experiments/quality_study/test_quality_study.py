@@ -5,7 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from custom_components.errors import InputError
+from custom_components.system.files import read_csv
 from support.commands import error_line
 
 from multijoint.cli import main
@@ -96,6 +98,16 @@ def test_one_whole_study(
     assert capsys.readouterr().out.strip() == (tmp_path / "summary.txt").read_text().strip()
     assert main([*arguments, "--degradations", "fire"]) == 1
     assert "degradation must be one of none, noise, bias, motion, contrast, crop, got 'fire'" in error_line(capsys)
+
+
+def test_a_name_that_is_code_to_monai_is_a_name(trained: Path, manifests: dict[str, str], tmp_path: Path) -> None:
+    content = yaml.safe_load(Path(manifests["ankle"]).read_text())
+    next(case for case in content["cases"] if "ankle_000" in case["image"])["name"] = "$1+1"
+    manifest = tmp_path / "manifest.yaml"
+    manifest.write_text(yaml.safe_dump(content))
+    where = {"manifests": [manifest], "dataset_dir": Path(manifests["ankle"]).parent, "out": tmp_path / "out"}
+    study_quality([trained / "model.pt"], degradations=["none"], device="cpu", **where)
+    assert {row["case"] for row in read_csv(tmp_path / "out" / "bones.csv")} == {"$1+1"}
 
 
 def test_nobody_held_out_is_refused(trained: Path, manifests: dict[str, str], tmp_path: Path) -> None:
