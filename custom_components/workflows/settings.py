@@ -31,7 +31,7 @@ def check_settings(config: Mapping[str, Any]) -> None:
         ...     print(error)
         setting max_epoch must be one that the configuration uses; did you mean max_epochs?
     """
-    used = {name for text in _strings(config) for name in re.findall(r"[@%]([A-Za-z_]\w*)", text)}
+    used = {name for text in texts_of(config) for name in re.findall(r"[@%]([A-Za-z_]\w*)", text)}
     # What MONAI itself asks a bundle for by name ("train::trainer": the part before the separator).
     asked = {
         str(entry["id"]).split("::")[0] for table in (TrainProperties, InferProperties) for entry in table.values()
@@ -93,15 +93,16 @@ def _leaves(value: Any, id_: str) -> Iterator[tuple[str, Any]]:
         yield id_, value
 
 
-def _strings(value: Any) -> Iterator[str]:
+def texts_of(value: Any) -> Iterator[str]:
+    """All texts in a value of a configuration, but names."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, Mapping):
         for child in value.values():
-            yield from _strings(child)
+            yield from texts_of(child)
     elif isinstance(value, Sequence):
         for child in value:
-            yield from _strings(child)
+            yield from texts_of(child)
 
 
 def plain(value: Any) -> Any:

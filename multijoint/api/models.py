@@ -25,7 +25,7 @@ from custom_components.io.volumes import Volume, read_frame, write_label_map
 from custom_components.models.ensembles import load_ensemble
 from custom_components.networks.forwards import answer_for
 from custom_components.quality.flags import FlagRules
-from custom_components.quality.tables import quality_rows
+from custom_components.quality.tables import quality_rows, shorten_flags
 from custom_components.system.files import write_atomically
 from custom_components.workflows.begin import select_device
 
@@ -118,8 +118,8 @@ class Segmentation:
 
     def __repr__(self) -> str:
         """The case, its bones and its flags."""
-        flags = [f"{row['bone']}: {row['flags'].replace(';', ', ')}" for row in self.quality if row["flags"]]
-        return f"Segmentation({self.case}: {', '.join(self.names.values())}; flags: {'; '.join(flags) or 'none'})"
+        flags = shorten_flags(self.quality) or "none"
+        return f"Segmentation({self.case}: {', '.join(self.names.values())}; flags: {flags})"
 
     def _repr_html_(self) -> str:
         columns = ("bone", "volume_ml", "confidence", "flags")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +54,8 @@ def check_overrides(method: Method, settings: Mapping[str, Any]) -> None:
         InputError: a file is no YAML of settings; one of them is not in `train.yaml`, is decided by each job, is a
             number that YAML takes for text, or refers to what is not there.
     """
-    from custom_components.workflows.settings import check_settings  # and with it MONAI, which tables do without
+    # And with it MONAI, which tables do without.
+    from custom_components.workflows.settings import check_settings, texts_of
     from monai.bundle import ConfigParser
     from monai.bundle.utils import merge_kv
 
@@ -64,7 +65,7 @@ def check_overrides(method: Method, settings: Mapping[str, Any]) -> None:
         for name, value in changes.items():
             if re.split("#|::", name.removeprefix("+"), maxsplit=1)[0] in OF_JOBS:
                 raise InputError(f"setting {name} of {path.name} must be one that no job decides; leave it out")
-            for text in _texts(value):
+            for text in texts_of(value):
                 if re.fullmatch(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+", text):
                     rule = "must be a number, and to YAML is a text"
                     raise InputError(f"{name} of {path.name} {rule}, got {text}; write it as 1.0e-3 or 2.0e+2")
@@ -76,7 +77,7 @@ def check_overrides(method: Method, settings: Mapping[str, Any]) -> None:
             check_settings(merged.config)
         except InputError as error:
             raise InputError(f"override {path.name}: {error}") from error
-        for text in _texts(changes):
+        for text in texts_of(changes):
             for name in re.findall(r"@([A-Za-z_]\w*)", text) if text.startswith(("$", "@")) else ():
                 if name not in merged.config:
                     raise InputError(
@@ -96,11 +97,3 @@ def _read(path: Path) -> dict[str, Any]:
     if found is not None and not (isinstance(found, dict) and all(isinstance(name, str) for name in found)):
         raise InputError(f"override {path.name} must be name: value pairs, as train.yaml; correct it")
     return found or {}
-
-
-def _texts(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, Mapping | list):
-        for each in value.values() if isinstance(value, Mapping) else value:
-            yield from _texts(each)
