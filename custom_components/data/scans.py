@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -11,7 +12,7 @@ from typing import Any
 from custom_components.data.cases import Case
 from custom_components.errors import InputError, show_path
 from custom_components.io.formats import KINDS, SEGMENTATION, case_id, is_volume
-from custom_components.io.records import is_label_map, record_path
+from custom_components.io.records import is_label_map, is_probability_map, record_path
 
 _NUMBERED = re.compile(r"(?P<case>.+)_(?P<number>\d{4})(\.[a-z]+)+", re.IGNORECASE)
 
@@ -21,10 +22,11 @@ def list_scans(
 ) -> list[dict[str, Any]]:
     """Items of an inference data set from paths; a folder stands for the volumes directly in it.
 
-    In a folder, hidden files, segmentations of 3D Slicer (`.seg.nrrd`) and label maps of ours (`*_seg.nii.gz` or
-    another format, with a `.json`) are left out; a file given twice is one. An item's `name`, the case id, is the
-    file's name without extension, with as many folders before it (`a_scan`) as it takes to tell apart those of equal
-    names; `shown` names the file likewise (`a/scan.nii`). An item of an earlier call is taken as it is.
+    In a folder, hidden files, segmentations of 3D Slicer (`.seg.nrrd`), label maps of ours (`*_seg.nii.gz` or another
+    format, with a `.json`) and their maps of probabilities are left out; a file given twice is one. An item's `name`,
+    the case id, is the file's name without extension, with as many folders before it (`a_scan`) as it takes to tell
+    apart those of equal names; `shown` names the file likewise (`a/scan.nii`). An item of an earlier call is taken as
+    it is.
 
     For images of several channels, of which `channels` are the names, the files `<case>_0000`, `<case>_0001`, ... of a
     folder are one scan, as nnU-Net names them: `image` is the first and `further` holds the others. Its name is the
@@ -36,8 +38,8 @@ def list_scans(
     given = [images] if isinstance(images, str | Path) else list(images)
     paths: list[Path] = []
     for path in (Path(each) for each in given if not isinstance(each, Mapping)):
-        found = sorted(filter(_is_scan, path.iterdir())) if path.is_dir() else [path]
-        if not found and _is_scan(path):
+        found = sorted(filter(is_scan, path.iterdir())) if path.is_dir() else [path]
+        if not found and is_scan(path):
             found = [path]  # a folder called like a file: a bad scan among others
         if not found:
             raise InputError(f"folder {show_path(path)} must hold {KINDS} files, got none; give another folder")
@@ -107,8 +109,9 @@ def _as_channels(files: Sequence[Path], channels: Sequence[str]) -> dict[str, An
     return item | ({"further": list(files[1:])} if files[1:] else {})
 
 
-def _is_scan(path: Path) -> bool:
-    ours = is_label_map(path) and record_path(path).exists()
+def is_scan(path: Path) -> bool:
+    """Whether a file of a folder is a scan to segment, as far as its name and its neighbours tell."""
+    ours = (is_label_map(path) and record_path(path).exists()) or is_probability_map(path)
     return is_volume(path) and not path.name.lower().endswith(SEGMENTATION) and not ours
 
 
@@ -124,10 +127,13 @@ def _name_apart(paths: Sequence[Path]) -> list[dict[str, Any]]:
         each = zip(parts, names, depths, strict=True)
         clashing = [len(folders[name.casefold()]) > 1 and depth < len(own) - 1 for own, name, depth in each]
         depths = [depth + more for depth, more in zip(depths, clashing, strict=True)]
-    seen: dict[str, int] = {}
+    taken, seen = {name.casefold() for name in names}, set[str]()
     for k, name in enumerate(names):  # left are `scan.nii` and `scan.nii.gz` of one folder
-        seen[name.casefold()] = seen.get(name.casefold(), 0) + 1
-        names[k] += f"-{seen[name.casefold()]}" if seen[name.casefold()] > 1 else ""
+        if name.casefold() in seen:
+            numbered = (f"{name}-{number}" for number in itertools.count(2))
+            names[k] = next(each for each in numbered if each.casefold() not in taken)
+            taken.add(names[k].casefold())
+        seen.add(name.casefold())
     return [
         {"image": path, "name": name, "shown": show_path(path) if depth == 1 else str(Path(*own[-depth:]))}
         for path, name, own, depth in zip(paths, names, parts, depths, strict=True)

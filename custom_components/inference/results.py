@@ -18,6 +18,7 @@ from custom_components.inference.domain_fit import AUTO, asks_for_choice
 from custom_components.io.formats import case_id, label_ending
 from custom_components.io.probability_maps import write_probability_map
 from custom_components.io.records import (
+    PROBABILITIES,
     image_digest,
     label_map_path,
     label_name_files,
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     from custom_components.models.trained_model import TrainedModel
 
 _LOG = logging.getLogger(__name__)
-_MAPS = "probabilities"  # of a record
 _REMEDY = "move it, choose another output folder, or give --overwrite"
 
 
@@ -109,7 +109,7 @@ class ResultFolder:
         made = {"image_sha256": digest} | _further(item, map(_digest_of, item.get("further", ()))) | self._how(item)
         same = made.items() <= record.items() and "quality" in record
         same &= not self.label_names or all(beside.is_file() for beside in label_name_files(path))
-        same &= not self.probabilities or _are_whole(path, record.get(_MAPS))
+        same &= not self.probabilities or _are_whole(path, record.get(PROBABILITIES))
         return path if record["label_map_sha256"] and same and path == wanted else None
 
     def save(
@@ -195,14 +195,14 @@ class ResultFolder:
         self, path: Path, record: dict[str, Any], maps: Iterable[Tensor], source: Volume, domain: Domain
     ) -> None:
         """Write the maps and note them in the record; those that an earlier record names go first."""
-        earlier = _read_own(path).get(_MAPS)
+        earlier = _read_own(path).get(PROBABILITIES)
         for known in earlier.values() if isinstance(earlier, dict) else ():
             path.with_name(Path(str(known["file"])).name).unlink(missing_ok=True)
         files = probability_paths(path, domain.labels)
         for (value, bone), stack in zip(domain.labels.items(), maps, strict=False):
             restored = restore_stack(stack, shape=source.array.shape, affine=source.affine, plane=domain.plane)
             digest = write_probability_map(files[value], restored, like=source)
-            record.setdefault(_MAPS, {})[bone] = {"file": files[value].name, "sha256": digest}
+            record.setdefault(PROBABILITIES, {})[bone] = {"file": files[value].name, "sha256": digest}
 
     def _case(self, item: Mapping[Any, Any], scan: Path) -> str:
         return item.get("name") or case_id(scan)

@@ -18,6 +18,8 @@ from custom_components.system.files import file_digest, write_atomically
 
 _SUFFIX = "_seg"
 RECORD_ENDING = f"{_SUFFIX}.json"
+PROBABILITIES = "probabilities"
+"""Key of a record, of the probability maps that go with its label map."""
 
 
 def label_map_path(folder: Path, case: str, *, ending: str | None = None) -> Path:
@@ -68,6 +70,18 @@ def probability_paths(label_map: Path, names: Mapping[int, str]) -> dict[int, Pa
     """
     files = bone_file_names(names)
     return {value: label_map.with_name(f"{case_of(label_map)}_prob_{name}.nii.gz") for value, name in files.items()}
+
+
+def is_probability_map(path: Path) -> bool:
+    """Whether the record of a label map in the folder names a file as one of its probability maps."""
+    parts = case_id(path).split("_prob_")
+    cases = ("_prob_".join(parts[:number]) for number in range(1, len(parts)))
+    for case in cases:
+        maps = read_record(path.with_name(f"{case}{_SUFFIX}.nii.gz")).get(PROBABILITIES)
+        known = maps.values() if isinstance(maps, dict) else ()
+        if any(isinstance(each, dict) and each.get("file") == path.name for each in known):
+            return True
+    return False
 
 
 def bone_file_names(names: Mapping[int, str]) -> dict[int, str]:

@@ -8,13 +8,15 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from custom_components.data.scans import list_scans
+from custom_components.data.scans import is_scan, list_scans
 from custom_components.errors import InputError, list_first, show_path
+from custom_components.inference.report import REPORT
 from custom_components.io.formats import ending_of
 from custom_components.io.records import is_finished, label_map_path
 
 from multijoint.clinic.dicom.exams import find_exams
 from multijoint.clinic.dicom.export import ConvertedExam
+from multijoint.clinic.dicom.files import is_dicom
 from multijoint.clinic.dicom.series import DicomExam, Series, choose_series
 
 _ARCHIVES = (".zip", ".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz", ".7z", ".rar")
@@ -35,6 +37,13 @@ def find_scans(paths: Sequence[Path], *, channels: Sequence[str] = ()) -> tuple[
     Raises:
         InputError: a folder holds neither.
     """
+    for folder in (path for path in paths if path.is_dir() and _is_volume(path)):
+        if beside := [each for each in _own_paths(folder) if not is_scan(each) and _holds_scan(each)]:
+            _LOG.warning(
+                "passed over in %s, of which the volumes directly in it are taken: %s; name them as well",
+                show_path(folder),
+                list_first([each.name for each in beside]),
+            )
     others = [path for path in paths if not _is_volume(path)]
     if not others:
         return paths, []
@@ -100,11 +109,25 @@ def write_segs(output_dir: Path, converted: Sequence[ConvertedExam]) -> list[str
     return [f"{len(problems)} of {len(converted)} DICOM SEGs could not be written: {list_first(problems)}"]
 
 
+def _own_paths(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+
+
+def _holds_scan(path: Path) -> bool:
+    """Whether a file is a scan, or a folder holds one, directly or below; a folder of results holds none."""
+    if not path.is_dir():
+        return is_scan(path) or is_dicom(path)
+    if (path / REPORT).exists():
+        return False
+    return any(map(_holds_scan, _own_paths(path)))
+
+
 def _nothing_in(path: Path, kinds: str) -> InputError:
     """What to say of a folder without scans, which may wait in an archive."""
     files = sorted(path.iterdir()) if path.is_dir() else [path]
     packed = next((show_path(each) for each in files if each.name.lower().endswith(_ARCHIVES)), "")
-    remedy = f"unpack {packed} first" if packed else "give another folder"
+    below = next((each.name for each in files if each.is_dir() and _holds_scan(each)), "") if path.is_dir() else ""
+    remedy = f"unpack {packed} first" if packed else f"name {below} in it" if below else "give another folder"
     return InputError(f"folder {show_path(path)} must hold {kinds} files, got none; {remedy}")
 
 

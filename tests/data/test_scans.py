@@ -1,5 +1,6 @@
 """What there is to segment, listed and told apart."""
 
+import json
 import re
 from pathlib import Path
 
@@ -30,6 +31,23 @@ def test_scans_of_one_name_are_told_apart_by_their_folders(tmp_path: Path) -> No
     assert [item["name"] for item in items] == ["s1_t1_scan", "s2_t1_scan", "s2_t1_Scan-2", "other"]
     assert [item["shown"] for item in items[:2]] == ["s1/t1/scan.nii", "s2/t1/scan.nii.gz"]
     assert items[3]["shown"] == "other.nii"
+
+
+def test_a_number_that_tells_names_apart_is_nobody_elses_name(tmp_path: Path) -> None:
+    for name in ("a-2.nii.gz", "a.nii", "a.nii.gz", "A.nrrd"):
+        (tmp_path / name).touch()
+    names = {item["shown"]: item["name"] for item in list_scans(tmp_path)}
+    assert names == {"A.nrrd": "A", "a-2.nii.gz": "a-2", "a.nii": "a-3", "a.nii.gz": "a-4"}
+
+
+def test_maps_of_probabilities_are_no_scans(tmp_path: Path) -> None:
+    for name in ("a_prob_x.nii.gz", "a_prob_x_prob_talus.nii.gz", "a_prob_y.nii.gz", "b_prob_x.nii.gz"):
+        (tmp_path / name).touch()
+    maps = {"talus": {"file": "a_prob_x_prob_talus.nii.gz"}, "x": {"file": "b_prob_x.nii.gz"}}
+    (tmp_path / "a_prob_x_seg.json").write_text(json.dumps({"probabilities": maps}))
+    (tmp_path / "b_seg.json").write_text("[]")
+    (tmp_path / "a_seg.json").write_text(json.dumps({"probabilities": {"x": {"file": "a_prob_x.nii.gz"}, "y": 1}}))
+    assert [item["name"] for item in list_scans(tmp_path)] == ["a_prob_y", "b_prob_x"]
 
 
 def test_scans_that_cannot_be_listed(tmp_path: Path) -> None:

@@ -44,7 +44,7 @@ class Command:
         """Until there are so many label maps."""
         while len(written()) < number:
             assert not self._ended(), Path("command.log").read_text()[-2000:]
-            time.sleep(1)
+            time.sleep(1 + number // 10_000)  # to list a large folder takes a while, and the command works meanwhile
 
     def _ended(self) -> bool:
         """Whether it has ended; else note what it has needed so far."""

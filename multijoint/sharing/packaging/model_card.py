@@ -9,7 +9,8 @@ from typing import Any
 
 import jinja2
 from custom_components.domains import Domain
-from custom_components.errors import InputError
+from custom_components.errors import InputError, show_path
+from custom_components.io.records import RECORD_ENDING, read_record
 from custom_components.metrics.score_tables import ALL_BONES
 from custom_components.models.trained_model import TrainedModel
 from custom_components.system.files import read_csv
@@ -48,17 +49,25 @@ def data_rows(model: TrainedModel) -> list[dict[str, Any]]:
     return rows + [{**row, "training": "start", "validation": "start"} for row in before]
 
 
-def read_scores(evaluation: Path | None) -> list[dict[str, str]]:
+def read_scores(evaluation: Path | None, *, model: TrainedModel | None = None) -> list[dict[str, str]]:
     """Rows of the `summary.csv` of an evaluation; none without an evaluation.
 
     Raises:
-        InputError: the folder has no such file.
+        InputError: the folder has no such file, or its label maps are another model's than `model`.
     """
     if evaluation is None:
         return []
     path = evaluation / "summary.csv"
     if not path.is_file():
         raise InputError(f"evaluation must be a folder with summary.csv, got {evaluation}; run evaluating first")
+    digest = "" if model is None else model.digest
+    for found in sorted(evaluation.glob(f"*/*{RECORD_ENDING}")) if digest else ():
+        other = read_record(found.with_suffix(".nii.gz")).get("model_sha256")
+        if other and other != digest:
+            raise InputError(
+                f"evaluation {show_path(evaluation)} must be of the model to package (SHA-256 {digest[:12]}), got "
+                f"{found.name} of another one ({other[:12]}); evaluate this one"
+            )
     return read_csv(path)
 
 

@@ -95,6 +95,7 @@ def package(
     folder_name = None if name is None else own_folder_name(name)
     check_version(version)
     model, metadata, title = load_ensemble(checkpoint), bundle_config(bundle, "metadata.json"), name
+    scores = read_scores(None if evaluation is None else Path(evaluation), model=model)
     name = bundle.resolve().name
     data = data_rows(model)
     if single is None and len(model.data_sets) > 1:
@@ -119,7 +120,7 @@ def package(
     default = model.domains[0 if domain is None else find_domain(model.domains, domain)]
     known = {each.name for each in model.domains}
     data = [row for row in data if row["domain"] in known]
-    scores = [row for row in read_scores(None if evaluation is None else Path(evaluation)) if row["domain"] in known]
+    scores = [row for row in scores if row["domain"] in known]
     quantised: dict[str, bytes] = {}
     costs: list[BoneDice] = []
     if int8 and model.members:

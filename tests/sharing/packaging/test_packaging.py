@@ -23,6 +23,7 @@ from custom_components.errors import InputError
 from custom_components.models.checkpoints import build_network, load_model, save_checkpoint
 from custom_components.models.seen import seen_by
 from custom_components.models.trained_model import QUALITY
+from custom_components.system.files import file_digest, write_atomically
 from custom_components.workflows.packaged import identify, publish
 from monai.bundle import ConfigWorkflow, ckpt_export, load, onnx_export, verify_net_in_out
 from monai.bundle.scripts import download_large_files
@@ -363,6 +364,9 @@ def test_the_model_card_tells_data_and_scores(trained: Path, tmp_path: Path, wit
         table = csv.DictWriter(file, scores)
         table.writeheader()
         table.writerow(scores)
+    write_atomically(
+        tmp_path / "ankle" / "a_seg.json", json.dumps({"model_sha256": file_digest(trained / "model.pt")}).encode()
+    )
     command = [
         "package",
         str(BUNDLES / JOINT),
@@ -422,6 +426,10 @@ def test_errors(trained: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"bundle must be a folder with configs/metadata\.json, got "):
         package(tmp_path, checkpoint=checkpoint, out=tmp_path / "out")
     with pytest.raises(InputError, match=r"evaluation must be a folder with summary\.csv, got "):
+        package(BUNDLES / JOINT, checkpoint=checkpoint, out=tmp_path / "out", evaluation=tmp_path)
+    (tmp_path / "summary.csv").touch()
+    write_atomically(tmp_path / "ankle" / "a.b_seg.json", json.dumps({"model_sha256": "f" * 64}).encode())
+    with pytest.raises(InputError, match=r"must be of the model to package .*, got a\.b_seg\.json of another one"):
         package(BUNDLES / JOINT, checkpoint=checkpoint, out=tmp_path / "out", evaluation=tmp_path)
     with pytest.raises(InputError, match="domain must be one of ankle, shoulder, got 'knee'"):
         package(BUNDLES / JOINT, checkpoint=checkpoint, out=tmp_path / "out", domain="knee")
