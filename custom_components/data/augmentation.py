@@ -75,7 +75,8 @@ class RandFlipRotateTranslated(Randomizable, MapTransform):
             raise InputError(f"max_translation must be a fraction from 0 to 1, got {max_translation}")
         if not 0 <= max_rotation <= 180:
             raise InputError(f"max_rotation must be from 0 to 180 degrees, got {max_rotation}")
-        if len(scaling) != 2 or not 0.1 <= scaling[0] <= scaling[1] <= 10:
+        is_pair = isinstance(scaling, Sequence) and len(scaling) == 2 and not isinstance(scaling, str)
+        if not is_pair or not 0.1 <= scaling[0] <= scaling[1] <= 10:
             raise InputError(f"scaling must be the smallest and the largest factor, 0.1 to 10, got {scaling}")
         if keep_labels is not None and not 0 <= keep_labels < 0.5:
             raise InputError(f"keep_labels must be null or a margin from 0 to less than 0.5, got {keep_labels}")

@@ -104,6 +104,8 @@ def make_splits(
             f"fold must be a whole number from 0 to {total - 1}, got {fold!r}; folds are counted from 0, and others "
             f"are {LEAST_TYPICAL!r} and {ALL!r}"
         )
+    if not isinstance(train_subjects, Mapping | None):
+        raise InputError(f"train_subjects must be a number by domain, got {train_subjects!r}; write {{domain: number}}")
     training, validation, testing = list[Case](), list[Case](), list[Case]()
     for manifest in manifests:
         deal = deals[fold] if isinstance(fold, str) else partial(_dealt, fold=fold, num_folds=num_folds)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
@@ -14,9 +15,21 @@ _WORKFLOW_KEYS = {"imports", "initialize", "run", "finalize", "_meta_"}
 _WORKFLOW_KEYS |= {"training", "evaluating", "inference", "embedding_slices"}
 _WORKFLOW_KEYS |= {"displayable_configs"}  # what annotation tools let their users choose
 
+_WHOLE = {"seed": 0, "val_interval": 1, "early_stop_patience": 0, "num_workers": 0, "slice_batch_size": 1}
+_WHOLE |= {"batch_size": -math.inf, "choose_by": -math.inf}
+_NUMBERS = dict.fromkeys(("learning_rate", "learning_rate_decay", "weight_decay", "head_learning_rate_factor"), 0.0)
+_NUMBERS |= dict.fromkeys(
+    (
+        *("warmup", "weight_averaging", "dice_weight", "contrastive_weight", "temperature", "empty_share"),
+        *("max_translation", "max_rotation", "keep_labels", "intensity_augmentation"),
+    ),
+    -math.inf,
+)
+"""Settings that are numbers, and the least of each; an infinite one where what takes it says more of the right ones."""
+
 
 def check_settings(config: Mapping[str, Any]) -> None:
-    """Refuse a top-level setting that nothing in the configuration refers to.
+    """Refuse a top-level setting that nothing in the configuration refers to, or that is no number where it must be.
 
     MONAI accepts any name on the command line, so a misspelt one would silently change nothing. Components (`_target_`)
     may be unused: other tools replace what refers to them, such as the data of a training.
@@ -43,6 +56,21 @@ def check_settings(config: Mapping[str, Any]) -> None:
             all_used = f"known are {', '.join(sorted(used & set(config)))}"
             hint = suggest(name, sorted(known & set(config)), most=2, otherwise=all_used)
             raise InputError(f"setting {name} must be one that the configuration uses; {hint}")
+        if name in _WHOLE or name in _NUMBERS:
+            _check_number(name, value)
+
+
+def _check_number(name: str, value: Any) -> None:
+    is_whole = name in _WHOLE
+    least: float = (_WHOLE if is_whole else _NUMBERS)[name]
+    if value is None or (isinstance(value, str) and value.startswith(("$", "@"))):
+        return
+    good = isinstance(value, int if is_whole else int | float) and not isinstance(value, bool)
+    if not good or not math.isfinite(value) or value < least:
+        kind = "a whole number" if is_whole else "a number"
+        raise InputError(
+            f"{name} must be {kind}{'' if math.isinf(least) else f', {least:g} or more'}, got {value!r}; correct it"
+        )
 
 
 def stated_values(parser: ConfigParser, *, parts: Collection[str], leave_out: Collection[str] = ()) -> dict[str, Any]:

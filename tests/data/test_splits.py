@@ -84,6 +84,12 @@ def test_number_of_training_subjects_out_of_range(number: object) -> None:
         make_splits([manifest("ankle", [1] * 8)], fold=0, train_subjects={"ankle": number})
 
 
+@pytest.mark.parametrize("wrong", [2, [1], "ankle"])
+def test_training_subjects_are_numbers_by_domain(wrong: object) -> None:
+    with pytest.raises(InputError, match=r"train_subjects must be a number by domain, got .*; write {domain: n"):
+        make_splits([manifest("ankle", [1] * 8)], fold=0, train_subjects=wrong)
+
+
 def test_training_subjects_of_an_unknown_domain() -> None:
     with pytest.raises(InputError, match="train_subjects must name domains among ankle, got elbow"):
         make_splits([manifest("ankle", [1] * 8)], fold=0, train_subjects={"elbow": 1})

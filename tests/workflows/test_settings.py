@@ -17,6 +17,26 @@ def test_setting_that_nothing_uses_is_refused_with_the_nearest_name() -> None:
         check_settings({**config, "zzz": 8})
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "rule"),
+    [
+        ("learning_rate", -1, "a number, 0 or more, got -1"),
+        ("weight_decay", float("nan"), "a number, 0 or more, got nan"),
+        ("learning_rate", "1e-3", "a number, 0 or more, got '1e-3'"),
+        ("seed", 1.5, "a whole number, 0 or more, got 1.5"),
+        ("seed", True, "a whole number, 0 or more, got True"), ("val_interval", 0, "a whole number, 1 or more, got 0"),
+        ("batch_size", "x", "a whole number, got 'x'"), ("keep_labels", [1], r"a number, got \[1\]"),
+        ("temperature", float("inf"), "a number, got inf"),
+    ],
+)  # fmt: skip
+def test_a_setting_that_must_be_a_number_is_one(name: str, value: object, rule: str) -> None:
+    used = {"run": f"@{name}"}
+    with pytest.raises(InputError, match=f"^{name} must be {rule}; correct it$"):
+        check_settings({name: value, **used})
+    for good in (None, 2, "$8 * 2", "@other"):
+        check_settings({name: good, **used})
+
+
 def test_stated_values_are_plain_and_have_no_paths() -> None:
     config = {
         "batch": "$4 + 4",
