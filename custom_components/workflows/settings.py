@@ -15,7 +15,13 @@ _WORKFLOW_KEYS = {"imports", "initialize", "run", "finalize", "_meta_"}
 _WORKFLOW_KEYS |= {"training", "evaluating", "inference", "embedding_slices"}
 _WORKFLOW_KEYS |= {"displayable_configs"}  # what annotation tools let their users choose
 
-_WHOLE = {"seed": 0, "val_interval": 1, "early_stop_patience": 0, "num_workers": 0, "slice_batch_size": 1}
+_WHOLE: dict[str, float] = {
+    "seed": 0,
+    "val_interval": 1,
+    "early_stop_patience": 0,
+    "num_workers": 0,
+    "slice_batch_size": 1,
+}
 _WHOLE |= {"batch_size": -math.inf, "choose_by": -math.inf}
 _NUMBERS = dict.fromkeys(("learning_rate", "learning_rate_decay", "weight_decay", "head_learning_rate_factor"), 0.0)
 _NUMBERS |= dict.fromkeys(

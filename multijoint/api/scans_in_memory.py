@@ -9,10 +9,10 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 from custom_components.data.scans import list_scans, scan_of_channels
-from custom_components.errors import InputError
+from custom_components.errors import InputError, explain
 from custom_components.io.formats import case_id, format_of
 from custom_components.io.volumes import nifti_bytes, read_volume
-from nibabel.spatialimages import SpatialImage
+from nibabel.spatialimages import HeaderDataError, SpatialImage
 
 from multijoint.api.dicom_scans import find_scans
 from multijoint.clinic.dicom.export import convert_exam
@@ -36,13 +36,10 @@ def item_of(scan: Any, folder: Path, *, series: str | None, channels: Sequence[s
         files = [Path(item_of(one, own, series=series)["image"]) for one, own in zip(each, folders, strict=True)]
         return scan_of_channels(dict(zip(scan, files, strict=True)) if isinstance(scan, Mapping) else files, channels)
     if isinstance(scan, tuple) and len(scan) == 2:
-        scan = nib.Nifti1Image(_storable(np.asarray(scan[0])), np.asarray(scan[1], np.float64))
+        return _stored(scan[0], scan[1], folder, "scan")
     if isinstance(scan, SpatialImage):
         file = scan.get_filename()
-        name = case_id(file) if file else "scan"
-        path = folder / f"{name}.nii"
-        nib.Nifti1Image(_storable(np.asanyarray(scan.dataobj)), scan.affine).to_filename(path)
-        return {"image": path, "name": name, "shown": name}
+        return _stored(np.asanyarray(scan.dataobj), scan.affine, folder, case_id(file) if file else "scan")
     if not isinstance(scan, str | Path):
         kinds = "a path, a nibabel image, or an array and its affine"
         raise InputError(f"scan must be {kinds}, got {type(scan).__name__}; give (array, affine) for an array")
@@ -71,10 +68,17 @@ def _subfolder(folder: Path, number: int) -> Path:
     return made
 
 
-def _storable(array: np.ndarray) -> np.ndarray:
-    """The array in a type that NIfTI has, values as they are."""
-    if array.dtype == np.bool_:
-        return array.astype(np.uint8)
-    if array.dtype == np.float16:
-        return array.astype(np.float32)
-    return array
+def _stored(voxels: Any, affine: Any, folder: Path, name: str) -> dict[str, Any]:
+    """Item of an array that becomes a file in the folder, in a type that NIfTI has, values as they are."""
+    if isinstance(voxels, np.ma.MaskedArray):
+        raise InputError("scan must be an array without a mask, got a masked one; fill what it hides")
+    path = folder / f"{name}.nii"
+    try:
+        array = np.asarray(voxels)
+        array = array.astype({"?": np.uint8, "e": np.float32}.get(array.dtype.char, array.dtype), copy=False)
+        with np.errstate(all="ignore"):  # of an affine that is none
+            nib.Nifti1Image(array, np.asarray(affine, np.float64), dtype=array.dtype).to_filename(path)
+    except (ValueError, TypeError, HeaderDataError) as error:
+        rule = "scan must be an array of numbers and its affine, 4 x 4, voxel index to RAS+ mm"
+        raise InputError(f"{rule}, got {explain(error)}; give such") from error
+    return {"image": path, "name": name, "shown": name}

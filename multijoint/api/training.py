@@ -17,7 +17,9 @@ from custom_components.system.files import read_csv
 from multijoint.running import find_bundle, recipe_config, run_workflow
 
 _DEFAULT = "strong"  # the recipe that train.yaml follows by itself
-_OF_THE_DATA = ("manifests", "dataset_dir", "fold", "num_folds", "train_subjects")  # which an evaluation takes over
+# What an evaluation takes over of a training, and of an adaptation.
+_OF_THE_DATA = ("manifests", "dataset_dir", "fold", "num_folds", "train_subjects")
+_OF_ADAPTING = ("base", "like", "freeze", "validation_subjects")
 
 
 @dataclass(frozen=True)
@@ -94,13 +96,16 @@ def evaluation_workflow(
     path = folder / "config.yaml"
     try:
         trained = yaml.safe_load(path.read_text(encoding="utf-8"))
-        own = {name: trained[name] for name in _OF_THE_DATA}
+        is_adapted = "base" in trained
+        own = {name: trained[name] for name in (*_OF_THE_DATA, *(_OF_ADAPTING if is_adapted else ()))}
     except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
         raise InputError(f"run {folder.name} must be the folder of a training, with its {path.name}") from error
     own["manifests"] = [Path(manifest) for manifest in own["manifests"]]
     own["dataset_dir"] = None if own["dataset_dir"] is None else Path(own["dataset_dir"])
+    if is_adapted:
+        own["base"] = Path(own["base"])
     own |= {"checkpoint": folder / "model.pt", "output_dir": Path(out) if out else folder / "evaluation"}
-    return ["train.yaml", "evaluate.yaml"], own | settings
+    return ["train.yaml", *(["adapt.yaml"] if is_adapted else []), "evaluate.yaml"], own | settings
 
 
 def evaluate(run: Run | str | Path, *, out: str | Path | None = None, **settings: Any) -> list[dict[str, str]]:

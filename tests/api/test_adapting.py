@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from custom_components.data.manifests import load_manifest
 from custom_components.errors import InputError, find_cause
 from custom_components.models.checkpoints import build_network, load_model
 from custom_components.models.trained_model import TrainedModel
+from custom_components.system.files import read_csv
 from support.bundles import SMALL, Run
 from torch import Tensor
 
@@ -180,6 +182,9 @@ def test_the_command_takes_settings_continues_and_repeats_itself_bit_for_bit(
     longer = load_model(out / "model.pt")
     assert longer.training["epoch"] == 3
     assert all(".norms.2." in name or name.startswith("heads.2.") for name in changed(again, longer))
+    assert main(["evaluate", str(out), "--out", str(tmp_path / "scores")]) == 0
+    tested = {row["subject"] for row in read_csv(tmp_path / "scores" / "metrics.csv")}
+    assert tested == {case.subject for case in load_manifest(knee).cases} - {"knee_001"}
 
 
 def test_one_of_many_subjects_validates_and_decides(trained: Path, knee: Path, tmp_path: Path) -> None:

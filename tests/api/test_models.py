@@ -125,6 +125,29 @@ def test_errors_are_ordinary_exceptions(model: Model, scan: Any, domain: str, te
         model.segment(scan, domain=domain)
 
 
+@pytest.mark.parametrize("kind", [np.int64, np.uint64, np.float16, np.bool_, list])
+def test_numbers_of_any_type_are_the_values_that_they_are(model: Model, manifests: dict[str, str], kind: Any) -> None:
+    image = nib.load(scan_of(manifests, "ankle"))
+    voxels = np.asarray(image.dataobj) > 100 if kind is np.bool_ else np.asarray(image.dataobj).astype(np.int16)
+    given = voxels.tolist() if kind is list else voxels.astype(kind)
+    expected = model.segment((voxels.astype(np.float32), image.affine), domain="ankle")
+    assert model.segment((given, image.affine), domain="ankle").label_map == expected.label_map
+
+
+@pytest.mark.parametrize(
+    ("voxels", "affine"),
+    [
+        (np.zeros((9, 9, 9)), None), (np.zeros((9, 9, 9)), np.eye(3)), (np.zeros((9, 9, 9)), "x"),
+        (np.full((9, 9, 9), "x"), np.eye(4)), ([[1], [1, 2]], np.eye(4)), (np.zeros((9, 9, 9), complex), np.eye(4)),
+        (np.zeros((9, 9, 9), np.longdouble), np.eye(4)), (np.ma.masked_equal(np.zeros((9, 9, 9)), 0), np.eye(4)),
+        (np.zeros((9, 9, 9)), np.zeros((4, 4))),
+    ],
+)  # fmt: skip
+def test_what_is_no_array_of_numbers_with_its_affine_is_refused(model: Model, voxels: Any, affine: Any) -> None:
+    with pytest.raises(InputError, match=r"^scan must be|voxels of scan\.nii must be real numbers"):
+        model.segment((voxels, affine), domain="ankle")
+
+
 def test_a_file_of_another_kind_is_not_written(ankle: Segmentation, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"label map must be a \.nii\.gz, .* file, got a\.png"):
         ankle.save(tmp_path / "a.png")
