@@ -37,10 +37,10 @@ def check_views(views: Sequence[str] | str) -> None:
     """Raise an `InputError` that names an unknown view."""
     if views == SAFE:
         return
-    unknown = [view for view in views if view not in VIEWS]
-    if isinstance(views, str) or unknown:
+    unknown = views if isinstance(views, str) else [view for view in views if view not in VIEWS]
+    if unknown:
         rule = f"test_time_augmentation must be {SAFE} or a list of {', '.join(VIEWS)}"
-        raise InputError(f"{rule}, got {unknown or views!r}; correct it")
+        raise InputError(f"{rule}, got {unknown!r}; correct it")
 
 
 def choose_views(

@@ -15,9 +15,9 @@ def open_model(model: str | Path | Sequence[str | Path], *, trust: bool = False)
     """Path of a model's `model.pt`; that of a bundle is there only within the block.
 
     Args:
-        model: `model.pt` of a training run, or a packaged bundle, folder or zip. A bundle is inspected first, and
-            nothing in it is run. Where no such path exists, the name of a shipped model. Several are an ensemble, see
-            `ensembles.join_models`.
+        model: `model.pt` of a training run, or the run's folder, or a packaged bundle, folder or zip. A bundle is
+            inspected first, and nothing in it is run. Where no such path exists, the name of a shipped model. Several
+            are an ensemble, see `ensembles.join_models`.
         trust: also take a bundle that the inspection calls unsafe.
 
     Raises:
@@ -41,6 +41,9 @@ def _open_one(path: Path, *, trust: bool) -> Iterator[Path]:
             path = find_shipped(str(path)).checkpoint
     if (path.is_file() and path.suffix.lower() != ".zip") or path.suffix == ".pt":
         yield path
+        return
+    if (path / "model.pt").is_file() and not (path / "configs").exists():  # a run's folder: nothing in it is executed
+        yield path / "model.pt"
         return
     from multijoint.sharing.inspection.inspection import open_bundle
 

@@ -153,6 +153,11 @@ def test_a_file_of_another_kind_is_not_written(ankle: Segmentation, tmp_path: Pa
         ankle.save(tmp_path / "a.png")
 
 
+def test_a_runs_folder_is_its_model(trained: Path, manifests: dict[str, str], ankle: Segmentation) -> None:
+    with multijoint.load(trained, device="cpu") as model:
+        assert model.segment(scan_of(manifests, "ankle"), domain="ankle").label_map == ankle.label_map
+
+
 def test_a_closed_model_and_a_forgotten_one_leave_nothing(trained: Path, manifests: dict[str, str]) -> None:
     model = multijoint.load(trained / "model.pt", device="cpu")
     finalizer = model._finalizer

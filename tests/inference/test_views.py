@@ -75,6 +75,8 @@ def test_the_inferer_averages_views_and_refuses_unknown_ones() -> None:
     assert torch.equal(found[0, 0].long(), expected)
     with pytest.raises(InputError, match=r"must be auto or a list of flip-rows.*, got \['upside'\]"):
         SlicewiseInferer(**how, views=["upside"])
+    with pytest.raises(InputError, match="got 'upside'; correct it"):
+        SlicewiseInferer(**how, views="upside")
 
 
 HIPS = Domain("hips", {1: "left femur", 2: "sacrum", 3: "right femur"}, "coronal")

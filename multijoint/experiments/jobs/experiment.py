@@ -105,11 +105,15 @@ class Experiment:
             return
         earlier = json.loads(path.read_text())
         for key, value in content.items():
-            if earlier.get(key) != value:
-                raise InputError(
-                    f"{key} of the experiment in {self.folder} must stay {earlier.get(key)}, got {value}; "
-                    "choose another --out"
-                )
+            before = earlier.get(key)
+            if before == value:
+                continue
+            if isinstance(before, dict) and isinstance(value, dict):
+                names = [name for name in before | value if before.get(name) != value.get(name)]
+                before, value = ({name: each.get(name, "unset") for name in names} for each in (before, value))
+            raise InputError(
+                f"{key} of the experiment in {self.folder} must stay {before}, got {value}; choose another --out"
+            )
 
 
 def read_experiment(folder: Path) -> Experiment:

@@ -92,7 +92,7 @@ def draw_exam_comparison(comparison: pd.DataFrame) -> str:
 def exam_columns(comparison: pd.DataFrame) -> dict[str, list[str]]:
     """Columns of `comparisons.compare_exams` that tell differences, header -> cells; those of seeds if not empty."""
     columns = {
-        "difference": [_number(value, "+.2f") for value in comparison["mean_difference"]],
+        "difference": [format_number(value, "+.2f") for value in comparison["mean_difference"]],
         "95 % interval": [
             "-" if math.isnan(low) else f"{low:+.2f} to {high:+.2f}"
             for low, high in zip(comparison["ci_low"], comparison["ci_high"], strict=True)
@@ -101,9 +101,9 @@ def exam_columns(comparison: pd.DataFrame) -> dict[str, list[str]]:
         "Holm p": [_bold(format_p(p), p < LEVEL) for p in comparison["holm_p"]],
     }
     if "rank_biserial" in comparison:
-        columns["effect"] = [_number(value, "+.2f") for value in comparison["rank_biserial"]]
+        columns["effect"] = [format_number(value, "+.2f") for value in comparison["rank_biserial"]]
     if comparison["seed_sd"].notna().any():
-        columns["sd of seeds"] = [_number(value, ".2f") for value in comparison["seed_sd"]]
+        columns["sd of seeds"] = [format_number(value, ".2f") for value in comparison["seed_sd"]]
     if (comparison["seed_spread"] == "within").any():
         columns["seeds"] = [SPREAD[value] for value in comparison["seed_spread"]]
     return columns
@@ -117,11 +117,12 @@ def name_columns(rows: pd.DataFrame) -> dict[str, dict[str, str]]:
     pairs = zip(rows["dice_median_percent"], rows["dice_worst_tenth_percent"], strict=True)
     cells = {"median / worst tenth": [_pair(median, tenth) for median, tenth in pairs]}
     if "dice_as_one_mean_percent" in rows and rows["dice_as_one_mean_percent"].notna().any():
-        cells["as one % ↑"] = [_number(value, ".1f") for value in rows["dice_as_one_mean_percent"]]
+        cells["as one % ↑"] = [format_number(value, ".1f") for value in rows["dice_as_one_mean_percent"]]
     if rows["level_errors"].notna().any():
         counts = zip(rows["level_errors"], rows["level_errors_percent"], strict=True)
         cells["level errors ↓"] = [
-            _number(count, ".0f") + ("" if math.isnan(percent) else f" ({percent:.1f} %)") for count, percent in counts
+            format_number(count, ".0f") + ("" if math.isnan(percent) else f" ({percent:.1f} %)")
+            for count, percent in counts
         ]
     return {header: dict(zip(rows.index, column, strict=True)) for header, column in cells.items()}
 
@@ -158,7 +159,7 @@ def _score_columns(rows: pd.DataFrame) -> dict[str, dict[str, str]]:
     if rows["num_seeds"].max() > 1:
         spread = [f"{score}_seed_sd_{unit}" for score, unit in UNITS.items()]
         columns["sd of seeds"] = {
-            method: " / ".join(_number(row[name], ".2f") for name in spread) for method, row in rows.iterrows()
+            method: " / ".join(format_number(row[name], ".2f") for name in spread) for method, row in rows.iterrows()
         }
     columns["exams / missed / false"] = {
         method: f"{row['num_exams']} / {row['missed']} / {row['false_finds']}" for method, row in rows.iterrows()
@@ -177,14 +178,15 @@ def _draw_groups(groups: Mapping[str, Mapping[str, Any]], methods: Sequence[str]
 
 
 def _mean_and_sd(mean: float, sd: float) -> str:
-    return "-" if math.isnan(mean) else f"{mean:.1f} ± {_number(sd, '.1f')}"
+    return "-" if math.isnan(mean) else f"{mean:.1f} ± {format_number(sd, '.1f')}"
 
 
 def _pair(first: float, second: float) -> str:
     return "-" if math.isnan(first) else f"{first:.1f} / {second:.1f}"
 
 
-def _number(value: float, style: str) -> str:
+def format_number(value: float, style: str) -> str:
+    """A number for a cell, a dash where there is none."""
     return "-" if math.isnan(value) else format(value, style)
 
 

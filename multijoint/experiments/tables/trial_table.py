@@ -7,7 +7,7 @@ import pandas as pd
 from multijoint.experiments.jobs.experiment import fold_setting
 from multijoint.experiments.jobs.methods import title_of
 from multijoint.experiments.rows import ENSEMBLE
-from multijoint.experiments.tables.markdown import draw_grid, exam_columns
+from multijoint.experiments.tables.markdown import draw_grid, exam_columns, format_number
 from multijoint.experiments.tables.shift_table import compare_scores
 
 TOGETHER = "ensemble"
@@ -46,8 +46,8 @@ def draw_members(comparison: pd.DataFrame) -> list[str]:
             "missed": rows["missed"].map(str).tolist(),
             "Dice % ↑": [f"{mean:.2f}" for mean in rows["dice_mean_percent"]],
             "worst tenth": [f"{mean:.2f}" for mean in rows["dice_worst_tenth_percent"]],
-            "ASSD mm ↓": [f"{mean:.2f}" for mean in rows["assd_mean_mm"]],
-            "MSSD mm ↓": [f"{mean:.2f}" for mean in rows["mssd_mean_mm"]],
+            "ASSD mm ↓": [format_number(mean, ".2f") for mean in rows["assd_mean_mm"]],
+            "MSSD mm ↓": [format_number(mean, ".2f") for mean in rows["mssd_mean_mm"]],
             **exam_columns(rows),
         }
         grid = draw_grid([list(columns), *zip(*columns.values(), strict=True)])

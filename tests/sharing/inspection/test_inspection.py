@@ -216,6 +216,11 @@ def test_segment_runs_nothing_of_a_bundle_even_if_trusted(
     assert tree(tmp_path / "marks") == tree(tmp_path / "work") == tree(temporary) == set()
 
 
+def test_a_checkpoint_is_no_bundle_and_not_called_unsafe(trained, tmp_path):
+    with pytest.raises(InputError, match=r"must be a folder or a zip file, got model\.pt; no code of a checkpoint"):
+        inspect_bundle(trained / "model.pt")
+
+
 @pytest.mark.parametrize("mode", ["w", "w:gz"])
 def test_tar_files_are_refused_in_one_line(good, tmp_path, mode):
     path = write_tar(tmp_path, good, mode=mode)
