@@ -163,8 +163,8 @@ class CheckpointHandler:
     weights themselves.
 
     Raises:
-        InputError: a `save_interval` that is no number of seconds; weights that are NaN or infinite at the end of an
-            epoch.
+        InputError: a `save_interval` that is no number of seconds, `snapshots` that are no epochs; weights that are
+            NaN or infinite at the end of an epoch.
     """
 
     def __init__(self, state: TrainingState, *, snapshots: Sequence[int] = (), save_interval: float = 0.0) -> None:
@@ -172,6 +172,8 @@ class CheckpointHandler:
             raise InputError(
                 f"save_interval must be seconds, 0 or more, got {save_interval!r}; 0 saves after each epoch"
             )
+        if isinstance(snapshots, str) or not all(isinstance(epoch, int) for epoch in snapshots):
+            raise InputError(f"snapshots must be numbers of epochs, got {snapshots!r}; write [10, 20]")
         self.state = state
         self.snapshots = frozenset(snapshots)
         self.save_interval = save_interval

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 from collections.abc import Iterator, Sequence
@@ -20,6 +21,7 @@ from multijoint.clinic.dicom.files import is_dicom
 from multijoint.clinic.dicom.series import DicomExam, Series, choose_series
 
 _ARCHIVES = (".zip", ".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz", ".7z", ".rar")
+_MOST_FILES = 1000  # that are looked at in a folder that was not named
 _LOG = logging.getLogger(__name__)
 
 
@@ -114,12 +116,18 @@ def _own_paths(folder: Path) -> list[Path]:
 
 
 def _holds_scan(path: Path) -> bool:
-    """Whether a file is a scan, or a folder holds one, directly or below; a folder of results holds none."""
-    if not path.is_dir():
-        return is_scan(path) or is_dicom(path)
-    if (path / REPORT).exists():
-        return False
-    return any(map(_holds_scan, _own_paths(path)))
+    """Whether a file is a scan, or one of the first thousand of a folder and below; a folder of results has none."""
+    files = itertools.islice(_files_below(path), _MOST_FILES) if path.is_dir() else [path]
+    return any(is_scan(file) or is_dicom(file) for file in files)
+
+
+def _files_below(path: Path) -> Iterator[Path]:
+    for folder, names, files in os.walk(path):
+        if REPORT in files:
+            names.clear()
+            continue
+        names[:] = sorted(name for name in names if not name.startswith("."))
+        yield from (Path(folder, name) for name in sorted(files) if not name.startswith("."))
 
 
 def _nothing_in(path: Path, kinds: str) -> InputError:

@@ -272,6 +272,12 @@ def test_a_training_that_another_handler_ends_is_saved(tmp_path: Path, monkeypat
     assert epochs == [2, 2]
 
 
+@pytest.mark.parametrize("value", ["x", [1.5], ["2"]])
+def test_snapshots_must_be_epochs(tmp_path: Path, value: Any) -> None:
+    with pytest.raises(InputError, match="snapshots must be numbers of epochs, got"):
+        train(make_run(tmp_path, [2, 4]), [0.1], snapshots=value)
+
+
 @pytest.mark.parametrize("value", [None, True, "30s", -1.0, float("nan")])
 def test_an_interval_must_be_seconds(tmp_path: Path, value: Any) -> None:
     with pytest.raises(InputError, match="save_interval must be seconds, 0 or more, got"):
