@@ -69,13 +69,14 @@ class RandFlipRotateTranslated(Randomizable, MapTransform):
         exchange_sides: bool = True,
     ) -> None:
         super().__init__(keys)
-        if flip_axes != "sides" and (isinstance(flip_axes, str) or not set(flip_axes) <= {0, 1, 2}):
+        is_list = isinstance(flip_axes, Sequence) and not isinstance(flip_axes, str)
+        if flip_axes != "sides" and not (is_list and set(flip_axes) <= {0, 1, 2}):
             raise InputError(f"flip_axes must be sides or within [0, 1, 2] (rows, columns, slices), got {flip_axes!r}")
         if not 0 <= max_translation <= 1:
             raise InputError(f"max_translation must be a fraction from 0 to 1, got {max_translation}")
         if not 0 <= max_rotation <= 180:
             raise InputError(f"max_rotation must be from 0 to 180 degrees, got {max_rotation}")
-        is_pair = isinstance(scaling, Sequence) and len(scaling) == 2 and not isinstance(scaling, str)
+        is_pair = np.shape(scaling) == (2,) and not isinstance(scaling[0], str)
         if not is_pair or not 0.1 <= scaling[0] <= scaling[1] <= 10:
             raise InputError(f"scaling must be the smallest and the largest factor, 0.1 to 10, got {scaling}")
         if keep_labels is not None and not 0 <= keep_labels < 0.5:

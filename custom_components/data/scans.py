@@ -111,8 +111,9 @@ def _as_channels(files: Sequence[Path], channels: Sequence[str]) -> dict[str, An
 
 def is_scan(path: Path) -> bool:
     """Whether a file of a folder is a scan to segment, as far as its name and its neighbours tell."""
-    ours = (is_label_map(path) and record_path(path).exists()) or is_probability_map(path)
-    return is_volume(path) and not path.name.lower().endswith(SEGMENTATION) and not ours
+    if not is_volume(path) or path.name.lower().endswith(SEGMENTATION):
+        return False
+    return not (is_label_map(path) and record_path(path).exists()) and not is_probability_map(path)
 
 
 def _name_apart(paths: Sequence[Path]) -> list[dict[str, Any]]:

@@ -20,6 +20,7 @@ from custom_components.metrics.score_summaries import format_summary, write_summ
 from custom_components.metrics.score_tables import score_rows, write_scores_csv
 from custom_components.metrics.surface_distances import check_border
 from custom_components.models.checkpoints import check_domains
+from custom_components.models.ensembles import weights_digest
 from custom_components.models.seen import seen_by
 from custom_components.models.trained_model import TrainedModel
 from custom_components.quality.flags import FlagRules
@@ -30,7 +31,9 @@ from ignite.engine import Engine, Events
 from monai.utils.enums import CommonKeys as Keys
 
 _logger = logging.getLogger(__name__)
-_FILES = ("metrics.csv", "metrics_before.csv", "slices.csv", "summary.csv", "summary.txt", QUALITY_TABLE)
+WEIGHTS = "scored_weights.txt"
+"""File of an evaluation with the digest of the weights that were scored, see `ensembles.weights_digest`."""
+_FILES = ("metrics.csv", "metrics_before.csv", "slices.csv", "summary.csv", "summary.txt", QUALITY_TABLE, WEIGHTS)
 
 
 class ScoreHandler:
@@ -43,7 +46,8 @@ class ScoreHandler:
     - `metrics_before.csv`: the same before post-processing, if the item holds that prediction as `pred_before`,
     - `slices.csv`: 2D Dice and areas of every bone and slice of the acquisition plane, counted in RAS+ order,
     - `quality.csv`: quality measures of each bone and its Dice, for items whose `saved` label map has a record,
-    - `summary.csv` and `summary.txt`: means with n, misses, false finds and the cases that could not be scored.
+    - `summary.csv` and `summary.txt`: means with n, misses, false finds and the cases that could not be scored,
+    - `scored_weights.txt`: which weights were scored.
 
     It also logs the summary. Tables of an earlier run are removed at the start, so no number outlives its run. When no
     case could be scored, only the summaries are written, and say so.
@@ -128,6 +132,7 @@ class ScoreHandler:
         if self.rows:
             write_scores_csv(self.output_dir / "metrics.csv", self.rows)
             write_csv(self.output_dir / "slices.csv", list(self._slices[0]), self._slices)
+            write_atomically(self.output_dir / WEIGHTS, f"{weights_digest(self.model)}\n".encode())
         if self._rows_before:
             write_scores_csv(self.output_dir / "metrics_before.csv", self._rows_before)
         if self._quality:

@@ -91,7 +91,9 @@ def of_each(model: TrainedModel, change: Callable[[TrainedModel], TrainedModel])
 
 
 def weights_digest(model: TrainedModel) -> str:
-    """SHA-256 of names, types, shapes and numbers of a model's weights, whatever file they came in."""
+    """SHA-256 of names, types, shapes and numbers of a model's weights, whatever file they came in; of all members."""
+    if model.members:
+        return join_digests([weights_digest(member) for member in model.members])
     digest = hashlib.sha256()
     for name, tensor in sorted(model.weights.items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())

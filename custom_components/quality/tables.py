@@ -98,7 +98,7 @@ def read_table(path: Path, *, needed: Sequence[str]) -> tuple[list[str], list[di
         InputError: it is no such table, for example because its end is missing; its rows would be lost.
     """
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        text = path.read_bytes().decode("utf-8-sig", errors="surrogateescape")
         table = csv.DictReader(io.StringIO(text, newline=""), strict=True)
         rows, columns = restored(table), list(table.fieldnames or ())
     except FileNotFoundError:

@@ -6,6 +6,7 @@ import logging
 import math
 import sys
 from collections.abc import Sequence
+from numbers import Integral
 from time import monotonic
 from typing import Any
 
@@ -172,7 +173,8 @@ class CheckpointHandler:
             raise InputError(
                 f"save_interval must be seconds, 0 or more, got {save_interval!r}; 0 saves after each epoch"
             )
-        if isinstance(snapshots, str) or not all(isinstance(epoch, int) for epoch in snapshots):
+        is_list = isinstance(snapshots, Sequence) and not isinstance(snapshots, str)
+        if not is_list or any(isinstance(epoch, bool) or not isinstance(epoch, Integral) for epoch in snapshots):
             raise InputError(f"snapshots must be numbers of epochs, got {snapshots!r}; write [10, 20]")
         self.state = state
         self.snapshots = frozenset(snapshots)

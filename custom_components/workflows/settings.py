@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from numbers import Integral, Real
 from typing import Any
 
 from custom_components.errors import InputError, suggest
@@ -15,23 +16,17 @@ _WORKFLOW_KEYS = {"imports", "initialize", "run", "finalize", "_meta_"}
 _WORKFLOW_KEYS |= {"training", "evaluating", "inference", "embedding_slices"}
 _WORKFLOW_KEYS |= {"displayable_configs"}  # what annotation tools let their users choose
 
-_WHOLE: dict[str, float] = {
-    "seed": 0,
-    "val_interval": 1,
-    "early_stop_patience": 0,
-    "num_workers": 0,
-    "slice_batch_size": 1,
+_NUMBERS: dict[str, tuple[type, float]] = {
+    **dict.fromkeys(("seed", "early_stop_patience", "num_workers"), (Integral, 0)),
+    **dict.fromkeys(("val_interval", "slice_batch_size"), (Integral, 1)),
+    **dict.fromkeys(("batch_size", "choose_by"), (Integral, -math.inf)),
+    **dict.fromkeys(("learning_rate", "learning_rate_decay", "weight_decay", "head_learning_rate_factor"), (Real, 0)),
+    **dict.fromkeys(("warmup", "weight_averaging", "empty_share", "intensity_augmentation"), (Real, -math.inf)),
+    **dict.fromkeys(("dice_weight", "contrastive_weight", "temperature"), (Real, -math.inf)),
+    **dict.fromkeys(("max_translation", "max_rotation", "keep_labels"), (Real, -math.inf)),
 }
-_WHOLE |= {"batch_size": -math.inf, "choose_by": -math.inf}
-_NUMBERS = dict.fromkeys(("learning_rate", "learning_rate_decay", "weight_decay", "head_learning_rate_factor"), 0.0)
-_NUMBERS |= dict.fromkeys(
-    (
-        *("warmup", "weight_averaging", "dice_weight", "contrastive_weight", "temperature", "empty_share"),
-        *("max_translation", "max_rotation", "keep_labels", "intensity_augmentation"),
-    ),
-    -math.inf,
-)
-"""Settings that are numbers, and the least of each; an infinite one where what takes it says more of the right ones."""
+"""Settings that are numbers: their kind, and the least, infinite where what takes one says more of the right ones."""
+_MAY_BE_NULL = ("seed", "keep_labels")
 
 
 def check_settings(config: Mapping[str, Any]) -> None:
@@ -62,21 +57,19 @@ def check_settings(config: Mapping[str, Any]) -> None:
             all_used = f"known are {', '.join(sorted(used & set(config)))}"
             hint = suggest(name, sorted(known & set(config)), most=2, otherwise=all_used)
             raise InputError(f"setting {name} must be one that the configuration uses; {hint}")
-        if name in _WHOLE or name in _NUMBERS:
+        if name in _NUMBERS:
             _check_number(name, value)
 
 
 def _check_number(name: str, value: Any) -> None:
-    is_whole = name in _WHOLE
-    least: float = (_WHOLE if is_whole else _NUMBERS)[name]
-    if value is None or (isinstance(value, str) and value.startswith(("$", "@"))):
+    kind, least = _NUMBERS[name]
+    if (value is None and name in _MAY_BE_NULL) or (isinstance(value, str) and value.startswith(("$", "@", "%"))):
         return
-    good = isinstance(value, int if is_whole else int | float) and not isinstance(value, bool)
-    if not good or not math.isfinite(value) or value < least:
-        kind = "a whole number" if is_whole else "a number"
-        raise InputError(
-            f"{name} must be {kind}{'' if math.isinf(least) else f', {least:g} or more'}, got {value!r}; correct it"
-        )
+    good = isinstance(value, kind) and not isinstance(value, bool)
+    if not good or value < least or (not isinstance(value, Integral) and not math.isfinite(value)):
+        rule = "a whole number" if kind is Integral else "a number"
+        least_of_all = "" if math.isinf(least) else f", {least:g} or more"
+        raise InputError(f"{name} must be {rule}{least_of_all}, got {value!r}; correct it")
 
 
 def stated_values(parser: ConfigParser, *, parts: Collection[str], leave_out: Collection[str] = ()) -> dict[str, Any]:

@@ -39,13 +39,7 @@ def find_scans(paths: Sequence[Path], *, channels: Sequence[str] = ()) -> tuple[
     Raises:
         InputError: a folder holds neither.
     """
-    for folder in (path for path in paths if path.is_dir() and _is_volume(path)):
-        if beside := [each for each in _own_paths(folder) if not is_scan(each) and _holds_scan(each)]:
-            _LOG.warning(
-                "passed over in %s, of which the volumes directly in it are taken: %s; name them as well",
-                show_path(folder),
-                list_first([each.name for each in beside]),
-            )
+    _name_passed_over(paths)
     others = [path for path in paths if not _is_volume(path)]
     if not others:
         return paths, []
@@ -111,6 +105,27 @@ def write_segs(output_dir: Path, converted: Sequence[ConvertedExam]) -> list[str
     return [f"{len(problems)} of {len(converted)} DICOM SEGs could not be written: {list_first(problems)}"]
 
 
+def _name_passed_over(paths: Sequence[Path]) -> None:
+    """Warn of scans that folders of volumes hold beside these or below, unless they are among the paths."""
+    given = [os.path.realpath(path) for path in paths]
+
+    def is_named(path: Path) -> bool:
+        real = os.path.realpath(path)
+        return any(each == real or each.startswith(real + os.sep) for each in given)
+
+    for folder in (path for path in paths if path.is_dir() and _is_volume(path) and not (path / REPORT).exists()):
+        others = (path for path in _own_paths(folder) if path.is_dir() or not ending_of(path))
+        beside = [
+            path.name for path in itertools.islice(others, _MOST_FILES) if _holds_scan(path) and not is_named(path)
+        ]
+        if beside:
+            _LOG.warning(
+                "passed over in %s, of which the volumes directly in it are taken: %s; name them as well",
+                show_path(folder),
+                list_first(beside),
+            )
+
+
 def _own_paths(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
 
@@ -134,7 +149,9 @@ def _nothing_in(path: Path, kinds: str) -> InputError:
     """What to say of a folder without scans, which may wait in an archive."""
     files = sorted(path.iterdir()) if path.is_dir() else [path]
     packed = next((show_path(each) for each in files if each.name.lower().endswith(_ARCHIVES)), "")
-    below = next((each.name for each in files if each.is_dir() and _holds_scan(each)), "") if path.is_dir() else ""
+    below = ""
+    if path.is_dir() and kinds != "DICOM":  # which was looked for below
+        below = next((each.name for each in _own_paths(path) if each.is_dir() and _holds_scan(each)), "")
     remedy = f"unpack {packed} first" if packed else f"name {below} in it" if below else "give another folder"
     return InputError(f"folder {show_path(path)} must hold {kinds} files, got none; {remedy}")
 

@@ -70,7 +70,7 @@ def _subfolder(folder: Path, number: int) -> Path:
 
 def _stored(voxels: Any, affine: Any, folder: Path, name: str) -> dict[str, Any]:
     """Item of an array that becomes a file in the folder, in a type that NIfTI has, values as they are."""
-    if isinstance(voxels, np.ma.MaskedArray):
+    if np.ma.is_masked(voxels):
         raise InputError("scan must be an array without a mask, got a masked one; fill what it hides")
     path = folder / f"{name}.nii"
     try:
@@ -78,7 +78,7 @@ def _stored(voxels: Any, affine: Any, folder: Path, name: str) -> dict[str, Any]
         array = array.astype({"?": np.uint8, "e": np.float32}.get(array.dtype.char, array.dtype), copy=False)
         with np.errstate(all="ignore"):  # of an affine that is none
             nib.Nifti1Image(array, np.asarray(affine, np.float64), dtype=array.dtype).to_filename(path)
-    except (ValueError, TypeError, HeaderDataError) as error:
+    except (ValueError, TypeError, RuntimeError, HeaderDataError) as error:
         rule = "scan must be an array of numbers and its affine, 4 x 4, voxel index to RAS+ mm"
         raise InputError(f"{rule}, got {explain(error)}; give such") from error
     return {"image": path, "name": name, "shown": name}

@@ -146,6 +146,8 @@ def bundle_command(step: str, configs: Sequence[str], settings: Mapping[str, Any
 
 def _word(value: Any) -> str:
     """A value as Python Fire reads it."""
-    if isinstance(value, list) and all(isinstance(each, str | Path) for each in value):
-        return json.dumps([str(each) for each in value], ensure_ascii=False)  # a shell quotes its `"` plainly
+    if isinstance(value, list):
+        value = [str(each) if isinstance(each, Path) else each for each in value]
+        if all(isinstance(each, str) for each in value):
+            return json.dumps(value, ensure_ascii=False)  # a shell quotes its `"` plainly
     return str(value)

@@ -37,6 +37,7 @@ def train(manifests: list[Path], out: Path, fold: str, settings: list[str], **ar
 
     show_messages()
     own = {"manifests": "the arguments", "fold": "--fold", "out": "--out", "output_dir": "--out", "recipe": "--recipe"}
+    own |= {"dataset_dir": "--dataset-dir", "epochs_of": "--epochs-of"}
     given = {name: value for name, value in arguments.items() if value is not None}
     given |= parse_settings(settings, own=own) | {"fold": int(fold) if fold.isdecimal() else fold}
     as_bundle = bundle_command("training", *training_workflow(manifests, out=out, **given))

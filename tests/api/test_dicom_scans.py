@@ -16,6 +16,9 @@ def test_what_lies_beside_or_below_the_volumes_of_a_folder_is_named(
     assert find_scans([tmp_path]) == ([tmp_path], [])
     assert f"passed over in {tmp_path.name}" in caplog.text
     assert "are taken: IM0; p1; p2; name them as well" in caplog.text
+    caplog.clear()
+    assert find_scans([tmp_path, tmp_path / "p1" / "anat"])[1] == []
+    assert "are taken: IM0; p2; name them as well" in caplog.text
     with pytest.raises(InputError, match=r"must hold volumes or DICOM files, got none; name anat in it$"):
         find_scans([tmp_path / "p1"])
 

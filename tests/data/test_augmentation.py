@@ -196,6 +196,8 @@ def test_only_the_named_axis_flips(axis: int) -> None:
         ({"flip_axes": (0, 3)}, r"flip_axes must be sides or within \[0, 1, 2\] .*, got \(0, 3\)"),
         ({"flip_axes": "rows"}, "flip_axes must be sides or within .*, got 'rows'"),
         ({"scaling": (1.2, 0.8)}, "scaling must be the smallest and the largest factor"),
+        ({"flip_axes": 0}, "flip_axes must be sides or within"),
+        ({"scaling": ("a", "b")}, "scaling must be the smallest and the largest factor"),
         ({"scaling": 1}, "scaling must be the smallest and the largest factor, 0.1 to 10, got 1"),
         ({"keep_labels": 0.5}, "keep_labels must be null or a margin"),
         ({"max_translation": 25}, "max_translation must be a fraction from 0 to 1, got 25"),

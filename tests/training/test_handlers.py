@@ -272,7 +272,7 @@ def test_a_training_that_another_handler_ends_is_saved(tmp_path: Path, monkeypat
     assert epochs == [2, 2]
 
 
-@pytest.mark.parametrize("value", ["x", [1.5], ["2"]])
+@pytest.mark.parametrize("value", ["x", 10, None, [1.5], ["2"], [True]])
 def test_snapshots_must_be_epochs(tmp_path: Path, value: Any) -> None:
     with pytest.raises(InputError, match="snapshots must be numbers of epochs, got"):
         train(make_run(tmp_path, [2, 4]), [0.1], snapshots=value)

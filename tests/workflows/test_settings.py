@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 from custom_components.errors import InputError
 from custom_components.workflows.settings import check_settings, plain, stated_values
@@ -26,14 +27,14 @@ def test_setting_that_nothing_uses_is_refused_with_the_nearest_name() -> None:
         ("seed", 1.5, "a whole number, 0 or more, got 1.5"),
         ("seed", True, "a whole number, 0 or more, got True"), ("val_interval", 0, "a whole number, 1 or more, got 0"),
         ("batch_size", "x", "a whole number, got 'x'"), ("keep_labels", [1], r"a number, got \[1\]"),
-        ("temperature", float("inf"), "a number, got inf"),
+        ("temperature", float("inf"), "a number, got inf"), ("max_rotation", None, "a number, got None"),
     ],
 )  # fmt: skip
 def test_a_setting_that_must_be_a_number_is_one(name: str, value: object, rule: str) -> None:
     used = {"run": f"@{name}"}
     with pytest.raises(InputError, match=f"^{name} must be {rule}; correct it$"):
         check_settings({name: value, **used})
-    for good in (None, 2, "$8 * 2", "@other"):
+    for good in (2, np.int64(2), 10**400, "$8 * 2", "@other", "%other"):
         check_settings({name: good, **used})
 
 

@@ -109,7 +109,7 @@ class Experiment:
             if before == value:
                 continue
             if isinstance(before, dict) and isinstance(value, dict):
-                names = [name for name in before | value if before.get(name) != value.get(name)]
+                names = [name for name in before | value if before.get(name, "unset") != value.get(name, "unset")]
                 before, value = ({name: each.get(name, "unset") for name in names} for each in (before, value))
             raise InputError(
                 f"{key} of the experiment in {self.folder} must stay {before}, got {value}; choose another --out"

@@ -55,7 +55,7 @@ def inspect_bundle(path: str | Path) -> Report:
     path = Path(path)
     if path.is_dir():
         return inspect_folder(path)
-    if path.suffix.lower() == ".pt":
+    if path.suffix.lower() == ".pt" and path.is_file():
         rule = f"bundle must be a folder or a zip file, got {show_path(path)}"
         raise InputError(f"{rule}; no code of a checkpoint is run, so that it needs no inspection")
     with _private_folder() as folder:

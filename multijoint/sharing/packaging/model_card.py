@@ -10,8 +10,9 @@ from typing import Any
 import jinja2
 from custom_components.domains import Domain
 from custom_components.errors import InputError, show_path
-from custom_components.io.records import RECORD_ENDING, read_record
+from custom_components.metrics.evaluation import WEIGHTS
 from custom_components.metrics.score_tables import ALL_BONES
+from custom_components.models.ensembles import weights_digest
 from custom_components.models.trained_model import TrainedModel
 from custom_components.system.files import read_csv
 
@@ -53,21 +54,17 @@ def read_scores(evaluation: Path | None, *, model: TrainedModel | None = None) -
     """Rows of the `summary.csv` of an evaluation; none without an evaluation.
 
     Raises:
-        InputError: the folder has no such file, or its label maps are another model's than `model`.
+        InputError: the folder has no such file, or scored other weights than those of `model`.
     """
     if evaluation is None:
         return []
     path = evaluation / "summary.csv"
     if not path.is_file():
         raise InputError(f"evaluation must be a folder with summary.csv, got {evaluation}; run evaluating first")
-    digest = "" if model is None else model.digest
-    for found in sorted(evaluation.glob(f"*/*{RECORD_ENDING}")) if digest else ():
-        other = read_record(found.with_suffix(".nii.gz")).get("model_sha256")
-        if other and other != digest:
-            raise InputError(
-                f"evaluation {show_path(evaluation)} must be of the model to package (SHA-256 {digest[:12]}), got "
-                f"{found.name} of another one ({other[:12]}); evaluate this one"
-            )
+    scored = evaluation / WEIGHTS
+    if model is not None and scored.is_file() and scored.read_text().strip() != weights_digest(model):
+        rule = f"evaluation {show_path(evaluation)} must be of the weights to package, got scores of others"
+        raise InputError(f"{rule} ({WEIGHTS}); evaluate these, or leave it out")
     return read_csv(path)
 
 

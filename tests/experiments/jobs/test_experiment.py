@@ -142,8 +142,8 @@ def test_an_experiment_never_mixes_settings_or_data(tmp_path: Path) -> None:
     assert read_experiment(tmp_path / "exp") == first
     with pytest.raises(InputError, match=r"settings of the experiment .* must stay \{'max_epochs': 3\}"):
         Experiment(tmp_path / "exp", (file,), {"max_epochs": 4}).save()
-    with pytest.raises(InputError, match=r"must stay \{'context': 'unset'\}, got \{'context': 1\}; choose another"):
-        Experiment(tmp_path / "exp", (file,), {"max_epochs": 3, "context": 1}).save()
+    with pytest.raises(InputError, match=r"must stay \{'context': 'unset'\}, got \{'context': None\}; choose another"):
+        Experiment(tmp_path / "exp", (file,), {"max_epochs": 3, "context": None}).save()
     with pytest.raises(InputError, match="threads of the experiment"):
         Experiment(tmp_path / "exp", (file,), {"max_epochs": 3}, threads=2).save()
     file.write_text("domain: ankle # another\n")

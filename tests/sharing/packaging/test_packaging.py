@@ -21,9 +21,9 @@ import torch
 import yaml
 from custom_components.errors import InputError
 from custom_components.models.checkpoints import build_network, load_model, save_checkpoint
+from custom_components.models.ensembles import weights_digest
 from custom_components.models.seen import seen_by
 from custom_components.models.trained_model import QUALITY
-from custom_components.system.files import file_digest, write_atomically
 from custom_components.workflows.packaged import identify, publish
 from monai.bundle import ConfigWorkflow, ckpt_export, load, onnx_export, verify_net_in_out
 from monai.bundle.scripts import download_large_files
@@ -364,9 +364,7 @@ def test_the_model_card_tells_data_and_scores(trained: Path, tmp_path: Path, wit
         table = csv.DictWriter(file, scores)
         table.writeheader()
         table.writerow(scores)
-    write_atomically(
-        tmp_path / "ankle" / "a_seg.json", json.dumps({"model_sha256": file_digest(trained / "model.pt")}).encode()
-    )
+    (tmp_path / "scored_weights.txt").write_text(f"{weights_digest(load_model(trained / 'model.pt'))}\n")
     command = [
         "package",
         str(BUNDLES / JOINT),
@@ -385,7 +383,10 @@ def test_the_model_card_tells_data_and_scores(trained: Path, tmp_path: Path, wit
         "0": "background", "1": "humerus", "2": "scapula"
     }  # fmt: skip
     assert "licence: CC0-1.0" in (folder / "docs/data_license.txt").read_text()
-    again, _ = package(BUNDLES / JOINT, checkpoint=folder, out=tmp_path / "again", domain="shoulder")
+    # The bundle's file is another one, with the same weights: the scores are still its own.
+    again, _ = package(
+        BUNDLES / JOINT, checkpoint=folder, out=tmp_path / "again", domain="shoulder", evaluation=tmp_path
+    )
     assert (again / "docs/data_license.txt").read_bytes() == (folder / "docs/data_license.txt").read_bytes()
     assert "| ankle | 1 | 1 | CC0-1.0" in (again / "docs/README.md").read_text()
     assert (again / "models/model.pt").read_bytes() == (folder / "models/model.pt").read_bytes()
@@ -428,8 +429,8 @@ def test_errors(trained: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"evaluation must be a folder with summary\.csv, got "):
         package(BUNDLES / JOINT, checkpoint=checkpoint, out=tmp_path / "out", evaluation=tmp_path)
     (tmp_path / "summary.csv").touch()
-    write_atomically(tmp_path / "ankle" / "a.b_seg.json", json.dumps({"model_sha256": "f" * 64}).encode())
-    with pytest.raises(InputError, match=r"must be of the model to package .*, got a\.b_seg\.json of another one"):
+    (tmp_path / "scored_weights.txt").write_text("f" * 64)
+    with pytest.raises(InputError, match="must be of the weights to package, got scores of others"):
         package(BUNDLES / JOINT, checkpoint=checkpoint, out=tmp_path / "out", evaluation=tmp_path)
     with pytest.raises(InputError, match="domain must be one of ankle, shoulder, got 'knee'"):
         package(BUNDLES / JOINT, checkpoint=checkpoint, out=tmp_path / "out", domain="knee")
