@@ -18,7 +18,8 @@ _NECK_MM = 2.0
 """Components of the row hang together by necks of up to twice this width; they are cut there."""
 
 _SPECK = 0.15  # of the median volume: smaller components are no bones
-_PART, _DOUBLE = 0.25, 1.4  # two names with such shares, and such a volume: two bones that grew together
+_DOUBLE = 1.4  # of the usual volume: larger components may be several bones that grew together,
+_PART = 0.25  # which are the names with such a share of it, or of two bones where it is larger
 _LEAST_VOTE = 0.02  # share of the voxels that a name without votes counts as having
 _NO_NAME = 0.01  # likewise of being no bone of the row: where a name is left for its place, that is likelier
 _COST_OF_A_GAP = 12.0  # of a name more or less than the distance to the next component asks for: three wrong names
@@ -125,17 +126,22 @@ def _instances(names: np.ndarray, num_names: int, spacing_mm: Sequence[float]) -
         cores == 0, sampling=spacing_mm, return_distances=False, return_indices=True
     )
     instances = np.where(row, cores[tuple(nearest)], 0)
-    return _split_double(instances, names, num_names)
+    return _split_grown_together(instances, names, num_names)
 
 
-def _split_double(instances: np.ndarray, names: np.ndarray, num_names: int) -> np.ndarray:
-    """Split components of two bones by the names of their voxels."""
-    sizes = np.bincount(instances.ravel())[1:]
-    count, usual = len(sizes), np.median(sizes) if len(sizes) else 0
+def _split_grown_together(instances: np.ndarray, names: np.ndarray, num_names: int) -> np.ndarray:
+    """Split components of several bones by the names of their voxels.
+
+    Where slices are coarse, so many bones may hang together that the median component is no bone. The usual volume is
+    then the median one of a name, but never less than the smallest component.
+    """
+    sizes, named = (np.bincount(each.ravel(), minlength=2)[1:] for each in (instances, names))
+    of_a_name = np.median(named[named >= _PART * named.max()])
+    count, usual = len(sizes), min(np.median(sizes), max(of_a_name, sizes.min()))
     for number in 1 + np.flatnonzero(sizes > _DOUBLE * usual):
         own = instances == number
-        shares = np.bincount(names[own], minlength=num_names + 1)[1:] / own.sum()
-        others = (1 + np.flatnonzero(shares >= _PART))[1:]
+        least = _PART * min(sizes[number - 1], 2 * usual)
+        others = (1 + np.flatnonzero(np.bincount(names[own], minlength=num_names + 1)[1:] >= least))[1:]
         for name in others:
             count += 1
             instances[own & (names >= name)] = count

@@ -82,6 +82,15 @@ def test_bones_that_touch_are_cut_at_the_neck_or_by_their_names() -> None:
     assert np.array_equal(name_in_order(thick, num_classes=6, row=[1, 2, 3, 4, 5], spacing_mm=(1, 1, 1)), thick)
 
 
+@pytest.mark.parametrize("together", [3, 4, 5, 6])
+def test_bones_that_hang_together_do_not_all_get_one_name(together: int) -> None:
+    """In coarse slices the gaps between bones vanish, of most bones or of all."""
+    merged = column(*[[name] for name in range(1, together + 1)], gap=0)
+    alone = column(*[[name] for name in range(together + 1, 8)], gap=2)
+    volume = np.concatenate([merged, alone])
+    assert np.array_equal(name_in_order(volume, num_classes=8, row=range(1, 8), spacing_mm=(1, 1, 1)), volume)
+
+
 def test_other_bones_and_maps_without_a_row_stay() -> None:
     volume = column([1], [4], [3])
     kept = name_in_order(volume, num_classes=6, row=[1, 2, 3], spacing_mm=(1, 1, 1))
