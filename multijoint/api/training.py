@@ -103,7 +103,13 @@ def evaluation_workflow(
     own["manifests"] = [Path(manifest) for manifest in own["manifests"]]
     own["dataset_dir"] = None if own["dataset_dir"] is None else Path(own["dataset_dir"])
     if is_adapted:
-        own["base"] = Path(own["base"])
+        own["base"] = Path(settings.get("base", own["base"]))
+        settings["base"] = own["base"]
+        if not own["base"].exists():
+            raise InputError(
+                f"run {folder.name} was adapted from a model that must still be there, got nothing at its path (a zip "
+                "is unpacked for the adaptation alone); give it unpacked, by --set base=FOLDER"
+            )
     own |= {"checkpoint": folder / "model.pt", "output_dir": Path(out) if out else folder / "evaluation"}
     return ["train.yaml", *(["adapt.yaml"] if is_adapted else []), "evaluate.yaml"], own | settings
 

@@ -19,6 +19,7 @@ from support.bundles import SMALL, Run
 from torch import Tensor
 
 from multijoint.api.adapting import adapt_model, adaptation_settings
+from multijoint.api.training import evaluation_workflow
 from multijoint.cli import main
 from multijoint.phantoms import write_phantoms
 
@@ -185,6 +186,8 @@ def test_the_command_takes_settings_continues_and_repeats_itself_bit_for_bit(
     assert main(["evaluate", str(out), "--out", str(tmp_path / "scores")]) == 0
     tested = {row["subject"] for row in read_csv(tmp_path / "scores" / "metrics.csv")}
     assert tested == {case.subject for case in load_manifest(knee).cases} - {"knee_001"}
+    with pytest.raises(InputError, match="adapted from a model that must still be there, got nothing at its path"):
+        evaluation_workflow(out, base=str(tmp_path / "gone"))
 
 
 def test_one_of_many_subjects_validates_and_decides(trained: Path, knee: Path, tmp_path: Path) -> None:
