@@ -142,8 +142,9 @@ class Workplace:
                 *("run", "training", "--config_file", configs, "--bundle_root", bundle, "--output_dir", path.parent),
                 *("--manifests", [str(each) for each in self.manifests()], "--num_folds", 4, "--val_interval", 5),
                 *("--train_subjects", dict.fromkeys(DOMAINS, 2), "--precision", "auto"),
-                *("--widths", widths, "--max_epochs", self.choose(12, 6), "--image_size", "[64,64]", "--batch_size", 8),
-                *("--learning_rate", 1e-3, "--learning_rate_decay", 0.9, "--head_learning_rate_factor", 10),
+                *("--widths", widths, "--max_epochs", self.choose(12, 10), "--image_size", "[64,64]"),
+                *("--batch_size", 8, "--learning_rate", 1e-3),
+                *("--learning_rate_decay", 0.9, "--head_learning_rate_factor", 10),
                 *("--flip_axes", "[]", "--max_translation", 0.05, "--max_rotation", 10),
                 module="monai.bundle",
             )
