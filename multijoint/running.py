@@ -33,6 +33,9 @@ def run_workflow(configs: Sequence[str], *, workflow_type: str, **settings: Any)
     from custom_components.workflows.monai_workarounds import hide_missing_log_file, raise_own_errors
     from monai.bundle import ConfigWorkflow
 
+    if "images" in settings:
+        # A tuple: MONAI would look into a list for code and references, and names of scans may look like either.
+        settings["images"] = tuple(settings["images"])
     bundle = find_bundle()
     hide_missing_log_file()
     workflow = ConfigWorkflow(

@@ -57,8 +57,7 @@ def run_inference(
     images: Sequence[Any], *, checkpoint: Opened, flag_rules: FlagRules | None = None, **settings: Any
 ) -> None:
     """Run `inference.yaml` with a model that has been opened; see `segment`."""
-    # A tuple: MONAI would look into a list for code and references, and names of scans may look like either.
-    settings |= {"images": tuple(images), "checkpoint": checkpoint}
+    settings |= {"images": images, "checkpoint": checkpoint}
     settings |= {f"flag_rules#{name}": value for name, value in asdict(flag_rules or FlagRules()).items()}
     run_workflow(["inference.yaml"], workflow_type="inference", **settings)
 

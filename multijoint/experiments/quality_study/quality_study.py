@@ -152,7 +152,7 @@ def _segmented(
         # MONAI's evaluator prints a line a scan.
         with contextlib.redirect_stdout(io.StringIO()):
             run_workflow(
-                ["inference.yaml"], workflow_type="inference", images=tuple(items), checkpoint=checkpoint,
+                ["inference.yaml"], workflow_type="inference", images=items, checkpoint=checkpoint,
                 domain=domain, output_dir=folder / "out", device=device,
             )  # fmt: skip
         for case in cases:

@@ -85,7 +85,7 @@ def compare_precisions(bundle: Path, cases: Sequence[Case], *, domain: Domain) -
         for precision in _COMPARED:
             out = Path(folder, precision)
             settings = {"checkpoint": bundle, "domain": domain.name, "precision": precision, "device": "cpu"}
-            run_workflow(["inference.yaml"], workflow_type="inference", images=tuple(scans), output_dir=out, **settings)
+            run_workflow(["inference.yaml"], workflow_type="inference", images=scans, output_dir=out, **settings)
             found = [_dice(case, label_map_path(out, f"case_{number}"), domain) for number, case in enumerate(cases)]
             dice[precision] = np.array(found)
     absent = np.isnan(dice["float32"]) & np.isnan(dice["int8"])
